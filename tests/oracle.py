@@ -1,0 +1,433 @@
+"""Exact row values: mpmath on the exact numbers given, at a precision raised until nothing moves.
+
+`row` gives the columns of one row, `rows` those of many, `assert_close` holds a result against
+them within the promised bounds. Nothing of fastent is imported here, and every input is turned
+into Python floats first, which is exact for every float dtype, so the dtype plays no part.
+"""
+
+import math
+from collections import Counter
+
+import numpy as np
+from mpmath import inf, mp, mpf, nan
+
+ENTROPIC = {
+    "cross_entropy", "kl_divergence", "reverse_kl", "js_divergence", "entropy", "target_entropy",
+    "entropy_p", "entropy_q",
+}  # fmt: skip
+COLUMNS = {
+    "sparse": ("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence"),
+    "categorical": (
+        "cross_entropy", "kl_divergence", "entropy", "target_entropy", "brier", "accuracy",
+    ),
+    "binary": ("cross_entropy", "accuracy", "brier", "entropy", "probability"),
+    "divergence": (
+        "kl_divergence", "reverse_kl", "js_divergence", "cross_entropy", "entropy_p", "entropy_q",
+        "total_variation", "hellinger", "top1_agreement",
+    ),
+    "entropy": ("entropy",),
+}  # fmt: skip
+STABLE = mpf(10) ** -25  # two precisions must agree to this, relatively
+NOTHING = mpf(10) ** -330  # far below every float64: two such values agree
+SPECK = mp.ldexp(1, -(10**9))
+
+
+class BadRowError(ValueError):
+    """The row breaks the contract: `.code` is "negative", "range" or "row_sum"."""
+
+    def __init__(self, code, number):
+        super().__init__(f"{code}: {number}")
+        self.code, self.number = code, number
+
+
+def floats(values):
+    """Python floats of an array of any float dtype; exact."""
+    return np.asarray(values).astype(np.float64).ravel().tolist()
+
+
+class Side:
+    """One distribution at the current precision: probabilities and surprisals (-log p).
+
+    Equal classes are collapsed: `values[i]` occurs `counts[i]` times.
+    """
+
+    def __init__(self, kind, values, counts, row_sums, temperature, tolerance):
+        if kind == "probs":
+            self._from_probs(values, counts, row_sums, tolerance)
+        else:
+            self._from_logs(kind, values, counts, row_sums, temperature, tolerance)
+
+    def _from_probs(self, values, counts, row_sums, tolerance):
+        for x in values:
+            if x < 0:
+                raise BadRowError("negative", x)
+        if any(math.isinf(x) for x in values):
+            if row_sums != "as_is":
+                raise BadRowError("row_sum", math.inf)
+            self.p = [mpf(x) for x in values]
+            self.surprisal = [-mp.log(x) if x else inf for x in self.p]
+            return
+        # exact integers in units of the smallest bit: sums and differences do not round
+        pairs = [x.as_integer_ratio() for x in values]
+        unit = max(d for _, d in pairs)
+        whole = [n * (unit // d) for n, d in pairs]
+        total = sum(n * c for n, c in zip(whole, counts, strict=True))
+        check_sum(total, unit, row_sums, tolerance)
+        if row_sums == "as_is":
+            total = unit
+        self.p = [mpf(n) / total for n in whole]
+        # log1p of the exact rest keeps confident classes exact at any precision
+        self.surprisal = [mp.log1p(mpf(total - n) / n) if n else inf for n in whole]
+
+    def _from_logs(self, kind, values, counts, row_sums, temperature, tolerance):
+        x = [mpf(v) for v in values]
+        top = max(x)
+        if kind == "logprobs":
+            raw = mp.fsum(c * exp(v) for v, c in zip(x, counts, strict=True))
+            check_sum(raw, 1, row_sums, tolerance)
+            if row_sums == "as_is":
+                self.p, self.surprisal = [exp(v) for v in x], [-v for v in x]
+                return
+        if top == -inf:
+            self.p = self.surprisal = [nan] * len(x)
+            return
+        if top == inf:
+            gaps = [mpf(0) if v == inf else -inf for v in x]
+        else:
+            gaps = [(v - top) / mpf(temperature) for v in x]
+        e = [exp(g) for g in gaps]
+        rest = mp.fsum((c - (g == 0)) * v for v, c, g in zip(e, counts, gaps, strict=True))
+        # `rest` is everything but one maximum, so log(1 + rest) cannot lose small rows
+        ties = sum(g == 0 for g in gaps)
+        assert ties == 1, "classes were not collapsed"
+        log_total = mp.log1p(rest)
+        self.p = [v / (1 + rest) for v in e]
+        self.surprisal = [log_total - g for g in gaps]
+
+
+def check_sum(total, unit, row_sums, tolerance):
+    if row_sums == "as_is":
+        return
+    s = mpf(total) / unit
+    bad = not (0 < s < inf) if row_sums == "rescale" else not abs(s - 1) <= mpf(tolerance)
+    if bad:
+        raise BadRowError("row_sum", float(s))
+
+
+def exp(x):
+    """exp, with everything below 2^-10^9 replaced by one positive number just as negligible."""
+    return SPECK if -inf < x < -(10**9) else mp.exp(x)
+
+
+def times(weight, value):
+    """weight · value with 0 · inf = 0."""
+    return mpf(0) if weight == 0 else weight * value
+
+
+def dot(counts, a, b):
+    return mp.fsum(c * times(x, y) for c, x, y in zip(counts, a, b, strict=True))
+
+
+def clipped(surprisals, eps):
+    """Surprisals of probabilities clipped to [eps, 1 − eps]."""
+    if not eps:
+        return surprisals
+    low, high = -mp.log1p(-mpf(eps)), -mp.log(mpf(eps))
+    return [min(max(s, low), high) for s in surprisals]
+
+
+def kl(counts, p, surprisal_p, surprisal_q):
+    return mp.fsum(
+        c * times(x, sq - sp)
+        for c, x, sp, sq in zip(counts, p, surprisal_p, surprisal_q, strict=True)
+        if x != 0
+    )
+
+
+def js(counts, a, b, eps):
+    q = [min(max(x, mpf(eps)), 1 - mpf(eps)) for x in b.p] if eps else b.p
+    middle = [surprise((x + y) / 2) for x, y in zip(a.p, q, strict=True)]
+    surprisal_q = clipped(b.surprisal, eps)
+    return (kl(counts, a.p, a.surprisal, middle) + kl(counts, q, surprisal_q, middle)) / 2
+
+
+def surprise(p):
+    return -mp.log(p) if p else inf
+
+
+def first_maximum(values):
+    return values.index(max(values))
+
+
+def row(task, columns=None, *, true=None, pred=None, label=None, kind="probs", row_sums="check",
+        tolerance=1e-3, eps=0.0, temperature=1.0, label_smoothing=0.0, weights=None,
+        base=None):  # fmt: skip
+    """Columns of one row as a dict of mpf.
+
+    `kind`: one name, or a pair for two distributions. `weights`: per-term weights (C,), that is
+    class weights times full-shape sample weights; they enter "cross_entropy" and "target_weight".
+    Raises BadRowError where the contract wants an error.
+    """
+    columns = COLUMNS[task] if columns is None else columns
+    if task == "binary":
+        args = (float(true), float(pred), kind, eps, label_smoothing)
+        evaluate = lambda: binary(*args)  # noqa: E731
+    else:
+        evaluate = rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps,
+                           temperature, label_smoothing, weights)  # fmt: skip
+    values = settle(evaluate, columns)
+    if base is not None:
+        with mp.workprec(256):
+            unit = mp.log(mpf(base))
+            values = {k: v / unit if k in ENTROPIC else v for k, v in values.items()}
+    return values
+
+
+def settle(evaluate, columns):
+    """Double the precision until every column is stable."""
+    precision, before = 160, None
+    while precision <= 20000:
+        with mp.workprec(precision):
+            now = {name: mpf(v) for name, v in evaluate().items() if name in columns}
+        if before is not None and all(agree(before[k], v) for k, v in now.items()):
+            return {name: now[name] for name in columns}
+        before, precision = now, precision * 2
+    raise ArithmeticError(f"no stable value for {columns}")
+
+
+def agree(a, b):
+    if not (mp.isfinite(a) and mp.isfinite(b)):
+        return a == b or (mp.isnan(a) and mp.isnan(b))
+    with mp.workprec(200):
+        return abs(a - b) <= STABLE * abs(b) or max(abs(a), abs(b)) < NOTHING
+
+
+def rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps, temperature,
+            smoothing, weights):  # fmt: skip
+    """A function of no arguments that evaluates the row at the current precision."""
+    pred = floats(pred)
+    true = None if true is None else floats(true)
+    classes = len(pred)
+    first, second = kind if isinstance(kind, (tuple, list)) else (kind, kind)
+    if task == "categorical" and not isinstance(kind, (tuple, list)):
+        first = "probs"
+    if any(map(math.isnan, pred)) or (true is not None and any(map(math.isnan, true))):
+        checkable = [(k, x) for k, x in ((first, true), (second, pred)) if x is not None]
+        for k, x in checkable:
+            if k == "probs" and any(v < 0 for v in x):
+                raise BadRowError("negative", min(v for v in x if v < 0))
+        return lambda: dict.fromkeys(columns, nan)
+    w = [1.0] * classes if weights is None else floats(weights)
+    hot = [0.0] * classes
+    if task == "sparse":
+        hot[label] = 1.0
+    groups = Counter(zip(pred, hot if true is None else true, w, strict=True))
+    counts = list(groups.values())
+    q_values, t_values, w_values = (list(part) for part in zip(*groups, strict=True))
+    merged = lambda values: merge(values, counts)  # noqa: E731
+    predicted_first = first_maximum(pred)
+    identical = same_distribution(task, (first, second), t_values, q_values, row_sums)
+
+    def side(kind_, values, temp):
+        distinct, index, totals = merged(values)
+        s = Side(kind_, distinct, totals, row_sums, temp, tolerance)
+        s.p, s.surprisal = [s.p[i] for i in index], [s.surprisal[i] for i in index]
+        return s
+
+    def cross_entropy(t, surprisal):
+        smooth = [(1 - mpf(smoothing)) * x + mpf(smoothing) / classes for x in t]
+        weighted = [times(mpf(v), x) for v, x in zip(w_values, smooth, strict=True)]
+        return {
+            "cross_entropy": dot(counts, weighted, clipped(surprisal, eps)),
+            "target_weight": mp.fsum(c * x for c, x in zip(counts, weighted, strict=True)),
+        }
+
+    def evaluate():
+        q = side(second, q_values, temperature)
+        entropy = dot(counts, q.p, q.surprisal)
+        if task == "entropy":
+            return {"entropy": entropy}
+        if task == "sparse":
+            t = [mpf(x) for x in t_values]
+            value = pred[label]
+            return cross_entropy(t, q.surprisal) | {
+                "accuracy": mpf(predicted_first == label),
+                "rank": mpf(sum(x > value for x in pred) + pred[:label].count(value)),
+                "brier": brier(counts, q.p, t),
+                "entropy": entropy,
+                "confidence": max(q.p) if not mp.isnan(q.p[0]) else nan,
+            }
+        p = side(first, t_values, temperature)
+        out = {}
+        if "kl_divergence" in columns:
+            out["kl_divergence"] = (
+                mpf(0) if identical and not eps
+                else kl(counts, p.p, p.surprisal, clipped(q.surprisal, eps))
+            )  # fmt: skip
+        if task == "categorical":
+            return out | cross_entropy(p.p, q.surprisal) | {
+                "entropy": entropy,
+                "target_entropy": dot(counts, p.p, p.surprisal),
+                "brier": brier(counts, q.p, p.p),
+                "accuracy": mpf(predicted_first == first_maximum(true)),
+            }  # fmt: skip
+        if "reverse_kl" in columns:
+            out["reverse_kl"] = mpf(0) if identical else kl(counts, q.p, q.surprisal, p.surprisal)
+        if "js_divergence" in columns:
+            out["js_divergence"] = mpf(0) if identical and not eps else js(counts, p, q, eps)
+        if "hellinger" in columns:
+            roots = [(mp.sqrt(x) - mp.sqrt(y)) ** 2 for x, y in zip(p.p, q.p, strict=True)]
+            half = mp.fsum(c * x for c, x in zip(counts, roots, strict=True)) / 2
+            out["hellinger"] = mpf(0) if identical else mp.sqrt(half)
+        if "total_variation" in columns:
+            gaps = [abs(x - y) for x, y in zip(p.p, q.p, strict=True)]
+            half = mp.fsum(c * x for c, x in zip(counts, gaps, strict=True)) / 2
+            out["total_variation"] = mpf(0) if identical else half
+        return out | {
+            "cross_entropy": dot(counts, p.p, clipped(q.surprisal, eps)),
+            "entropy_p": dot(counts, p.p, p.surprisal),
+            "entropy_q": entropy,
+            "top1_agreement": mpf(predicted_first == first_maximum(true)),
+        }
+
+    return evaluate
+
+
+def merge(values, counts):
+    """Distinct values, where each old value went, and how often each distinct one occurs."""
+    place, index, totals = {}, [], []
+    for value, count in zip(values, counts, strict=True):
+        if value not in place:
+            place[value] = len(totals)
+            totals.append(0)
+        index.append(place[value])
+        totals[place[value]] += count
+    return list(place), index, totals
+
+
+def brier(counts, q, t):
+    return mp.fsum(c * (x - y) ** 2 for c, x, y in zip(counts, q, t, strict=True))
+
+
+def same_distribution(task, kinds, t_values, q_values, row_sums):
+    """True when both rows are exactly the same distribution, so divergences are exactly 0."""
+    if task not in ("divergence", "categorical") or kinds[0] != kinds[1]:
+        return False
+    if t_values == q_values:
+        return True
+    if row_sums == "as_is":
+        return False
+    if any(math.isinf(x) for x in t_values + q_values):
+        return False
+    exact_t = [x.as_integer_ratio() for x in t_values]
+    exact_q = [x.as_integer_ratio() for x in q_values]
+    if kinds[0] == "probs":  # t_i q_j == t_j q_i for all i, with one j
+        j = max(range(len(t_values)), key=lambda i: t_values[i])
+        tj, qj = exact_t[j], exact_q[j]
+        return all(
+            t[0] * qj[0] * tj[1] * q[1] == tj[0] * q[0] * t[1] * qj[1]
+            for t, q in zip(exact_t, exact_q, strict=True)
+        )
+    gaps = {
+        (t[0] * (4**1100 // t[1]) - q[0] * (4**1100 // q[1]))
+        for t, q in zip(exact_t, exact_q, strict=True)
+    }
+    return len(gaps) == 1
+
+
+def binary(t, x, kind, eps, smoothing):
+    """Bernoulli columns of one element; `x` is a probability, its logarithm or a logit."""
+    if t < 0 or t > 1:
+        raise BadRowError("range", t)
+    if kind == "probs" and (x < 0 or x > 1):
+        raise BadRowError("range", x)
+    if math.isnan(t) or math.isnan(x):
+        return dict.fromkeys(COLUMNS["binary"], nan)
+    v = mpf(x)
+    if kind == "probs":
+        p, yes, no = v, surprise(v), -mp.log1p(-v) if x < 1 else inf
+        complement = 1 - v
+    elif kind == "logprobs":
+        p, complement = exp(v), -mp.expm1(v) if v > -inf else mpf(1)
+        yes, no = -v, surprise(complement) if abs(p) > 0.5 else -mp.log1p(-p)
+    else:
+        small = exp(-abs(v))
+        soft = mp.log1p(small)
+        near, far = soft, abs(v) + soft
+        yes, no = (near, far) if v >= 0 else (far, near)
+        major, minor = 1 / (1 + small), small / (1 + small)
+        p, complement = (major, minor) if v >= 0 else (minor, major)
+    entropy = times(p, yes) + times(complement, no)
+    target = mpf(t)
+    smooth = (1 - mpf(smoothing)) * target + mpf(smoothing) / 2
+    yes, no = clipped([yes, no], eps)
+    return {
+        "cross_entropy": times(smooth, yes) + times(1 - smooth, no),
+        "accuracy": mpf((p >= mpf(0.5)) == (t >= 0.5)),
+        "brier": (p - target) ** 2,
+        "entropy": entropy,
+        "probability": p,
+    }
+
+
+def rows(task, column, *, true=None, pred=None, labels=None, weights=None, **options):
+    """One column for every row of C-last arrays, as a flat list of mpf (binary: of elements)."""
+    pred = np.asarray(pred)
+    if task == "binary":
+        pairs = zip(floats(true), floats(pred), strict=True)
+        return [row(task, (column,), true=t, pred=x, **options)[column] for t, x in pairs]
+    classes = pred.shape[-1]
+    pred = pred.reshape(-1, classes)
+    true = [None] * len(pred) if true is None else np.asarray(true).reshape(-1, classes)
+    labels = [None] * len(pred) if labels is None else np.asarray(labels).ravel().tolist()
+    if weights is None:
+        weights = [None] * len(pred)
+    else:
+        weights = np.broadcast_to(np.asarray(weights, np.float64), pred.shape)
+    out = []
+    for t, q, y, w in zip(true, pred, labels, weights, strict=True):
+        y = None if y is None else int(y)
+        out.append(row(task, (column,), true=t, pred=q, label=y, weights=w, **options)[column])
+    return out
+
+
+def bounds(dtype):
+    """(relative bound, magnitude below which it is absolute, sum tolerance) of a dtype."""
+    dtype = np.dtype(dtype)
+    if dtype == np.float64:
+        return 1e-14, 1e-290, 1e-3
+    return 1e-6, 1e-30, 1e-3 if dtype == np.float32 else 2e-2
+
+
+def excess(got, want, dtype, mixed=False):
+    """Error of one value over what is allowed: at most 1 when the promise is kept."""
+    got, relative, floor = float(got), *bounds(dtype)[:2]
+    if mp.isnan(want):
+        return 0.0 if math.isnan(got) else math.inf
+    if math.isnan(got):
+        return math.inf
+    with mp.workprec(200):
+        if not mp.isfinite(want) or abs(want) > mpf(2) ** 1024:
+            return 0.0 if got == want or (math.isinf(got) and got * want > 0) else math.inf
+        if math.isinf(got):
+            return math.inf
+        scale = max(abs(want), mpf(floor))
+        if mixed and np.dtype(dtype) == np.float64:
+            scale = max(scale, mp.sqrt(abs(want) / 200))
+        return float(abs(mpf(got) - want) / (mpf(relative) * scale))
+
+
+def assert_close(got, want, dtype, mixed=False, what=""):
+    """Every value within section "what is right": relative, absolute when tiny."""
+    got = np.asarray(got, np.float64).ravel().tolist()
+    assert len(got) == len(want), f"{what}: {len(got)} values, expected {len(want)}"
+    worst, place = 0.0, None
+    for i, (g, w) in enumerate(zip(got, want, strict=True)):
+        e = excess(g, w, dtype, mixed)
+        if not e <= worst:
+            worst, place = e, i
+    if worst > 1.0:
+        raise AssertionError(
+            f"{what}: row {place}: got {got[place]!r}, exact {mp.nstr(want[place], 20)}, "
+            f"error {worst:.3g} times the bound for {np.dtype(dtype)}"
+        )
