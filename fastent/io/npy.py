@@ -1,0 +1,174 @@
+"""NumPy files: .npy, and the arrays of an .npz, stored or compressed."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from typing import IO
+
+import numpy as np
+
+from fastent.io.errors import InputError
+from fastent.io.parts import choose_array
+from fastent.io.paths import Reference
+from fastent.io.source import Buffer, RawRows, Source, as_bytes
+
+LOCAL_HEADER = struct.Struct("<4s22sHH")  # of a zip member: signature, fields, two name lengths
+
+
+def bfloat16(name: str) -> np.dtype:
+    """The dtype of bfloat16 numbers, which NumPy itself does not have."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise InputError(f"{name}: bfloat16 needs the package ml_dtypes (extra 'cli')") from None
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, Fortran order, dtype and data offset from the head of a .npy stream."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            header = np.lib.format.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            header = np.lib.format.read_array_header_2_0(stream)
+        else:
+            raise InputError(f"{name}: .npy version {version[0]}.{version[1]}, expected 1.0 or 2.0")
+    except InputError:
+        raise
+    except (ValueError, EOFError, SyntaxError, TypeError) as error:
+        raise InputError(f"{name}: not a .npy array: {first_line(error)}") from None
+    shape, by_column, dtype = header
+    if dtype.hasobject:
+        raise InputError(f"{name}: holds Python objects, expected numbers or strings")
+    if dtype == np.dtype("V2"):
+        dtype = bfloat16(name)  # how np.save stores it: two bytes without a meaning
+    elif dtype.names is not None or dtype.kind == "V":
+        raise InputError(f"{name}: dtype {dtype}, expected numbers or strings")
+    if not shape:
+        raise InputError(f"{name}: a single number, expected rows")
+    return shape, by_column, dtype, stream.tell()
+
+
+def first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def open_npy(reference: Reference, role: str) -> Source:
+    if reference.part is not None:
+        raise InputError(f"{reference.name}: a .npy file has one array, expected no ':part'")
+    with open(reference.path, "rb") as stream:
+        shape, by_column, dtype, offset = read_header(stream, reference.path)
+    return RawRows(reference.path, reference.path, offset, shape, dtype, by_column)
+
+
+def open_npz(reference: Reference, role: str) -> Source:
+    path = reference.path
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            shapes = {}
+            for key, info in members.items():
+                with archive.open(info) as stream:
+                    shapes[key] = read_header(stream, f"{path}:{key}")
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(f"{path}: not a readable .npz file: {first_line(error)}") from None
+    key = choose_array(path, {k: len(v[0]) for k, v in shapes.items()}, reference.part, role)
+    shape, by_column, dtype, offset = shapes[key]
+    info = members[key]
+    name = f"{path}:{key}"
+    if info.compress_type == zipfile.ZIP_STORED:
+        return RawRows(path, name, _data_offset(path, info) + offset, shape, dtype, by_column)
+    if by_column and len(shape) > 1:
+        raise InputError(f"{name}: compressed in Fortran order, expected C order")
+    return CompressedRows(path, name, info.filename, offset, shape, dtype)
+
+
+def _data_offset(path: str, info: zipfile.ZipInfo) -> int:
+    """Where a stored member begins: its local header repeats the name, with its own extra."""
+    with open(path, "rb") as stream:
+        stream.seek(info.header_offset)
+        _, _, name_length, extra_length = LOCAL_HEADER.unpack(stream.read(LOCAL_HEADER.size))
+    return int(info.header_offset + LOCAL_HEADER.size + name_length + extra_length)
+
+
+class CompressedRows(Source):
+    """Rows of a compressed .npz member, inflated as they are read."""
+
+    sequential = True
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        member: str,
+        offset: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+    ) -> None:
+        classes = shape[-1] if len(shape) > 1 else None
+        rows = int(np.prod(shape[:-1], dtype=object)) if len(shape) > 1 else int(shape[0])
+        super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
+        self._shape = shape
+        self._stored = dtype
+        self._member = member
+        self._offset = offset
+        self._archive: zipfile.ZipFile | None = None
+        self._stream: IO[bytes] | None = None
+        self._at = 0
+
+    def flattened(self) -> Source:
+        count = self.rows * (1 if self.classes is None else self.classes)
+        return CompressedRows(
+            self.path, self.name, self._member, self._offset, (count,), self._stored
+        )
+
+    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+        rows = buffer.array(self.shape(stop - start), self._stored)
+        view = as_bytes(rows)
+        try:
+            stream = self._seek(start)
+            done = 0
+            while done < len(view):
+                got = stream.readinto(view[done:])  # type: ignore[attr-defined]
+                if not got:
+                    raise EOFError("the member ends early")
+                done += got
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise InputError(
+                f"{self.name}: corrupted or truncated in rows {start} to {stop - 1}: "
+                f"{first_line(error)}"
+            ) from None
+        self._at = stop
+        if self._stored != self.dtype:
+            rows = rows.byteswap(inplace=True).view(self.dtype)
+        return rows
+
+    def _seek(self, row: int) -> IO[bytes]:
+        if self._stream is None or row < self._at:
+            self.close()
+            self._archive = zipfile.ZipFile(self.path)
+            self._stream = self._archive.open(self._member)
+            self._skip(self._stream, self._offset)
+        self._skip(self._stream, (row - self._at) * self.row_bytes)
+        self._at = row
+        return self._stream
+
+    @staticmethod
+    def _skip(stream: IO[bytes], count: int) -> None:
+        while count > 0:
+            piece = stream.read(min(count, 1 << 20))
+            if not piece:
+                raise EOFError("the member ends early")
+            count -= len(piece)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        if self._archive is not None:
+            self._archive.close()
+        self._stream = self._archive = None
+        self._at = 0

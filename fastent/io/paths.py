@@ -1,0 +1,75 @@
+"""From the words of the command line to an ordered list of files and the parts in them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from dataclasses import dataclass
+
+from fastent.io.errors import InputError
+
+SUFFIXES = (".npy", ".npz", ".parquet", ".arrow", ".feather", ".safetensors", ".csv")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A file and the array, tensor or column in it; an empty path means the prediction file."""
+
+    path: str
+    part: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path if self.part is None else f"{self.path}:{self.part}"
+
+
+def natural_key(text: str) -> list[tuple[int, int | str]]:
+    """Sort key under which shard-2 comes before shard-10."""
+    pieces = re.split(r"(\d+)", text)
+    return [(0, int(piece)) if piece.isdigit() else (1, piece) for piece in pieces]
+
+
+def expand(words: list[str]) -> list[Reference]:
+    """Files named by paths, globs and directories.
+
+    Lists keep their order; what one glob or directory holds is sorted naturally.
+    """
+    found: list[Reference] = []
+    for word in words:
+        found.extend(_expand_one(word))
+    return found
+
+
+def _expand_one(word: str) -> list[Reference]:
+    path, part = word, None
+    if not os.path.lexists(word) and ":" in word and not _matches(word):
+        path, part = word.rsplit(":", 1)
+        if not part:
+            raise InputError(f"{word}: nothing after the colon, expected file:column")
+    if not path:
+        return [Reference("", part)]
+    if os.path.isdir(path):
+        inside = [os.path.join(path, name) for name in os.listdir(path)]
+        files = [name for name in inside if name.endswith(SUFFIXES) and os.path.isfile(name)]
+        if not files:
+            raise InputError(f"{path}: no {', '.join(SUFFIXES)} file in this directory")
+    elif os.path.lexists(path):
+        files = [path]
+    else:
+        files = _matches(path)
+        if not files:
+            what = "no file matches" if glob.has_magic(path) else "no such file"
+            raise InputError(f"{path}: {what}")
+    return [Reference(name, part) for name in sorted(files, key=natural_key)]
+
+
+def _matches(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else []
+
+
+def is_column_name(word: str) -> bool:
+    """Whether a word can only be a column of the prediction files, as in ``--groups lang``."""
+    return not (
+        os.path.lexists(word) or glob.has_magic(word) or ":" in word or word.endswith(SUFFIXES)
+    )

@@ -1,0 +1,54 @@
+"""safetensors files, bfloat16 included."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+
+from fastent.io.errors import InputError
+from fastent.io.npy import bfloat16, first_line
+from fastent.io.parts import choose_array
+from fastent.io.paths import Reference
+from fastent.io.source import RawRows, Source
+
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1",
+}  # fmt: skip
+
+
+def open_safetensors(reference: Reference, role: str) -> Source:
+    """One tensor; the library checks the header against the file, the rows are read by us.
+
+    The library maps the file into memory, and a mapped file that shrinks kills the process.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise InputError(
+            f"{reference.path}: .safetensors needs the package safetensors (extra 'cli')"
+        ) from None
+    path = reference.path
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            axes = {key: len(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a readable .safetensors file: {first_line(error)}") from None
+    key = choose_array(path, axes, reference.part, role)
+    with open(path, "rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        entry = json.loads(stream.read(length))[key]
+    name = f"{path}:{key}"
+    if entry["dtype"] == "BF16":
+        dtype = bfloat16(name)
+    elif entry["dtype"] in DTYPES:
+        dtype = np.dtype(DTYPES[entry["dtype"]])
+    else:
+        raise InputError(f"{name}: dtype {entry['dtype']}, expected a float or an integer type")
+    shape = tuple(entry["shape"])
+    if not shape:
+        raise InputError(f"{name}: a single number, expected rows")
+    return RawRows(path, name, 8 + length + entry["data_offsets"][0], shape, dtype)
