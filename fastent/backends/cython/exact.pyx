@@ -95,11 +95,9 @@ cdef inline void add_multiple(ExactSum* s, int64_t k, int e) noexcept nogil:
 cdef bint add_block(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
     """Add at most BLOCK values through the grids; False, and nothing added, if they do not fit."""
     cdef Py_ssize_t i
-    cdef uint64_t b
     cdef int64_t largest = 0, magnitude
     for i in range(n):
-        memcpy(&b, &v[i], 8)
-        magnitude = <int64_t> (b & <uint64_t> 0x7FFFFFFFFFFFFFFF)
+        magnitude = <int64_t> (bits_of(v[i]) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
         largest = magnitude if magnitude > largest else largest
     cdef int top = <int> (largest >> 52) - 1023        # |v| < 2^(top + 1)
     if top > 1000:
@@ -117,24 +115,21 @@ cdef bint add_block(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
     for i in range(n):
         r = v[i]
         t = m0 + r
-        memcpy(&b, &t, 8)
-        k0 += b - b0
+        k0 += bits_of(t)
         r = r - (t - m0)
         t = m1 + r
-        memcpy(&b, &t, 8)
-        k1 += b - b1
+        k1 += bits_of(t)
         r = r - (t - m1)
         t = m2 + r
-        memcpy(&b, &t, 8)
-        k2 += b - b2
+        k2 += bits_of(t)
         r = r - (t - m2)
-        memcpy(&b, &r, 8)
-        rest |= b
+        rest |= bits_of(r)
     if rest:
         return False
-    add_multiple(s, <int64_t> k0, grid)
-    add_multiple(s, <int64_t> k1, grid - 51)
-    add_multiple(s, <int64_t> k2, grid - 102)
+    # The sums of raw bits wrap around; taking out n times the bits of M leaves the integers.
+    add_multiple(s, <int64_t> (k0 - <uint64_t> n * b0), grid)
+    add_multiple(s, <int64_t> (k1 - <uint64_t> n * b1), grid - 51)
+    add_multiple(s, <int64_t> (k2 - <uint64_t> n * b2), grid - 102)
     return True
 
 
