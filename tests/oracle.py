@@ -27,6 +27,7 @@ COLUMNS = {
     ),
     "entropy": ("entropy",),
 }  # fmt: skip
+CANCELLING = {"kl_divergence", "reverse_kl", "js_divergence", "total_variation", "hellinger"}
 STABLE = mpf(10) ** -25  # two precisions must agree to this, relatively
 NOTHING = mpf(10) ** -330  # far below every float64: two such values agree
 SPECK = mp.ldexp(1, -(10**9))
@@ -189,10 +190,20 @@ def settle(evaluate, columns):
     while precision <= 20000:
         with mp.workprec(precision):
             now = {name: mpf(v) for name, v in evaluate().items() if name in columns}
-        if before is not None and all(agree(before[k], v) for k, v in now.items()):
+        if before is not None and all(
+            agree(before[k], v) and (k not in CANCELLING or precision >= 2 * needed(v))
+            for k, v in now.items()
+        ):
             return {name: now[name] for name in columns}
         before, precision = now, precision * 2
     raise ArithmeticError(f"no stable value for {columns}")
+
+
+def needed(v):
+    """Bits without which a class of the value's own size would be lost beside the large ones."""
+    if not mp.isfinite(v):
+        return 0
+    return 110 - min(0, mp.mag(v)) if abs(v) > NOTHING else 1200
 
 
 def agree(a, b):

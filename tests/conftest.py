@@ -1,0 +1,39 @@
+"""Fixtures shared by the tests: each engine this machine has, set and put back."""
+
+from contextlib import nullcontext
+
+import hypothesis
+import pytest
+
+# Examples are found by seed, so that a failure is the same on every machine and every day.
+hypothesis.settings.register_profile("fastent", derandomize=True, deadline=None, max_examples=60)
+hypothesis.settings.load_profile("fastent")
+
+
+def pytest_generate_tests(metafunc):
+    for name in ("engine", "compiled"):
+        if name in metafunc.fixturenames:
+            import cases
+
+            found = [e for e in cases.engines() if name == "engine" or e[0] == "cython"]
+            metafunc.parametrize(name, found, ids=cases.title, indirect=True, scope="module")
+
+
+def use(backend, level):
+    import fastent as fe
+
+    return fe.settings.use_simd(level) if level else nullcontext()
+
+
+@pytest.fixture(scope="module")
+def engine(request):
+    """Name of a backend; the compiled one is set to each SIMD level in turn."""
+    with use(*request.param):
+        yield request.param[0]
+
+
+@pytest.fixture(scope="module")
+def compiled(request):
+    """The compiled backend at each SIMD level."""
+    with use(*request.param):
+        yield request.param[0]

@@ -1,0 +1,416 @@
+"""Nasty rows by name: every generator is seeded, and every row is legal input for its kind.
+
+`singles(kind, dtype)` and `pairs(kind_true, kind_pred, dtype)` give `{name: rows}` with rows of
+shape (n, C); `bernoullis` the same for elements. Rows that must raise are not here.
+"""
+
+import ml_dtypes
+import numpy as np
+
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+DTYPES = {
+    "float64": np.dtype(np.float64),
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": bfloat16,
+}
+KINDS = ("probs", "logprobs", "logits")
+INF = np.inf
+
+
+def computing(dtype):
+    """The dtype in which fastent computes: 16-bit input is computed in float32."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def largest(dtype):
+    return float(ml_dtypes.finfo(dtype).max)
+
+
+def tiniest(dtype):
+    return float(ml_dtypes.finfo(dtype).smallest_subnormal)
+
+
+def ulp(dtype):
+    return float(ml_dtypes.finfo(dtype).eps)
+
+
+def cast(rows, dtype):
+    """Rows in `dtype`; what is out of its range saturates instead of becoming infinite."""
+    rows = np.asarray(rows, np.float64)
+    top = largest(dtype)
+    return np.where(np.isinf(rows), rows, np.clip(rows, -top, top)).astype(dtype)
+
+
+def softmax(x):
+    with np.errstate(all="ignore"):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def log_softmax(x):
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+# ---------------------------------------------------------------- one distribution
+
+
+def singles(kind, dtype):
+    """Named blocks of rows of one kind."""
+    dtype = np.dtype(dtype)
+    make = {"probs": _probs, "logprobs": _logprobs, "logits": _logits}[kind]
+    return {name: cast(rows, dtype) for name, rows in make(dtype).items()}
+
+
+def _probs(dtype):
+    r = np.random.default_rng(1)
+    tiny, u = tiniest(dtype), ulp(dtype)
+    small = np.array([1e-1, 1e-3, u, u / 2, u * u, 3 * tiny, tiny])
+    spread = np.stack([softmax(s * r.normal(size=37)) for s in (0.1, 1, 3, 10, 30)])
+    decay = 2.0 ** -np.arange(1, 41)
+    wide = 2.0 ** -np.arange(0, 1000, 31.0)
+    return {
+        "ordinary": spread,
+        "uniform 2": np.full((1, 2), 0.5),
+        "uniform 7": np.full((1, 7), 1 / 7),
+        "uniform 64": np.full((1, 64), 1 / 64),
+        "confident": np.stack([1 - small, small], axis=1),
+        "confident, big class last": np.stack([small / 2, small / 2, 1 - small], axis=1),
+        "one-hot": np.eye(5),
+        "one-hot of the next number": np.eye(3)[:2] * np.array([[1 - u / 2], [1 + u]]),
+        "one-hot off by the check": np.eye(3)[:2] * np.array([[1 - 9e-4], [1 + 9e-4]]),
+        "sums within the check": spread[:3] * np.array([[1 - 9e-4], [1 + 9e-4], [1 + 1e-6]])
+        if dtype.itemsize > 2
+        else spread[:3] * np.array([[0.985], [1.015], [1.01]]),
+        "geometric": normalised(decay[None]),
+        "subnormal tail": np.array([[0.5, 0.5, tiny, 0, 3 * tiny, 0.0], [1, 0, 0, 0, tiny, tiny]]),
+        "around three quarters": np.array(
+            [[0.75, 0.25], [0.75 + u, 0.25 - u], [0.75 - u, 0.25 + u]]
+        ),
+        "wide range": normalised(wide[None]),
+        "zeros": holey(r),
+    }
+
+
+def normalised(x):
+    return x / x.sum(axis=1, keepdims=True)
+
+
+def holey(r):
+    """Probabilities of which about half are 0."""
+    return normalised(np.where(r.random((4, 19)) < 0.5, 0, softmax(r.normal(size=(4, 19)))))
+
+
+def _logprobs(dtype):
+    r = np.random.default_rng(2)
+    u = ulp(dtype)
+    rows = np.stack([log_softmax(s * r.normal(size=37)) for s in (0.1, 1, 3, 10)])
+    holes = log_softmax(r.normal(size=(3, 11)))
+    holes[:, ::2] = -INF
+    holes -= np.log(np.exp(holes).sum(axis=1, keepdims=True))
+    top = min(1e4, largest(dtype) / 2)
+    return {
+        "ordinary": rows,
+        "uniform 64": np.full((1, 64), -np.log(64)),
+        "shifted within the check": rows + np.array([[5e-4], [-5e-4], [1e-4], [u / 4]]),
+        "confident": np.array([[-1e-3, np.log(1e-3)], [-u, np.log(u)], [0.0, -80], [-80, 0]]),
+        "certain": np.array([[0.0, -INF, -INF], [-INF, -INF, 0.0]]),
+        "a hair above 0": np.array([[1e-4, -INF, -INF], [1e-4, -40, -20]]),
+        "holes": holes,
+        "far tails": np.array([[0.0, -100, -700], [-np.log(2), -np.log(2), -top]]),
+    }
+
+
+def _logits(dtype):
+    r = np.random.default_rng(3)
+    top, tiny = largest(dtype), tiniest(dtype)
+    base = r.normal(size=37)
+    offsets = [x for x in (1e2, 1e4, 1e8, 1e30, 1e300) if x < top]
+    shifted = np.stack([sign * off + 4 * base for off in offsets for sign in (1, -1)])
+    gaps = np.array([0.5, 5, 17, 36, 40, 70, 88, 104, 300, 700, 746, 1500])
+    return {
+        "ordinary": np.stack([s * base for s in (0.1, 1, 3, 10, 30)]),
+        "equal": np.zeros((1, 9)) + 3.0,
+        "offset": shifted,
+        "just around 256 and 1500": np.array([[256.0], [255.0], [1500.0], [-256.5], [208.0]])
+        + r.normal(size=(5, 8)),
+        "confident": np.stack([np.zeros(12), gaps, gaps / 2], axis=1),
+        "confident, negative": np.stack([-gaps, 0 * gaps, -gaps], axis=1),
+        "ties": np.array([[2.0, 2, 2, 1], [5, 0, 5, 5], [-3, -3, -9, -9]]),
+        "minus infinity": np.array([[0, -INF, 1], [-INF, -INF, 7], [0.0, 0, -INF]]),
+        "plus infinity": np.array([[INF, 0, 1], [INF, INF, -INF], [-INF, 3, INF]]),
+        "huge": np.array([[0.9, -0.9, 0.5], [0.45, 0.45, -0.4]]) * min(top, 8.9e307),
+        "wide apart": np.array([[0.0, -1e30, 1e30], [1e4, -1e4, 9.99e3], [1e30, 1e30, 0]]),
+        "subnormal": np.array([[tiny, 0, -tiny], [5 * tiny, 2 * tiny, 0]]),
+        "decay": -np.arange(60.0)[None] * np.array([[0.7], [3.0], [20.0]]),
+    }
+
+
+# ---------------------------------------------------------------- two distributions
+
+
+def pairs(kind_true, kind_pred, dtype):
+    """Named pairs of blocks, `(true, pred)`, of the two kinds."""
+    dtype = np.dtype(dtype)
+    if kind_true == kind_pred:
+        make = {"probs": _probs_pairs, "logprobs": _logprobs_pairs, "logits": _logits_pairs}
+        found = make[kind_true](dtype)
+    else:
+        found = _mixed_pairs(kind_true, kind_pred, dtype)
+    return {name: (cast(t, dtype), cast(q, dtype)) for name, (t, q) in found.items()}
+
+
+def distances(dtype):
+    """Relative distances of nearly equal rows: KL is about half their squares."""
+    lowest = {8: 15, 4: 6, 2: 3}[np.dtype(dtype).itemsize]
+    return 10.0 ** -np.arange(1, lowest + 1)
+
+
+def _near(r, dtype, classes, spread):
+    d = distances(dtype)[:, None]
+    p = softmax(spread * r.normal(size=(len(d), classes)))
+    q = p * (1 + d * r.normal(size=p.shape))
+    return p, normalised(q)
+
+
+def _probs_pairs(dtype):
+    r = np.random.default_rng(4)
+    u, tiny = ulp(dtype), tiniest(dtype)
+    wide = dtype.itemsize > 2
+    p, q = _near(r, dtype, 23, 1.0)
+    sums = 1 + r.choice([-9e-4, -1e-6, 1e-5, 9e-4] if wide else [-1e-2, 1e-2], size=(len(p), 1))
+    # ratios on both sides of whole octaves, where the reduction of q/p changes branch
+    steps = np.array([2.0**k * (1 + j * u) for k in (-3, -2, -1, 0, 1, 2, 3) for j in (-1, 0, 1)])
+    p_seams = np.append(np.full(len(steps), 1 / 128), 1 - len(steps) / 128)
+    q_seams = np.append(steps / 128, 0.1)
+    far = 2.0 ** r.integers(-100 if wide else -10, 1, size=(3, 21))
+    holes = holey(r)
+    zigzag = 1 + 3e-2 * np.where(np.arange(19) % 2, 1, -1)
+    one = np.array([1 - 2.0**-10, 2.0**-11, 2.0**-11])
+    return {
+        "unrelated": (softmax(2 * r.normal(size=(4, 31))), softmax(2 * r.normal(size=(4, 31)))),
+        "near": (p, q),
+        "near, two classes": _near(r, dtype, 2, 0.5),
+        "near, many classes": _near(r, dtype, 150, 2.0),
+        "near, sums differ": (p, q * sums),
+        "proportional": (p, p * sums),
+        "exactly proportional": (
+            np.array([[0.5, 0.25, 0.25]]),
+            np.array([[0.5, 0.25, 0.25]]) * (1 - 2**-10),
+        ),
+        "next numbers": (
+            np.array([[0.5, 0.5], [0.25, 0.75]]),
+            np.array([[0.5 + u / 2, 0.5 - u / 2], [0.25 + u / 4, 0.75]]),
+        ),
+        "equal": (p, p),
+        "octave seams": (p_seams[None], normalised(q_seams[None])),
+        "octave seams, exact": (
+            p_seams[None],
+            q_seams[None] + (np.arange(22) == 21) * (0.9 - q_seams[:-1].sum()),
+        ),
+        "wide ratios": (
+            normalised(far),
+            softmax(r.normal(size=far.shape)),
+        ),
+        "confident against confident": (
+            np.array([one, one, one]),
+            np.array([one[[1, 0, 2]], one * (1 - 2**-10), [1 - u, u / 2, u / 2]]),
+        ),
+        "disjoint": (np.array([[1.0, 0], [0, 1]]), np.array([[0.0, 1], [1, 0]])),
+        "disjoint halves": (np.array([[0.5, 0.5, 0, 0]]), np.array([[0, 0, 0.25, 0.75]])),
+        "zeros in p": (holes, softmax(r.normal(size=holes.shape))),
+        "zeros in q": (softmax(r.normal(size=holes.shape)), holes),
+        "zeros in both": (holes, normalised(np.where(holes > 0, softmax(holes), 0))),
+        "zeros, near": (holes, normalised(holes * zigzag)),
+        "subnormals": (
+            np.array([[1, tiny, 2 * tiny], [0.5, 0.5, tiny], [1, 0, tiny]]),
+            np.array([[1, 3 * tiny, tiny], [0.5, 0.5, 5 * tiny], [1, tiny, 0]]),
+        ),
+        "uniform against spread": (np.full((3, 64), 1 / 64), softmax(4 * r.normal(size=(3, 64)))),
+    }
+
+
+def _logprobs_pairs(dtype):
+    r = np.random.default_rng(5)
+    a = log_softmax(r.normal(size=(len(distances(dtype)), 23)))
+    noise = distances(dtype)[:, None] * r.normal(size=a.shape)
+    wide = dtype.itemsize > 2
+    shift = r.choice([-5e-4, 5e-4, 1e-6] if wide else [-5e-3, 5e-3], size=(len(a), 1))
+    holes = np.array([[-INF, np.log(0.5), np.log(0.5), -INF]])
+    return {
+        "unrelated": (
+            log_softmax(2 * r.normal(size=(4, 31))),
+            log_softmax(2 * r.normal(size=(4, 31))),
+        ),
+        "near": (a, log_softmax(a + noise)),
+        "near, sums differ": (a, log_softmax(a + noise) + shift),
+        "equal": (a, a),
+        "far": (log_softmax(8 * r.normal(size=(4, 31))), log_softmax(8 * r.normal(size=(4, 31)))),
+        "holes in both": (holes, np.array([[-INF, np.log(0.25), np.log(0.75), -INF]])),
+        "holes in p": (holes, np.full((1, 4), np.log(0.25))),
+        "holes in q": (np.full((1, 4), np.log(0.25)), holes),
+        "disjoint": (np.array([[0.0, -INF]]), np.array([[-INF, 0.0]])),
+        "confident": (
+            np.array([[0.0, -40.0], [0.0, -80.0]]),
+            np.array([[0.0, -41.0], [-80.0, 0.0]]),
+        ),
+    }
+
+
+def _logits_pairs(dtype):
+    r = np.random.default_rng(6)
+    top = largest(dtype)
+    a = 2 * r.normal(size=(len(distances(dtype)), 23))
+    noise = distances(dtype)[:, None] * r.normal(size=a.shape)
+    offsets = [x for x in (1e4, 1e8, 1e300) if x < top]
+    shifts = np.array([s * x for x in offsets for s in (1, -1)])[:, None]
+    wiggle = 2 * r.normal(size=(len(shifts), 23))
+    many = 2 * r.normal(size=(3, 150))
+    return {
+        "unrelated": (3 * r.normal(size=(4, 31)), 3 * r.normal(size=(4, 31))),
+        "near": (a, a + noise),
+        "near, two classes": (a[:, :2], (a + noise)[:, :2]),
+        "near, many classes": (
+            many,
+            many + np.array([[1e-3], [1e-2], [1]]) * r.normal(size=many.shape),
+        ),
+        "near, other offset": (a, a + noise + 3.0),
+        "equal": (a, a),
+        "equal but for an offset": (np.round(a * 8) / 8, np.round(a * 8) / 8 + 16),
+        "offset": (wiggle + shifts, wiggle + 0.3 * r.normal(size=wiggle.shape) + shifts),
+        "offset, near": (a + 1e4, a + noise + 1e4),
+        "offset, one side": (wiggle, wiggle + 0.3 * r.normal(size=wiggle.shape) + shifts),
+        "far": (20 * r.normal(size=(4, 31)), 20 * r.normal(size=(4, 31))),
+        "differences around 2": (a, a + 2 * np.sign(r.normal(size=a.shape)) * (1 + noise)),
+        "temperature": (many, many / 1.37),
+        "minus infinity": (
+            np.array([[0, -INF, 1], [0, -INF, 1], [0.0, 2, 1]]),
+            np.array([[1, -INF, 0], [1.0, 2, 0], [0, -INF, 1]]),
+        ),
+        "plus infinity": (
+            np.array([[INF, 0, 1], [INF, 0, 1], [INF, INF, 1], [0.0, 1, 2]]),
+            np.array([[INF, 5, 1], [1.0, 0, 0], [INF, INF, -INF], [INF, 1, 0]]),
+        ),
+        "far tail against a hole": (np.array([[0, -800.0, 0]]), np.array([[0, -INF, 1.0]])),
+        "confident": (
+            np.array([[50.0, 0], [50, 0], [200, 0]]),
+            np.array([[51.0, 0], [0, 50], [0, 200]]),
+        ),
+        "huge": (
+            np.array([[0.4, -0.4, 0.1]]) * min(top, 8e307),
+            np.array([[0.4, 0.1, -0.4]]) * min(top, 8e307),
+        ),
+        "large steps": (np.array([[0, -1e4, 1e4]]), np.array([[1e4, -1e4, 0]])),
+    }
+
+
+def _mixed_pairs(kind_true, kind_pred, dtype):
+    r = np.random.default_rng(7)
+    scale = distances(dtype)[:, None]
+    a = 2 * r.normal(size=(len(scale), 17))
+    b = a + scale * r.normal(size=a.shape)
+    c, d = 3 * r.normal(size=(2, 4, 17))
+    as_kind = {"probs": softmax, "logprobs": log_softmax, "logits": lambda x: x + 1.5}
+    left, right = as_kind[kind_true], as_kind[kind_pred]
+    hole = {"probs": 0.0, "logprobs": -INF, "logits": -INF}
+    t, q = left(c), right(d)
+    half = {"probs": [0.5, 0.5], "logprobs": [np.log(0.5)] * 2, "logits": [4.0, 4.0]}
+    t_holes = np.array([[*half[kind_true], hole[kind_true]]] * 2)
+    q_holes = np.array([[*half[kind_pred], hole[kind_pred]], [hole[kind_pred], *half[kind_pred]]])
+    return {
+        "unrelated": (t, q),
+        "near": (left(a), right(b)),
+        "holes": (t_holes, q_holes),
+        "confident": (left(np.array([[30.0, 0, 0]])), right(np.array([[31.0, 0, 1]]))),
+    }
+
+
+def counts(dtype):
+    """Pairs of non-negative rows of any sum, for "rescale"."""
+    dtype = np.dtype(dtype)
+    r = np.random.default_rng(9)
+    top = largest(dtype)
+    a, b = r.integers(0, 2000, size=(2, 6, 29)).astype(float)
+    p = softmax(r.normal(size=(1, 29)))
+    found = {
+        "counts": (a, b + 1),
+        "counts against probabilities": (a, softmax(r.normal(size=a.shape))),
+        "one count": (np.eye(5) * 7, np.eye(5) * 3 + 1),
+        "proportional counts": (a, 3 * a),
+        "largest numbers": (np.array([[0.2, 0.1, 0.15]]) * top, np.array([[0.1, 0.1, 0.2]]) * top),
+    }
+    if dtype.itemsize > 2:
+        found["tiny against huge"] = (p * 1e-30, p[:, ::-1] * 1e20)
+        found["nearly proportional"] = (p * 1e-20, p * (1 + 1e-5 * r.normal(size=p.shape)) * 1e10)
+    return {name: (cast(t, dtype), cast(q, dtype)) for name, (t, q) in found.items()}
+
+
+def class_counts():
+    """Numbers of classes on both sides of every vector width, block and path boundary."""
+    around = [c + d for c in (32, 48, 64, 96, 128, 256, 512) for d in (-1, 0, 1)]
+    return [*range(1, 22), *around]
+
+
+# ---------------------------------------------------------------- elements
+
+
+def bernoullis(kind, dtype):
+    """Named `(target, pred)` arrays for the elementwise loss."""
+    dtype = np.dtype(dtype)
+    r = np.random.default_rng(8)
+    u, tiny, top = ulp(dtype), tiniest(dtype), largest(dtype)
+    edge = np.array([0, 1, 0.5, 0.25, 0.2929, 0.7071, u, 1 - u / 2, tiny, 1e-3, 1 - 1e-3, u * u])
+    ordinary = {"probs": r.random(60), "logits": 5 * r.normal(size=60)}
+    edges = {
+        "probs": edge,
+        "logits": np.array(
+            [
+                0.0,
+                tiny,
+                -tiny,
+                1,
+                -1,
+                17,
+                -17,
+                40,
+                -40,
+                88,
+                -104,
+                700,
+                -746,
+                1e4,
+                top,
+                -top,
+                INF,
+                -INF,
+            ]
+        ),
+    }
+    ordinary["logprobs"], edges["logprobs"] = np.log(ordinary["probs"]), _log_edges()
+    e = edges[kind]
+    targets = np.array([0, 1, 0.5, 0.3, tiny, 1 - u / 2])
+    soft = ordinary[kind]
+    found = {
+        "hard": (r.integers(0, 2, size=60), soft),
+        "soft": (r.random(60), soft),
+        "edges": (np.repeat(targets, len(e)), np.tile(e, len(targets))),
+    }
+    return {name: (cast(t, dtype), cast(q, dtype)) for name, (t, q) in found.items()}
+
+
+def _log_edges():
+    return np.array([0.0, -1e-7, -1e-3, -0.3, -0.6931, -0.7, -2, -40, -88, -300, -INF])
+
+
+def labels(rows, seed=0):
+    """Labels that visit the first, last, largest and smallest class of the rows in turn."""
+    r = np.random.default_rng(seed)
+    wide = rows.astype(np.float64)
+    choices = np.stack(
+        [
+            wide.argmax(axis=1), wide.argmin(axis=1), np.zeros(len(rows), np.int64),
+            np.full(len(rows), rows.shape[1] - 1), r.integers(0, rows.shape[1], len(rows)),
+        ]
+    )  # fmt: skip
+    return choices[np.arange(len(rows)) % len(choices), np.arange(len(rows))]

@@ -1,0 +1,255 @@
+"""Zeros, infinities, NaN, ties and ignored rows: what is right is exact, so equality is asked."""
+
+import math
+
+import cases
+import hard_inputs as hard
+import numpy as np
+import pytest
+
+import fastent as fe
+
+INF, NAN = np.inf, np.nan
+LN2 = math.log(2)
+WIDE = [np.float64, np.float32]
+FLOATS = list(hard.DTYPES.values())
+
+
+@pytest.fixture(autouse=True)
+def floating_point_traps():
+    """A floating-point warning of NumPy inside any call becomes an error."""
+    with np.errstate(all="raise"):
+        yield
+
+
+def arrays(dtype, *rows):
+    return [np.array(r, np.float64).astype(dtype) for r in rows]
+
+
+def close(got, want, dtype):
+    rtol = 1e-14 if dtype == np.float64 else 1e-6
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(got, want, rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_zeros_in_probabilities(dtype, engine):
+    p, q = arrays(
+        dtype,
+        [[1, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0], [1, 0, 0], [0, 0.5, 0.5]],
+        [[1, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0.25, 0.25]],
+    )
+    close(fe.kl_divergence(p, q, backend=engine), [0, 0, INF, INF, LN2], dtype)
+    js = [0, 0, LN2 / 2, LN2, 0.5 * math.log(4 / 3) + 0.5 * (0.5 * LN2 + 0.5 * math.log(2 / 3))]
+    close(fe.js_divergence(p, q, backend=engine), js, dtype)
+    ce = fe.categorical_cross_entropy(p, q, backend=engine)
+    close(ce, [0, LN2, INF, INF, 2 * LN2], dtype)
+    close(fe.entropy(p, backend=engine), [0, LN2, LN2, 0, LN2], dtype)
+    sparse = fe.sparse_cross_entropy([0, 0, 1, 0, 0], q, backend=engine)
+    close(sparse, [0, LN2, INF, INF, LN2], dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("kind", ["logits", "logprobs"])
+def test_minus_infinity_is_legal(kind, dtype, engine):
+    half = 0.0 if kind == "logits" else -LN2
+    if kind == "logprobs" and dtype not in WIDE:
+        pytest.skip("ln 2 has no 16-bit form; the exact tests cover it")
+    a, b = arrays(
+        dtype,
+        [[half, half, -INF], [half, half, -INF], [0, -INF, -INF], [0, -INF, -INF]],
+        [[half, half, -INF], [half, -INF, half], [0, -INF, -INF], [-INF, half, half]],
+    )
+    assert fe.kl_divergence(a, b, kind=kind, backend=engine).tolist() == [0, INF, 0, INF]
+    close(fe.js_divergence(a, b, kind=kind, backend=engine), [0, LN2 / 2, 0, LN2], dtype)
+    close(fe.entropy(a, kind=kind, backend=engine), [LN2, LN2, 0, 0], dtype)
+    target = np.array([[0.5, 0.5, 0], [0.5, 0, 0.5], [1, 0, 0], [1, 0, 0]]).astype(dtype)
+    got = fe.categorical_cross_entropy(target, b, kind=kind, backend=engine)
+    close(got, [LN2, LN2, 0, INF], dtype)
+    got = fe.sparse_cross_entropy([0, 1, 0, 0], b, kind=kind, backend=engine)
+    close(got, [LN2, INF, 0, INF], dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_plus_infinity_is_certainty_and_ties_share_it(dtype, engine):
+    (x,) = arrays(dtype, [[INF, 0, 1], [INF, INF, -INF], [INF, INF, INF], [3, -INF, INF]])
+    got = fe.sparse_cross_entropy([0, 1, 2, 0], x, kind="logits", backend=engine)
+    close(got, [0, LN2, math.log(3), INF], dtype)
+    close(fe.entropy(x, kind="logits", backend=engine), [0, LN2, math.log(3), 0], dtype)
+    assert fe.kl_divergence(x, x, kind="logits", backend=engine).tolist() == [0, 0, 0, 0]
+    target = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1], [0, 0, 1.0]]).astype(dtype)
+    got = fe.categorical_cross_entropy(target, x, kind="logits", backend=engine)
+    close(got, [0, LN2, math.log(3), 0], dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_row_without_any_class_is_nan(dtype, engine):
+    a, b = arrays(dtype, [[-INF, -INF], [0, 0]], [[0, 0], [0, 0]])
+    for x, y in ((a, b), (b, a)):
+        for function in (fe.kl_divergence, fe.js_divergence):
+            got = function(x, y, kind="logits", backend=engine)
+            assert math.isnan(got[0]) and got[1] == 0
+    got = fe.entropy(a, kind="logits", backend=engine)
+    assert math.isnan(got[0])
+    assert math.isnan(fe.sparse_cross_entropy([0, 0], a, kind="logits", backend=engine)[0])
+
+
+@pytest.mark.parametrize("function", cases.FUNCTIONS)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_nan_stays_in_its_row(function, dtype, engine):
+    for kind in hard.KINDS:
+        for classes in (1, 2, 9, 40, 300):
+            if kind != "logits" and classes > 9 and dtype not in WIDE:
+                continue
+            args = cases.ordinary(function, kind, dtype, (7, classes))
+            clean = cases.call(function, args, kind, backend=engine)
+            for position in range(len(args)):
+                if args[position].dtype.kind == "i":
+                    continue
+                for column in {0, classes // 2, classes - 1}:
+                    spoiled = [x.copy() for x in args]
+                    spoiled[position][3, column] = NAN
+                    got = cases.call(function, spoiled, kind, backend=engine)
+                    expected = clean.copy()
+                    if function == "binary_cross_entropy":
+                        expected[3, column] = NAN
+                    else:
+                        expected[3] = NAN
+                    np.testing.assert_array_equal(got, expected, err_msg=f"{kind} {classes}")
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+def test_nan_wins_over_zeros_and_infinities(dtype, engine):
+    p, q = arrays(dtype, [[0, 1, 0], [1, 0, 0]], [[NAN, 1, 0], [0, NAN, 1]])
+    for function in (fe.kl_divergence, fe.js_divergence, fe.categorical_cross_entropy):
+        assert np.isnan(function(p, q, backend=engine)).all(), function
+        assert np.isnan(function(q, p, backend=engine)).all(), function
+    assert np.isnan(fe.sparse_cross_entropy([1, 0], q, backend=engine)).all()
+    a, b = arrays(dtype, [[-INF, 0, 0], [INF, 0, 0]], [[NAN, 0, 0], [NAN, 0, -INF]])
+    for function in (fe.kl_divergence, fe.js_divergence):
+        assert np.isnan(function(a, b, kind="logits", backend=engine)).all()
+        assert np.isnan(function(b, a, kind="logits", backend=engine)).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_divergence_of_equal_rows_is_exactly_zero(dtype, engine):
+    for kind in hard.KINDS:
+        for name, rows in hard.singles(kind, dtype).items():
+            for function in (fe.kl_divergence, fe.js_divergence):
+                got = function(rows, rows.copy(), kind=kind, backend=engine)
+                assert (got == 0).all(), (kind, name, function.__name__, got)
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+def test_offset_that_is_exact_changes_nothing(dtype, engine):
+    r = np.random.default_rng(0)
+    x = np.round(r.normal(size=(20, 33)) * 64).astype(dtype) / 8
+    for offset in (16.0, -1024.0, 4096.0):
+        moved = x + dtype(offset)
+        for function in (fe.kl_divergence, fe.js_divergence):
+            assert (function(x, moved, kind="logits", backend=engine) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_divergences_are_never_negative(dtype, engine):
+    r = np.random.default_rng(0)
+    for kind in hard.KINDS:
+        for classes in (2, 3, 10, 64, 200):
+            a = r.normal(size=(300, classes))
+            b = a + 10.0 ** -r.integers(1, 17, size=(300, 1)) * r.normal(size=a.shape)
+            shape = {"probs": hard.softmax, "logprobs": hard.log_softmax, "logits": np.asarray}
+            with np.errstate(all="ignore"):
+                a, b = (hard.cast(shape[kind](x), dtype) for x in (a, b))
+            for function in (fe.kl_divergence, fe.js_divergence):
+                got = (
+                    function(a, b, kind=kind, row_sums="rescale", backend=engine)
+                    if (kind != "logits")
+                    else function(a, b, kind=kind, backend=engine)
+                )
+                assert (got >= 0).all()
+                if function is fe.js_divergence:
+                    assert (got <= LN2 * (1 + 1e-6)).all()
+
+
+def test_bernoulli_edges(engine):
+    t = np.array([0.0, 1, 0, 1, 0.5, 0.5])
+    p = np.array([0.0, 1, 1, 0, 0, 1])
+    got = fe.binary_cross_entropy(t, p, backend=engine)
+    assert got.tolist() == [0, 0, INF, INF, INF, INF]
+    x = np.array([-INF, INF, INF, -INF, -INF, INF])
+    got = fe.binary_cross_entropy(t, x, kind="logits", backend=engine)
+    assert got.tolist() == [0, 0, INF, INF, INF, INF]
+
+
+def test_smoothing_meets_impossible_classes(engine):
+    x = np.array([[0.0, -INF, 0]])
+    for smoothing, want in ((0.0, LN2), (0.1, INF)):
+        got = fe.sparse_cross_entropy(
+            [0], x, kind="logits", label_smoothing=smoothing, backend=engine
+        )
+        close(got, [want], np.float64)
+
+
+def test_weight_zero_adds_zero_whatever_the_value(engine):
+    p = np.array([[1.0, 0], [0.5, 0.5], [NAN, 1], [7, 9]])
+    q = np.array([[0.0, 1], [0.5, 0.5], [0.5, 0.5], [1, 1]])
+    w = np.array([0, 2.0, 0, 0])
+    for function in (fe.kl_divergence, fe.js_divergence, fe.categorical_cross_entropy):
+        got = function(p, q, sample_weight=w, backend=engine)
+        assert got[[0, 2, 3]].tolist() == [0, 0, 0], function
+        total = function(p, q, sample_weight=w, reduction="sum", backend=engine)
+        assert total == got[1]
+    got = fe.sparse_cross_entropy([1, 0, 1, 1], p, sample_weight=w, backend=engine)
+    assert got.tolist() == [0, 2 * LN2, 0, 0]
+    got = fe.entropy(p, sample_weight=w, backend=engine)
+    assert got.tolist() == [0, 2 * LN2, 0, 0]
+
+
+def test_class_of_weight_zero_adds_zero(engine):
+    q = np.array([[1.0, 0, 0]])
+    got = fe.categorical_cross_entropy(
+        np.array([[0.5, 0.5, 0]]), q, class_weight=[1, 0, 1], backend=engine
+    )
+    assert got.tolist() == [0]
+    got = fe.sparse_cross_entropy([1], q, class_weight=[1, 0, 1], backend=engine)
+    assert got.tolist() == [0]
+    term = np.array([[1.0, 0, 1]])
+    assert fe.sparse_cross_entropy([1], q, sample_weight=term, backend=engine).tolist() == [0]
+
+
+def test_ignored_rows_are_zero_and_unchecked(engine):
+    q = np.array([[0.5, 0.5], [9, 9], [NAN, 1], [-1, 0.5], [0.25, 0.75]])
+    labels = np.array([0, -100, -100, -100, 1])
+    got = fe.sparse_cross_entropy(labels, q, ignore_index=-100, backend=engine)
+    assert got[1:4].tolist() == [0, 0, 0]
+    mean = fe.sparse_cross_entropy(labels, q, ignore_index=-100, reduction="mean", backend=engine)
+    assert mean == math.fsum(got) / 2
+    got = fe.sparse_cross_entropy([1, 1], q[[0, 4]], ignore_index=1, backend=engine)
+    assert got.tolist() == [0, 0]
+
+
+def test_no_rows_is_legal(engine):
+    for function in cases.FUNCTIONS:
+        for kind in hard.KINDS:
+            args = cases.ordinary(function, kind, np.float64, (0, 3))
+            got = cases.call(function, args, kind, backend=engine)
+            assert got.shape == ((0, 3) if function == "binary_cross_entropy" else (0,))
+            assert cases.call(function, args, kind, reduction="sum", backend=engine) == 0
+            mean = cases.call(function, args, kind, reduction="mean", backend=engine)
+            assert math.isnan(mean)
+
+
+def test_one_class_is_certain(engine):
+    one = np.ones((2, 1))
+    assert fe.sparse_cross_entropy([0, 0], one, backend=engine).tolist() == [0, 0]
+    assert fe.entropy(5 * one, kind="logits", backend=engine).tolist() == [0, 0]
+    assert fe.kl_divergence(one, one, backend=engine).tolist() == [0, 0]
+
+
+def test_rows_sums_within_the_check_are_normalised(engine):
+    p = np.array([[0.4, 0.6]])
+    for factor in (1 - 9e-4, 1 + 9e-4):
+        got = fe.entropy(p * factor, backend=engine)
+        close(got, fe.entropy(p, row_sums="rescale", backend=engine), np.float64)
+    half = (p * 1.015).astype(np.float16)
+    assert fe.entropy(half, backend=engine).shape == (1,)
