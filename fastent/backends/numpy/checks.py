@@ -1,0 +1,43 @@
+"""What makes a row bad: negative probabilities and sums that are not what was promised."""
+
+import numpy as np
+
+
+def first_bad_row(x, kind, spec, nan_rows):
+    """(row, code, number) of the first bad row of one operand, or None."""
+    if kind == "logits":
+        return None
+    found = []
+    if kind == "probs":
+        found.append(_first((x < 0).any(axis=1), "negative", lambda i: x[i][x[i] < 0][0]))
+    if spec.row_sums != "as_is":
+        total = row_sum(x, kind)
+        if spec.row_sums == "check":
+            bad = ~(np.abs(total - 1) <= spec.sum_tolerance)
+        elif kind == "logprobs":  # exp may overflow where the normalised row is fine
+            bad = ~np.isfinite(x.max(axis=1))
+        else:
+            bad = ~((x.max(axis=1) > 0) & (x.max(axis=1) < np.inf))
+        found.append(_first(bad & ~nan_rows, "row_sum", lambda i: total[i]))
+    return min(filter(None, found), key=lambda f: f[0], default=None)
+
+
+def row_sum(x, kind):
+    return (np.exp(x) if kind == "logprobs" else x).sum(axis=1)
+
+
+def first_outside_unit(x):
+    """(element, "range", number) of the first number outside [0, 1], or None."""
+    return _first((x < 0) | (x > 1), "range", lambda i: x[i])
+
+
+def first_positive(x):
+    """The same for log-probabilities of one event."""
+    return _first(x > 0, "range", lambda i: x[i])
+
+
+def _first(bad, code, number):
+    if not bad.any():
+        return None
+    i = int(np.argmax(bad))
+    return i, code, float(number(i))

@@ -1,0 +1,71 @@
+"""exp in about 100 bits: pairs (high, low) of float64 whose sum is the number.
+
+A probability row met by a row of logits needs it: rounding the exponentials alone would make up
+all of a divergence below 1e-16.
+"""
+
+from math import isqrt
+
+import numpy as np
+
+from .elementary import two_product, two_sum
+
+STEPS = 128
+# ln 2 / 128 in three parts; the first two have so few bits that k·part is exact
+LN2_STEP = (0.005415212347998022, 1.2655086081689364e-13, 1.636073772867244e-23)
+# 1/4!, 1/3! and 1/2! as pairs, then 1/5! ... 1/9! for the part where float64 is enough
+INVERSE_FACTORIALS = (
+    (0.041666666666666664, 2.3129646346357427e-18),
+    (0.16666666666666666, 9.25185853854297e-18),
+    (0.5, 0.0),
+)
+TAIL = (1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880)
+
+
+def _powers_of_two():
+    """2^(j/128) as pairs, from integer square roots of fixed-point numbers."""
+    bits = 200
+    one = root = 1 << bits
+    root *= 2
+    for _ in range(7):
+        root = isqrt(root << bits)
+    high, low, power = np.empty(STEPS), np.empty(STEPS), one
+    for j in range(STEPS):
+        high[j] = power / one
+        low[j] = (power - int(high[j] * 2**52) * (one >> 52)) / one
+        power = power * root >> bits
+    return high, low
+
+
+POWER, POWER_LOW = _powers_of_two()
+
+
+def multiply(ah, al, bh, bl):
+    p, e = two_product(ah, bh)
+    e += ah * bl + al * bh
+    return two_sum(p, e)
+
+
+def add(ah, al, bh, bl):
+    s, e = two_sum(ah, bh)
+    e += al + bl
+    return two_sum(s, e)
+
+
+def exp(x, low):
+    """exp(x + low) for x <= 0; what underflows in float64 is 0."""
+    k = np.rint(np.maximum(x, -800.0) * (1 / (LN2_STEP[0] + LN2_STEP[1])))
+    r, e = two_sum(np.maximum(x, -800.0) - k * LN2_STEP[0], -k * LN2_STEP[1])
+    rh, rl = two_sum(r, e + (low - k * LN2_STEP[2]))
+    # expm1(r) = r·(1 + r·(1/2! + r·(1/3! + r·(1/4! + ...)))), |r| < 0.003
+    tail = np.full_like(rh, TAIL[-1])
+    for c in TAIL[-2::-1]:
+        tail = tail * rh + c
+    h, l = add(tail * rh, 0.0, *INVERSE_FACTORIALS[0])  # noqa: E741
+    for c in (*INVERSE_FACTORIALS[1:], (1.0, 0.0), (0.0, 0.0)):
+        h, l = add(*multiply(h, l, rh, rl), *c)  # noqa: E741
+    index = k.astype(np.int64)
+    octave, index = index >> 7, index & (STEPS - 1)
+    th, tl = POWER[index], POWER_LOW[index]
+    h, l = add(*multiply(h, l, th, tl), th, tl)  # noqa: E741
+    return np.ldexp(h, octave), np.ldexp(l, octave)
