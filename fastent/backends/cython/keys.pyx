@@ -1,0 +1,130 @@
+"""Dense codes 0, 1, 2, ... for the names of groups and clusters, integers or strings."""
+
+import numpy as np
+
+from libc.stdint cimport int64_t, uint64_t
+
+
+class _Strings(dict):
+    """String to code; a new string gets the next code, so that `map` runs without Python steps."""
+
+    def __init__(self, names):
+        self.names = names
+
+    def __missing__(self, name):
+        self[name] = code = len(self.names)
+        self.names.append(name)
+        return code
+
+
+cdef class Keys:
+    """Codes in order of first appearance.
+
+    Attributes
+    ----------
+    names : list
+        The integer or string behind each code.
+    """
+    cdef readonly list names
+    cdef object strings
+    cdef int64_t[::1] slots               # code + 1 of an integer, or 0
+    cdef int64_t[::1] integers            # the integer in that slot
+    cdef Py_ssize_t used
+
+    def __init__(self):
+        self.names = []
+        self.strings = _Strings(self.names)
+        self.slots = np.zeros(16, np.int64)
+        self.integers = np.zeros(16, np.int64)
+        self.used = 0
+
+    def __len__(self):
+        return len(self.names)
+
+    cdef Py_ssize_t find(self, int64_t key) noexcept nogil:
+        cdef uint64_t mask = <uint64_t> self.slots.shape[0] - 1
+        cdef uint64_t i = <uint64_t> key * <uint64_t> 0x9E3779B97F4A7C15
+        i = (i ^ (i >> 32)) & mask
+        while self.slots[i] and self.integers[i] != key:
+            i = (i + 1) & mask
+        return <Py_ssize_t> i
+
+    cdef int64_t enter(self, int64_t key) except -1:
+        """The code of an integer that has none yet."""
+        cdef Py_ssize_t i
+        if 2 * (self.used + 1) > self.slots.shape[0]:
+            slots, integers = np.asarray(self.slots), np.asarray(self.integers)
+            self.slots = np.zeros(2 * len(slots), np.int64)
+            self.integers = np.zeros(2 * len(slots), np.int64)
+            for k in np.flatnonzero(slots):
+                i = self.find(integers[k])
+                self.slots[i] = slots[k]
+                self.integers[i] = integers[k]
+        i = self.find(key)
+        self.integers[i] = key
+        self.names.append(int(key))
+        self.slots[i] = len(self.names)
+        self.used += 1
+        return len(self.names) - 1
+
+    def codes(self, ids):
+        """Codes of an int64 array or a list of integers and strings; new names get new codes."""
+        if isinstance(ids, list):
+            return np.fromiter(map(self.code, ids), np.int64, len(ids)) if _has_integers(ids) \
+                else np.fromiter(map(self.strings.__getitem__, ids), np.int64, len(ids))
+        cdef const int64_t[::1] keys = ids
+        cdef Py_ssize_t i, slot, n = keys.shape[0]
+        out = np.empty(n, np.int64)
+        cdef int64_t[::1] codes = out
+        for i in range(n):
+            slot = self.find(keys[i])
+            codes[i] = self.slots[slot] - 1
+            if codes[i] < 0:
+                codes[i] = self.enter(keys[i])
+        return out
+
+    def code(self, name):
+        """The code of one integer or string."""
+        if isinstance(name, str):
+            return self.strings[name]
+        cdef Py_ssize_t slot = self.find(name)
+        return self.slots[slot] - 1 if self.slots[slot] else self.enter(name)
+
+    def ordered(self):
+        """All codes in the one order that does not depend on who came first: integers, strings."""
+        return sorted(range(len(self.names)),
+                      key=lambda c: (isinstance(self.names[c], str), self.names[c]))
+
+
+def _has_integers(ids):
+    return int in set(map(type, ids))
+
+
+def row_ids(ids, Py_ssize_t rows, name):
+    """What `Keys.codes` takes, from an array or sequence with one integer or string per row."""
+    if not isinstance(ids, (list, tuple)):
+        array = np.asarray(ids)
+        if array.dtype.kind in "iu" and array.ndim:
+            if array.size and array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+                raise ValueError(f"{name}: integer codes must fit in 64 signed bits")
+            ids = np.ascontiguousarray(array, np.int64).reshape(-1)
+        elif array.dtype.kind in "SUOT" and array.ndim:
+            ids = (array.astype("U") if array.dtype.kind == "S" else array).reshape(-1).tolist()
+        else:
+            raise TypeError(f"{name}: expected one integer or string per row, got "
+                            f"{f'dtype {array.dtype}' if array.ndim else type(ids).__name__}")
+    if len(ids) != rows:
+        raise ValueError(f"{name}: expected one per row ({rows}), got {len(ids)}")
+    if isinstance(ids, np.ndarray):
+        return ids
+    kinds = set(map(type, ids))
+    if kinds <= {str}:
+        return list(ids)
+    for kind in kinds:
+        if not issubclass(kind, (str, int, np.integer)) or issubclass(kind, bool):
+            row = next(i for i, x in enumerate(ids) if type(x) is kind)
+            raise TypeError(f"{name}: expected integers or strings, got {kind.__name__} in row {row}")
+    ids = [str(x) if isinstance(x, str) else int(x) for x in ids]
+    if any(type(x) is int and not -2**63 <= x < 2**63 for x in ids):
+        raise ValueError(f"{name}: integer codes must fit in 64 signed bits")
+    return np.array(ids, np.int64) if str not in set(map(type, ids)) else ids

@@ -1,0 +1,112 @@
+"""Weighted counts by key, exact and free of any order: quantile histograms and label counts.
+
+An open-addressing table from key to a 128-bit sum of weight mantissas. The key ends in the window
+of the weight's exponent: 32 exponents share a window, in which a mantissa is shifted into place,
+so that weights of one size make one entry a bucket, and 2^43 rows fit.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+cdef enum:
+    WINDOW_BITS = 6
+    LABEL_BITS = 34           # of bucket or label; the cell (0, or group + 1) is above
+    BUCKET_NAN = 1 << 20
+    BUCKET_NEGATIVE = 1 << 19
+
+cdef struct TallyEntry:
+    uint64_t key
+    uint64_t low
+    uint64_t high             # of the 128-bit sum
+
+cdef struct Tally:
+    TallyEntry* entries       # empty: key is all ones
+    int64_t capacity          # a power of two, or 0
+    int64_t used
+
+
+cdef inline uint64_t tally_key(uint64_t cell, uint64_t item) noexcept nogil:
+    return ((cell << LABEL_BITS) | item) << WINDOW_BITS
+
+
+cdef inline TallyEntry* tally_probe(TallyEntry* entries, int64_t capacity, uint64_t key) noexcept nogil:
+    cdef uint64_t mask = <uint64_t> capacity - 1
+    cdef uint64_t i = key * <uint64_t> 0x9E3779B97F4A7C15
+    i = (i ^ (i >> 32)) & mask
+    while entries[i].key != key and entries[i].key != ~(<uint64_t> 0):
+        i = (i + 1) & mask
+    return entries + i
+
+
+cdef inline int tally_grow(Tally* t, int64_t capacity) noexcept nogil:
+    cdef TallyEntry* entries = <TallyEntry*> malloc(capacity * sizeof(TallyEntry))
+    cdef int64_t i
+    if entries == NULL:
+        return -1
+    memset(entries, 0xFF, capacity * sizeof(TallyEntry))
+    for i in range(t.capacity):
+        if t.entries[i].key != ~(<uint64_t> 0):
+            tally_probe(entries, capacity, t.entries[i].key)[0] = t.entries[i]
+    free(t.entries)
+    t.entries = entries
+    t.capacity = capacity
+    return 0
+
+
+cdef inline int tally_put(Tally* t, uint64_t key, uint64_t low, uint64_t high) noexcept nogil:
+    """Add a 128-bit number to the sum of a key; -1 when there is no memory."""
+    cdef TallyEntry* entry
+    if 5 * t.used >= 4 * t.capacity:
+        if tally_grow(t, 2 * t.capacity if t.capacity else 64) < 0:
+            return -1
+    entry = tally_probe(t.entries, t.capacity, key)
+    if entry.key != key:
+        entry.key = key
+        entry.low = 0
+        entry.high = 0
+        t.used += 1
+    entry.low += low
+    entry.high += high + (entry.low < low)
+    return 0
+
+
+cdef inline int tally_add(Tally* t, uint64_t key, double weight) noexcept nogil:
+    """Add a weight, not negative, to the sum of a key from tally_key."""
+    cdef uint64_t b, m
+    cdef int e, k
+    memcpy(&b, &weight, 8)
+    e = <int> ((b >> 52) & 0x7FF)
+    m = b & ((<uint64_t> 1 << 52) - 1)
+    if e:
+        m |= <uint64_t> 1 << 52
+        e -= 1
+    k = e & 31
+    return tally_put(t, key | <uint64_t> (e >> 5), m << k, (m >> 1) >> (63 - k))
+
+
+cdef inline uint64_t bucket_of(double v) noexcept nogil:
+    """Sign, exponent and six leading bits of the mantissa; subnormals get exponents of their own.
+
+    The middle of a bucket is within 1/128 of all its values. Zero is bucket 0.
+    """
+    cdef uint64_t b, negative
+    memcpy(&b, &v, 8)
+    negative = b >> 63
+    b &= <uint64_t> 0x7FFFFFFFFFFFFFFF
+    if b > <uint64_t> 0x7FF0000000000000:
+        return BUCKET_NAN
+    if b == 0:
+        return 0
+    if b < <uint64_t> 0x0010000000000000:
+        v *= 4503599627370496.0                        # 2^52
+        memcpy(&b, &v, 8)
+        b = (b & <uint64_t> 0x7FFFFFFFFFFFFFFF) >> 46
+    else:
+        b = (b >> 46) + (52 << 6)
+    return b | (negative << 19)
+
+
+cdef inline void tally_free(Tally* t) noexcept nogil:
+    free(t.entries)
+    memset(t, 0, sizeof(Tally))
