@@ -27,7 +27,9 @@ COLUMNS = {
     ),
     "entropy": ("entropy",),
 }  # fmt: skip
-CANCELLING = {"kl_divergence", "reverse_kl", "js_divergence", "total_variation", "hellinger"}
+CANCELLING = {
+    "kl_divergence", "reverse_kl", "js_divergence", "total_variation", "hellinger", "brier",
+}  # fmt: skip
 STABLE = mpf(10) ** -25  # two precisions must agree to this, relatively
 NOTHING = mpf(10) ** -330  # far below every float64: two such values agree
 SPECK = mp.ldexp(1, -(10**9))
@@ -374,7 +376,7 @@ def binary(t, x, kind, eps, smoothing):
     yes, no = clipped([yes, no], eps)
     return {
         "cross_entropy": times(smooth, yes) + times(1 - smooth, no),
-        "accuracy": mpf((p >= mpf(0.5)) == (t >= 0.5)),
+        "accuracy": mpf((x >= 0 if kind == "logits" else p >= mpf(0.5)) == (t >= 0.5)),
         "brier": (p - target) ** 2,
         "entropy": entropy,
         "probability": p,
