@@ -1,0 +1,1 @@
+"""Benchmarks of fastent: speed against the read limit of the machine and against other libraries."""

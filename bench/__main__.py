@@ -1,0 +1,129 @@
+"""``python -m bench``: the read limit of the machine, then every line of the table in one run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+GROUPS = ("headline", "functions", "calls")
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    add = parser.add_argument
+    add("--backend", choices=("cython", "numba", "numpy"), help="default: the configured one")
+    add("--simd", help="level to force, as FASTENT_SIMD does: v2, v3 or v4")
+    add("--cpus", type=int, help="run on so many CPUs, all tools alike")
+    add("--quick", action="store_true", help="small inputs: to see that it runs, not how fast")
+    add("--only", metavar="PATTERN", help="regular expression that a line's name must contain")
+    add("--group", choices=GROUPS, action="append", help="part of the table; can be repeated")
+    add("--rivals", metavar="NAMES", help="comma-separated, or none; default: all installed")
+    add("--memory", type=float, default=20.0, metavar="GB", help="for inputs and temporaries")
+    add("--seconds", type=float, default=2.0, help="for the repeated runs of one tool on one line")
+    add("--json", type=Path, metavar="FILE", help="write everything measured")
+    add("--markdown", type=Path, metavar="FILE", help="write the table")
+    add("--goals", action="store_true", help="print which goals are met too")
+    return parser.parse_args(arguments)
+
+
+def _prepare_process(options: argparse.Namespace) -> None:
+    """What must happen before fastent, NumPy or a rival is imported."""
+    if options.simd:
+        os.environ["FASTENT_SIMD"] = options.simd
+    if options.cpus:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cpus])
+
+
+def _chosen_rivals(names: str | None) -> list[Any]:
+    from bench.rivals import RIVALS
+
+    if names is None:
+        return list(RIVALS)
+    wanted = {name for name in names.split(",") if name != "none"}
+    unknown = wanted - {r.name for r in RIVALS}
+    if unknown:
+        sys.exit(f"--rivals: unknown {', '.join(sorted(unknown))}; known: "
+                 + ", ".join(r.name for r in RIVALS))  # fmt: skip
+    return [r for r in RIVALS if r.name in wanted]
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures what the options ask for."""
+    fastent = importlib.import_module("fastent")
+
+    from bench import calls, machine
+    from bench.limit import ReadLimit
+    from bench.throughput import measure_line
+    from bench.workloads import WORKLOADS
+
+    groups = options.group or GROUPS
+    rivals = _chosen_rivals(options.rivals)
+    memory = min(options.memory * 1e9, 0.8 * machine.available_memory())
+    limit = ReadLimit(machine.cores(), 100_000_000 if options.quick else 1_000_000_000)
+    limit.search(1 if options.quick else 5)
+    settings: dict[str, Any] = {"backend": options.backend or "default"}
+    if options.simd:
+        settings["forced SIMD level"] = options.simd
+    report: dict[str, Any] = {
+        "machine": machine.describe(fastent),
+        "settings": settings,
+        "lines": [],
+        "calls": [],
+    }
+
+    def wanted(name: str) -> bool:
+        return not options.only or re.search(options.only, name) is not None
+
+    for workload in WORKLOADS:
+        if workload.group in groups and wanted(workload.name):
+            sized = workload.quick() if options.quick else workload.fitting(memory)
+            _progress(sized.name)
+            line = measure_line(
+                sized, fastent, rivals, limit, backend=options.backend,
+                budget=0.05 if options.quick else options.seconds,
+                exact_elements=10_000 if options.quick else 260_000,
+            )  # fmt: skip
+            report["lines"].append(line)
+    if "calls" in groups:
+        for name, measure in calls.CALLS.items():
+            if wanted(name):
+                _progress(name)
+                report["calls"].append(measure(fastent, rivals, options.backend, options.quick))
+    report["read_limit"] = {
+        "gigabytes_per_second": limit.gigabytes_per_second,
+        "method": limit.method,
+    }
+    return report
+
+
+def _progress(name: str) -> None:
+    print(f"… {name}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    options = parse_arguments()
+    _prepare_process(options)
+    report = run(options)
+
+    from bench import table
+
+    report["goals"] = table.goals(report)
+    text = table.markdown(report)
+    print(text)
+    if options.goals:
+        print(table.goals_table(report["goals"]))
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

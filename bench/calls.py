@@ -1,0 +1,130 @@
+"""What small calls and the accumulator cost: microseconds rather than gigabytes a second."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import ours
+from bench.measure import Contender, best_time_per_call, take_turns
+from bench.operands import build
+from bench.rivals import Rival
+from bench.workloads import Workload
+
+EIGHT_METRICS = (
+    "cross_entropy", "perplexity", "accuracy", "top5_accuracy",
+    "brier", "entropy", "confidence", "ece",
+)  # fmt: skip
+IMPORT_RUNS = 9
+RIVALS_OF_ONE_ROW = ("scipy", "rel_entr", "numpy", "torch")
+
+
+def one_row(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool) -> dict:
+    """KL of one row of 10 float64 classes, in µs."""
+    seconds = 0.02 if quick else 0.5
+    x = build(Workload("kl_divergence", "probs", "float64", 1, 10))
+    p, q = x.true[0], x.pred[0]
+    keywords = {} if backend is None else {"backend": backend}
+    tools = {"fastent": best_time_per_call(lambda: fastent.kl_divergence(p, q, **keywords), seconds)}
+    x.true, x.pred, x.out = p, q, None
+    for rival in rivals:
+        call = rival.prepare("kl_divergence", x) if rival.name in RIVALS_OF_ONE_ROW else None
+        if call:
+            tools[rival.name] = best_time_per_call(call, seconds)
+    return _line("kl_divergence, one row of 10 float64 classes", tools, 1e6, "µs", 3)
+
+
+def small_update(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool) -> dict:
+    """Accumulator.update on 32 rows of 10 float32 logits, in µs."""
+    x = build(Workload("sparse_cross_entropy", "logits", "float32", 32, 10))
+    metrics = ["cross_entropy", "accuracy"]
+    accumulator = fastent.Accumulator(metrics, task="sparse", kind="logits", backend=backend)
+    seconds = best_time_per_call(
+        lambda: accumulator.update(x.true, x.pred), 0.02 if quick else 0.5
+    )
+    name = "Accumulator.update, cross_entropy and accuracy, 32 × 10 float32 logits"
+    return _line(name, {"fastent": seconds}, 1e6, "µs", 10)
+
+
+def eight_metrics(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool) -> dict:
+    """An accumulator with eight metrics as a multiple of the time of cross-entropy alone."""
+    workload = Workload("sparse_cross_entropy", "logits", "float32", 100_000, 1000)
+    x = build(workload.quick() if quick else workload)
+
+    def update() -> None:
+        accumulator = fastent.Accumulator(
+            EIGHT_METRICS, task="sparse", kind="logits", backend=backend
+        )
+        accumulator.update(x.true, x.pred)
+
+    alone = ours.prepare(fastent, workload.function, x, backend=backend)
+    contenders = [Contender("fastent", update), Contender("cross_entropy alone", alone)]
+    _in_turns(contenders, quick)
+    tools = {c.name: c.best for c in contenders}
+    name = f"Accumulator with 8 metrics over cross_entropy alone, {x.rows:,} × 1,000 float32 logits"
+    line = _line(name, tools, 1e3, "ms", None)
+    line.update(ratio=contenders[0].best / contenders[1].best, ratio_goal=1.5)
+    return line
+
+
+def two_threads(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool) -> dict:
+    """Two threads against one."""
+    workload = Workload("kl_divergence", "probs", "float32", 500_000, 100)
+    x = build(workload.quick() if quick else workload)
+    contenders = [
+        Contender(name, ours.prepare(fastent, workload.function, x, backend=backend, num_threads=n))
+        for name, n in (("fastent", 2), ("one thread", 1))
+    ]
+    _in_turns(contenders, quick)
+    tools = {c.name: c.best for c in contenders}
+    name = f"kl_divergence on 2 threads against one, {x.rows:,} × 100 float32"
+    line = _line(name, tools, 1e3, "ms", None)
+    line.update(ratio=contenders[1].best / contenders[0].best, ratio_at_least=1.8)
+    return line
+
+
+def import_time(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool) -> dict:
+    """What ``import fastent`` adds to ``import numpy``, median over fresh interpreters, in ms."""
+    script = (
+        "import sys, time; sys.path.insert(0, sys.argv[1]); import numpy; "
+        "start = time.perf_counter(); import fastent; print(time.perf_counter() - start)"
+    )
+    root = str(Path(fastent.__file__).parents[1])
+    runs = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", script, root],
+                capture_output=True, text=True, check=True, env=os.environ,
+            ).stdout
+        )
+        for _ in range(2 if quick else IMPORT_RUNS)
+    ]  # fmt: skip
+    tools = {"fastent": statistics.median(runs)}
+    return _line("import fastent, over import numpy", tools, 1e3, "ms", 60)
+
+
+CALLS: dict[str, Callable[..., dict]] = {
+    "one_row": one_row,
+    "small_update": small_update,
+    "eight_metrics": eight_metrics,
+    "two_threads": two_threads,
+    "import_time": import_time,
+}
+
+
+def _in_turns(contenders: list[Contender], quick: bool) -> None:
+    for contender in contenders:
+        contender.start()
+    take_turns(contenders, 0.1 if quick else 3.0, 20)
+
+
+def _line(name: str, seconds: dict[str, float], scale: float, unit: str, goal: float | None) -> dict:
+    values = {tool: t * scale for tool, t in seconds.items() if np.isfinite(t)}
+    return {"call": name, "unit": unit, "tools": values, "goal": goal}
