@@ -92,12 +92,22 @@ class Pair:
 
     def _clipped(self, eps):
         """q, q - p, log(q/p) with q clipped to [eps, 1 - eps] and not renormalised."""
-        q = np.clip(self.q, eps * self.total, (1 - eps) * self.total)
+        low, high = eps * self.total, (1 - eps) * self.total
+        q = np.clip(self.q, low, high)
         same = q == self.q
+        is_big = self.q > high
+        # only one class can be clipped from above; what p lacks there is its other classes
+        rest = np.where(is_big, 0.0, self.p).sum(axis=1, keepdims=True)
+        gap = np.where(is_big & self.normalised, rest - low, q - self.p)
+        log = log_ratio(q, self.p)
+        tiny = self.p < NEGLIGIBLE
+        if tiny.any():
+            log_p = self.p_rows.log_mass if self.normalised else self.p_rows.log_probability
+            log[tiny] = np.log(q[tiny]) - log_p[tiny]
         return (
             q,
-            np.where(same, self.gap, q - self.p),
-            np.where(same, self.log, log_ratio(q, self.p)),
+            np.where(same, self.gap, gap),
+            np.where(same, self.log, log),
             ~same.all(axis=1),
         )
 
@@ -145,8 +155,10 @@ class Pair:
     def hellinger(self):
         """√(½ Σ (√q - √p)²), the difference of roots from the difference."""
         step = self.gap / (np.sqrt(self.p) + np.sqrt(self.q))
+        step = np.where((self.p == 0) & (self.q == 0), 0.0, step)
         tiny = (self.p < NEGLIGIBLE) & (self.q < NEGLIGIBLE)
-        if tiny.any():  # roots of what is below the smallest float64 are far above it
+        if self.normalised and tiny.any():
+            # classes below the smallest float64 have roots far above it
             p = self.p_rows.root_mass[tiny]
             q = (self.q_rows.root_mass * np.sqrt(self.scale))[tiny]
             log = self.log[tiny]

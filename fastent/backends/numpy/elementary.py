@@ -1,7 +1,7 @@
 """Elementary functions whose naive forms lose digits, over float64 arrays.
 
-The linear mean of two classes, a ratio close to 1, a difference of close numbers: each function
-below takes what is known exactly about its arguments and returns a result right to a few ulps.
+Where two numbers are close, their rounded difference or ratio has lost what matters; so the
+functions below take or return the exact difference, and are right to a few ulps with it.
 """
 
 import numpy as np

@@ -58,7 +58,7 @@ class SoftmaxRows:
 
     @property
     def root_mass(self):
-        return np.exp(self.gap / 2)
+        return np.exp(self.gap / 2) * (1 + self.low / 2)
 
     @cached_property
     def probability(self):
@@ -109,10 +109,6 @@ class RawLogRows:
         self.log_probability = x
         self.mass = self.probability = np.exp(x)
         self.total = np.ones((len(x), 1))
-
-    @property
-    def root_mass(self):
-        return np.exp(self.log_probability / 2)
 
     def losses(self):
         return -self.log_probability

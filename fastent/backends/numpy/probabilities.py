@@ -91,10 +91,6 @@ class RawProbabilityRows:
     def log_probability(self):
         return np.log(self.mass)
 
-    @property
-    def root_mass(self):
-        return np.sqrt(self.mass)
-
     def losses(self):
         return -np.log(self.mass)
 

@@ -68,7 +68,7 @@ class Block:
         smoothing, classes = self.spec.label_smoothing, self.pred.shape[1]
         if not smoothing:
             return hard
-        spread = (smoothing / classes) * uniform().sum(axis=1)
+        spread = ((smoothing / classes) * uniform()).sum(axis=1)
         return spread if smoothing == 1 else (1 - smoothing) * hard + spread
 
     def weighted(self, values):
