@@ -14,7 +14,7 @@ from fastent.io.errors import InputError
 from fastent.io.npy import first_line
 from fastent.io.parts import choose_columns
 from fastent.io.paths import Reference
-from fastent.io.source import Buffer, Source, as_bytes, read_exactly
+from fastent.io.source import Buffer, Source, as_bytes, open_for_reading, read_exactly
 from fastent.io.table import Table, holds, open_columns, require_pyarrow
 
 LARGEST_BATCH = 96 << 20  # bytes of one column in one record batch that may enter memory
@@ -113,9 +113,12 @@ class BareRows(Source):
         self._offsets = [offset for _, offset in pieces]
         self._fd = -1
 
-    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+    def open(self) -> None:
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = open_for_reading(self.path)
+
+    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+        self.open()
         rows = buffer.array(self.shape(stop - start), self.dtype)
         number = bisect.bisect_right(self._starts, start) - 1
         at = start

@@ -47,9 +47,17 @@ class Source:
     def shape(self, rows: int) -> tuple[int, ...]:
         return (rows,) if self.classes is None else (rows, self.classes)
 
+    def open(self) -> None:
+        """Make ready to read; called by one thread at a time."""
+
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         """Rows ``start`` to ``stop``; valid until the buffer is used again."""
         raise NotImplementedError
+
+    def stamp(self) -> tuple[int, int]:
+        """Size and time of change of the file, by which a checkpoint knows its inputs."""
+        status = os.stat(self.path)
+        return status.st_size, status.st_mtime_ns
 
     def flattened(self) -> Source:
         """The same numbers as one scalar per row (binary tasks: every element is a row)."""
@@ -96,6 +104,13 @@ def as_bytes(array: np.ndarray) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8))
 
 
+def open_for_reading(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+
+
 def read_exactly(fd: int, view: memoryview, offset: int, name: str) -> None:
     """Fill ``view`` from the file at ``offset``; a file that ends before is an error.
 
@@ -136,13 +151,17 @@ class RawRows(Source):
         if self._by_column and len(shape) > 2:
             raise InputError(f"{name}: Fortran order with {len(shape)} axes, expected at most 2")
         self._fd = -1
-        self._check_length()
+        self._check_length(os.stat(path).st_size)
 
-    def _check_length(self) -> None:
+    def _check_length(self, size: int) -> None:
         needed = self._offset + self.rows * self.row_bytes
-        size = os.stat(self.path).st_size
         if size < needed:
             raise InputError(f"{self.name}: truncated file, expected {needed} bytes, got {size}")
+
+    def open(self) -> None:
+        if self._fd < 0:
+            self._fd = open_for_reading(self.path)
+            self._check_length(os.fstat(self._fd).st_size)
 
     def flattened(self) -> Source:
         if self._by_column and self.classes != 1:
@@ -151,8 +170,7 @@ class RawRows(Source):
         return RawRows(self.path, self.name, self._offset, (count,), self._stored)
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
-        if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self.open()
         shape = self.shape(stop - start)
         if self._by_column:
             rows = self._read_columns(start, stop, buffer)

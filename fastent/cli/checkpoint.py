@@ -1,0 +1,100 @@
+"""Progress on disk: what a run has done so far, so that the same command goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from fastent.cli.outputs import remove_quietly, write_whole
+from fastent.io import InputError
+
+FORMAT = 1
+FIRST_SECONDS = 1.0  # little is lost if a short run is killed
+LONGEST_SECONDS = 20.0
+# Saving may take this share of the time.
+SHARE = 0.05
+
+
+class Checkpoint:
+    """The file given with ``--checkpoint``; without one everything here does nothing.
+
+    Parameters
+    ----------
+    path : str or None
+        Where it is kept.
+    identity : dict
+        What must be the same for a run to go on, by the name that a refusal calls it.
+    """
+
+    def __init__(self, path: str | None, identity: dict[str, Any]) -> None:
+        self.path = path
+        self._identity = json.loads(json.dumps(identity))
+        self._pause = FIRST_SECONDS
+        self._due = time.monotonic() + FIRST_SECONDS
+
+    def load(self) -> dict[str, Any] | None:
+        """The state to go on from, None when there is none; refuses that of other work."""
+        if self.path is None:
+            return None
+        try:
+            with open(self.path, encoding="utf-8") as stream:
+                kept = json.load(stream)
+            state: dict[str, Any] = kept["state"]
+            intact = kept["format"] == FORMAT and kept["digest"] == _digest(state)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
+            raise InputError(f"{self.path}: not a checkpoint of this version of fastent")
+        for name, now in self._identity.items():
+            before = kept["identity"].get(name)
+            if before != now:
+                raise InputError(
+                    f"{self.path}: a checkpoint of other {name}{_difference(before, now)}; "
+                    "remove it to start over"
+                )
+        return state
+
+    def due(self) -> bool:
+        return self.path is not None and time.monotonic() >= self._due
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self.path is None:
+            return
+        began = time.monotonic()
+        kept = {
+            "format": FORMAT,
+            "identity": self._identity,
+            "digest": _digest(state),
+            "state": state,
+        }
+        write_whole(self.path, json.dumps(kept).encode(), durable=True)
+        now = time.monotonic()
+        self._pause = min(LONGEST_SECONDS, max(2 * self._pause, (now - began) / SHARE))
+        self._due = now + self._pause
+
+    def remove(self) -> None:
+        if self.path is not None:
+            remove_quietly(self.path)
+
+
+def _digest(state: Any) -> str:
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
+def _difference(before: Any, now: Any) -> str:
+    """Which of several things differs, when that can be said in a few words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in now:
+            if before.get(key) != now[key]:
+                return f" ({key}: {before.get(key)} then, {now[key]} now)"
+    if isinstance(before, str) and isinstance(now, str):
+        return f" ({before} then, {now} now)"
+    if isinstance(before, list) and isinstance(now, list):
+        for old, new in zip(before, now, strict=False):
+            if old != new:
+                return f" ({new[1]} is not as it was)"
+    return ""

@@ -1,0 +1,84 @@
+"""From the options of a command to shards: which files, which parts, in step."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from fastent.cli.arguments import UsageError
+from fastent.io import Reference, Source, expand, is_column_name, open_source
+from fastent.io.shards import Shards, align, resolve
+
+TABLES = (".npz", ".parquet", ".arrow", ".feather", ".safetensors", ".csv")
+
+
+def score_shards(options: argparse.Namespace) -> Shards:
+    """Predictions with their labels and sides."""
+    references = expand(options.predictions)
+    role = "labels" if options.task == "sparse" else "targets"
+    sides = _sides(options, references, role)
+    if role not in sides:
+        sides[role] = _labels_inside(references)
+    flat = options.task == "binary"
+    predictions = [_flat(open_source(r, "predictions")) if flat else open_source(r, "predictions")
+                   for r in references]  # fmt: skip
+    opened = {}
+    for name, found in sides.items():
+        flatten = name != "targets" or flat
+        opened[name] = [_flat(s) if flatten else s for s in (open_source(r, name) for r in found)]
+    _distinct(predictions, opened)
+    opened = {("labels" if name == "targets" else name): opened[name] for name in opened}
+    return align(predictions, opened, need_classes=not flat)
+
+
+def compare_shards(options: argparse.Namespace) -> Shards:
+    """P as the predictions, Q as the other operand, labels and sides if there are any."""
+    references = expand([options.p])
+    sides = _sides(options, references, "labels")
+    predictions = [open_source(r, "predictions") for r in references]
+    opened = {"other": [open_source(r, "predictions") for r in expand([options.q])]}
+    for name, found in sides.items():
+        opened[name] = [_flat(open_source(r, name)) for r in found]
+    shards = align(predictions, opened, need_classes=True)
+    for shard in shards.items:
+        p, q = shard.main, shard.sources["other"]
+        if shard.rows and p.classes != q.classes:
+            raise UsageError(f"{q.name}: {q.classes} classes, expected {p.classes} as in {p.name}")
+    return shards
+
+
+def _sides(
+    options: argparse.Namespace, predictions: list[Reference], labels: str
+) -> dict[str, list[Reference]]:
+    found = {}
+    for name in ("labels", "groups", "clusters", "weights", "bytes"):
+        words = getattr(options, name)
+        if words:
+            if name != "labels" and len(words) == 1 and is_column_name(words[0]):
+                words = [":" + words[0]]
+            role = labels if name == "labels" else name
+            found[role] = resolve(expand(words), predictions)
+    return found
+
+
+def _labels_inside(predictions: list[Reference]) -> list[Reference]:
+    for reference in predictions:
+        if os.path.splitext(reference.path)[1] not in TABLES:
+            raise UsageError(f"--labels is required: {reference.path} holds predictions only")
+    return [Reference(reference.path) for reference in predictions]
+
+
+def _flat(source: Source) -> Source:
+    return source if source.classes is None else source.flattened()
+
+
+def _distinct(predictions: list[Source], sides: dict[str, list[Source]]) -> None:
+    """Labels that nobody named and that turn out to be the predictions are no labels."""
+    names = {source.name for source in predictions}
+    for role, sources in sides.items():
+        for source in sources:
+            if source.name in names:
+                raise UsageError(
+                    f"{source.name}: these are the predictions, expected {role}: name their file "
+                    "or column"
+                )

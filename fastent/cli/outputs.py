@@ -1,0 +1,80 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Iterator
+
+from fastent.io import InputError
+
+
+def is_direct(path: str) -> bool:
+    """Whether a target is written in place: standard output, a pipe, a device."""
+    if path == "-":
+        return True
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def partial_name(path: str, suffix: str = "partial") -> str:
+    """A hidden name beside the target, so that the rename stays within one filesystem."""
+    folder, name = os.path.split(os.path.realpath(path))
+    return os.path.join(folder, f".{name}.{suffix}")
+
+
+def check_writable(path: str) -> None:
+    """Fail before the work, not after it, when a target cannot be written."""
+    if path == "-":
+        return
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise InputError(f"{path}: no directory {folder} to write it in")
+    if os.path.isdir(path):
+        raise InputError(f"{path}: a directory, expected a file to write")
+    if not os.access(path if is_direct(path) else folder, os.W_OK):
+        raise InputError(f"{path}: no permission to write it")
+
+
+def write_whole(path: str, data: bytes, durable: bool = False) -> None:
+    """Write ``data`` so that the target holds all of it or what it held before."""
+    if path == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    elif is_direct(path):
+        with named_errors(path), open(path, "wb") as stream:
+            stream.write(data)
+    else:
+        partial = partial_name(path)
+        with named_errors(path):
+            try:
+                with open(partial, "wb") as stream:
+                    stream.write(data)
+                    if durable:
+                        stream.flush()
+                        os.fsync(stream.fileno())
+                os.replace(partial, os.path.realpath(path))
+            except BaseException:
+                remove_quietly(partial)
+                raise
+
+
+def remove_quietly(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+@contextlib.contextmanager
+def named_errors(path: str) -> Iterator[None]:
+    """Say of what file a write failed: a full disk names none."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None

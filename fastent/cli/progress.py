@@ -1,0 +1,51 @@
+"""Progress on a terminal: rows a second, GB/s and the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+
+class Progress:
+    """A line on stderr while the run goes on; nothing where stderr is no terminal."""
+
+    def __init__(self, rows: int, total_bytes: int, done: int, quiet: bool) -> None:
+        self._rows = rows
+        self._row_bytes = total_bytes / max(1, rows)
+        self._first = self._done = done
+        self._began = self._shown = time.monotonic()
+        self._bar: Any = None
+        if quiet or not sys.stderr.isatty():
+            return
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+        except ImportError:
+            return
+        self._bar = Bar(
+            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task("rows", total=rows, completed=done, rate="")
+        self._bar.start()
+
+    def advance(self, done: int) -> None:
+        now = time.monotonic()
+        self._done = done
+        if self._bar is None or now - self._shown < 0.1:
+            return
+        self._shown = now
+        rate = (done - self._first) / max(1e-9, now - self._began)
+        text = f"{rate:,.0f} rows/s  {rate * self._row_bytes / 1e9:.2f} GB/s"
+        self._bar.update(self._task, completed=done, rate=text)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,164 @@
+"""``--rows``: the row values as Parquet, written as they come and complete after a resume.
+
+A Parquet file ends in a footer, so one that is cut off is lost. With a checkpoint the rows are
+therefore written in parts, each finished when a checkpoint is, and put together at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from fastent.cli.outputs import is_direct, named_errors, partial_name, remove_quietly
+from fastent.io import InputError
+
+GROUP_ROWS = 1 << 16
+
+
+class RowGroups:
+    """A Parquet writer with row groups of one size, whatever the pieces it is given."""
+
+    def __init__(self, sink: Any, schema: Any) -> None:
+        import pyarrow.parquet as parquet
+
+        self._schema = schema
+        self._writer = parquet.ParquetWriter(sink, schema)
+        self._waiting: list[np.ndarray] = []
+        self._rows = 0
+
+    def write(self, values: np.ndarray) -> None:
+        """Row values of shape (columns, rows)."""
+        while values.shape[1]:
+            piece = values[:, : GROUP_ROWS - self._rows]
+            self._waiting.append(piece)
+            self._rows += piece.shape[1]
+            values = values[:, piece.shape[1] :]
+            if self._rows == GROUP_ROWS:
+                self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        table = pyarrow.table(list(np.concatenate(self._waiting, axis=1)), schema=self._schema)
+        self._writer.write_table(table, row_group_size=GROUP_ROWS)
+        self._waiting, self._rows = [], 0
+
+    def close(self) -> None:
+        if self._waiting:
+            self._flush()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a full disk refuses the footer too
+            self._writer.close()
+
+
+class RowsFile:
+    """The Parquet file of row values, in parts until it is whole."""
+
+    def __init__(self, path: str, columns: list[str]) -> None:
+        try:
+            import pyarrow
+        except ImportError:
+            raise InputError(f"{path}: --rows needs the package pyarrow (extra 'cli')") from None
+        self._path = path
+        self._direct = is_direct(path)
+        self._schema = pyarrow.schema([(name, pyarrow.float64()) for name in columns])
+        self._stem = "" if self._direct else partial_name(path, "part")
+        self._parts: list[str] = []
+        self._writer: RowGroups | None = None
+
+    def resume(self, parts: list[str]) -> None:
+        """Take up the parts of a checkpoint; what was written after it is dropped."""
+        for number, part in enumerate(parts):
+            if part != f"{self._stem}{number}" or not os.path.exists(part):
+                raise InputError(f"{self._path}: the rows written so far are not there: {part}")
+        self._parts = list(parts)
+        for stray in glob.glob(glob.escape(self._stem) + "[0-9]*"):
+            if stray not in parts:
+                remove_quietly(stray)
+
+    def write(self, values: np.ndarray) -> None:
+        """Row values of shape (columns, rows)."""
+        with named_errors(self._path):
+            self._open().write(values)
+
+    def _open(self) -> RowGroups:
+        if self._writer is None:
+            if self._direct:
+                sink: Any = sys.stdout.buffer if self._path == "-" else open(self._path, "wb")
+            else:
+                sink = f"{self._stem}{len(self._parts)}"
+                self._parts.append(sink)
+            self._writer = RowGroups(sink, self._schema)
+        return self._writer
+
+    def cut(self) -> list[str]:
+        """Finish the part that is being written, for a checkpoint to name."""
+        if self._writer is not None:
+            with named_errors(self._path):
+                self._writer.close()
+                self._writer = None
+                descriptor = os.open(self._parts[-1], os.O_RDONLY)
+                os.fsync(descriptor)
+                os.close(descriptor)
+        return list(self._parts)
+
+    def finish(self, keep_parts: bool) -> None:
+        """Put the whole file where it was asked for; a checkpoint may still need the parts."""
+        with named_errors(self._path):
+            if self._writer is None and not self._parts:
+                self._open()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if self._direct:
+                return
+            if len(self._parts) > 1:
+                self._join()
+            elif keep_parts:
+                self._link()
+            else:
+                os.replace(self._parts.pop(), os.path.realpath(self._path))
+
+    def _link(self) -> None:
+        """The only part is the file; it stays a part until the checkpoint is gone."""
+        whole = partial_name(self._path)
+        remove_quietly(whole)
+        try:
+            os.link(self._parts[0], whole)
+        except OSError:  # a filesystem without links
+            self._join()
+        else:
+            os.replace(whole, os.path.realpath(self._path))
+
+    def _join(self) -> None:
+        """All parts in one file, with the row groups of an uninterrupted run."""
+        import pyarrow.parquet as parquet
+
+        whole = partial_name(self._path)
+        try:
+            joined = RowGroups(whole, self._schema)
+            for part in self._parts:
+                with parquet.ParquetFile(part) as file:
+                    for batch in file.iter_batches(GROUP_ROWS, use_threads=False):
+                        joined.write(np.stack([column.to_numpy() for column in batch.columns]))
+            joined.close()
+            os.replace(whole, os.path.realpath(self._path))
+        except BaseException:
+            remove_quietly(whole)
+            raise
+
+    def discard(self, keep: tuple[str, ...] = ()) -> None:
+        """Remove the parts, except those a checkpoint names."""
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None
+        for part in self._parts:
+            if part not in keep:
+                remove_quietly(part)

@@ -1,0 +1,141 @@
+"""The run itself, the same for every command: blocks, checkpoints, progress, row values."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Protocol
+
+import numpy as np
+
+import fastent
+from fastent.cli.arguments import UsageError
+from fastent.cli.checkpoint import Checkpoint
+from fastent.cli.outputs import check_writable, is_direct
+from fastent.cli.progress import Progress
+from fastent.cli.rows import RowsFile
+from fastent.cli.signals import Signals
+from fastent.io.pipeline import Pipeline
+from fastent.io.shards import Block, Shards
+
+
+class Scorer(Protocol):
+    """What a command does with a block, and how it goes on from where it was."""
+
+    rows_columns: list[str]
+
+    def work(self, block: Block) -> Any:
+        """Measure a block; called from several threads."""
+
+    def collect(self, block: Block, result: Any) -> np.ndarray | None:
+        """Take a result, in the order of blocks; gives the row values to write."""
+
+    def state(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
+class Run:
+    """One run of a command over its shards.
+
+    Nothing is left behind unless it is finished or a checkpoint names it.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        shards: Shards,
+        scorer: Scorer,
+        settings: dict[str, Any],
+        signals: Signals,
+    ) -> None:
+        self._options = options
+        self._shards = shards
+        self._scorer = scorer
+        self._signals = signals
+        self._threads = options.num_threads or fastent.get_num_threads()
+        self._row = 0
+        self._kept_parts: tuple[str, ...] = ()
+        for path in (options.json, options.html, options.rows, options.checkpoint):
+            if path:
+                check_writable(path)
+        if options.checkpoint and (is_direct(options.checkpoint) or options.checkpoint == "-"):
+            raise UsageError(f"--checkpoint {options.checkpoint}: expected an ordinary file")
+        if options.checkpoint and options.rows and is_direct(options.rows):
+            raise UsageError(f"--rows {options.rows}: expected an ordinary file with --checkpoint")
+        self._checkpoint = Checkpoint(
+            options.checkpoint,
+            {
+                "version": fastent.__version__,
+                "engine": engine_name(),
+                "settings": {**settings, "rows": options.rows, "worst": options.worst},
+                "inputs": shards.identity(),
+            },
+        )
+        self._rows = RowsFile(options.rows, scorer.rows_columns) if options.rows else None
+
+    def work_through(self) -> None:
+        """Score all rows, from the checkpoint on if there is one."""
+        self._resume()
+        progress = Progress(self._shards.rows, self._shards.bytes, self._row, self._options.quiet)
+        pipeline = Pipeline(self._scorer.work, self._collect, self._threads)
+        self._progress = progress
+        self._signals.patient = True
+        try:
+            while not pipeline.run(self._shards.blocks(self._row, self._threads), self._pause):
+                self._save()
+                self._signals.check()
+        finally:
+            progress.close()
+            self._shards.close()
+        if self._options.checkpoint:
+            self._save()
+
+    def finish(self) -> None:
+        """Put the row values in place."""
+        if self._rows is not None:
+            self._rows.finish(keep_parts=bool(self._options.checkpoint))
+
+    def leave(self, done: bool) -> None:
+        """Remove what is not wanted any more: the checkpoint of a finished run, loose parts."""
+        if done:
+            self._checkpoint.remove()
+            self._kept_parts = ()
+        if self._rows is not None:
+            self._rows.discard(self._kept_parts)
+
+    def _pause(self) -> bool:
+        return self._signals.received is not None or self._checkpoint.due()
+
+    def _collect(self, block: Block, result: Any) -> None:
+        values = self._scorer.collect(block, result)
+        if self._rows is not None and values is not None:
+            self._rows.write(values)
+        self._row = block.end_row
+        if block.last:
+            block.shard.close()
+        self._progress.advance(self._row)
+
+    def _resume(self) -> None:
+        state = self._checkpoint.load()
+        if state is None:
+            parts = []
+        else:
+            self._scorer.restore(state["scorer"])
+            self._row = state["row"]
+            parts = state["parts"]
+        self._kept_parts = tuple(parts)
+        if self._rows is not None:
+            self._rows.resume(parts)
+
+    def _save(self) -> None:
+        if not self._options.checkpoint:
+            return
+        parts = self._rows.cut() if self._rows is not None else []
+        self._checkpoint.save({"row": self._row, "parts": parts, "scorer": self._scorer.state()})
+        self._kept_parts = tuple(parts)
+
+
+def engine_name() -> str:
+    """Backend and SIMD level: their last bits differ, so runs do not go on across them."""
+    config = fastent.settings.config()
+    return f"{config['backend']} {config['simd']}"

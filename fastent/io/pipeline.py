@@ -1,0 +1,122 @@
+"""Blocks through threads: some read while others compute, results come back in order."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastent.io.shards import Block
+from fastent.io.source import Buffer
+
+
+class Pipeline:
+    """Workers that take blocks in order, read them into their own buffers and compute.
+
+    A worker reads its block and computes it while the bytes are still in its cache; one worker
+    more than computing threads, so that reading goes on while all of those compute.
+
+    Parameters
+    ----------
+    work : callable
+        ``work(block)`` gives a result; at most ``threads`` run at once.
+    collect : callable
+        ``collect(block, result)`` is called in the order of blocks, in the calling thread.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Block], Any],
+        collect: Callable[[Block, Any], None],
+        threads: int,
+    ) -> None:
+        self._work = work
+        self._collect = collect
+        self._workers = threads + 1
+        self._computing = threading.Semaphore(threads)
+        self._order = threading.Lock()
+
+    def run(self, blocks: Iterator[Block], stop: Callable[[], bool]) -> bool:
+        """Work through blocks until there are none or ``stop()``; True when all are done.
+
+        On return every block that was taken has been collected, so the caller's state is that
+        of a prefix of the rows. The first error, in the order of blocks, is raised.
+        """
+        self._numbered = enumerate(blocks)
+        self._stopping = False
+        self._exhausted = False
+        self._results: queue.SimpleQueue[tuple[int, Block | None, Any]] = queue.SimpleQueue()
+        # Results wait for their turn; this bounds how many.
+        self._room = threading.Semaphore(4 * self._workers)
+        workers = [
+            threading.Thread(target=self._worker, name=f"fastent-{number}", daemon=True)
+            for number in range(self._workers)
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            self._gather(stop)
+        finally:
+            self._stopping = True
+            for _ in workers:
+                self._room.release()
+            for worker in workers:
+                worker.join()
+        return self._exhausted
+
+    def _gather(self, stop: Callable[[], bool]) -> None:
+        running = self._workers
+        waiting: dict[int, tuple[Block, Any]] = {}
+        turn = 0
+        while running:
+            self._stopping = self._stopping or stop()
+            try:
+                # Wakes often enough to notice the time and signals while a read is slow.
+                number, block, result = self._results.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if block is None:
+                running -= 1
+                continue
+            waiting[number] = (block, result)
+            while turn in waiting:
+                block, result = waiting.pop(turn)
+                if isinstance(result, BaseException):
+                    raise result
+                self._collect(block, result)
+                turn += 1
+                self._room.release()
+
+    def _worker(self) -> None:
+        buffers: dict[str, Buffer] = {}
+        while self._step(buffers):
+            pass
+        self._results.put((-1, None, None))
+
+    def _step(self, buffers: dict[str, Buffer]) -> bool:
+        self._room.acquire()
+        with self._order:
+            if self._stopping:
+                return False
+            number, block = next(self._numbered, (-1, None))
+            if block is None:
+                self._exhausted = True
+                return False
+            result: Any = None
+            try:
+                block.open(buffers)
+            except BaseException as error:
+                result = error
+                self._stopping = True
+        try:
+            if result is None:
+                block.load(buffers)
+                with self._computing:
+                    result = self._work(block)
+        except BaseException as error:
+            result = error
+            self._stopping = True
+        block.arrays.clear()
+        self._results.put((number, block, result))
+        return True

@@ -1,0 +1,1 @@
+"""Results for people and programs: the JSON document, the table, the page."""

@@ -1,0 +1,126 @@
+"""``--html``: one page that holds everything it shows."""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+from typing import Any
+
+from fastent.io import InputError
+from fastent.report import plots
+from fastent.report.document import to_float
+from fastent.report.table import (
+    counts,
+    digits,
+    group_rows,
+    metric_rows,
+    quantile_rows,
+    worst_rows,
+)
+
+WORST_GROUPS = 15
+
+
+def require_libraries(path: str) -> None:
+    """Fail before the work when the page cannot be made."""
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"{path}: --html needs the package {error.name} (extra 'cli')") from None
+
+
+def render(title: str, document: dict[str, Any], pictures: list[plots.Plot], notes: Any) -> bytes:
+    """The page.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    document : dict
+        The JSON document of the run.
+    pictures : list of Plot
+        Plots in the order of the page.
+    notes : list of (title, head, rows)
+        Further tables, after that of the metrics.
+    """
+    from jinja2 import Environment
+
+    tables = [("Metrics", *metric_rows(document["metrics"])), *notes]
+    tables.append(("Distribution over rows", *quantile_rows(document["metrics"])))
+    if document.get("groups"):
+        tables.append(("Groups", *group_rows(document)))
+    if document.get("worst"):
+        tables.append(("Rows of highest loss", *worst_rows(document)))
+    settings = [[key, _setting(value)] for key, value in document["settings"].items()]
+    tables.append(("Settings", ["setting", "value"], settings))
+    inputs = [[" ".join(f"{k}: {v}" for k, v in entry.items())] for entry in document["inputs"]]
+    tables.append(("Inputs", ["files"], inputs[:100]))
+    versions = [[name, version] for name, version in _versions(document)]
+    tables.append(("Versions", ["package", "version"], versions))
+    text = resources.files("fastent.report").joinpath("page.html.j2").read_text("utf-8")
+    template = Environment(autoescape=True).from_string(text)
+    page = template.render(
+        title=title,
+        counts=counts(document),
+        tables=[{"title": t, "head": head, "rows": rows} for t, head, rows in tables if rows],
+        plots=pictures,
+    )
+    return page.encode()
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def _versions(document: dict[str, Any]) -> list[tuple[str, str]]:
+    import platform
+
+    import matplotlib
+    import numpy
+
+    return [
+        ("fastent", document["version"]),
+        ("Python", platform.python_version()),
+        ("NumPy", numpy.__version__),
+        ("matplotlib", matplotlib.__version__),
+    ]
+
+
+def yardsticks(
+    loss: float, base_rates: float | None, classes: int
+) -> tuple[str, list[str], list[list[str]]]:
+    """The loss beside what knowing nothing and knowing the label frequencies would cost."""
+    uniform = math.log(classes)
+    rows = [["these predictions", digits(loss), digits(math.exp(min(loss, 700.0)))]]
+    if base_rates is not None:
+        rows.append(["base rates", digits(base_rates), digits(math.exp(base_rates))])
+    rows.append([f"uniform over {classes:,} classes", digits(uniform), f"{classes:,}"])
+    if base_rates:
+        skill = 1 - loss / base_rates
+        rows.append(["skill over the base rates", digits(skill), ""])
+    return "Yardsticks", ["prediction", "cross-entropy (nats)", "perplexity"], rows
+
+
+def worst_groups(document: dict[str, Any]) -> plots.Plot | None:
+    """The plot of the groups of highest loss, None without groups."""
+    found = []
+    for name, metrics in document.get("groups", {}).items():
+        loss = to_float(metrics.get("cross_entropy", {}).get("value"))
+        if loss is not None and math.isfinite(loss):
+            error = to_float(metrics["cross_entropy"]["stderr"])
+            found.append((loss, name, error if error and math.isfinite(error) else 0.0))
+    if not found:
+        return None
+    found.sort(key=lambda item: (-item[0], item[1]))
+    found = found[:WORST_GROUPS]
+    total = to_float(document["metrics"]["cross_entropy"]["value"])
+    assert total is not None
+    return plots.worst_groups(
+        [name for _, name, _ in found],
+        [loss for loss, _, _ in found],
+        [error for _, _, error in found],
+        total,
+    )

@@ -1,0 +1,120 @@
+"""The report as a table for the terminal; through rich where it is installed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from fastent.report.document import to_float
+
+GROUPS_SHOWN = 20
+
+
+def digits(value: float | None, places: int = 6) -> str:
+    """A number for reading; the full one is in the JSON document."""
+    return "" if value is None else f"{value:.{places}g}"
+
+
+def metric_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of all metrics."""
+    clustered = any("cluster_stderr" in entry for entry in metrics.values())
+    head = ["metric", "value", "std. error"] + (["cluster std. error"] if clustered else [])
+    rows = []
+    for name, entry in metrics.items():
+        row = [name, digits(to_float(entry["value"])), digits(to_float(entry["stderr"]), 3)]
+        if clustered:
+            row.append(digits(to_float(entry.get("cluster_stderr")), 3))
+        rows.append(row)
+    return head, rows
+
+
+def quantile_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the distribution of each metric, where the document has it."""
+    found = {name: entry["quantiles"] for name, entry in metrics.items() if "quantiles" in entry}
+    if not found:
+        return [], []
+    names = list(next(iter(found.values())))
+    rows = [
+        [name, *(digits(to_float(values[key]), 4) for key in names)]
+        for name, values in found.items()
+    ]
+    return ["metric", *names], rows
+
+
+def group_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the largest groups, one column a metric."""
+    groups = document["groups"]
+    metrics = list(document["metrics"])[:6]
+    largest = sorted(groups, key=lambda name: -_count(groups[name]))[:GROUPS_SHOWN]
+    rows = []
+    for name in largest:
+        values = [digits(to_float(groups[name].get(m, {}).get("value")), 4) for m in metrics]
+        rows.append([name, f"{_count(groups[name]):,}", *values])
+    return ["group", "rows", *metrics], rows
+
+
+def _count(group: dict[str, Any]) -> int:
+    return max((entry["count"] for entry in group.values()), default=0)
+
+
+def worst_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    rows = [
+        [row["file"], str(row["row"]), digits(to_float(row["cross_entropy"]))]
+        for row in document["worst"]
+    ]
+    return ["file", "row", "cross_entropy"], rows
+
+
+def counts(document: dict[str, Any]) -> str:
+    """The line below the table: how many rows there were and which did not count."""
+    text = f"{document['rows']:,} rows"
+    for key, what in (("ignored_rows", "ignored"), ("nan_rows", "with NaN")):
+        if document.get(key):
+            text += f", {document[key]:,} {what}"
+    return text
+
+
+def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
+    """Print the report."""
+    stream = stream or sys.stdout
+    tables = [("", *metric_rows(document["metrics"]))]
+    tables.append(("distribution over rows", *quantile_rows(document["metrics"])))
+    if document.get("groups"):
+        tables.append((f"{len(document['groups']):,} groups", *group_rows(document)))
+    if document.get("worst"):
+        tables.append(("rows of highest loss", *worst_rows(document)))
+    for title, head, rows in tables:
+        if rows:
+            _print(title, head, rows, stream)
+    stream.write(counts(document) + "\n")
+
+
+def _print(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
+    try:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        _print_plain(title, head, rows, stream)
+        return
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for number, name in enumerate(head):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(file=stream)
+    if not stream.isatty():
+        console.width = 10_000  # a pipe has no width to fold to
+    console.print(table)
+
+
+def _print_plain(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
+    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
+    if title:
+        stream.write(title + "\n")
+    for row in [head, *rows]:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        stream.write("  ".join(cells).rstrip() + "\n")
+    stream.write("\n")

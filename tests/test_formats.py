@@ -1,0 +1,198 @@
+"""Every file format gives the numbers that were written, in blocks of any size, from any row."""
+
+from itertools import product
+
+import ml_dtypes
+import numpy as np
+import pyarrow
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+import safetensors.numpy
+from fastent.io import Buffer, InputError, expand, open_source
+
+ROWS, CLASSES = 500, 7
+RNG = np.random.default_rng(5)
+LOGITS = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32)
+LABELS = RNG.integers(0, CLASSES, ROWS)
+LANGUAGES = np.array(["de", "en", "fr"])[LABELS % 3]
+
+
+def table(layout):
+    """Logits as one list column or one column per class, with labels and languages beside."""
+    if layout == "fixed":
+        logits = {"logits": pyarrow.FixedSizeListArray.from_arrays(LOGITS.ravel(), CLASSES)}
+    elif layout == "variable":
+        logits = {"logits": pyarrow.array(list(LOGITS))}
+    else:
+        logits = {f"class_{k}": LOGITS[:, k] for k in reversed(range(CLASSES))}
+    names = pyarrow.array(LANGUAGES).dictionary_encode()
+    return pyarrow.table({**logits, "label": LABELS, "lang": names})
+
+
+def write_stream(found, path):
+    with pyarrow.OSFile(path, "wb") as file, pyarrow.ipc.new_stream(file, found.schema) as stream:
+        stream.write_table(found, max_chunksize=150)
+
+
+TABLES = {
+    ".parquet": lambda t, path: pyarrow.parquet.write_table(t, path, row_group_size=150),
+    ".feather": lambda t, path: pyarrow.feather.write_feather(t, path, chunksize=150),
+    ".plain.feather": lambda t, path: pyarrow.feather.write_feather(
+        t, path, compression="uncompressed", chunksize=150
+    ),
+    ".arrow": write_stream,
+}
+ARRAYS = {
+    "c.npy": lambda path: np.save(path, LOGITS),
+    "fortran.npy": lambda path: np.save(path, np.asfortranarray(LOGITS)),
+    "big-endian.npy": lambda path: np.save(path, LOGITS.astype(">f4")),
+    "axes.npy": lambda path: np.save(path, LOGITS.reshape(5, 100, CLASSES)),
+    "stored.npz": lambda path: np.savez(path, logits=LOGITS, labels=LABELS),
+    "deflated.npz": lambda path: np.savez_compressed(path, logits=LOGITS, labels=LABELS),
+    "tensors.safetensors": lambda path: safetensors.numpy.save_file(
+        {"logits": LOGITS, "labels": LABELS}, path
+    ),
+    "header.csv": lambda path: pyarrow.csv.write_csv(table("prefix").drop(["lang"]), path),
+    "bare.csv": lambda path: np.savetxt(path, LOGITS, delimiter=","),
+}
+
+
+def read(name, role="predictions", step=130):
+    """All rows in blocks of ``step``, then a block from the middle once more."""
+    (reference,) = expand([str(name)])
+    buffer = Buffer()
+    with open_source(reference, role) as source:
+        blocks = [
+            source.read(start, min(start + step, source.rows), buffer).copy()
+            for start in range(0, source.rows, step)
+        ]
+        found = np.concatenate(blocks)
+        np.testing.assert_array_equal(source.read(211, 389, buffer), found[211:389])
+    return found
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_array_files(name, tmp_path):
+    ARRAYS[name](tmp_path / name)
+    np.testing.assert_array_equal(read(tmp_path / name).astype(np.float32), LOGITS)
+
+
+@pytest.mark.parametrize("layout", ["fixed", "variable", "prefix"])
+@pytest.mark.parametrize("suffix", TABLES)
+def test_tables(suffix, layout, tmp_path):
+    path = f"{tmp_path}/table{suffix}"
+    TABLES[suffix](table(layout), path)
+    np.testing.assert_array_equal(read(path), LOGITS)
+    np.testing.assert_array_equal(read(path, step=1), LOGITS)
+    np.testing.assert_array_equal(read(path, "labels"), LABELS)
+    np.testing.assert_array_equal(read(f"{path}:lang", "groups"), LANGUAGES)
+
+
+FLOATS = [np.float64, np.float32, np.float16]
+HALVES = [(suffix, ml_dtypes.bfloat16) for suffix in (".npy", ".safetensors")]  # not in Arrow
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [*product([".npy", ".safetensors", ".parquet", ".arrow"], FLOATS), *HALVES],
+)
+def test_dtypes_are_kept(suffix, dtype, tmp_path):
+    numbers = LOGITS.astype(dtype)
+    path = f"{tmp_path}/numbers{suffix}"
+    if suffix == ".npy":
+        np.save(path, numbers)
+    elif suffix == ".safetensors":
+        safetensors.numpy.save_file({"logits": numbers}, path)
+    else:
+        values = pyarrow.array(numbers.ravel())
+        lists = pyarrow.FixedSizeListArray.from_arrays(values, CLASSES)
+        TABLES[suffix](pyarrow.table({"logits": lists}), path)
+    found = read(path)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "role", "expected"),
+    [
+        ("stored.npz", ":labels", "predictions", LABELS),
+        ("deflated.npz", "", "labels", LABELS),
+        ("tensors.safetensors", "", "labels", LABELS),
+        ("header.csv", ":label", "labels", LABELS),
+        ("header.csv", ":class_3", "weights", LOGITS[:, 3].astype(str).astype(float)),
+        ("header.csv", ":label", "groups", LABELS.astype(str)),
+    ],
+)
+def test_parts(name, part, role, expected, tmp_path):
+    ARRAYS[name](tmp_path / name)
+    np.testing.assert_array_equal(read(f"{tmp_path / name}{part}", role), expected)
+
+
+def test_a_glob_is_sorted_naturally_and_a_list_keeps_its_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (10, 9, 1):
+        np.save(f"shard-{number}.npy", LOGITS)
+    assert [r.path for r in expand(["shard-*.npy"])] == [
+        "shard-1.npy",
+        "shard-9.npy",
+        "shard-10.npy",
+    ]
+    assert [r.path for r in expand(["."])] == ["./shard-1.npy", "./shard-9.npy", "./shard-10.npy"]
+    listed = expand(["shard-9.npy", "shard-1.npy:x"])
+    assert [(r.path, r.part) for r in listed] == [("shard-9.npy", None), ("shard-1.npy", "x")]
+
+
+def cut_off(path):
+    with open(path, "r+b") as file:
+        file.truncate(file.seek(0, 2) * 2 // 3)
+
+
+def garbage(path):
+    with open(path, "r+b") as file:
+        file.write(b"\0not what it says")
+
+
+@pytest.mark.parametrize("damage", [cut_off, garbage])
+@pytest.mark.parametrize("name", [n for n in [*ARRAYS, *TABLES] if not n.endswith(".csv")])
+def test_damaged_files_are_named(name, damage, tmp_path):
+    path = tmp_path / (name if name in ARRAYS else f"table{name}")
+    if name in ARRAYS:
+        ARRAYS[name](path)
+    else:
+        TABLES[name](table("fixed"), str(path))
+    damage(path)
+    with pytest.raises(InputError, match=path.name) as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path):
+    path = tmp_path / "shrinking.npy"
+    np.save(path, LOGITS)
+    (reference,) = expand([str(path)])
+    with open_source(reference, "predictions") as source:
+        source.read(0, 10, Buffer())
+        cut_off(path)
+        with pytest.raises(InputError, match="shrinking.npy.*truncated, or shrinking"):
+            source.read(10, ROWS, Buffer())
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ([[1.0, 2.0], [1.0, 2.0, 3.0]], "row 1 has 3 numbers, expected 2 as in row 0"),
+        ([[1.0, 2.0], None], "row 1 is null"),
+        ([[1.0, 2.0], [1.0, None]], "row 1 holds a null"),
+        ([["a"], ["b"]], "lists of string"),
+    ],
+)
+@pytest.mark.parametrize("suffix", TABLES)
+def test_rows_that_are_not_rows(suffix, column, message, tmp_path):
+    path = f"{tmp_path}/bad{suffix}"
+    TABLES[suffix](pyarrow.table({"logits": column}), path)
+    (reference,) = expand([path])
+    with pytest.raises(InputError, match=message):
+        source = open_source(reference, "predictions")
+        source.read(0, source.rows, Buffer())
