@@ -1,1 +1,1 @@
-"""Benchmarks of fastent: speed against the read limit of the machine and against other libraries."""
+"""Benchmarks of fastent: speed against the machine's read limit and against other libraries."""

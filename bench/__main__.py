@@ -8,14 +8,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 GROUPS = ("headline", "functions", "calls")
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("--backend", choices=("cython", "numba", "numpy"), help="default: the configured one")
@@ -30,7 +29,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--json", type=Path, metavar="FILE", help="write everything measured")
     add("--markdown", type=Path, metavar="FILE", help="write the table")
     add("--goals", action="store_true", help="print which goals are met too")
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 def _prepare_process(options: argparse.Namespace) -> None:
@@ -41,33 +40,26 @@ def _prepare_process(options: argparse.Namespace) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cpus])
 
 
-def _chosen_rivals(names: str | None) -> list[Any]:
-    from bench.rivals import RIVALS
-
-    if names is None:
-        return list(RIVALS)
-    wanted = {name for name in names.split(",") if name != "none"}
-    unknown = wanted - {r.name for r in RIVALS}
-    if unknown:
-        sys.exit(f"--rivals: unknown {', '.join(sorted(unknown))}; known: "
-                 + ", ".join(r.name for r in RIVALS))  # fmt: skip
-    return [r for r in RIVALS if r.name in wanted]
-
-
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measures what the options ask for."""
     fastent = importlib.import_module("fastent")
 
     from bench import calls, machine
     from bench.limit import ReadLimit
+    from bench.rivals import chosen
     from bench.throughput import measure_line
     from bench.workloads import WORKLOADS
 
     groups = options.group or GROUPS
-    rivals = _chosen_rivals(options.rivals)
+    rivals = chosen(options.rivals)
     memory = min(options.memory * 1e9, 0.8 * machine.available_memory())
-    limit = ReadLimit(machine.cores(), 100_000_000 if options.quick else 1_000_000_000)
-    limit.search(1 if options.quick else 5)
+    if options.quick:
+        limit, searches = ReadLimit(machine.cores(), 100_000_000), 1
+        effort = {"budget": 0.05, "exact_elements": 10_000}
+    else:
+        limit, searches = ReadLimit(machine.cores()), 5
+        effort = {"budget": options.seconds}
+    limit.search(searches)
     settings: dict[str, Any] = {"backend": options.backend or "default"}
     if options.simd:
         settings["forced SIMD level"] = options.simd
@@ -85,11 +77,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if workload.group in groups and wanted(workload.name):
             sized = workload.quick() if options.quick else workload.fitting(memory)
             _progress(sized.name)
-            line = measure_line(
-                sized, fastent, rivals, limit, backend=options.backend,
-                budget=0.05 if options.quick else options.seconds,
-                exact_elements=10_000 if options.quick else 260_000,
-            )  # fmt: skip
+            line = measure_line(sized, fastent, rivals, limit, backend=options.backend, **effort)
             report["lines"].append(line)
     if "calls" in groups:
         for name, measure in calls.CALLS.items():

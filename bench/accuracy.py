@@ -24,7 +24,7 @@ from mpmath import mp
 from bench import inputs, ours
 from bench.exact import relative_error, row_value
 from bench.operands import Operands
-from bench.rivals import RIVALS
+from bench.rivals import RIVALS, Rival, chosen
 from bench.table import MISSING, error, markdown_table
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -46,8 +46,30 @@ def errors(values: np.ndarray, exact: list, dtype: str) -> list[float]:
         return [relative_error(float(v), e, dtype) for v, e in zip(values, exact, strict=True)]
 
 
+def rival_values(rival: Rival, function: str, x: Operands) -> np.ndarray | None:
+    """One value per row; None for what the rival has no function for or refuses."""
+    try:
+        call = rival.prepare(function, x)
+        if call is None:
+            return None
+        values = rival.array(call())
+        if values.ndim:
+            return values
+        # It only gives means, so it gets one row at a time.
+        calls = [rival.prepare(function, x.part(slice(i, i + 1))) for i in range(x.rows)]
+        return np.array([float(rival.array(call())) for call in calls if call])
+    except ValueError:
+        return None
+
+
 def measure(
-    function: str, kind: str, dtype: str, which: str, fastent: Any, rivals: list, backend: str | None
+    function: str,
+    kind: str,
+    dtype: str,
+    which: str,
+    fastent: Any,
+    rivals: list,
+    backend: str | None,
 ) -> dict[str, Any]:
     """Errors of every tool on one set of inputs."""
     found: dict[str, list[float]] = {}
@@ -55,16 +77,12 @@ def measure(
     for x in SETS[which](function, kind, dtype):
         exact = exact_values(function, x)
         rows += x.rows
-        tools = {"fastent": (lambda x=x: ours.prepare(fastent, function, x, backend=backend), None)}
+        results = {"fastent": ours.prepare(fastent, function, x, backend=backend)()}
         for rival in rivals:
-            tools[rival.name] = (lambda x=x, rival=rival: rival.prepare(function, x), rival.array)
-        for name, (prepare, array) in tools.items():
-            call = prepare()
-            if call is None:
-                continue
-            values = np.asarray(call() if array is None else array(call()))
-            if values.shape == (x.rows,):  # scikit-learn gives the mean alone
-                found.setdefault(name, []).extend(errors(values, exact, dtype))
+            results[rival.name] = rival_values(rival, function, x)
+        for name, values in results.items():
+            if values is not None:
+                found.setdefault(name, []).extend(errors(np.asarray(values), exact, dtype))
     return {
         "function": function,
         "kind": kind,
@@ -79,7 +97,8 @@ def measure(
 
 def markdown(lines: list[dict[str, Any]]) -> str:
     """A cell is the median and the worst relative error."""
-    names = [n for n in ("fastent", *(r.name for r in RIVALS)) if any(n in x["tools"] for x in lines)]
+    measured = set().union(*(line["tools"] for line in lines))
+    names = [n for n in ("fastent", *(r.name for r in RIVALS)) if n in measured]
     rows = []
     for line in lines:
         cells = [f"{line['function']}, {line['kind']}, {line['dtype']}, {line['inputs']}"]
@@ -100,6 +119,7 @@ def main() -> None:
     add("--backend", choices=("cython", "numba", "numpy"), help="default: the configured one")
     add("--simd", help="level to force, as FASTENT_SIMD does: v2, v3 or v4")
     add("--only", metavar="PATTERN", help="regular expression of 'function, kind, dtype, inputs'")
+    add("--rivals", metavar="NAMES", help="comma-separated, or none; default: all installed")
     add("--compiled", action="store_true", help="torch.compile too, some seconds for each shape")
     add("--json", type=Path, metavar="FILE")
     add("--markdown", type=Path, metavar="FILE")
@@ -107,7 +127,7 @@ def main() -> None:
     if options.simd:
         os.environ["FASTENT_SIMD"] = options.simd
     fastent = importlib.import_module("fastent")
-    rivals = [r for r in RIVALS if options.compiled or r.name != "torch.compile"]
+    rivals = [r for r in chosen(options.rivals) if options.compiled or r.name != "torch.compile"]
     lines = []
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

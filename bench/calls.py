@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -19,9 +18,8 @@ from bench.rivals import Rival
 from bench.workloads import Workload
 
 EIGHT_METRICS = (
-    "cross_entropy", "perplexity", "accuracy", "top5_accuracy",
-    "brier", "entropy", "confidence", "ece",
-)  # fmt: skip
+    "cross_entropy perplexity accuracy top5_accuracy brier entropy confidence ece".split()
+)
 IMPORT_RUNS = 9
 RIVALS_OF_ONE_ROW = ("scipy", "rel_entr", "numpy", "torch")
 
@@ -32,7 +30,9 @@ def one_row(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: b
     x = build(Workload("kl_divergence", "probs", "float64", 1, 10))
     p, q = x.true[0], x.pred[0]
     keywords = {} if backend is None else {"backend": backend}
-    tools = {"fastent": best_time_per_call(lambda: fastent.kl_divergence(p, q, **keywords), seconds)}
+    tools = {
+        "fastent": best_time_per_call(lambda: fastent.kl_divergence(p, q, **keywords), seconds)
+    }
     x.true, x.pred, x.out = p, q, None
     for rival in rivals:
         call = rival.prepare("kl_divergence", x) if rival.name in RIVALS_OF_ONE_ROW else None
@@ -46,9 +46,7 @@ def small_update(fastent: Any, rivals: Sequence[Rival], backend: str | None, qui
     x = build(Workload("sparse_cross_entropy", "logits", "float32", 32, 10))
     metrics = ["cross_entropy", "accuracy"]
     accumulator = fastent.Accumulator(metrics, task="sparse", kind="logits", backend=backend)
-    seconds = best_time_per_call(
-        lambda: accumulator.update(x.true, x.pred), 0.02 if quick else 0.5
-    )
+    seconds = best_time_per_call(lambda: accumulator.update(x.true, x.pred), 0.02 if quick else 0.5)
     name = "Accumulator.update, cross_entropy and accuracy, 32 × 10 float32 logits"
     return _line(name, {"fastent": seconds}, 1e6, "µs", 10)
 
@@ -97,15 +95,11 @@ def import_time(fastent: Any, rivals: Sequence[Rival], backend: str | None, quic
         "start = time.perf_counter(); import fastent; print(time.perf_counter() - start)"
     )
     root = str(Path(fastent.__file__).parents[1])
-    runs = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", script, root],
-                capture_output=True, text=True, check=True, env=os.environ,
-            ).stdout
-        )
-        for _ in range(2 if quick else IMPORT_RUNS)
-    ]  # fmt: skip
+    command = [sys.executable, "-c", script, root]
+    runs = []
+    for _ in range(2 if quick else IMPORT_RUNS):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        runs.append(float(done.stdout))
     tools = {"fastent": statistics.median(runs)}
     return _line("import fastent, over import numpy", tools, 1e3, "ms", 60)
 
@@ -125,6 +119,8 @@ def _in_turns(contenders: list[Contender], quick: bool) -> None:
     take_turns(contenders, 0.1 if quick else 3.0, 20)
 
 
-def _line(name: str, seconds: dict[str, float], scale: float, unit: str, goal: float | None) -> dict:
+def _line(
+    name: str, seconds: dict[str, float], scale: float, unit: str, goal: float | None
+) -> dict:
     values = {tool: t * scale for tool, t in seconds.items() if np.isfinite(t)}
     return {"call": name, "unit": unit, "tools": values, "goal": goal}

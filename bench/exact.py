@@ -12,13 +12,17 @@ FLOOR = {"float64": 1e-290}
 FLOOR_OF_OTHERS = 1e-30
 
 
+def _log(x: mpf) -> mpf:
+    return mp.log(x) if x else mpf("-inf")
+
+
 def _distribution(row: np.ndarray, kind: str) -> tuple[list, list]:
     """Probabilities of the normalised row and their logarithms."""
     numbers = [mpf(float(x)) for x in row]
     if kind == "probs":
         total = mp.fsum(numbers)
         probs = [x / total for x in numbers]
-        return probs, [mp.log(p) if p else mpf("-inf") for p in probs]
+        return probs, [_log(p) for p in probs]
     largest = max(numbers)
     weights = [mp.exp(x - largest) for x in numbers]
     total = mp.fsum(weights)
@@ -37,8 +41,9 @@ def _kl(p: list, log_p: list, log_q: list) -> mpf:
 def _bernoulli(target: float, x: float, kind: str) -> mpf:
     t, x = mpf(float(target)), mpf(float(x))
     if kind == "logits":
-        return mp.log(1 + mp.exp(-abs(x))) + abs(x) * (1 - t if x >= 0 else t)
-    return -mp.fsum(w * (mp.log(v) if v else mpf("-inf")) for w, v in ((t, x), (1 - t, 1 - x)) if w)
+        missed = 1 - t if x >= 0 else t
+        return mp.log(1 + mp.exp(-abs(x))) + (abs(x) * missed if missed else 0)
+    return -mp.fsum(w * _log(v) for w, v in ((t, x), (1 - t, 1 - x)) if w)
 
 
 def row_value(function: str, kind: str, true: object, pred: np.ndarray) -> mpf:
@@ -59,7 +64,7 @@ def row_value(function: str, kind: str, true: object, pred: np.ndarray) -> mpf:
         return -_expectation(p, log_q)
     if function == "kl_divergence":
         return _kl(p, log_p, log_q)
-    log_m = [mp.log((a + b) / 2) if a or b else mpf("-inf") for a, b in zip(p, q, strict=True)]
+    log_m = [_log((a + b) / 2) for a, b in zip(p, q, strict=True)]
     return (_kl(p, log_p, log_m) + _kl(q, log_q, log_m)) / 2
 
 
@@ -74,39 +79,37 @@ def relative_error(value: float, exact: mpf, dtype: str) -> float:
 
 
 class Truth:
-    """The exact values of a workload: those of a sample of rows, and the mean when asked for."""
+    """The exact values of a workload: those of a sample of rows, and the mean when asked for.
+
+    Rows of more classes than ``WIDEST`` have no exact value here: one would take minutes.
+    """
+
+    WIDEST = 1_000_000
 
     def __init__(self, function: str, x: Operands, elements: int = 260_000, digits: int = 40):
         self._function, self._operands, self._digits = function, x, digits
-        classes = max(x.pred.size // x.rows, 1)
-        count = max(1, min(32, x.rows, elements // classes))
+        self._classes = max(x.pred.size // x.rows, 1)
+        count = max(1, min(32, x.rows, elements // self._classes))
         self._sample = np.linspace(0, x.rows - 1, count).astype(int)
-        self._rows: list | None = None
-        self._means: dict[int, mpf] = {}
+        self._known: dict[int, mpf] = {}
 
     def _row(self, i: int) -> mpf:
-        return row_value(self._function, self._operands.kind, *self._operands.row(i))
+        if i not in self._known:
+            self._known[i] = row_value(self._function, self._operands.kind, *self._operands.row(i))
+        return self._known[i]
 
     def _mean(self, rows: int) -> mpf:
-        if rows not in self._means:
-            period = self._operands.period
-            values = [self._row(i) for i in range(min(period, rows))]
-            whole, rest = divmod(rows, len(values))
-            total = whole * mp.fsum(values) + mp.fsum(values[:rest])
-            self._means[rows] = total / rows
-        return self._means[rows]
+        values = [self._row(i) for i in range(min(self._operands.period, rows))]
+        whole, rest = divmod(rows, len(values))
+        return (whole * mp.fsum(values) + mp.fsum(values[:rest])) / rows
 
-    def error(self, result: np.ndarray, rows: int) -> float:
+    def error(self, result: np.ndarray, rows: int) -> float | None:
         """Worst relative error of a result on the first so many rows: of its mean if it is one."""
+        if self._classes > self.WIDEST:
+            return None
         dtype = self._operands.pred.dtype.name
-        result = np.asarray(result)
         with mp.workdps(self._digits):
             if result.ndim == 0:
                 return relative_error(float(result), self._mean(rows), dtype)
-            if self._rows is None:
-                self._rows = [self._row(int(i)) for i in self._sample]
-            return max(
-                relative_error(float(result[i]), exact, dtype)
-                for i, exact in zip(self._sample, self._rows, strict=True)
-                if i < rows
-            )
+            sample = [int(i) for i in self._sample if i < rows]
+            return max(relative_error(float(result[i]), self._row(i), dtype) for i in sample)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Operands:
 
     @property
     def rows(self) -> int:
-        return self.pred.size if self.pred.ndim == 1 else self.pred.shape[1 if self.axis == 0 else 0]
+        return self.pred.shape[1 if self.axis == 0 and self.pred.ndim > 1 else 0]
 
     def row(self, i: int) -> tuple[object, np.ndarray]:
         """Row i of both operands."""
@@ -38,15 +38,14 @@ class Operands:
             true = self.true[take if self.true.ndim > 1 else i]
         return true, np.atleast_1d(self.pred[take])
 
-    def head(self, rows: int) -> Operands:
-        """The first rows, as a view."""
-        take = (slice(None), slice(rows)) if self.axis == 0 else slice(rows)
+    def part(self, rows: slice) -> Operands:
+        """Some of the rows, as views."""
+        take = (slice(None), rows) if self.axis == 0 else rows
         true = None
         if self.true is not None:
-            true = self.true[take if self.true.ndim > 1 else slice(rows)]
-        out = None if self.out is None else self.out[:rows]
-        period = min(self.period, rows)
-        return Operands(true, self.pred[take], self.kind, self.axis, self.reduction, out, period)
+            true = self.true[take if self.true.ndim > 1 else rows]
+        out = None if self.out is None else self.out[rows]
+        return replace(self, true=true, pred=self.pred[take], out=out)
 
 
 def numpy_dtype(name: str) -> np.dtype:

@@ -147,8 +147,8 @@ def goals(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def goals_table(checks: list[dict[str, Any]]) -> str:
-    rows = [
-        [c["line"], c["goal"], number(c["wanted"], 3), number(c["got"], 3), "yes" if c["met"] else "no"]
-        for c in checks
-    ]
+    rows = []
+    for c in checks:
+        wanted, got = number(c["wanted"], 3), number(c["got"], 3)
+        rows.append([c["line"], c["goal"], wanted, got, "yes" if c["met"] else "no"])
     return markdown_table(["line", "goal", "wanted", "got", "met"], rows)

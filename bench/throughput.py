@@ -55,7 +55,7 @@ def measure_line(
 def _rival(rival: Rival, workload: Workload, x: Operands) -> Contender | None:
     operands = x
     if rival.rows_at_most and x.rows > rival.rows_at_most:
-        operands = x.head(rival.rows_at_most)
+        operands = x.part(slice(rival.rows_at_most))
     call = rival.prepare(workload.function, operands)
     return Contender(rival.name, call, rival.compiles, operands.rows) if call else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 ITEM_SIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 LABEL_SIZE = 8
@@ -109,13 +110,12 @@ def _headline() -> list[Workload]:
         Workload(ce, "logits", "float32", 10_000_000, 10, goal=Goal(0.4, None, 20, 3)),
         Workload(kl, "logits", "float32", 2000, vocabulary, goal=Goal(0.6, None, 15, 3)),
     ]
+    bce = partial(Workload, "binary_cross_entropy", classes=0, reduction="mean")
+    goal = Goal(0.6, None, 10, 2)
     lines += [
-        Workload(
-            "binary_cross_entropy", kind, "float32", 100_000_000, 0,
-            reduction="mean", goal=Goal(0.6, None, 10, 2),
-        )
-        for kind in ("logits", "probs")
-    ]  # fmt: skip
+        bce("logits", "float32", 100_000_000, goal=goal),
+        bce("probs", "float32", 100_000_000, goal=goal),
+    ]
     lines += [
         Workload(kl, "probs", "float32", 1_000_000, 100, axis=0, goal=Goal(0.5, 100)),
         Workload("entropy", "probs", "float32", 1, 100_000_000),
@@ -140,14 +140,12 @@ def _functions() -> list[Workload]:
         for dtype, size in (("float32", 4), ("float64", 8))
         for classes in (100, 1000)
     ]
+    bce = partial(Workload, "binary_cross_entropy", classes=0, reduction="mean", group="functions")
     lines += [
-        Workload(
-            "binary_cross_entropy", kind, dtype, int(2e8) // size, 0,
-            reduction="mean", group="functions",
-        )
+        bce(kind, dtype, int(2e8) // size)
         for kind in ("probs", "logits")
         for dtype, size in (("float32", 4), ("float64", 8))
-    ]  # fmt: skip
+    ]
     return lines
 
 

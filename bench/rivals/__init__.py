@@ -76,3 +76,15 @@ RIVALS: tuple[Rival, ...] = (
     Rival("simsimd", "by_simsimd", "FORMULAS", "simsimd", axes=(-1,)),
     Rival("numkong", "by_numkong", "FORMULAS", "numkong", axes=(-1,)),
 )
+
+
+def chosen(names: str | None) -> list[Rival]:
+    """The rivals of a comma-separated list; all for None, none for "none"."""
+    if names is None:
+        return list(RIVALS)
+    wanted = set(names.split(",")) - {"none"}
+    unknown = wanted - {r.name for r in RIVALS}
+    if unknown:
+        known = ", ".join(r.name for r in RIVALS)
+        raise SystemExit(f"unknown rivals: {', '.join(sorted(unknown))}; known: {known}")
+    return [r for r in RIVALS if r.name in wanted]

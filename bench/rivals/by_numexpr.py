@@ -58,7 +58,5 @@ FORMULAS = {
     ("categorical_cross_entropy", "probs"): _row_sums("-p * log(q)"),
     ("sparse_cross_entropy", "logits"): _sparse_logits,
     ("binary_cross_entropy", "probs"): _binary("-(t * log(x) + (1-t) * log(1-x))"),
-    ("binary_cross_entropy", "logits"): _binary(
-        "where(x > 0, x, 0*x) - x*t + log1p(exp(-abs(x)))"
-    ),
+    ("binary_cross_entropy", "logits"): _binary("where(x > 0, x, 0*x) - x*t + log1p(exp(-abs(x)))"),
 }

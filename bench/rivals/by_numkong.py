@@ -6,10 +6,10 @@ import numkong
 import numpy as np
 
 FORMULAS = {
-    ("kl_divergence", "probs"): lambda x: lambda: np.asarray(
-        numkong.kullbackleibler(x.true, x.pred)
+    ("kl_divergence", "probs"): lambda x: (
+        lambda: np.asarray(numkong.kullbackleibler(x.true, x.pred))
     ),
-    ("js_divergence", "probs"): lambda x: lambda: np.square(
-        np.asarray(numkong.jensenshannon(x.true, x.pred))
+    ("js_divergence", "probs"): lambda x: (
+        lambda: np.square(np.asarray(numkong.jensenshannon(x.true, x.pred)))
     ),
 }

@@ -79,8 +79,8 @@ FORMULAS = {
     ("sparse_cross_entropy", "probs"): _sparse_probs,
     ("sparse_cross_entropy", "logits"): _sparse_logits,
     ("categorical_cross_entropy", "probs"): lambda x: lambda: -_total(x.true * np.log(x.pred), x),
-    ("categorical_cross_entropy", "logits"): lambda x: lambda: -_total(
-        x.true * _log_softmax(x.pred, x.axis), x
+    ("categorical_cross_entropy", "logits"): lambda x: (
+        lambda: -_total(x.true * _log_softmax(x.pred, x.axis), x)
     ),
     ("binary_cross_entropy", "probs"): _binary_probs,
     ("binary_cross_entropy", "logits"): _binary_logits,

@@ -49,17 +49,17 @@ FORMULAS = {
     ("entropy", "logits"): _entropy_logits,
     ("sparse_cross_entropy", "probs"): _sparse_probs,
     ("sparse_cross_entropy", "logits"): _sparse_logits,
-    ("categorical_cross_entropy", "probs"): lambda x: lambda: -np.sum(
-        special.xlogy(x.true, x.pred), axis=x.axis
+    ("categorical_cross_entropy", "probs"): lambda x: (
+        lambda: -np.sum(special.xlogy(x.true, x.pred), axis=x.axis)
     ),
-    ("categorical_cross_entropy", "logits"): lambda x: lambda: -np.sum(
-        x.true * special.log_softmax(x.pred, axis=x.axis), axis=x.axis
+    ("categorical_cross_entropy", "logits"): lambda x: (
+        lambda: -np.sum(x.true * special.log_softmax(x.pred, axis=x.axis), axis=x.axis)
     ),
-    ("binary_cross_entropy", "probs"): lambda x: lambda: _finish(
-        x, -special.xlogy(x.true, x.pred) - special.xlog1py(1 - x.true, -x.pred)
+    ("binary_cross_entropy", "probs"): lambda x: (
+        lambda: _finish(x, -special.xlogy(x.true, x.pred) - special.xlog1py(1 - x.true, -x.pred))
     ),
-    ("binary_cross_entropy", "logits"): lambda x: lambda: _finish(
-        x, (1 - x.true) * x.pred - special.log_expit(x.pred)
+    ("binary_cross_entropy", "logits"): lambda x: (
+        lambda: _finish(x, (1 - x.true) * x.pred - special.log_expit(x.pred))
     ),
 }
 

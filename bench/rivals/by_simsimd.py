@@ -6,10 +6,10 @@ import numpy as np
 import simsimd
 
 FORMULAS = {
-    ("kl_divergence", "probs"): lambda x: lambda: np.asarray(
-        simsimd.kullbackleibler(x.true, x.pred)
+    ("kl_divergence", "probs"): lambda x: (
+        lambda: np.asarray(simsimd.kullbackleibler(x.true, x.pred))
     ),
-    ("js_divergence", "probs"): lambda x: lambda: np.square(
-        np.asarray(simsimd.jensenshannon(x.true, x.pred))
+    ("js_divergence", "probs"): lambda x: (
+        lambda: np.square(np.asarray(simsimd.jensenshannon(x.true, x.pred)))
     ),
 }

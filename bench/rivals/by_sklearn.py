@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 FORMULAS = {
-    ("sparse_cross_entropy", "probs"): lambda x: lambda: log_loss(
-        x.true, x.pred, labels=np.arange(x.pred.shape[1])
+    ("sparse_cross_entropy", "probs"): lambda x: (
+        lambda: log_loss(x.true, x.pred, labels=np.arange(x.pred.shape[1]))
     ),
     ("binary_cross_entropy", "probs"): lambda x: lambda: log_loss(x.true, x.pred, labels=[0, 1]),
 }

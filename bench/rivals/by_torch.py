@@ -32,8 +32,9 @@ def _kl_logits(a, b, axis, reduction):
 
 def _js_probs(p, q, axis, reduction):
     log_m = ((p + q) / 2).log()
-    terms = functional.kl_div(log_m, p, reduction="none") + functional.kl_div(log_m, q, reduction="none")
-    return terms.sum(axis) / 2
+    from_p = functional.kl_div(log_m, p, reduction="none")
+    from_q = functional.kl_div(log_m, q, reduction="none")
+    return (from_p + from_q).sum(axis) / 2
 
 
 def _entropy_probs(p, axis, reduction):

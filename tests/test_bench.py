@@ -1,0 +1,78 @@
+"""The benchmark commands run end to end, and their tables hold what they promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# The clone's root goes last on the path: there its fastent may lack the compiled modules, and
+# the installed one is to be measured.
+START = (
+    "import runpy, sys; module, root = sys.argv.pop(1), sys.argv.pop(1); sys.path.append(root); "
+    "runpy.run_module(module, run_name='__main__', alter_sys=True)"
+)
+
+
+def run(module: str, *arguments: str) -> str:
+    command = [sys.executable, "-P", "-c", START, module, str(ROOT), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    lines = "^kl.*float32, 5,000 × 100$|sparse.*probs, float32.* 1,000$|one_row|small_update"
+    printed = run(
+        "bench", "--quick", "--rivals", "scipy,numpy,scikit-learn", "--only", lines,
+        "--json", str(folder / "table.json"), "--markdown", str(folder / "table.md"),
+    )  # fmt: skip
+    assert (folder / "table.md").read_text(encoding="utf-8").strip() in printed
+    return printed, json.loads((folder / "table.json").read_text(encoding="utf-8"))
+
+
+def test_every_tool_has_a_speed_and_an_error(report):
+    _, measured = report
+    assert measured["read_limit"]["gigabytes_per_second"] > 0
+    assert measured["lines"]
+    for line in measured["lines"]:
+        assert {"fastent", "scipy", "numpy"} <= line["tools"].keys()
+        for tool in line["tools"].values():
+            assert tool["gigabytes_per_second"] > 0
+            assert tool["error"] < 1e-3
+        assert line["tools"]["fastent"]["error"] <= 1e-6
+
+
+def test_the_table_names_machine_and_rivals(report):
+    printed, measured = report
+    assert measured["machine"]["cpu"] in printed
+    assert "read limit" in printed
+    assert "share of limit" in printed
+    # Not asked for, so a dash.
+    header, *rows = [r for r in printed.splitlines() if r.startswith("|")]
+    numkong = [cell.strip() for cell in header.split("|")].index("numkong")
+    assert rows[1].split("|")[numkong].strip() == "–"
+
+
+def test_small_calls_are_measured(report):
+    _, measured = report
+    assert [c["unit"] for c in measured["calls"]] == ["µs", "µs"]
+    assert all(c["tools"]["fastent"] > 0 for c in measured["calls"])
+
+
+def test_accuracy_report_keeps_the_bounds(tmp_path):
+    target = tmp_path / "accuracy.json"
+    only = "^kl_divergence, probs, float(32|64)"
+    run("bench.accuracy", "--rivals", "scipy", "--only", only, "--json", str(target))
+    lines = json.loads(target.read_text(encoding="utf-8"))
+    assert [x["inputs"] for x in lines] == ["ordinary", "hard"] * 2
+    for line in lines:
+        bound = 1e-14 if line["dtype"] == "float64" else 1e-6
+        assert line["tools"]["fastent"]["worst"] <= bound, line
+        assert "scipy" in line["tools"]
