@@ -1,0 +1,167 @@
+"""Row values compiled by Numba at first use: the same formulas as the other backends."""
+
+import math
+
+import numpy as np
+
+from . import careful, divergence, pairs
+from .bernoulli import bernoulli_rows
+from .elementary import reduction_unit
+from .logits import logit_rows
+from .plan import COLUMNS, FAULTS, KINDS, RULES
+from .probabilities import prob_rows
+from .threads import run
+
+PAIR_COLUMNS = {
+    "kl_divergence": pairs.KL,
+    "reverse_kl": pairs.REVERSE_KL,
+    "js_divergence": pairs.JS,
+    "total_variation": pairs.TOTAL_VARIATION,
+    "hellinger": pairs.HELLINGER,
+    "brier": pairs.SQUARES,
+    "cross_entropy": pairs.CROSS,
+}
+ONE_SIDED = {"entropy_p": 0, "target_entropy": 0, "entropy": 1, "entropy_q": 1}
+
+
+def row_values(spec, true, pred, labels, out, terms=None):
+    """Fill `out` (columns, rows); None, or (row, code, number, which) of the first bad row."""
+    rows = pred.shape[0]
+    if rows == 0:
+        return None
+    faults = np.zeros(rows, np.int8)
+    if spec.task == "binary":
+        _binary(spec, true, pred, labels, out, faults)
+    else:
+        present = np.zeros(rows, np.int64) if labels is None else labels
+        if spec.task in ("sparse", "entropy"):
+            _single(spec, pred, present, out, terms, faults)
+        else:
+            _pair(spec, true, pred, present, out, terms, faults)
+    return _first_fault(spec, true, pred, faults)
+
+
+def _first_fault(spec, true, pred, faults):
+    row = int(faults.argmax() if faults.max() < 2 else (faults != 0).argmax())
+    if not faults[row]:
+        return None
+    code, which = FAULTS[int(faults[row])]
+    numbers = np.atleast_1d((true if which == "true" else pred)[row]).astype(np.float64)
+    if code == "row_sum":
+        if (spec.kind_true if which == "true" else spec.kind_pred) == "logprobs":
+            with np.errstate(all="ignore"):
+                numbers = np.exp(numbers)
+        try:
+            number = math.fsum(numbers)
+        except OverflowError:
+            number = math.inf
+    else:
+        number = float(numbers[numbers < 0][0] if (numbers < 0).any() else numbers[0])
+    return row, code, number, which
+
+
+def _binary(spec, true, pred, labels, out, faults):
+    columns = np.array([COLUMNS[name] for name in spec.columns])
+    present = np.empty(0, np.int64) if labels is None else labels
+    run(
+        bernoulli_rows, pred.size, 8 * pred.size, spec.num_threads, true, pred, present, columns,
+        KINDS[spec.kind_pred], float(spec.temperature), float(spec.eps),
+        float(spec.label_smoothing), out, faults,
+    )  # fmt: skip
+
+
+def _temperature(spec, kind):
+    return float(spec.temperature) if kind == "logits" else 1.0
+
+
+def _kinds(spec):
+    """Kinds of both operands, the rule, temperatures of both operands."""
+    names = (spec.kind_true or "probs", spec.kind_pred)
+    kinds = tuple(KINDS[name] for name in names)
+    return kinds, RULES[spec.row_sums], tuple(_temperature(spec, name) for name in names)
+
+
+def _statistics(spec, x, kind, labels, columns, out, faults):
+    """Columns that need one operand alone."""
+    rows, classes = x.shape
+    rule = RULES[spec.row_sums]
+    arguments = [x.reshape(-1), classes, labels, columns]
+    if kind == "probs" or (kind == "logprobs" and spec.row_sums == "as_is"):
+        kernel = prob_rows if kind == "probs" else careful.plain_log_rows
+        arguments += [rule, float(spec.sum_tolerance)]
+    else:
+        kernel = logit_rows
+        unit = reduction_unit(_temperature(spec, kind))
+        arguments += [KINDS[kind], rule, unit, float(spec.sum_tolerance)]
+    run(kernel, rows, x.size, spec.num_threads, *arguments, out, faults)
+
+
+def _needs_options(spec, terms):
+    return bool(
+        spec.eps or spec.label_smoothing or spec.class_weight is not None or terms is not None
+    )
+
+
+def _options(spec, true, pred, labels, out, terms, faults):
+    """Cross-entropy and target weight under eps, smoothing or weights."""
+    rows, classes = pred.shape
+    if terms is not None:
+        weights = terms
+    elif spec.class_weight is not None:
+        weights = np.ascontiguousarray(spec.class_weight, np.float64).reshape(1, classes)
+    else:
+        weights = np.empty((0, 0))
+    if not {"cross_entropy", "target_weight"} & set(spec.columns):
+        return
+    values = np.empty((2, rows))
+    target = pred[:0].reshape(-1) if true is None else true.reshape(-1)
+    run(
+        careful.option_rows, rows, 8 * pred.size, spec.num_threads, target, pred.reshape(-1),
+        classes, labels, *_kinds(spec), float(spec.eps), float(spec.label_smoothing), weights,
+        values[0], values[1], faults,
+    )  # fmt: skip
+    for name, row in zip(spec.columns, out, strict=True):
+        if name in ("cross_entropy", "target_weight"):
+            row[:] = values[int(name == "target_weight")]
+
+
+def _single(spec, pred, labels, out, terms, faults):
+    columns = np.array([COLUMNS[name] for name in spec.columns])
+    _statistics(spec, pred, spec.kind_pred, labels, columns, out, faults)
+    if _needs_options(spec, terms):
+        _options(spec, None, pred, labels, out, terms, faults)
+
+
+def _pair(spec, true, pred, labels, out, terms, faults):
+    rows, classes = pred.shape
+    operands = (true.reshape(-1), pred.reshape(-1), classes, labels)
+    kinds, rule, temperatures = _kinds(spec)
+    tolerance = float(spec.sum_tolerance)
+    missing = np.zeros(rows, np.bool_)
+    if not PAIR_COLUMNS.keys() >= set(spec.columns):
+        run(
+            divergence.fault_rows, rows, pred.size, spec.num_threads, *operands, kinds, rule,
+            tolerance, missing, faults,
+        )  # fmt: skip
+    for name, column in zip(spec.columns, out, strict=True):
+        if name in ONE_SIDED:
+            x, kind = ((true, spec.kind_true), (pred, spec.kind_pred))[ONE_SIDED[name]]
+            codes = np.array([COLUMNS["entropy"]])
+            checked = np.zeros(rows, np.int8)
+            _statistics(spec, x, kind, np.minimum(labels, 0), codes, column[None], checked)
+        elif name in ("accuracy", "top1_agreement"):
+            run(
+                divergence.agreement_rows, rows, pred.size, spec.num_threads, *operands, column
+            )
+        elif name == "target_weight":
+            column[:] = labels >= 0
+        else:
+            run(
+                divergence.careful_pair_rows, rows, 64 * pred.size, spec.num_threads, *operands,
+                PAIR_COLUMNS[name], kinds, rule, tolerance, temperatures, float(spec.eps), column,
+                faults,
+            )  # fmt: skip
+        if name != "target_weight":
+            column[missing] = np.nan
+    if spec.task == "categorical" and _needs_options(spec, terms):
+        _options(spec, true, pred, labels, out, terms, faults)

@@ -1,0 +1,239 @@
+"""Row formulas for rare options and awkward rows: plain loops over probabilities and surprisals.
+
+`surprisals` turns a row of any kind into P and -log P, both right to a few ulps relative to
+themselves; whatever has only non-negative terms is a plain compensated sum of these.
+"""
+
+import math
+
+import numpy as np
+
+from .elementary import two_sum
+from .plan import (
+    ACCURACY,
+    BRIER,
+    CONFIDENCE,
+    CROSS_ENTROPY,
+    ENTROPY,
+    LOGITS,
+    LOGPROBS,
+    PROBS,
+    RANK,
+    SKIP,
+    TARGET_WEIGHT,
+    kernel,
+)
+
+TINY = 1e-290
+
+
+@kernel
+def gap_to(x, top, temperature):
+    """(x - top) / temperature with its rounding error; a +inf top is shared by its ties."""
+    if top == math.inf:
+        if x != x:
+            return math.nan, 0.0
+        return (0.0, 0.0) if x == math.inf else (-math.inf, 0.0)
+    h, low = two_sum(x, -top)
+    if temperature == 1.0 or not abs(h) < math.inf:
+        return h, low
+    quotient = h / temperature
+    product = quotient * temperature
+    # the remainder of the division, by Dekker's product
+    split = 134217729.0 * quotient
+    q_hi = split - (split - quotient)
+    q_lo = quotient - q_hi
+    split = 134217729.0 * temperature
+    t_hi = split - (split - temperature)
+    t_lo = temperature - t_hi
+    error = ((q_hi * t_hi - product) + q_hi * t_lo + q_lo * t_hi) + q_lo * t_lo
+    rest = ((h - product) - error + low) / temperature
+    return quotient, (rest if abs(rest) < math.inf else 0.0)
+
+
+@kernel
+def largest(x, start, size):
+    """Value and place of the first maximum; NaN if there is any NaN."""
+    top, place = np.float64(x[start]), 0
+    for j in range(size):
+        value = np.float64(x[start + j])
+        if value != value:
+            return math.nan, 0
+        if value > top:
+            top, place = value, j
+    return top, place
+
+
+@kernel
+def surprisals(x, start, size, kind, rule, temperature, p, n):
+    """Fill p with the row's probabilities and n with their negative logarithms."""
+    if kind != PROBS and rule == SKIP and kind != LOGITS:
+        for j in range(size):
+            value = np.float64(x[start + j])
+            p[j] = math.exp(value)
+            n[j] = -value
+        return
+    if kind == PROBS and rule == SKIP:
+        for j in range(size):
+            value = np.float64(x[start + j])
+            p[j] = value
+            n[j] = -math.log(value) if value > 0.0 else (math.inf if value == 0.0 else math.nan)
+        return
+    top, place = largest(x, start, size)
+    rest = low = 0.0
+    if kind == PROBS:
+        for j in range(size):
+            if j != place:
+                rest, error = two_sum(rest, np.float64(x[start + j]))
+                low += error
+        rest += low
+        total = rest + top
+        for j in range(size):
+            value = np.float64(x[start + j])
+            p[j] = value / total
+            if p[j] > 0.75:
+                n[j] = math.log1p(rest / top)
+            elif p[j] > TINY:
+                n[j] = -math.log(p[j])
+            elif value > 0.0:
+                n[j] = math.log(total) - math.log(value)
+            else:
+                n[j] = math.inf if value == 0.0 else math.nan
+        return
+    for j in range(size):
+        h, tail = gap_to(np.float64(x[start + j]), top, temperature)
+        e = math.exp(h)
+        e += e * tail
+        p[j], n[j] = e, -(h + tail)
+        if j != place:
+            rest, error = two_sum(rest, e)
+            low += error
+    rest += low
+    if not abs(top) < math.inf and top != math.inf:
+        rest = math.nan
+    for j in range(size):
+        p[j] /= 1.0 + rest
+        n[j] += math.log1p(rest)
+
+
+@kernel
+def sparse_columns(p, n, label, columns, out, i):
+    """Sparse columns of one row from its probabilities and surprisals."""
+    size = p.size
+    for k in range(columns.size):
+        column = columns[k]
+        if column == CROSS_ENTROPY:
+            out[k, i] = n[label]
+        elif column == CONFIDENCE:
+            out[k, i] = largest(p, 0, size)[0]
+        elif column == ENTROPY:
+            out[k, i] = weighted_surprisal(p, n)
+        elif column == BRIER:
+            miss = -math.expm1(-n[label])
+            total, low = miss * miss, 0.0
+            for j in range(size):
+                if j != label:
+                    total, error = two_sum(total, p[j] * p[j])
+                    low += error
+            out[k, i] = total + low
+
+
+@kernel
+def weighted_surprisal(weights, n):
+    """Sum of weights times surprisals with 0 times inf = 0."""
+    total = low = 0.0
+    for j in range(n.size):
+        if weights[j] != 0.0 or n[j] != n[j]:
+            total, error = two_sum(total, weights[j] * n[j])
+            low += error
+    return total + low
+
+
+@kernel
+def clip_surprisal(n, eps):
+    """-log of the probability clipped to [eps, 1 - eps]."""
+    if n != n:
+        return n
+    return min(max(n, -math.log1p(-eps)), -math.log(eps))
+
+
+@kernel
+def cross_entropy_row(t, n, smoothing, eps, weights):
+    """Sum of w t' (-log q') and of w t' for a target t, smoothed; empty weights are ones."""
+    size = n.size
+    total = low = mass = mass_low = 0.0
+    for j in range(size):
+        target = t[j]
+        if smoothing > 0.0:
+            target = (1.0 - smoothing) * target + smoothing / size
+        if weights.size > 0:
+            target *= weights[j]
+        surprisal = clip_surprisal(n[j], eps) if eps > 0.0 else n[j]
+        if target != 0.0 or surprisal != surprisal:
+            total, error = two_sum(total, target * surprisal)
+            low += error
+        mass, error = two_sum(mass, target)
+        mass_low += error
+    return total + low, mass + mass_low
+
+
+@kernel
+def option_rows(first, last, true, x, classes, labels, kinds, rule, temperatures, eps, smoothing,
+                weights, value_out, weight_out, faults):  # fmt: skip
+    """Cross-entropy with weights, eps or smoothing, and its target weight.
+
+    `true` is empty for sparse targets; `weights` is (1, C), (n, C) or (0, 0). Rows already found
+    faulty are left alone; checks of the sums are made by the plain kernels.
+    """
+    p = np.empty(classes)
+    n = np.empty(classes)
+    t = np.zeros(classes)
+    t_log = np.empty(classes)
+    none = np.empty(0)
+    for i in range(first, last):
+        if labels[i] < 0:
+            value_out[i] = weight_out[i] = 0.0
+            continue
+        if faults[i] != 0:
+            continue
+        surprisals(x, i * classes, classes, kinds[1], rule, temperatures[1], p, n)
+        if true.size > 0:
+            surprisals(true, i * classes, classes, kinds[0], rule, temperatures[0], t, t_log)
+        else:
+            t[labels[i]] = 1.0
+        w = none
+        if weights.size > 0:
+            w = weights[i if weights.shape[0] > 1 else 0]
+        value_out[i], weight_out[i] = cross_entropy_row(t, n, smoothing, eps, w)
+        if true.size == 0:
+            t[labels[i]] = 0.0
+
+
+@kernel
+def plain_log_rows(first, last, x, classes, labels, columns, rule, tolerance, out, faults):
+    """Sparse columns of log-probabilities taken as they are."""
+    p = np.empty(classes)
+    n = np.empty(classes)
+    for i in range(first, last):
+        label = labels[i]
+        if label < 0:
+            out[:, i] = 0.0
+            continue
+        row = i * classes
+        top, place = largest(x, row, classes)
+        surprisals(x, row, classes, LOGPROBS, rule, 1.0, p, n)
+        sparse_columns(p, n, label, columns, out, i)
+        for k in range(columns.size):
+            column = columns[k]
+            if column == TARGET_WEIGHT:
+                out[k, i] = 1.0
+            elif top != top and column >= 0:
+                out[k, i] = math.nan
+            elif column == ACCURACY:
+                out[k, i] = 1.0 if place == label else 0.0
+            elif column == RANK:
+                rank = 0
+                for j in range(classes):
+                    value, mine = x[row + j], x[row + label]
+                    rank += value > mine or (value == mine and j < label)
+                out[k, i] = float(rank)

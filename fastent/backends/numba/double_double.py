@@ -1,0 +1,80 @@
+"""Pairs of float64 that together carry 106 bits, for the few rows whose value hangs on them.
+
+A pair (high, low) stands for high + low with |low| at most half an ulp of high.
+"""
+
+import math
+from fractions import Fraction
+
+from numba import njit
+
+from .elementary import LN2, two_product, two_sum
+
+plain = njit(nogil=True, error_model="numpy")
+
+
+def _split(exact, parts, bits=53):
+    """An exact number as `parts` floats, the leading ones cut to `bits` bits."""
+    found = []
+    for _ in range(parts):
+        mantissa, exponent = math.frexp(float(exact))
+        piece = math.ldexp(math.floor(math.ldexp(mantissa, bits)), exponent - bits)
+        found.append(piece)
+        exact -= Fraction(piece)
+    return tuple(found)
+
+
+LN2_PARTS = _split(LN2, 4, 32)
+TERMS = 11
+INVERSE_FACTORIALS = tuple(_split(Fraction(1, math.factorial(k)), 2) for k in range(TERMS + 1))
+HALVINGS = 6
+
+
+@plain
+def dd_add(a, b):
+    high, low = two_sum(a[0], b[0])
+    tail, rest = two_sum(a[1], b[1])
+    high, low = two_sum(high, low + tail)
+    return two_sum(high, low + rest)
+
+
+@plain
+def dd_multiply(a, b):
+    high, low = two_product(a[0], b[0])
+    return two_sum(high, low + (a[0] * b[1] + a[1] * b[0]))
+
+
+@plain
+def dd_divide(a, b):
+    first = a[0] / b[0]
+    high, low = two_product(first, b[0])
+    rest = ((a[0] - high) - low) + (a[1] - first * b[1])
+    second = rest / b[0]
+    high, low = two_product(second, b[0])
+    third = ((rest - high) - low - second * b[1]) / b[0]
+    high, low = two_sum(first, second)
+    return two_sum(high, low + third)
+
+
+@plain
+def dd_exp(high, low):
+    """exp(high + low) for high <= 0 as a pair."""
+    if high != high:
+        return (high, 0.0)
+    if high < -745.0:
+        return (0.0, 0.0)
+    n = math.floor(high * 1.4426950408889634 + 0.5)
+    r = (high, low)
+    for part in LN2_PARTS:
+        product = two_product(-n, part)
+        r = dd_add(r, product)
+    scale = 1.0 / (1 << HALVINGS)
+    r = (r[0] * scale, r[1] * scale)
+    total = INVERSE_FACTORIALS[TERMS]
+    for k in range(TERMS - 1, 0, -1):
+        total = dd_add(dd_multiply(total, r), INVERSE_FACTORIALS[k])
+    total = dd_multiply(total, r)  # exp(r) - 1
+    for _ in range(HALVINGS):
+        total = dd_add((2.0 * total[0], 2.0 * total[1]), dd_multiply(total, total))
+    total = dd_add((1.0, 0.0), total)
+    return (math.ldexp(total[0], int(n)), math.ldexp(total[1], int(n)))

@@ -1,0 +1,41 @@
+"""What all kernels share: codes for columns, kinds, rules and faults, the tile size, the compiler.
+
+A kernel takes a range of rows. Rows of few classes are worked on as one flat tile, so loops stay
+long; a row of many classes goes block by block. Either way a row's sums are cut at the same places
+whatever its neighbours are, so its bits depend on the row alone.
+"""
+
+from numba import njit
+
+kernel = njit(nogil=True, error_model="numpy")
+
+TILE = 512  # elements of a block: few enough for the scratch arrays to stay in the first cache
+
+COLUMNS = {
+    "cross_entropy": 0,
+    "accuracy": 1,
+    "rank": 2,
+    "brier": 3,
+    "entropy": 4,
+    "confidence": 5,
+    "target_weight": 6,
+    "probability": 7,
+}
+CROSS_ENTROPY, ACCURACY, RANK, BRIER, ENTROPY, CONFIDENCE, TARGET_WEIGHT, PROBABILITY = range(8)
+
+KINDS = {"probs": 0, "logprobs": 1, "logits": 2}
+PROBS, LOGPROBS, LOGITS = range(3)
+
+RULES = {"check": 0, "rescale": 1, "as_is": 2}
+CHECK, RESCALE, SKIP = range(3)
+
+# A fault is one small code per row; the number in the message is found again for the first one.
+TRUE_NEGATIVE, PRED_NEGATIVE, TRUE_SUM, PRED_SUM, TRUE_RANGE, PRED_RANGE = range(1, 7)
+FAULTS = {
+    TRUE_NEGATIVE: ("negative", "true"),
+    PRED_NEGATIVE: ("negative", "pred"),
+    TRUE_SUM: ("row_sum", "true"),
+    PRED_SUM: ("row_sum", "pred"),
+    TRUE_RANGE: ("range", "true"),
+    PRED_RANGE: ("range", "pred"),
+}
