@@ -173,7 +173,7 @@ def row(task, columns=None, *, true=None, pred=None, label=None, kind="probs", r
     """
     columns = COLUMNS[task] if columns is None else columns
     if task == "binary":
-        args = (float(true), float(pred), kind, eps, label_smoothing)
+        args = (float(true), float(pred), kind, temperature, eps, label_smoothing)
         evaluate = lambda: binary(*args)  # noqa: E731
     else:
         evaluate = rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps,
@@ -348,7 +348,7 @@ def same_distribution(task, kinds, t_values, q_values, row_sums):
     return len(gaps) == 1
 
 
-def binary(t, x, kind, eps, smoothing):
+def binary(t, x, kind, temperature, eps, smoothing):
     """Bernoulli columns of one element; `x` is a probability, its logarithm or a logit."""
     if t < 0 or t > 1:
         raise BadRowError("range", t)
@@ -356,7 +356,7 @@ def binary(t, x, kind, eps, smoothing):
         raise BadRowError("range", x)
     if math.isnan(t) or math.isnan(x):
         return dict.fromkeys(COLUMNS["binary"], nan)
-    v = mpf(x)
+    v = mpf(x) / mpf(temperature)
     if kind == "probs":
         p, yes, no = v, surprise(v), -mp.log1p(-v) if x < 1 else inf
         complement = 1 - v
