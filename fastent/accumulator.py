@@ -1,0 +1,298 @@
+"""Metrics over batches: exact sums that do not depend on how the rows were cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fastent.backends.cython.engine import prepare
+from fastent.backends.cython.keys import row_ids
+from fastent.backends.cython.state import State
+from fastent.metrics import Metric, find
+from fastent.results import Report, column_name
+
+FORMAT = "fastent accumulator"
+VERSION = 1
+BLOCK_ROWS = 65536
+MOST_BINS = 1000
+# Row values of a binary task that come from the targets, not from a backend.
+TARGETS = -1
+
+
+class Accumulator:
+    """Metrics of a stream of batches, with standard errors, groups, merging and state.
+
+    Every metric is Σ fl(w·v) / Σ w of correctly rounded sums, so its bits are the same for any
+    split into batches, any order of merges and any number of threads. Memory does not grow with
+    the number of rows. Not to be shared between threads without a lock: give each its own, and
+    merge.
+
+    Parameters
+    ----------
+    metrics : str or sequence of str
+        Names from `fastent.metrics.names(task)`; ``top5_accuracy`` and the like for any k.
+    task : {"sparse", "categorical", "binary", "divergence"}
+    bins : int
+        Equal-width calibration bins of ece and mce.
+    kind, row_sums, eps, temperature, label_smoothing, class_weight, ignore_index, base, axis,
+    num_threads, backend
+        As in the functions.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> acc = fe.Accumulator(["cross_entropy", "accuracy"], task="sparse")
+    >>> report = acc.update([0, 1], [[0.5, 0.5], [0.25, 0.75]]).compute()
+    >>> report["accuracy"].value
+    1.0
+    """
+
+    def __init__(
+        self,
+        metrics: str | Iterable[str],
+        *,
+        task: str = "sparse",
+        kind: Any = "probs",
+        row_sums: str = "check",
+        eps: float = 0.0,
+        temperature: float = 1.0,
+        label_smoothing: float = 0.0,
+        class_weight: Any = None,
+        ignore_index: int | None = None,
+        base: float | None = None,
+        axis: int = -1,
+        bins: int = 15,
+        num_threads: int | None = None,
+        backend: str | None = None,
+    ):
+        names = [metrics] if isinstance(metrics, str) else list(metrics)
+        if not names:
+            raise ValueError("metrics: expected at least one name")
+        self._metrics = [find(name, task) for name in dict.fromkeys(names)]
+        if isinstance(bins, bool) or not isinstance(bins, int | np.integer):
+            raise TypeError(f"bins: expected an integer, got {type(bins).__name__}")
+        if not 1 <= bins <= MOST_BINS:
+            raise ValueError(f"bins: expected 1 to {MOST_BINS}, got {bins}")
+        if class_weight is not None:
+            class_weight = np.array(class_weight)  # a copy: later changes are not ours
+        self._task = task
+        self._bins = int(bins)
+        self._options: dict[str, Any] = {
+            "kind": kind,
+            "row_sums": row_sums,
+            "eps": eps,
+            "temperature": temperature,
+            "label_smoothing": label_smoothing,
+            "class_weight": class_weight,
+            "ignore_index": ignore_index,
+            "base": base,
+            "axis": axis,
+        }
+        self._running: dict[str, Any] = {"num_threads": num_threads, "backend": backend}
+        self._sources, self._state = _plan(self._metrics, task, self._bins)
+        self._labels = any(m.needs_labels for m in self._metrics) and task == "sparse"
+        self._targets = task == "binary" and any(
+            m.needs_labels or m.needs_bins for m in self._metrics
+        )
+        self._try_options()
+
+    def _try_options(self) -> None:
+        """Let the engine judge the options now, on no rows, and not in the first update."""
+        axis = self._options["axis"]
+        classes = 2
+        if self._options["class_weight"] is not None and self._options["class_weight"].ndim == 1:
+            classes = max(1, len(self._options["class_weight"]))
+        shape = [0] * 2
+        if isinstance(axis, int | np.integer) and not isinstance(axis, bool):
+            shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
+            shape[axis] = classes
+        pred = np.zeros(shape)
+        if self._task == "sparse":
+            true = np.zeros([0] * (len(shape) - 1), np.int64)
+        else:
+            true = np.zeros(shape)
+        self._prepare(true, pred, None)
+
+    def _prepare(self, true: Any, pred: Any, sample_weight: Any) -> tuple[Any, bool]:
+        """The engine's view of a batch, and whether its last column is `target_weight`."""
+        by_class = "cross_entropy" in self._sources and self._task in ("sparse", "categorical") and (
+            self._options["class_weight"] is not None
+            or (sample_weight is not None and np.ndim(sample_weight) == np.ndim(pred))
+        )
+        call = prepare(
+            self._task, (*self._sources, "target_weight") if by_class else self._sources,
+            true, pred, sample_weight=sample_weight, **self._options, **self._running,
+        )
+        return call, by_class
+
+    def update(
+        self, true: Any, pred: Any, sample_weight: Any = None, groups: Any = None,
+        clusters: Any = None,
+    ) -> Accumulator:
+        """Add a batch; one that is refused leaves the accumulator as it was.
+
+        Parameters
+        ----------
+        true, pred : array
+            What the function of the task takes: labels or targets, then predictions; the
+            divergence task takes p and q.
+        sample_weight : array, optional
+        groups, clusters : array or sequence of int or str, optional
+            One name per row: of the part of the report that it counts in, and of the rows that
+            it is not independent of.
+        """
+        call, by_class = self._prepare(true, pred, sample_weight)
+        rows = call.rows
+        if groups is not None:
+            groups = row_ids(groups, rows, "groups")
+        if clusters is not None:
+            clusters = row_ids(clusters, rows, "clusters")
+        if rows <= BLOCK_ROWS:
+            self._add(self._state, call, by_class, 0, rows, groups, clusters)
+            return self
+        # A later block may be refused: the blocks wait in a state of their own.
+        waiting = self._state.empty()
+        for start in range(0, rows, BLOCK_ROWS):
+            stop = min(rows, start + BLOCK_ROWS)
+            self._add(
+                waiting, call, by_class, start, stop,
+                None if groups is None else groups[start:stop],
+                None if clusters is None else clusters[start:stop],
+            )
+        self._state.merge(waiting)
+        return self
+
+    def _add(
+        self, state: Any, call: Any, by_class: bool, start: int, stop: int, groups: Any,
+        clusters: Any,
+    ) -> None:
+        values = call.values(start, stop)
+        weights = call.weights(start, stop) if call.weighted else None
+        labels = call.labels(start, stop) if self._labels else None
+        targets = call.labels(start, stop) if self._targets else None
+        target_weights = values[-1] if by_class else None
+        state.add(values, weights, target_weights, targets, labels, groups, clusters)
+
+    def compute(self) -> Report:
+        """Results so far, as they are now: later updates do not change the report."""
+        return Report(self._state.copy(), self._metrics, self._options["base"])
+
+    def merge(self, other: Accumulator) -> Accumulator:
+        """Add all rows of another accumulator, which stays as it is."""
+        if not isinstance(other, Accumulator):
+            raise TypeError(f"merge: expected an Accumulator, got {type(other).__name__}")
+        mine, theirs = self._settings(), other._settings()
+        for name, value in mine.items():
+            if value != theirs[name]:
+                raise ValueError(f"merge: {name} differs: {value!r} and {theirs[name]!r}")
+        self._state.merge(other._state)
+        return self
+
+    def __add__(self, other: Accumulator) -> Accumulator:
+        if not isinstance(other, Accumulator):
+            return NotImplemented
+        return self.copy().merge(other)
+
+    def copy(self) -> Accumulator:
+        """An independent accumulator with the same rows."""
+        new = self._fresh()
+        new._state = self._state.copy()
+        return new
+
+    def reset(self) -> Accumulator:
+        """Forget all rows."""
+        self._state = self._state.empty()
+        return self
+
+    def _fresh(self) -> Accumulator:
+        return Accumulator(
+            [m.name for m in self._metrics], task=self._task, bins=self._bins,
+            **self._options, **self._running,
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        """What two accumulators must share to be merged, JSON-able; no threads, no backend."""
+        plain = {name: _plain(value) for name, value in self._options.items()}
+        return {
+            "metrics": sorted(m.name for m in self._metrics),
+            "task": self._task,
+            **plain,
+            "bins": self._bins,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings and content as JSON-able data, the same for any order of updates and merges."""
+        settings = self._settings() | {"metrics": [m.name for m in self._metrics]}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "settings": settings,
+            "state": self._state.to_dict(),
+        }
+
+    @classmethod
+    def from_state_dict(cls, data: dict[str, Any], **running: Any) -> Accumulator:
+        """The accumulator that gave the `state_dict`; `num_threads` and `backend` may be given."""
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError("state_dict: not the state of an accumulator")
+        if data.get("version") != VERSION:
+            raise ValueError(f"state_dict: expected version {VERSION}, got {data.get('version')!r}")
+        settings = dict(data["settings"])
+        if isinstance(settings["kind"], list):
+            settings["kind"] = tuple(settings["kind"])
+        new = cls(settings.pop("metrics"), **settings, **running)
+        new._state.load(data["state"])
+        return new
+
+    def __reduce__(self) -> Any:
+        return _restored, (self.state_dict(), self._running)
+
+    def __repr__(self) -> str:
+        names = ", ".join(m.name for m in self._metrics)
+        return f"<Accumulator of {names}; task {self._task}, {self._state.rows()} rows>"
+
+
+def _restored(data: dict[str, Any], running: dict[str, Any]) -> Accumulator:
+    return Accumulator.from_state_dict(data, **running)
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    if isinstance(value, np.ndarray):
+        return [_plain(x) for x in value.astype(float).tolist()]
+    if isinstance(value, tuple | list):
+        return [_plain(x) for x in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _plan(metrics: list[Metric], task: str, bins: int) -> tuple[tuple[str, ...], Any]:
+    """Columns to ask the engine for, and the state that takes them."""
+    sources: dict[str, int] = {}
+    columns: dict[str, tuple[str, int, int, int, bool]] = {}
+
+    def source(name: str) -> int:
+        return sources.setdefault(name, len(sources))
+
+    for m in metrics:
+        if m.column and not m.needs_bins:
+            name = column_name(m)
+            # Class and term weights weigh the cross-entropy and nothing else.
+            kind = int(name == "cross_entropy" and task in ("sparse", "categorical"))
+            columns[name] = (name, source(m.column), m.threshold, kind, True)
+    calibrated = any(m.needs_bins for m in metrics)
+    confidence = correct = 0
+    if calibrated:
+        confidence = source("probability" if task == "binary" else "confidence")
+        correct = TARGETS if task == "binary" else source("accuracy")
+    labelled = any(m.needs_labels for m in metrics)
+    if labelled and task == "binary":
+        columns["target"] = ("target", TARGETS, 0, 0, False)
+    state = State(
+        list(columns.values()), bins if calibrated else 0, confidence, correct,
+        labelled and task == "sparse",
+    )
+    return tuple(sources), state

@@ -1,0 +1,118 @@
+"""The registry of metrics: one record each, found by name.
+
+A metric is a statistic of *columns*, the row values that backends compute. Adding one means a
+record here and, if it needs a new column, a formula in each backend.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+TASKS = ("sparse", "categorical", "binary", "divergence")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is made of.
+
+    Attributes
+    ----------
+    name : str
+    tasks : tuple of str
+        Tasks that have it.
+    column : str
+        The row value it is the weighted mean of, or is derived from.
+    statistic : str
+        How sums become the value: a method of `fastent.results.Part`.
+    description : str
+    entropic : bool
+        Whether its row values are logarithms, and so follow `base` and class weights.
+    threshold : int
+        k > 0: the row value is 1 where the column is at most k, else 0.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    column: str
+    statistic: str
+    description: str
+    entropic: bool = False
+    threshold: int = 0
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it has row values, and so a standard error, extremes and quantiles."""
+        return self.statistic in ("mean", "perplexity", "bits")
+
+    @property
+    def needs_labels(self) -> bool:
+        return self.statistic in ("label_entropy", "skill")
+
+    @property
+    def needs_bins(self) -> bool:
+        return self.statistic in ("ece", "mce")
+
+
+def _mean(name: str, tasks: str, description: str, entropic: bool = False) -> Metric:
+    return Metric(name, tuple(tasks.split()), name, "mean", description, entropic)
+
+
+RECORDS = (
+    _mean("cross_entropy", "sparse categorical binary divergence",
+          "mean of −Σ p log q", entropic=True),
+    Metric("perplexity", ("sparse", "categorical"), "cross_entropy", "perplexity",
+           "exponential of the mean cross-entropy", entropic=True),
+    Metric("bits", ("sparse", "categorical", "binary"), "cross_entropy", "bits",
+           "mean cross-entropy in bits, whatever the base", entropic=True),
+    _mean("accuracy", "sparse categorical binary",
+          "share of rows whose first maximum is the label (binary: p ≥ ½ as t ≥ ½)"),
+    Metric("top{k}_accuracy", ("sparse",), "rank", "mean",
+           "share of rows whose label is among the k largest classes"),
+    _mean("brier", "sparse categorical binary", "mean of Σ (q − y)² (binary: (p − t)²)"),
+    _mean("entropy", "sparse categorical binary", "mean entropy of the predictions",
+          entropic=True),
+    _mean("target_entropy", "categorical", "mean entropy of the targets", entropic=True),
+    _mean("confidence", "sparse", "mean of the largest probability"),
+    Metric("ece", ("sparse", "binary"), "confidence", "ece",
+           "expected calibration error over equal-width bins (lo, hi]"),
+    Metric("mce", ("sparse", "binary"), "confidence", "mce",
+           "largest calibration error of a bin"),
+    Metric("label_entropy", ("sparse", "binary"), "", "label_entropy",
+           "entropy of the label frequencies seen: the cost of predicting the base rates",
+           entropic=True),
+    Metric("skill", ("sparse", "binary"), "cross_entropy", "skill",
+           "1 − cross_entropy / label_entropy, McFadden's R²"),
+    _mean("kl_divergence", "categorical divergence", "mean of Σ p log(p/q)", entropic=True),
+    _mean("reverse_kl", "divergence", "mean of Σ q log(q/p)", entropic=True),
+    _mean("js_divergence", "divergence", "mean Jensen-Shannon divergence", entropic=True),
+    _mean("entropy_p", "divergence", "mean entropy of the first operand", entropic=True),
+    _mean("entropy_q", "divergence", "mean entropy of the second operand", entropic=True),
+    _mean("total_variation", "divergence", "mean of half the sum of absolute differences"),
+    _mean("hellinger", "divergence", "mean Hellinger distance"),
+    _mean("top1_agreement", "divergence", "share of rows with the same first maximum"),
+)
+
+METRICS = {record.name: record for record in RECORDS}
+
+_TOP = re.compile(r"top([1-9]\d{0,8})_accuracy")
+
+
+def names(task: str) -> list[str]:
+    """Names of the metrics of a task, in the order of the registry."""
+    return [record.name for record in RECORDS if task in record.tasks]
+
+
+def find(name: str, task: str) -> Metric:
+    """The metric of that name; ``top5_accuracy`` and the like are made on demand."""
+    if task not in TASKS:
+        raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {task!r}")
+    if not isinstance(name, str):
+        raise TypeError(f"metrics: expected names, got {type(name).__name__}")
+    record = METRICS.get(name)
+    top = _TOP.fullmatch(name)
+    if top:
+        record = replace(METRICS["top{k}_accuracy"], name=name, threshold=int(top[1]))
+    if record is None or "{" in name or task not in record.tasks:
+        raise ValueError(f"metrics: no {name!r} in task {task!r}; it has {', '.join(names(task))}")
+    return record

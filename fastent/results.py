@@ -1,0 +1,340 @@
+"""Results of an accumulator: from exact sums to values, standard errors and quantiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastent.backends.cython.state import bucket_middle
+from fastent.metrics import Metric
+
+# Totals of the state are integers in units of 2**-1074, or the inf or nan that decides the sum.
+UNIT = 1 << 1074
+Total = int | float
+
+
+def rounded(total: Total) -> float:
+    """The float64 nearest to a total."""
+    if isinstance(total, float):
+        return total
+    try:
+        return total / UNIT
+    except OverflowError:
+        return math.inf if total > 0 else -math.inf
+
+
+def ratio(a: float, b: float) -> float:
+    """a / b, nan for b = 0."""
+    return a / b if b else math.nan
+
+
+def root_of_ratio(p: int, q: int) -> float:
+    """√(p / q), correctly rounded, for p ≥ 0 and q > 0."""
+    if p <= 0:
+        return 0.0
+    k = max(0, (q.bit_length() - p.bit_length()) // 2 + 66)
+    scaled, rest = divmod(p << 2 * k, q)
+    root = math.isqrt(scaled)
+    # One more bit says that something was cut off, so that no tie is invented.
+    root = 2 * root + (rest > 0 or root * root != scaled)
+    try:
+        return root / (1 << k + 1)
+    except OverflowError:
+        return math.inf
+
+
+def _stripped(totals: list[int]) -> tuple[list[int], int]:
+    """Totals without their common factor 2**zeros: shorter integers, the same ratios."""
+    some = 0
+    for total in totals:
+        some |= total
+    zeros = (some & -some).bit_length() - 1 if some else 0
+    return [total >> zeros for total in totals], zeros
+
+
+def standard_error(S: Total, A: Total, B: Total, W: Total, W2: Total, n: int) -> float | None:
+    """√(Σ (x − v̄W)²) / ΣW · √(n/(n−1)) with v̄ = S/ΣW, from exact sums."""
+    if n < 2:
+        return None
+    totals = [x for x in (S, A, B, W, W2) if isinstance(x, int)]
+    if not (isinstance(S, int) and isinstance(W, int)):
+        return math.nan
+    if len(totals) < 5:  # only a square has overflowed
+        return math.inf
+    (s, a, b, w, w2), zeros = _stripped(totals)
+    squares = a * w * w - 2 * s * b * w + s * s * w2
+    # Unit left to the totals: 2**(zeros - 1074), once more below the line than above it.
+    return root_of_ratio(squares * n << max(0, 1074 - zeros),
+                         w**4 * (n - 1) << max(0, zeros - 1074))
+
+
+def cluster_error(S: Total, W: Total, clusters: list[tuple[Total, Total]]) -> float | None:
+    """√(Σ_c (S_c − v̄W_c)²) / ΣW · √(G/(G−1)); None unless every row was in a cluster."""
+    clusters = [pair for pair in clusters if pair[1]]
+    count = len(clusters)
+    if count < 2:
+        return None
+    flat = [S, W, *(x for pair in clusters for x in pair)]
+    totals = [x for x in flat if isinstance(x, int)]
+    if len(totals) < len(flat):
+        return math.nan
+    (s, w, *rest), _ = _stripped(totals)
+    sums, weights = rest[::2], rest[1::2]
+    if sum(weights) != w or sum(sums) != s:
+        return None
+    squares = sum((a * w - s * b) ** 2 for a, b in zip(sums, weights, strict=True))
+    return root_of_ratio(squares * count, w**4 * (count - 1))
+
+
+def weighted_quantile(counts: dict[int, int], q: float, least: float, largest: float) -> float:
+    """Middle of the first bucket at which q of all weight is reached, within the extremes."""
+    if math.isnan(least):
+        return math.nan
+    total = sum(counts.values())
+    p, unit = q.as_integer_ratio()
+    reached = 0
+    values = sorted((bucket_middle(bucket), bucket) for bucket in counts)
+    for middle, bucket in values:
+        reached += counts[bucket]
+        if reached * unit >= p * total:
+            break
+    return min(max(middle, least), largest)
+
+
+def calibration_errors(bins: list[tuple[Total, Total, Total]]) -> tuple[float, float]:
+    """Expected and largest |Σ w·correct − Σ w·confidence| over the bins, per weight."""
+    flat = [x for triple in bins for x in triple]
+    weight = sum(triple[2] for triple in bins if isinstance(triple[2], int))
+    if not all(isinstance(x, int) for x in flat) or not weight:
+        return math.nan, math.nan
+    gaps = [(abs(int(correct) - int(confidence)), int(w)) for confidence, correct, w in bins if w]
+    return sum(gap for gap, _ in gaps) / weight, max(gap / w for gap, w in gaps)
+
+
+def frequency_entropy(weights: list[int]) -> float:
+    """−Σ f log f of exact weights, in nats; near f = 1 by what is missing to it."""
+    total = sum(weights)
+    if not total:
+        return math.nan
+    terms = []
+    for w in weights:
+        f = w / total
+        if f > 0.5:
+            terms.append(-f * math.log1p(-((total - w) / total)))
+        elif f > 0:
+            terms.append(-f * math.log(f))
+    return math.fsum(terms)
+
+
+class Result:
+    """One metric over all rows, or over those of a group.
+
+    Attributes
+    ----------
+    value : float
+        The metric; nan without rows.
+    stderr : float or None
+        Its standard error; None below two rows and for ece, mce, label_entropy and skill.
+    count : int
+        Rows with positive weight.
+    weight : float
+        Σ of their weights.
+    min, max : float or None
+        Extreme row values; None where a metric has no row values, as perplexity.
+    cluster_stderr : float or None
+        Cluster-robust standard error; None unless every row came with a cluster.
+    """
+
+    __slots__ = ("_part", "cluster_stderr", "count", "max", "metric", "min", "stderr", "value",
+                 "weight")
+
+    def __init__(self, metric: Metric, part: Part):
+        self.metric = metric
+        self._part = part
+        self.min = self.max = self.stderr = self.cluster_stderr = None
+        kind = part.kind(metric)
+        self.count: int = part.state.rows(kind, part.group)
+        self.weight: float = rounded(part.state.weight(kind, part.group)[0])
+        self.value: float = getattr(part, metric.statistic)(metric)
+        if metric.by_row:
+            scale = part.error_scale(metric, self.value)
+            self.stderr = _scaled(part.standard_error(metric), scale)
+            self.cluster_stderr = _scaled(part.cluster_error(metric), scale)
+        if metric.statistic in ("mean", "bits"):
+            self.min, self.max = part.quantile(metric, 0.0), part.quantile(metric, 1.0)
+
+    def quantile(self, q: float) -> float:
+        """The value below which a share q of the weight lies, at most 1 % off."""
+        if not 0 <= q <= 1:
+            raise ValueError(f"q: expected a number from 0 to 1, got {q!r}")
+        if self.min is None:
+            raise ValueError(f"quantile: {self.metric.name} has no row values")
+        if self._part.group is not None and not self._part.state.has_details():
+            raise ValueError("quantile: not kept by group beyond 1000 groups")
+        return self._part.quantile(self.metric, float(q))
+
+    def __repr__(self) -> str:
+        return (f"Result({self.metric.name}: value={self.value!r}, stderr={self.stderr!r}, "
+                f"count={self.count}, weight={self.weight!r})")
+
+
+def _scaled(error: float | None, scale: float) -> float | None:
+    if error is None:
+        return None
+    return error * scale if error else 0.0
+
+
+class Part(Mapping[str, Result]):
+    """Results by metric name, of all rows or of one group."""
+
+    def __init__(self, state: Any, metrics: list[Metric], base: float | None, group: int | None):
+        self.state = state
+        self.group = group
+        self._log_base = 1.0 if base is None else math.log(base)
+        self._base = base
+        detailed = group is None or state.has_details()
+        self._metrics = {m.name: m for m in metrics if m.by_row or detailed}
+        self._places = {column[0]: i for i, column in enumerate(state.columns)}
+        self._found: dict[str, Result] = {}
+
+    def __getitem__(self, name: str) -> Result:
+        if name not in self._found:
+            self._found[name] = Result(self._metrics[name], self)
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._metrics)
+
+    def __len__(self) -> int:
+        return len(self._metrics)
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name!r}: {self[name]!r}" for name in self) + "}"
+
+    @property
+    def bits_of_base(self) -> float:
+        return 1.0 if self._base == 2 else self._log_base / math.log(2)
+
+    def place(self, metric: Metric) -> int:
+        return self._places[column_name(metric)]
+
+    def kind(self, metric: Metric) -> int:
+        return self.state.columns[self.place(metric)][3] if metric.by_row else 0
+
+    # --- statistics, by the name in the record -------------------------------------------------
+
+    def mean(self, metric: Metric) -> float:
+        total, weight = self._mean_totals(metric)
+        return ratio(rounded(total), rounded(weight))
+
+    def bits(self, metric: Metric) -> float:
+        mean = self.mean(metric)
+        return mean / math.log(2) if self._base is None else mean * self.bits_of_base
+
+    def perplexity(self, metric: Metric) -> float:
+        mean = self.mean(metric)
+        try:
+            return math.exp(mean) if self._base is None else math.pow(self._base, mean)
+        except OverflowError:
+            return math.inf
+
+    def ece(self, metric: Metric) -> float:
+        return calibration_errors(self.state.calibration(self.group))[0]
+
+    def mce(self, metric: Metric) -> float:
+        return calibration_errors(self.state.calibration(self.group))[1]
+
+    def label_entropy(self, metric: Metric) -> float:
+        if "target" in self._places:  # binary: the target is the weight of label 1
+            total = self.state.sums(self._places["target"], self.group)[0]
+            weight = self.state.weight(0, self.group)[0]
+            if not (isinstance(total, int) and isinstance(weight, int)):
+                return math.nan
+            weights = [total, weight - total]
+        else:
+            weights = list(self.state.label_counts(self.group).values())
+        return frequency_entropy(weights) / self._log_base
+
+    def skill(self, metric: Metric) -> float:
+        entropy = self.label_entropy(metric)
+        loss = self.mean(metric)
+        if entropy == 0:  # one label only: nothing to explain
+            return math.nan if loss == 0 else -math.inf
+        return 1.0 - loss / entropy
+
+    # --- errors and quantiles -------------------------------------------------------------------
+
+    def _mean_totals(self, metric: Metric) -> tuple[Total, Total]:
+        place = self.place(metric)
+        return (self.state.sums(place, self.group)[0],
+                self.state.weight(self.state.columns[place][3], self.group)[0])
+
+    def error_scale(self, metric: Metric, value: float) -> float:
+        """Derivative of the statistic by the mean."""
+        if metric.statistic == "perplexity":
+            return value * abs(self._log_base)
+        return abs(self.bits_of_base) if metric.statistic == "bits" else 1.0
+
+    def standard_error(self, metric: Metric) -> float | None:
+        kind = self.kind(metric)
+        return standard_error(*self.state.sums(self.place(metric), self.group),
+                              *self.state.weight(kind, self.group),
+                              self.state.rows(kind, self.group))
+
+    def cluster_error(self, metric: Metric) -> float | None:
+        if self.group is not None or not len(self.state.clusters):
+            return None
+        return cluster_error(*self._mean_totals(metric),
+                             self.state.cluster_sums(self.place(metric)))
+
+    def quantile(self, metric: Metric, q: float) -> float:
+        place = self.place(metric)
+        least, largest = self.state.extremes(place, self.group)
+        if least > largest:  # no rows
+            return math.nan
+        scale = self.bits_of_base if metric.statistic == "bits" else 1.0
+        q = 1.0 - q if scale < 0 else q
+        if q in (0.0, 1.0):
+            return (largest if q else least) * scale
+        counts = self.state.histogram(place, self.group)
+        return weighted_quantile(counts, q, least, largest) * scale
+
+
+class Report(Part):
+    """Results of an accumulator at one moment: ``report["accuracy"].value``.
+
+    Attributes
+    ----------
+    groups : mapping
+        Results by group name: ``report.groups["de"]["accuracy"].value``.
+    """
+
+    def __init__(self, state: Any, metrics: list[Metric], base: float | None):
+        super().__init__(state, metrics, base, None)
+        self.groups: Mapping[int | str, Part] = Groups(state, metrics, base)
+
+
+class Groups(Mapping["int | str", Part]):
+    """Results by group, integers in order and then strings; worked out when asked for."""
+
+    def __init__(self, state: Any, metrics: list[Metric], base: float | None):
+        self._parts = (state, metrics, base)
+        self._codes = {state.groups.names[code]: code for code in state.groups.ordered()}
+
+    def __getitem__(self, name: int | str) -> Part:
+        return Part(*self._parts, self._codes[name])
+
+    def __iter__(self) -> Iterator[int | str]:
+        return iter(self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name!r}: {part!r}" for name, part in self.items()) + "}"
+
+
+def column_name(metric: Metric) -> str:
+    """Name of the state's column behind a metric."""
+    return metric.name if metric.threshold else metric.column
