@@ -11,13 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Neither NumPy nor a rival may be imported before _prepare_process.
+from bench.workloads import BACKENDS, WORKLOADS
+
 GROUPS = ("headline", "functions", "calls")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
-    add("--backend", choices=("cython", "numba", "numpy"), help="default: the configured one")
+    add("--backend", choices=BACKENDS, help="default: the configured one")
+    add("--also", choices=BACKENDS, action="append", default=[], help="a backend beside it")
     add("--simd", help="level to force, as FASTENT_SIMD does: v2, v3 or v4")
     add("--cpus", type=int, help="run on so many CPUs, all tools alike")
     add("--quick", action="store_true", help="small inputs: to see that it runs, not how fast")
@@ -48,7 +52,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from bench.limit import ReadLimit
     from bench.rivals import chosen
     from bench.throughput import measure_line
-    from bench.workloads import WORKLOADS
 
     groups = options.group or GROUPS
     rivals = chosen(options.rivals)
@@ -74,10 +77,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return not options.only or re.search(options.only, name) is not None
 
     for workload in WORKLOADS:
-        if workload.group in groups and wanted(workload.name):
-            sized = workload.quick() if options.quick else workload.fitting(memory)
+        sized = workload.quick() if options.quick else workload.fitting(memory)
+        if workload.group in groups and (wanted(workload.name) or wanted(sized.name)):
             _progress(sized.name)
-            line = measure_line(sized, fastent, rivals, limit, backend=options.backend, **effort)
+            line = measure_line(
+                sized, fastent, rivals, limit, backend=options.backend, also=options.also, **effort
+            )
             report["lines"].append(line)
     if "calls" in groups:
         for name, measure in calls.CALLS.items():
@@ -105,7 +110,7 @@ def main() -> None:
     report["goals"] = table.goals(report)
     text = table.markdown(report)
     print(text)
-    if options.goals:
+    if options.goals and report["goals"]:
         print(table.goals_table(report["goals"]))
     if options.markdown:
         options.markdown.write_text(text, encoding="utf-8")

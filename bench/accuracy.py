@@ -26,6 +26,7 @@ from bench.exact import relative_error, row_value
 from bench.operands import Operands
 from bench.rivals import RIVALS, Rival, chosen
 from bench.table import MISSING, error, markdown_table
+from bench.workloads import BACKENDS
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 # Enough for KL of 1e-30, that is for differences of 1e-30 between terms near 1.
@@ -116,7 +117,7 @@ def markdown(lines: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
     add = parser.add_argument
-    add("--backend", choices=("cython", "numba", "numpy"), help="default: the configured one")
+    add("--backend", choices=BACKENDS, help="default: the configured one")
     add("--simd", help="level to force, as FASTENT_SIMD does: v2, v3 or v4")
     add("--only", metavar="PATTERN", help="regular expression of 'function, kind, dtype, inputs'")
     add("--rivals", metavar="NAMES", help="comma-separated, or none; default: all installed")

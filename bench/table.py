@@ -6,9 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.rivals import RIVALS
-from bench.workloads import WORKLOADS
+from bench.workloads import BACKENDS, WORKLOADS
 
 MISSING = "–"
+# Lines of --quick sit in cache: no goal is judged by them.
+QUICK_BYTES = 5e6
+# The Numba backend beside the Cython one: times its time, and seconds to its first result.
+NUMBA_SLOWER_AT_MOST = 1.5
+NUMBA_FIRST_SECONDS = 3.0
 
 
 def markdown_table(header: list[str], rows: Iterable[list[str]]) -> str:
@@ -53,7 +58,8 @@ def _rival_cell(line: dict, name: str) -> str:
 
 def throughput_table(lines: list[dict], limit: float) -> str:
     """Workloads by tools; a rival's cell is how many times as fast fastent is, and its error."""
-    rivals = [r.name for r in RIVALS]
+    rivals = [f"fastent {b}" for b in BACKENDS if any(f"fastent {b}" in x["tools"] for x in lines)]
+    rivals += [r.name for r in RIVALS]
     header = ["workload", "GB/s", "share of limit", "error", *rivals]
     rows = []
     for line in lines:
@@ -107,7 +113,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 def goals(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Each goal of each line that ran at full size, what was got, and whether it is met."""
-    lines = {line["workload"]: line for line in report["lines"]}
+    lines = {x["workload"]: x for x in report["lines"] if x["input_bytes"] > QUICK_BYTES}
     limit = report["read_limit"]["gigabytes_per_second"]
     checks = []
 
@@ -132,6 +138,11 @@ def goals(report: dict[str, Any]) -> list[dict[str, Any]]:
             found = [speed[n] for n in names if n in speed]
             if wanted and found:
                 check(workload.name, "times " + " and ".join(names), wanted, ours / max(found))
+        if "fastent numba" in tools:
+            slower = ours / speed["fastent numba"]
+            check(workload.name, "numba: times as long", NUMBA_SLOWER_AT_MOST, slower, at_most=True)
+            first = tools["fastent numba"]["first_seconds"]
+            check(workload.name, "numba: first result, s", NUMBA_FIRST_SECONDS, first, at_most=True)
         if goal.elements_of in lines:
             other = lines[goal.elements_of]["tools"]["fastent"]["elements_per_second"]
             got = tools["fastent"]["elements_per_second"] / other

@@ -25,20 +25,26 @@ def measure_line(
     limit: ReadLimit,
     *,
     backend: str | None = None,
+    also: Sequence[str] = (),
     budget: float = 2.0,
     repeats: int = 15,
     exact_elements: int = 260_000,
 ) -> dict[str, Any]:
-    """Times of every tool that can do the workload, and the error of its result."""
+    """Times of every tool that can do the workload, and the error of its result.
+
+    ``also`` names further backends of fastent, measured as if they were rivals.
+    """
     x = build(workload)
     truth = Truth(workload.function, x, exact_elements)
     contenders = []
     # Rivals warn of what they do to hard inputs; that is not what is measured here.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        call = ours.prepare(fastent, workload.function, x, backend=backend)
-        contenders.append(Contender("fastent", call, rows=x.rows, compiles=backend == "numba"))
-        contenders[0].error = truth.error(np.asarray(contenders[0].start()), x.rows)
+        for name, chosen in (("fastent", backend), *((f"fastent {b}", b) for b in also)):
+            call = ours.prepare(fastent, workload.function, x, backend=chosen)
+            contender = Contender(name, call, chosen == "numba", x.rows)
+            contender.error = truth.error(np.asarray(contender.start()), x.rows)
+            contenders.append(contender)
         for rival in rivals:
             contender = _rival(rival, workload, x)
             if contender:

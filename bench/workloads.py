@@ -7,6 +7,7 @@ from functools import partial
 
 ITEM_SIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 LABEL_SIZE = 8
+BACKENDS = ("cython", "numba", "numpy")
 # What the greediest rival holds beside the inputs, in copies of them (NumPy by hand on logits).
 TEMPORARIES = 4
 

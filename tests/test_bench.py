@@ -28,7 +28,9 @@ def run(module: str, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    lines = "^kl.*float32, 5,000 × 100$|sparse.*probs, float32.* 1,000$|one_row|small_update"
+    lines = (
+        "^kl_div.*float32, 5,000 × 100$|^sparse.*probs, float32, 998 × 1,000$|one_row|small_update"
+    )
     printed = run(
         "bench", "--quick", "--rivals", "scipy,numpy,scikit-learn", "--only", lines,
         "--json", str(folder / "table.json"), "--markdown", str(folder / "table.md"),

@@ -21,12 +21,17 @@ def _wide(x):
     return x.astype(jnp.float32) if x.dtype.itemsize == 2 else x
 
 
+def _log_softmax(x, axis):
+    # XLA fuses this better than jax.nn.log_softmax.
+    return x - jax.nn.logsumexp(x, axis, keepdims=True)
+
+
 def _kl_probs(p, q, axis):
     return jnp.sum(p * jnp.log(p / q), axis)
 
 
 def _kl_logits(a, b, axis):
-    log_p, log_q = jax.nn.log_softmax(a, axis), jax.nn.log_softmax(b, axis)
+    log_p, log_q = _log_softmax(a, axis), _log_softmax(b, axis)
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis)
 
 
@@ -40,7 +45,7 @@ def _entropy_probs(p, axis):
 
 
 def _entropy_logits(x, axis):
-    log_p = jax.nn.log_softmax(x, axis)
+    log_p = _log_softmax(x, axis)
     return -jnp.sum(jnp.exp(log_p) * log_p, axis)
 
 
@@ -58,7 +63,7 @@ def _categorical_probs(target, q, axis):
 
 
 def _categorical_logits(target, x, axis):
-    return -jnp.sum(target * jax.nn.log_softmax(x, axis), axis)
+    return -jnp.sum(target * _log_softmax(x, axis), axis)
 
 
 def _binary_probs(target, q, axis):
