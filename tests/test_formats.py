@@ -10,6 +10,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 import safetensors.numpy
+
 from fastent.io import Buffer, InputError, expand, open_source
 
 ROWS, CLASSES = 500, 7
@@ -175,7 +176,7 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path):
     with open_source(reference, "predictions") as source:
         source.read(0, 10, Buffer())
         cut_off(path)
-        with pytest.raises(InputError, match="shrinking.npy.*truncated, or shrinking"):
+        with pytest.raises(InputError, match=r"shrinking.npy.*truncated, or shrinking"):
             source.read(10, ROWS, Buffer())
 
 

@@ -61,7 +61,7 @@ class RowGroups:
 class RowsFile:
     """The Parquet file of row values, in parts until it is whole."""
 
-    def __init__(self, path: str, columns: list[str]) -> None:
+    def __init__(self, path: str, columns: tuple[str, ...]) -> None:
         try:
             import pyarrow
         except ImportError:

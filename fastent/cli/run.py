@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,24 +12,25 @@ import numpy as np
 import fastent
 from fastent.cli.arguments import UsageError
 from fastent.cli.checkpoint import Checkpoint
-from fastent.cli.outputs import check_writable, is_direct
+from fastent.cli.outputs import check_writable, is_direct, write_whole
 from fastent.cli.progress import Progress
 from fastent.cli.rows import RowsFile
 from fastent.cli.signals import Signals
 from fastent.io.pipeline import Pipeline
-from fastent.io.shards import Block, Shards
+from fastent.io.shards import Block, Piece, Shards
+from fastent.report import document, table
 
 
 class Scorer(Protocol):
     """What a command does with a block, and how it goes on from where it was."""
 
-    rows_columns: list[str]
+    rows_columns: tuple[str, ...]
 
-    def work(self, block: Block) -> Any:
-        """Measure a block; called from several threads."""
+    def work(self, piece: Piece) -> Any:
+        """Add a piece; called from several threads."""
 
-    def collect(self, block: Block, result: Any) -> np.ndarray | None:
-        """Take a result, in the order of blocks; gives the row values to write."""
+    def collect(self, block: Block, results: list[Any]) -> list[np.ndarray]:
+        """Take the results of a block's pieces, in order; gives the row values to write."""
 
     def state(self) -> Any: ...
 
@@ -95,9 +98,17 @@ class Run:
         if self._rows is not None:
             self._rows.finish(keep_parts=bool(self._options.checkpoint))
 
-    def leave(self, done: bool) -> None:
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Remove what is not wanted any more: the checkpoint of a finished run, loose parts."""
-        if done:
+        if error is None:
             self._checkpoint.remove()
             self._kept_parts = ()
         if self._rows is not None:
@@ -106,10 +117,10 @@ class Run:
     def _pause(self) -> bool:
         return self._signals.received is not None or self._checkpoint.due()
 
-    def _collect(self, block: Block, result: Any) -> None:
-        values = self._scorer.collect(block, result)
-        if self._rows is not None and values is not None:
-            self._rows.write(values)
+    def _collect(self, block: Block, results: list[Any]) -> None:
+        for values in self._scorer.collect(block, results):
+            if self._rows is not None:
+                self._rows.write(values)
         self._row = block.end_row
         if block.last:
             block.shard.close()
@@ -133,6 +144,18 @@ class Run:
         parts = self._rows.cut() if self._rows is not None else []
         self._checkpoint.save({"row": self._row, "parts": parts, "scorer": self._scorer.state()})
         self._kept_parts = tuple(parts)
+
+
+def write_outputs(
+    options: argparse.Namespace, found: dict[str, Any], page: Callable[[], bytes]
+) -> None:
+    """JSON, page and table; the table stays away where something else takes standard output."""
+    if options.json:
+        write_whole(options.json, document.render(found))
+    if options.html:
+        write_whole(options.html, page())
+    if not options.quiet and "-" not in (options.json, options.html, options.rows):
+        table.show(found)
 
 
 def engine_name() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 import zlib
@@ -110,7 +111,7 @@ class CompressedRows(Source):
         dtype: np.dtype,
     ) -> None:
         classes = shape[-1] if len(shape) > 1 else None
-        rows = int(np.prod(shape[:-1], dtype=object)) if len(shape) > 1 else int(shape[0])
+        rows = math.prod(shape[:-1]) if len(shape) > 1 else shape[0]
         super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
         self._shape = shape
         self._stored = dtype

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fastent.io.shards import Block
+from fastent.io.shards import Block, Piece
 from fastent.io.source import Buffer
 
 
@@ -20,15 +21,16 @@ class Pipeline:
     Parameters
     ----------
     work : callable
-        ``work(block)`` gives a result; at most ``threads`` run at once.
+        ``work(piece)`` gives a result; at most ``threads`` run at once.
     collect : callable
-        ``collect(block, result)`` is called in the order of blocks, in the calling thread.
+        ``collect(block, results)`` is called in the order of blocks, in the calling thread, with
+        the results of the block's pieces.
     """
 
     def __init__(
         self,
-        work: Callable[[Block], Any],
-        collect: Callable[[Block, Any], None],
+        work: Callable[[Piece], Any],
+        collect: Callable[[Block, list[Any]], None],
         threads: int,
     ) -> None:
         self._work = work
@@ -89,7 +91,7 @@ class Pipeline:
                 self._room.release()
 
     def _worker(self) -> None:
-        buffers: dict[str, Buffer] = {}
+        buffers: dict[str, Buffer] = defaultdict(Buffer)
         while self._step(buffers):
             pass
         self._results.put((-1, None, None))
@@ -103,20 +105,19 @@ class Pipeline:
             if block is None:
                 self._exhausted = True
                 return False
-            result: Any = None
             try:
-                block.open(buffers)
+                read = block.open(buffers)
             except BaseException as error:
-                result = error
                 self._stopping = True
+                self._results.put((number, block, error))
+                return True
+        result: Any = []
         try:
-            if result is None:
-                block.load(buffers)
+            for piece in block.pieces(buffers, read):
                 with self._computing:
-                    result = self._work(block)
+                    result.append(self._work(piece))
         except BaseException as error:
-            result = error
             self._stopping = True
-        block.arrays.clear()
+            result = error
         self._results.put((number, block, result))
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from fastent.io.errors import InputError
 from fastent.io.paths import Reference
 from fastent.io.source import Buffer, Source
 
-# A block should stay in the cache between being read and being computed.
-BLOCK_BYTES = 4 << 20
+PIECE_BYTES = 4 << 20  # stays in the cache between being read and being computed
+PIECE_ROWS = 1 << 16  # row values take memory too
+PIECES = 8  # per block, so that handing out blocks costs nothing
 ALL_BUFFERS = 64 << 20
 
 
@@ -38,17 +39,32 @@ class Shard:
 
 
 @dataclass
-class Block:
-    """Rows ``start`` to ``stop`` of a shard, and once read, their numbers by role."""
+class Piece:
+    """Rows ``start`` to ``stop`` of a shard with their numbers by role."""
 
     shard: Shard
     start: int
     stop: int
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray]
 
     @property
     def rows(self) -> int:
         return self.stop - self.start
+
+    @property
+    def first_row(self) -> int:
+        """The first row's number through all files."""
+        return self.shard.first_row + self.start
+
+
+@dataclass
+class Block:
+    """Rows ``start`` to ``stop`` of a shard, which one thread reads piece by piece."""
+
+    shard: Shard
+    start: int
+    stop: int
+    step: int
 
     @property
     def last(self) -> bool:
@@ -59,22 +75,26 @@ class Block:
         """Row after the block, counted through all files."""
         return self.shard.first_row + self.stop
 
-    def open(self, buffers: dict[str, Buffer]) -> None:
+    def open(self, buffers: dict[str, Buffer]) -> dict[str, np.ndarray]:
         """What must happen in order: opening files and reading those that only go forward."""
+        read = {}
         for role, source in self.shard.sources.items():
             source.open()
             if source.sequential:
-                self._read(role, source, buffers)
+                read[role] = source.read(self.start, self.stop, buffers[role])
+        return read
 
-    def load(self, buffers: dict[str, Buffer]) -> None:
-        """What any number of threads may do at once: reading rows from where they lie."""
-        for role, source in self.shard.sources.items():
-            if not source.sequential:
-                self._read(role, source, buffers)
-
-    def _read(self, role: str, source: Source, buffers: dict[str, Buffer]) -> None:
-        buffer = buffers.setdefault(role, Buffer())
-        self.arrays[role] = source.read(self.start, self.stop, buffer)
+    def pieces(self, buffers: dict[str, Buffer], read: dict[str, np.ndarray]) -> Iterator[Piece]:
+        """The block's rows, the rest of them read by as many threads at once as there are."""
+        for start in range(self.start, self.stop, self.step):
+            stop = min(self.stop, start + self.step)
+            arrays = {}
+            for role, source in self.shard.sources.items():
+                if source.sequential:
+                    arrays[role] = read[role][start - self.start : stop - self.start]
+                else:
+                    arrays[role] = source.read(start, stop, buffers[role])
+            yield Piece(self.shard, start, stop, arrays)
 
 
 @dataclass
@@ -104,14 +124,17 @@ class Shards:
 
     def blocks(self, first_row: int, threads: int) -> Iterator[Block]:
         """Blocks from a row on, through all files."""
-        budget = max(64 << 10, min(BLOCK_BYTES, ALL_BUFFERS // threads))
+        budget = max(64 << 10, min(PIECE_BYTES, ALL_BUFFERS // threads))
         for shard in self.items:
             start = max(0, first_row - shard.first_row)
             row_bytes = sum(source.row_bytes for source in shard.sources.values())
-            step = max(1, budget // max(1, row_bytes))
+            step = max(1, min(PIECE_ROWS, budget // max(1, row_bytes)))
+            # What only goes forward is read for a whole block: no more of that than one piece.
+            ordered = sum(s.row_bytes for s in shard.sources.values() if s.sequential)
+            block = step if 2 * ordered > row_bytes else step * PIECES
             while start < shard.rows:
-                stop = min(shard.rows, start + step)
-                yield Block(shard, start, stop)
+                stop = min(shard.rows, start + block)
+                yield Block(shard, start, stop, step)
                 start = stop
 
     def place(self, row: int) -> tuple[Shard, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from types import TracebackType
 
@@ -95,7 +96,7 @@ class Buffer:
         return self._bytes[:count]
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        count = math.prod(shape) * dtype.itemsize
         return self.take(count).view(dtype).reshape(shape)
 
 
@@ -143,7 +144,7 @@ class RawRows(Source):
         by_column: bool = False,
     ) -> None:
         classes = shape[-1] if len(shape) > 1 else None
-        rows = int(np.prod(shape[:-1], dtype=object)) if len(shape) > 1 else int(shape[0])
+        rows = math.prod(shape[:-1]) if len(shape) > 1 else shape[0]
         super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
         self._stored = dtype
         self._offset = offset

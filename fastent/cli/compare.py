@@ -1,0 +1,141 @@
+"""``fastent compare``: how far predictions Q are from predictions P, row by row."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+import fastent
+from fastent.cli.arguments import UsageError
+from fastent.cli.errors import located
+from fastent.cli.inputs import compare_shards
+from fastent.cli.lanes import Lanes
+from fastent.cli.pair_sums import DIVERGENCES, LOSSES, PairSums
+from fastent.cli.run import Run, write_outputs
+from fastent.cli.signals import Signals
+from fastent.io.shards import Block, Piece, Shards
+from fastent.report import document
+
+QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
+
+
+class CompareScorer:
+    """Adds pieces of both operands up."""
+
+    rows_columns: tuple[str, ...] = ()
+
+    def __init__(self, options: argparse.Namespace, settings: dict[str, Any], threads: int) -> None:
+        lanes = 1 if options.groups or options.clusters else threads
+        self.lanes = Lanes(lambda: PairSums(settings, options.nan_policy, threads // lanes), lanes)
+        self._ignore_index = settings["ignore_index"]
+        self.nans = 0
+        self.ignored = 0
+
+    def work(self, piece: Piece) -> tuple[int, int]:
+        with self.lanes.borrow() as sums:
+            try:
+                nans = sums.add(piece)
+            except ValueError as error:
+                raise located(error, piece) from None
+        ignored = 0
+        if self._ignore_index is not None:
+            ignored = int(np.count_nonzero(piece.arrays["labels"] == self._ignore_index))
+        return nans, ignored
+
+    def collect(self, block: Block, results: list[tuple[int, int]]) -> list[np.ndarray]:
+        for nans, ignored in results:
+            self.nans += nans
+            self.ignored += ignored
+        return []
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "sums": self.lanes.total().state(),
+            "nans": self.nans,
+            "ignored": self.ignored,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        with self.lanes.borrow() as sums:
+            sums.load(state["sums"])
+        self.nans = state["nans"]
+        self.ignored = state["ignored"]
+
+
+def run(options: argparse.Namespace, signals: Signals) -> int:
+    if options.ignore_index is not None and not options.labels:
+        raise UsageError("--ignore-index needs --labels")
+    if options.html:
+        from fastent.report.page import require_libraries
+
+        require_libraries(options.html)
+    shards = compare_shards(options)
+    settings = {
+        "task": "divergence",
+        "kind": options.kind,
+        "row_sums": options.row_sums,
+        "temperature": options.temperature,
+        "ignore_index": options.ignore_index,
+    }
+    threads = options.num_threads or fastent.get_num_threads()
+    scorer = CompareScorer(options, settings, threads)
+    kept = {**settings, "nan_policy": options.nan_policy}
+    with Run(options, shards, scorer, kept, signals) as work:
+        work.work_through()
+        found = describe(scorer, shards, kept, options)
+        write_outputs(options, found, lambda: page(found))
+    return 0
+
+
+def describe(
+    scorer: CompareScorer, shards: Shards, settings: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """The JSON document."""
+    sums = scorer.lanes.total()
+    divergences, losses = sums.report(), sums.loss_report()
+    clustered = bool(options.clusters)
+
+    def entries(part: Any, loss: Any, whole: bool) -> dict[str, Any]:
+        found = {}
+        for names, source in ((DIVERGENCES, part), ([m.name for m in LOSSES], loss)):
+            for name in names if source is not None else ():
+                found[name] = document.entry(source[name], clustered and whole)
+                if whole and source[name].max is not None:
+                    found[name]["quantiles"] = quantiles(source[name])
+        return found
+
+    with_labels = bool(options.labels)
+    return {
+        "metrics": entries(divergences, losses if with_labels else None, True),
+        "groups": {
+            str(name): entries(part, losses.groups[name] if with_labels else None, False)
+            for name, part in divergences.groups.items()
+        },
+        "rows": shards.rows,
+        "nan_rows": scorer.nans,
+        "ignored_rows": scorer.ignored,
+        "inputs": shards.describe(),
+        "settings": settings,
+        "version": fastent.__version__,
+    }
+
+
+def quantiles(result: Any) -> dict[str, Any]:
+    """How the row values are spread, from the histogram behind the metric."""
+    found = {name: document.number(result.quantile(q)) for name, q in QUANTILES.items()}
+    found["max"] = document.number(result.max)
+    return found
+
+
+def page(found: dict[str, Any]) -> bytes:
+    from fastent.report import plots
+    from fastent.report.page import render
+
+    drawn = []
+    for name, entry in found["metrics"].items():
+        if "quantiles" in entry and name != "top1_agreement":
+            spread = {key: float(value) for key, value in entry["quantiles"].items()}
+            drawn.append(plots.divergence(name, spread))
+    return render("Comparison", found, drawn, [])

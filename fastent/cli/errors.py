@@ -1,0 +1,34 @@
+"""An error of the library about rows of a block, told of the file and the row in it."""
+
+from __future__ import annotations
+
+import re
+
+from fastent.io import InputError
+from fastent.io.shards import Piece
+
+# Which part of the input an argument of the library is.
+ROLES = {
+    "labels": "labels",
+    "true": "labels",
+    "target": "labels",
+    "pred": "predictions",
+    "p": "predictions",
+    "q": "other",
+    "sample_weight": "weights",
+    "groups": "groups",
+    "clusters": "clusters",
+}
+
+
+def located(error: ValueError, piece: Piece) -> ValueError:
+    """The same error with the file's name and row instead of the argument's and the block's."""
+    if isinstance(error, InputError):
+        return error
+    text = str(error)
+    argument, _, rest = text.partition(":")
+    source = piece.shard.sources.get(ROLES.get(argument.strip(), ""))
+    if source is None:
+        return error
+    rest = re.sub(r"\brow (\d+)", lambda match: f"row {int(match[1]) + piece.start}", rest, count=1)
+    return InputError(f"{source.name}:{rest}")

@@ -1,0 +1,46 @@
+"""Accumulators for several threads: each adds to one that no other has, and in the end they merge.
+
+The sums are exact, so which thread took which rows leaves no trace.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, Protocol, TypeVar
+
+
+class Mergeable(Protocol):
+    def merge(self, other: Mergeable) -> object: ...
+
+
+T = TypeVar("T", bound=Mergeable)
+
+
+class Lanes(Generic[T]):
+    """As many accumulators as threads may add at once."""
+
+    def __init__(self, make: Callable[[], T], count: int) -> None:
+        self._make = make
+        self._all = [make() for _ in range(count)]
+        self._free: queue.SimpleQueue[T] = queue.SimpleQueue()
+        for one in self._all:
+            self._free.put(one)
+
+    @contextmanager
+    def borrow(self) -> Iterator[T]:
+        one = self._free.get()
+        try:
+            yield one
+        finally:
+            self._free.put(one)
+
+    def total(self) -> T:
+        """All rows in one accumulator; when nobody is adding."""
+        if len(self._all) == 1:
+            return self._all[0]
+        total = self._make()
+        for one in self._all:
+            total.merge(one)
+        return total

@@ -1,0 +1,249 @@
+"""``fastent score``: predictions against labels."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import fastent
+from fastent import metrics as registry
+from fastent.cli.arguments import UsageError
+from fastent.cli.errors import located
+from fastent.cli.inputs import score_shards
+from fastent.cli.lanes import Lanes
+from fastent.cli.run import Run, write_outputs
+from fastent.cli.signals import Signals
+from fastent.cli.sums import Sums
+from fastent.cli.worst import Worst
+from fastent.io.shards import Block, Piece, Shards
+from fastent.report import document
+from fastent.results import ratio, rounded
+
+DEFAULTS = {
+    "sparse": "cross_entropy perplexity bits accuracy top5_accuracy brier ece entropy skill",
+    "categorical": "cross_entropy kl_divergence entropy target_entropy perplexity bits brier "
+    "accuracy",
+    "binary": "cross_entropy bits accuracy brier entropy ece label_entropy skill",
+}
+# What the page draws, asked for or not.
+DRAWN = {
+    "sparse": ["cross_entropy", "ece", "label_entropy"],
+    "categorical": ["cross_entropy"],
+    "binary": ["cross_entropy", "ece", "label_entropy"],
+}
+
+
+@dataclass
+class Measured:
+    """What is kept of a piece once its rows are added."""
+
+    nans: int
+    ignored: int
+    rows: np.ndarray | None
+    first_row: int
+    losses: np.ndarray | None
+    counted: np.ndarray | None
+
+
+class ScoreScorer:
+    """Adds pieces up and keeps what else was asked for."""
+
+    def __init__(
+        self, options: argparse.Namespace, shown: list[str], settings: dict[str, Any], threads: int
+    ) -> None:
+        hidden = DRAWN[options.task] if options.html else []
+        # Where bytes are given or the worst rows wanted, their loss is needed.
+        if options.bytes or options.worst:
+            hidden = [*hidden, "cross_entropy"]
+        names = list(dict.fromkeys([*shown, *hidden]))
+        self._ignore_index = settings["ignore_index"]
+        # Groups and clusters take memory, so there is one state of them, fed by one thread at a
+        # time whose kernels then may use all threads.
+        lanes = 1 if options.groups or options.clusters else threads
+        numbers = {**settings, "num_threads": threads // lanes}
+        self.lanes = Lanes(lambda: Sums(names, numbers, options.nan_policy), lanes)
+        self._metrics = [registry.find(name, options.task) for name in shown]
+        self._by_row = [metric for metric in self._metrics if metric.by_row]
+        self.rows_columns = tuple(m.name for m in self._by_row) if options.rows else ()
+        self.worst = Worst(options.worst)
+        self._wants_losses = options.worst > 0
+        self.nans = 0
+        self.ignored = 0
+
+    def work(self, piece: Piece) -> Measured:
+        with self.lanes.borrow() as sums:
+            try:
+                values, weights, nans = sums.add(piece)
+            except ValueError as error:
+                raise located(error, piece) from None
+            columns = sums.columns
+        ignored = 0
+        if self._ignore_index is not None:
+            ignored = int(np.count_nonzero(piece.arrays["labels"] == self._ignore_index))
+        return Measured(
+            nans,
+            ignored,
+            self._row_values(values, columns) if self.rows_columns else None,
+            piece.first_row,
+            values[columns.index("cross_entropy")] if self._wants_losses else None,
+            None if weights is None or not self._wants_losses else weights > 0,
+        )
+
+    def _row_values(self, values: np.ndarray, columns: tuple[str, ...]) -> np.ndarray:
+        """Values of the metrics that have one per row, from the columns behind them."""
+        rows = np.empty((len(self._by_row), values.shape[1]))
+        for row, metric in zip(rows, self._by_row, strict=True):
+            row[:] = values[columns.index(metric.column)]
+            if metric.threshold:
+                row[:] = np.where(np.isnan(row), row, row <= metric.threshold)
+            elif metric.statistic == "bits":
+                row /= math.log(2)
+            elif metric.statistic == "perplexity":
+                with np.errstate(over="ignore"):
+                    np.exp(row, out=row)
+        return rows
+
+    def collect(self, block: Block, results: list[Measured]) -> list[np.ndarray]:
+        for found in results:
+            self.nans += found.nans
+            self.ignored += found.ignored
+            if found.losses is not None:
+                self.worst.add(found.losses, found.first_row, found.counted)
+        return [found.rows for found in results if found.rows is not None]
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "sums": self.lanes.total().state(),
+            "worst": self.worst.state(),
+            "nans": self.nans,
+            "ignored": self.ignored,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        with self.lanes.borrow() as sums:
+            sums.load(state["sums"])
+        self.worst.restore(state["worst"])
+        self.nans = state["nans"]
+        self.ignored = state["ignored"]
+
+
+def run(options: argparse.Namespace, signals: Signals) -> int:
+    if options.worst < 0:
+        raise UsageError(f"--worst: expected 0 or more, got {options.worst}")
+    if options.html:
+        from fastent.report.page import require_libraries
+
+        require_libraries(options.html)
+    shards = score_shards(options)
+    shown = chosen_metrics(options, shards.classes)
+    settings = {
+        "task": options.task,
+        "kind": options.kind,
+        "row_sums": options.row_sums,
+        "temperature": options.temperature,
+        "ignore_index": options.ignore_index,
+        "bins": options.bins,
+    }
+    threads = options.num_threads or fastent.get_num_threads()
+    scorer = ScoreScorer(options, shown, settings, threads)
+    kept = {**settings, "nan_policy": options.nan_policy, "metrics": shown}
+    with Run(options, shards, scorer, kept, signals) as work:
+        work.work_through()
+        found = describe(scorer, shards, kept, shown, options)
+        work.finish()
+        write_outputs(options, found, lambda: page(scorer, shards, found, options))
+    return 0
+
+
+def chosen_metrics(options: argparse.Namespace, classes: int | None) -> list[str]:
+    if options.metrics is None:
+        names = DEFAULTS[options.task].split()
+        if classes is not None and classes <= 5:
+            names = [name for name in names if name != "top5_accuracy"]
+        return names
+    names = [name.strip() for name in options.metrics.split(",")]
+    for name in names:
+        registry.find(name, options.task)
+    return list(dict.fromkeys(names))
+
+
+def describe(
+    scorer: ScoreScorer,
+    shards: Shards,
+    settings: dict[str, Any],
+    shown: list[str],
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """The JSON document."""
+    sums = scorer.lanes.total()
+    report = sums.report()
+    clustered = bool(options.clusters)
+
+    def entries(part: Any, clustered: bool) -> dict[str, Any]:
+        found = {n: document.entry(part[n], clustered) for n in shown if n in part}
+        if options.bytes:
+            found["bits_per_byte"] = bits_per_byte(part, sums.bytes_of(part.group), clustered)
+        return found
+
+    result = {
+        "metrics": entries(report, clustered),
+        "groups": {str(name): entries(part, False) for name, part in report.groups.items()},
+        "rows": shards.rows,
+        "nan_rows": scorer.nans,
+        "ignored_rows": scorer.ignored,
+        "inputs": shards.describe(),
+        "settings": settings,
+        "version": fastent.__version__,
+    }
+    if options.worst:
+        result["worst"] = worst_rows(scorer, shards)
+    return result
+
+
+def bits_per_byte(part: Any, total: Any, clustered: bool) -> dict[str, Any]:
+    """Σ w·loss over Σ w·bytes, in bits; its error is that of the loss, the bytes being given."""
+    loss = part["cross_entropy"]
+    count = rounded(total)
+    scale = ratio(loss.weight, count) / math.log(2)
+    found = {
+        "value": document.number(loss.value * scale),
+        "stderr": document.number(None if loss.stderr is None else loss.stderr * scale),
+        "count": loss.count,
+        "weight": document.number(count),
+    }
+    if clustered:
+        error = loss.cluster_stderr
+        found["cluster_stderr"] = document.number(None if error is None else error * scale)
+    return found
+
+
+def worst_rows(scorer: ScoreScorer, shards: Shards) -> list[dict[str, Any]]:
+    found = []
+    for loss, row in scorer.worst.items():
+        shard, place = shards.place(row)
+        found.append(
+            {"file": shard.main.name, "row": place, "cross_entropy": document.number(loss)}
+        )
+    return found
+
+
+def page(
+    scorer: ScoreScorer, shards: Shards, found: dict[str, Any], options: argparse.Namespace
+) -> bytes:
+    from fastent.report import pictures
+    from fastent.report.page import render, worst_groups, yardsticks
+
+    report = scorer.lanes.total().report()
+    loss = report["cross_entropy"].value
+    base_rates = None
+    if options.task != "categorical":
+        base_rates = report["label_entropy"].value
+    classes = 2 if options.task == "binary" else shards.classes
+    notes = [yardsticks(loss, base_rates, classes or 0)]
+    plots = pictures.score_plots(report)
+    groups = worst_groups(found)
+    return render("Scores", found, plots + ([groups] if groups else []), notes)

@@ -1,0 +1,119 @@
+"""What one thread adds up: the accumulator's state and that of the byte counts beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fastent.backends.cython.keys import row_ids
+from fastent.backends.cython.state import State
+
+from fastent.accumulator import Accumulator
+from fastent.io import InputError
+from fastent.io.shards import Piece
+from fastent.results import Report
+
+
+class Sums:
+    """An accumulator whose row values can be seen, and judged, before they are added.
+
+    Parameters
+    ----------
+    metrics : list of str
+        For the accumulator.
+    settings : dict
+        Its keywords.
+    nan_policy : {"raise", "omit", "propagate"}
+        What a row that gives NaN does.
+    """
+
+    def __init__(self, metrics: list[str], settings: dict[str, Any], nan_policy: str) -> None:
+        self._accumulator = Accumulator(metrics, **settings)
+        self._running = {"num_threads": settings["num_threads"]}
+        self._nan_policy = nan_policy
+        self._bytes = State([("bytes", 0, 0, 0, False)])
+
+    def add(self, piece: Piece) -> tuple[np.ndarray, np.ndarray | None, int]:
+        """Add the rows of a piece.
+
+        Returns
+        -------
+        values : float64 array, (columns, rows)
+            Row values in the order of ``columns``.
+        weights : float64 array or None
+            Weights of the rows, None when all are 1.
+        nans : int
+            Rows that gave NaN.
+        """
+        acc = self._accumulator
+        arrays = piece.arrays
+        call = acc._prepare(arrays["labels"], arrays["predictions"], arrays.get("weights"))
+        values = call.values(0, call.rows)
+        weights = call.weights(0, call.rows) if call.weighted else None
+        bad = np.isnan(values[0])
+        nans = int(np.count_nonzero(bad))
+        if nans and self._nan_policy == "raise":
+            row = int(np.argmax(bad))
+            raise InputError(
+                f"{piece.shard.main.name}: row {piece.start + row} gives NaN "
+                "(--nan-policy omit leaves such rows out, propagate lets them through)"
+            )
+        if nans and self._nan_policy == "omit":
+            weights = np.where(bad, 0.0, 1.0 if weights is None else weights)
+        groups, clusters = (self._names(piece, role) for role in ("groups", "clusters"))
+        labels = call.labels(0, call.rows) if acc._labels else None
+        targets = call.labels(0, call.rows) if acc._targets else None
+        acc._state.add(values, weights, None, targets, labels, groups, clusters)
+        if "bytes" in arrays:
+            counts = byte_counts(piece)
+            self._bytes.add(counts[None, :], weights, groups=groups)
+        return values, weights, nans
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self._accumulator._sources
+
+    @staticmethod
+    def _names(piece: Piece, role: str) -> Any:
+        if role not in piece.arrays:
+            return None
+        return row_ids(piece.arrays[role], piece.rows, role)
+
+    def report(self) -> Report:
+        """Results of the rows so far; of the sums themselves, as a copy would double them."""
+        return Report(self._accumulator._state, self._accumulator._metrics, None)
+
+    def bytes_of(self, group: int | None) -> int | float:
+        """Σ w·bytes of all rows, or of those of a group by its code in the report."""
+        if group is not None:
+            group = self._bytes.groups.code(self._accumulator._state.groups.names[group])
+        total: int | float = self._bytes.sums(0, group)[0]
+        return total
+
+    def merge(self, other: Sums) -> Sums:
+        self._accumulator.merge(other._accumulator)
+        self._bytes.merge(other._bytes)
+        return self
+
+    def state(self) -> dict[str, Any]:
+        return {"accumulator": self._accumulator.state_dict(), "bytes": self._bytes.to_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._accumulator = Accumulator.from_state_dict(state["accumulator"], **self._running)
+        self._bytes = self._bytes.empty().load(state["bytes"])
+
+
+def byte_counts(piece: Piece) -> np.ndarray:
+    """Bytes behind each row, checked."""
+    given = piece.arrays["bytes"]
+    name = piece.shard.sources["bytes"].name
+    if given.dtype.kind not in "iuf":
+        raise InputError(f"{name}: dtype {given.dtype}, expected byte counts")
+    counts = given.astype(np.float64)
+    bad = ~(counts >= 0) | np.isinf(counts)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"{name}: row {piece.start + row} is {given[row]}, expected a byte count of 0 or more"
+        )
+    return counts
