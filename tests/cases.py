@@ -5,6 +5,7 @@ from hashlib import sha256
 from itertools import product
 
 import hard_inputs as hard
+import hard_pairs
 import numpy as np
 import oracle
 
@@ -65,7 +66,7 @@ def operands(function, kind, dtype):
     if function == "categorical_cross_entropy" and not isinstance(kind, tuple):
         kind = ("probs", kind)
     first, second = kind if isinstance(kind, tuple) else (kind, kind)
-    return hard.pairs(first, second, dtype)
+    return hard_pairs.pairs(first, second, dtype)
 
 
 def exact(function, args, kind, dtype, **options):

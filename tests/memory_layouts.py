@@ -22,7 +22,7 @@ def layouts(a, folder):
     locked.setflags(write=False)
     found["read-only"] = locked
     if a.dtype.kind == "f":  # bfloat16 has no .npy type
-        path = folder / f"{a.dtype}-{a.shape}.bin"
+        path = folder / f"{len(list(folder.iterdir()))}.bin"
         a.tofile(path)
         found["memory-mapped"] = np.memmap(path, dtype=a.dtype, mode="r", shape=a.shape)
         found["other byte order"] = a.astype(a.dtype.newbyteorder())

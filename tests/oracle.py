@@ -9,7 +9,9 @@ import math
 from collections import Counter
 
 import numpy as np
-from mpmath import inf, mp, mpf, nan
+from exact_bernoulli import binary
+from exact_distribution import BadRowError, Side, clipped, surprise, times
+from mpmath import mp, mpf, nan
 
 ENTROPIC = {
     "cross_entropy", "kl_divergence", "reverse_kl", "js_divergence", "entropy", "target_entropy",
@@ -32,15 +34,6 @@ CANCELLING = {
 }  # fmt: skip
 STABLE = mpf(10) ** -25  # two precisions must agree to this, relatively
 NOTHING = mpf(10) ** -330  # far below every float64: two such values agree
-SPECK = mp.ldexp(1, -(10**9))
-
-
-class BadRowError(ValueError):
-    """The row breaks the contract: `.code` is "negative", "range" or "row_sum"."""
-
-    def __init__(self, code, number):
-        super().__init__(f"{code}: {number}")
-        self.code, self.number = code, number
 
 
 def floats(values):
@@ -48,95 +41,8 @@ def floats(values):
     return np.asarray(values).astype(np.float64).ravel().tolist()
 
 
-class Side:
-    """One distribution at the current precision: probabilities and surprisals (-log p).
-
-    Equal classes are collapsed: `values[i]` occurs `counts[i]` times.
-    """
-
-    def __init__(self, kind, values, counts, row_sums, temperature, tolerance):
-        if kind == "probs":
-            self._from_probs(values, counts, row_sums, tolerance)
-        else:
-            self._from_logs(kind, values, counts, row_sums, temperature, tolerance)
-
-    def _from_probs(self, values, counts, row_sums, tolerance):
-        for x in values:
-            if x < 0:
-                raise BadRowError("negative", x)
-        if any(math.isinf(x) for x in values):
-            if row_sums != "as_is":
-                raise BadRowError("row_sum", math.inf)
-            self.p = [mpf(x) for x in values]
-            self.surprisal = [-mp.log(x) if x else inf for x in self.p]
-            return
-        # exact integers in units of the smallest bit: sums and differences do not round
-        pairs = [x.as_integer_ratio() for x in values]
-        unit = max(d for _, d in pairs)
-        whole = [n * (unit // d) for n, d in pairs]
-        total = sum(n * c for n, c in zip(whole, counts, strict=True))
-        check_sum(total, unit, row_sums, tolerance)
-        if row_sums == "as_is":
-            total = unit
-        self.p = [mpf(n) / total for n in whole]
-        # log1p of the exact rest keeps confident classes exact at any precision
-        self.surprisal = [mp.log1p(mpf(total - n) / n) if n else inf for n in whole]
-
-    def _from_logs(self, kind, values, counts, row_sums, temperature, tolerance):
-        x = [mpf(v) for v in values]
-        top = max(x)
-        if kind == "logprobs":
-            raw = mp.fsum(c * exp(v) for v, c in zip(x, counts, strict=True))
-            check_sum(raw, 1, row_sums, tolerance)
-            if row_sums == "as_is":
-                self.p, self.surprisal = [exp(v) for v in x], [-v for v in x]
-                return
-        if top == -inf:
-            self.p = self.surprisal = [nan] * len(x)
-            return
-        if top == inf:
-            gaps = [mpf(0) if v == inf else -inf for v in x]
-        else:
-            gaps = [(v - top) / mpf(temperature) for v in x]
-        e = [exp(g) for g in gaps]
-        rest = mp.fsum((c - (g == 0)) * v for v, c, g in zip(e, counts, gaps, strict=True))
-        # `rest` is everything but one maximum, so log(1 + rest) cannot lose small rows
-        ties = sum(g == 0 for g in gaps)
-        assert ties == 1, "classes were not collapsed"
-        log_total = mp.log1p(rest)
-        self.p = [v / (1 + rest) for v in e]
-        self.surprisal = [log_total - g for g in gaps]
-
-
-def check_sum(total, unit, row_sums, tolerance):
-    if row_sums == "as_is":
-        return
-    s = mpf(total) / unit
-    bad = not (0 < s < inf) if row_sums == "rescale" else not abs(s - 1) <= mpf(tolerance)
-    if bad:
-        raise BadRowError("row_sum", float(s))
-
-
-def exp(x):
-    """exp, with everything below 2^-10^9 replaced by one positive number just as negligible."""
-    return SPECK if -inf < x < -(10**9) else mp.exp(x)
-
-
-def times(weight, value):
-    """weight · value with 0 · inf = 0."""
-    return mpf(0) if weight == 0 else weight * value
-
-
 def dot(counts, a, b):
     return mp.fsum(c * times(x, y) for c, x, y in zip(counts, a, b, strict=True))
-
-
-def clipped(surprisals, eps):
-    """Surprisals of probabilities clipped to [eps, 1 − eps]."""
-    if not eps:
-        return surprisals
-    low, high = -mp.log1p(-mpf(eps)), -mp.log(mpf(eps))
-    return [min(max(s, low), high) for s in surprisals]
 
 
 def kl(counts, p, surprisal_p, surprisal_q):
@@ -152,10 +58,6 @@ def js(counts, a, b, eps):
     middle = [surprise((x + y) / 2) for x, y in zip(a.p, q, strict=True)]
     surprisal_q = clipped(b.surprisal, eps)
     return (kl(counts, a.p, a.surprisal, middle) + kl(counts, q, surprisal_q, middle)) / 2
-
-
-def surprise(p):
-    return -mp.log(p) if p else inf
 
 
 def first_maximum(values):
@@ -346,41 +248,6 @@ def same_distribution(task, kinds, t_values, q_values, row_sums):
         for t, q in zip(exact_t, exact_q, strict=True)
     }
     return len(gaps) == 1
-
-
-def binary(t, x, kind, temperature, eps, smoothing):
-    """Bernoulli columns of one element; `x` is a probability, its logarithm or a logit."""
-    if t < 0 or t > 1:
-        raise BadRowError("range", t)
-    if kind == "probs" and (x < 0 or x > 1):
-        raise BadRowError("range", x)
-    if math.isnan(t) or math.isnan(x):
-        return dict.fromkeys(COLUMNS["binary"], nan)
-    v = mpf(x) / mpf(temperature)
-    if kind == "probs":
-        p, yes, no = v, surprise(v), -mp.log1p(-v) if x < 1 else inf
-        complement = 1 - v
-    elif kind == "logprobs":
-        p, complement = exp(v), -mp.expm1(v) if v > -inf else mpf(1)
-        yes, no = -v, surprise(complement) if abs(p) > 0.5 else -mp.log1p(-p)
-    else:
-        small = exp(-abs(v))
-        soft = mp.log1p(small)
-        near, far = soft, abs(v) + soft
-        yes, no = (near, far) if v >= 0 else (far, near)
-        major, minor = 1 / (1 + small), small / (1 + small)
-        p, complement = (major, minor) if v >= 0 else (minor, major)
-    entropy = times(p, yes) + times(complement, no)
-    target = mpf(t)
-    smooth = (1 - mpf(smoothing)) * target + mpf(smoothing) / 2
-    yes, no = clipped([yes, no], eps)
-    return {
-        "cross_entropy": times(smooth, yes) + times(1 - smooth, no),
-        "accuracy": mpf((x >= 0 if kind == "logits" else p >= mpf(0.5)) == (t >= 0.5)),
-        "brier": (p - target) ** 2,
-        "entropy": entropy,
-        "probability": p,
-    }
 
 
 def rows(task, column, *, true=None, pred=None, labels=None, weights=None, **options):

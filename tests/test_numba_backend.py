@@ -4,6 +4,7 @@ from itertools import product
 from types import SimpleNamespace
 
 import hard_inputs as hard
+import hard_pairs
 import numpy as np
 import oracle
 import pytest
@@ -86,7 +87,7 @@ def test_sparse_columns_and_entropy_of_hard_rows(kind, dtype):
 @pytest.mark.parametrize("kind", list(product(hard.KINDS, hard.KINDS)), ids="-".join)
 def test_divergences_of_hard_pairs(kind, dtype):
     misses = []
-    for name, (true, pred) in hard.pairs(*kind, np.dtype(dtype)).items():
+    for name, (true, pred) in hard_pairs.pairs(*kind, np.dtype(dtype)).items():
         misses += check("divergence", kind, true, pred, None, name)
     assert not misses, "\n".join(misses)
 
@@ -95,7 +96,7 @@ def test_divergences_of_hard_pairs(kind, dtype):
 @pytest.mark.parametrize("kind", hard.KINDS)
 def test_categorical_columns_of_hard_pairs(kind, dtype):
     misses = []
-    for name, (true, pred) in hard.pairs("probs", kind, np.dtype(dtype)).items():
+    for name, (true, pred) in hard_pairs.pairs("probs", kind, np.dtype(dtype)).items():
         misses += check("categorical", ("probs", kind), true, pred, None, name)
     assert not misses, "\n".join(misses)
 

@@ -8,6 +8,7 @@ from itertools import product
 from types import SimpleNamespace
 
 import hard_inputs as hard
+import hard_pairs
 import numpy as np
 import oracle
 import pytest
@@ -92,7 +93,7 @@ def test_one_distribution(kind, dtype):
 @pytest.mark.parametrize("kind", PAIRS, ids="-".join)
 @pytest.mark.parametrize("task", ["divergence", "categorical"])
 def test_two_distributions(task, kind, dtype):
-    for name, (true, pred) in hard.pairs(*kind, hard.DTYPES[dtype]).items():
+    for name, (true, pred) in hard_pairs.pairs(*kind, hard.DTYPES[dtype]).items():
         check(task, kind, true, pred, what=name)
 
 
@@ -105,14 +106,14 @@ def test_elements(kind, dtype):
 
 @pytest.mark.parametrize("task", ["divergence", "categorical"])
 def test_counts_are_rescaled(task):
-    for name, (true, pred) in hard.counts(np.float64).items():
+    for name, (true, pred) in hard_pairs.counts(np.float64).items():
         check(task, ("probs", "probs"), true, pred, what=name, row_sums="rescale")
 
 
 def test_mixed_kinds_do_not_even_need_their_allowance():
     """Exponentials in 100 bits: 1e-14 holds down to 1e-30 where 1e-14·√(v/200) would do."""
     for kind in PAIRS:
-        true, pred = hard.pairs(*kind, np.dtype(np.float64))["near"]
+        true, pred = hard_pairs.pairs(*kind, np.dtype(np.float64))["near"]
         names = ("kl_divergence", "js_divergence")
         got = evaluate(make_spec("divergence", kind, names), true, pred)
         for column, values in zip(names, got, strict=True):
@@ -123,7 +124,7 @@ def test_mixed_kinds_do_not_even_need_their_allowance():
 @pytest.mark.parametrize("temperature", [1e-3, 0.3, 1.7, 1e3])
 def test_temperature(temperature):
     singles = hard.singles("logits", np.dtype(np.float64))
-    pairs = hard.pairs("logits", "logits", np.dtype(np.float64))
+    pairs = hard_pairs.pairs("logits", "logits", np.dtype(np.float64))
     for name in ("ordinary", "offset", "confident", "ties", "minus infinity", "wide apart"):
         rows = singles[name]
         check("sparse", "logits", None, rows, hard.labels(rows), name, temperature=temperature)
@@ -160,7 +161,7 @@ def test_smoothing_eps_and_weights(kind, eps, smoothing):
 @pytest.mark.parametrize("kind", PAIRS, ids="-".join)
 def test_clipped_divergences(kind):
     columns = ("kl_divergence", "js_divergence", "cross_entropy")
-    for name, (true, pred) in hard.pairs(*kind, np.dtype(np.float64)).items():
+    for name, (true, pred) in hard_pairs.pairs(*kind, np.dtype(np.float64)).items():
         if name.startswith(("near", "proportional", "next", "equal", "zeros, near", "offset,")):
             continue  # clipping moves nothing there, and what remains may cancel to any sign
         check("divergence", kind, true, pred, what=name, columns=columns, eps=1e-3)

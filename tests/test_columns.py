@@ -1,0 +1,99 @@
+"""Every row metric of every task, from the one pass that the accumulator makes, is exact too."""
+
+from functools import cache
+
+import cases
+import hard_inputs as hard
+import numpy as np
+import oracle
+import pytest
+from fastent.backends.cython.engine import prepare
+
+# what is compared, counted or copied has no rounding at all
+DISCRETE = {"accuracy", "rank", "top1_agreement", "probability"}
+TASKS = {
+    "sparse": hard.KINDS,
+    "categorical": hard.KINDS,
+    "binary": ("probs", "logits"),
+    "divergence": (*hard.KINDS, ("probs", "logits"), ("logits", "logprobs")),
+}
+SOURCE = {
+    "sparse": "sparse_cross_entropy",
+    "categorical": "categorical_cross_entropy",
+    "binary": "binary_cross_entropy",
+    "divergence": "kl_divergence",
+}
+
+
+@cache
+def exact_columns(task, kind, dtype_name):
+    dtype = hard.DTYPES[dtype_name]
+    found = []
+    pair = (kind, kind) if task == "divergence" and isinstance(kind, str) else kind
+    for name, (true, pred) in cases.operands(SOURCE[task], pair, dtype).items():
+        rows = []
+        for t, q in zip(true, pred, strict=True):
+            operand = {"label": int(t)} if task == "sparse" else {"true": t}
+            tolerance = oracle.bounds(dtype)[2]
+            rows.append(oracle.row(task, pred=q, kind=kind, tolerance=tolerance, **operand))
+        found.append((name, true, pred, rows))
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("task", "kind"), [(t, k) for t, ks in TASKS.items() for k in ks], ids=cases.title
+)
+def test_every_column_of_hard_rows(task, kind, dtype, engine):
+    columns, wrong = oracle.COLUMNS[task], []
+    for name, true, pred, want in exact_columns(task, kind, dtype):
+        got = prepare(task, columns, true, pred, kind=kind, backend=engine).values(0, len(pred))
+        for column, values in zip(columns, got, strict=True):
+            exact = [row[column] for row in want]
+            loose = isinstance(kind, tuple) and column in ("kl_divergence", "js_divergence")
+            try:
+                if column in DISCRETE - {"probability"}:
+                    assert values.tolist() == [float(x) for x in exact], (values, exact)
+                oracle.assert_close(values, exact, hard.DTYPES[dtype], loose)
+            except AssertionError as error:
+                wrong.append(f"{name}, {column}: {str(error)[:300]}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_column_does_not_depend_on_its_company(task, dtype, engine):
+    columns = oracle.COLUMNS[task]
+    for kind in TASKS[task]:
+        for classes in (2, 10, 70):
+            pair = (kind, kind) if task == "divergence" and isinstance(kind, str) else kind
+            true, pred = cases.ordinary(SOURCE[task], pair, dtype, (20, classes))
+            if task == "binary":
+                true, pred = true.ravel(), pred.ravel()
+
+            def values(names, start=0, stop=None):
+                call = prepare(task, names, true, pred, kind=kind, backend=engine)  # noqa: B023
+                return call.values(start, call.rows if stop is None else stop)
+
+            together = values(columns)
+            for i, column in enumerate(columns):
+                assert values((column,))[0].tobytes() == together[i].tobytes(), (kind, column)
+                pair_of = (column, columns[i - 1])
+                got = values(pair_of)[0]
+                assert got.tobytes() == together[i].tobytes(), (kind, pair_of)
+            backwards = values(columns[::-1])
+            assert backwards[::-1].tobytes() == together.tobytes()
+            assert values(columns, 3, 9).tobytes() == together[:, 3:9].tobytes()
+
+
+def test_columns_agree_with_the_functions(engine):
+    for function, (task, column) in cases.FUNCTIONS.items():
+        if task == "entropy":
+            continue
+        for kind in ("probs", "logits"):
+            args = cases.ordinary(function, kind, np.float32, (9, 33))
+            want = cases.call(function, args, kind, backend=engine)
+            call = prepare(task, oracle.COLUMNS[task], *args, kind=kind, backend=engine)
+            rows = call.values(0, call.rows)
+            got = rows[oracle.COLUMNS[task].index(column)]
+            assert got.tobytes() == want.tobytes(), (function, kind)
