@@ -18,7 +18,8 @@ from .logits import RawLogRows, SoftmaxRows
 from .probabilities import ProbabilityRows, RawProbabilityRows
 
 HALF_OCTAVE = 0.7  # |log(q/p)| up to which q - p is formed from the ratio
-LIFT = 2.0**400  # keeps squares of tiny differences from underflowing
+CENTRED = 2.0**-98  # relative size of what centring leaves of a difference that is 0
+ROUNDING = 1e-14  # a difference of two log sums below this is mostly their rounding
 
 
 class Pair:
@@ -30,21 +31,30 @@ class Pair:
         self.total = p_rows.total if self.normalised else np.ones_like(p_rows.total)
         if not self.normalised:
             self._as_they_are()
-        else:
-            if isinstance(p_rows, SoftmaxRows) and isinstance(q_rows, SoftmaxRows):
-                self._from_logits()
-            else:
-                self._from_masses()
+        elif isinstance(p_rows, SoftmaxRows) and isinstance(q_rows, SoftmaxRows):
+            self._from_logits()
             self._centre()
+        else:
+            self._from_masses()
+            self._centre()
+            # proportional rows are equal: what is left of them is the rounding of the centring
+            equal = (np.abs(self.gap) <= CENTRED * self.p).all(axis=1, keepdims=True)
+            self.gap = np.where(equal, 0.0, self.gap)
 
     def _from_logits(self):
         """log(q/p) is a difference of gaps: common offsets of the logits are gone already."""
         a, b = self.p_rows, self.q_rows
         v, low = two_diff(b.gap, a.gap)
-        u = (v - (b.log_total - a.log_total)) + (low + (b.low - a.low))
+        centre = b.log_total - a.log_total
+        centre = np.where(np.abs(centre) < ROUNDING, 0.0, centre)
+        low += b.low - a.low
         self.scale = a.total / b.total
         self.p, self.q = a.mass, b.mass * self.scale
-        self._from_log_ratio(u, (a.gap == -np.inf) & (b.gap == -np.inf))
+        both_zero = (a.gap == -np.inf) & (b.gap == -np.inf)
+        self._from_log_ratio((v - centre) + low, both_zero)
+        # what the differences sum to is the error of the centre, right to all its digits
+        error = np.log1p(self.gap.sum(axis=1, keepdims=True) / self.total)
+        self._from_log_ratio(((v - centre) - error) + low, both_zero)
 
     def _from_log_ratio(self, u, both_zero):
         self.log = np.where(both_zero, 0.0, u)
@@ -84,8 +94,11 @@ class Pair:
             self._from_log_ratio(log_q - log_p, (log_p == -np.inf) & (log_q == -np.inf))
 
     def _centre(self):
-        excess = self.gap.sum(axis=1, keepdims=True) / self.total
-        self.gap = self.gap - self.q * excess
+        """Make the differences sum to 0 in each row, and a class above ¾ do so exactly."""
+        self.gap = self.gap - self.p * (self.gap.sum(axis=1, keepdims=True) / self.total)
+        is_big = self.p > 0.75 * self.total
+        others = np.where(is_big, 0.0, self.gap).sum(axis=1, keepdims=True)
+        self.gap = np.where(is_big, -others, self.gap)
 
     def _sum(self, terms):
         return terms.sum(axis=1) / self.total[:, 0]
@@ -163,8 +176,10 @@ class Pair:
             q = (self.q_rows.root_mass * np.sqrt(self.scale))[tiny]
             log = self.log[tiny]
             step[tiny] = np.where(np.abs(log) < HALF_OCTAVE, p * np.expm1(log / 2), q - p)
-        step *= LIFT
-        return np.sqrt(self._sum(step * step) / 2) / LIFT
+        # relative to the largest, the squares of tiny steps do not underflow
+        largest = np.abs(step).max(axis=1, keepdims=True)
+        step = np.where(largest == 0, 0.0, step / largest)
+        return largest[:, 0] * np.sqrt(self._sum(step * step) / 2)
 
     def brier(self):
         """Σ (q - p)²."""

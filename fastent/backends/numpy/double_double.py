@@ -10,6 +10,7 @@ import numpy as np
 
 from .elementary import two_product, two_sum
 
+LOWEST = -800.0  # e^x is 0 in float64 well before
 STEPS = 128
 # ln 2 / 128 in three parts; the first two have so few bits that k·part is exact
 LN2_STEP = (0.005415212347998022, 1.2655086081689364e-13, 1.636073772867244e-23)
@@ -54,8 +55,10 @@ def add(ah, al, bh, bl):
 
 def exp(x, low):
     """exp(x + low) for x <= 0; what underflows in float64 is 0."""
-    k = np.rint(np.maximum(x, -800.0) * (1 / (LN2_STEP[0] + LN2_STEP[1])))
-    r, e = two_sum(np.maximum(x, -800.0) - k * LN2_STEP[0], -k * LN2_STEP[1])
+    low = np.where(x > LOWEST, low, 0.0)
+    x = np.maximum(x, LOWEST)
+    k = np.rint(x * (1 / (LN2_STEP[0] + LN2_STEP[1])))
+    r, e = two_sum(x - k * LN2_STEP[0], -k * LN2_STEP[1])
     rh, rl = two_sum(r, e + (low - k * LN2_STEP[2]))
     # expm1(r) = r·(1 + r·(1/2! + r·(1/3! + r·(1/4! + ...)))), |r| < 0.003
     tail = np.full_like(rh, TAIL[-1])
