@@ -291,6 +291,12 @@ def test_nan_stays_in_its_row_and_spares_no_column():
             whole[:, 11] = NAN
             assert np.array_equal(evaluate(spec, true, pred, labels), whole, equal_nan=True)
             spoiled[:] = kept
+    for row in ([NAN, -1.0], [NAN, 7.0]):  # and is not checked
+        pred = np.array([row])
+        assert np.isnan(evaluate(make_spec("entropy"), None, pred)).all()
+        assert np.isnan(evaluate(make_spec("divergence"), pred, 1 - pred)).all()
+    t, x = np.array([NAN, 2.0]), np.array([-1.0, NAN])
+    assert np.isnan(evaluate(make_spec("binary"), t, x)).all()
     for kind in PAIRS:
         if "logits" in kind:
             empty = np.full((1, 3), -INF)

@@ -4,12 +4,13 @@ import numpy as np
 
 
 def first_bad_row(x, kind, spec, nan_rows):
-    """(row, code, number) of the first bad row of one operand, or None."""
+    """(row, code, number) of the first bad row of one operand, or None; NaN rows are exempt."""
     if kind == "logits":
         return None
     found = []
     if kind == "probs":
-        found.append(_first((x < 0).any(axis=1), "negative", lambda i: x[i][x[i] < 0][0]))
+        negative = (x < 0).any(axis=1) & ~nan_rows
+        found.append(_first(negative, "negative", lambda i: x[i][x[i] < 0][0]))
     if spec.row_sums != "as_is":
         total = row_sum(x, kind)
         if spec.row_sums == "check":
@@ -26,14 +27,12 @@ def row_sum(x, kind):
     return (np.exp(x) if kind == "logprobs" else x).sum(axis=1)
 
 
-def first_outside_unit(x):
-    """(element, "range", number) of the first number outside [0, 1], or None."""
-    return _first((x < 0) | (x > 1), "range", lambda i: x[i])
-
-
-def first_positive(x):
-    """The same for log-probabilities of one event."""
-    return _first(x > 0, "range", lambda i: x[i])
+def first_out_of_range(x, kind, nan):
+    """(element, "range", number) of the first that is no probability of one event, or None."""
+    if kind == "logits":
+        return None
+    bad = (x < 0) | (x > 1) if kind == "probs" else x > 0
+    return _first(bad & ~nan, "range", lambda i: x[i])
 
 
 def _first(bad, code, number):

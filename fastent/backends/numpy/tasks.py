@@ -96,7 +96,7 @@ class SparseBlock(Block):
             if self.spec.kind_pred == "logprobs":
                 return None
             hit = np.take_along_axis(self.pred, self.labels[:, None], 1)
-            bad = checks.first_bad_row(hit, "probs", self.spec, self.nan_rows)
+            bad = checks.first_bad_row(hit, "probs", self.spec, np.isnan(hit[:, 0]))
             return bad and (*bad, "pred")
         return super().first_bad()
 
@@ -212,18 +212,16 @@ class BinaryBlock(Block):
     def q(self):
         return Bernoulli(self.pred, self.spec.kind_pred, self.spec.temperature)
 
-    @property
+    @cached_property
     def undefined(self):
         return np.isnan(self.pred) | np.isnan(self.true)
 
     def first_bad(self):
-        check = {
-            "probs": checks.first_outside_unit,
-            "logprobs": checks.first_positive,
-            "logits": lambda x: None,
-        }[self.spec.kind_pred]
-        bad = ((checks.first_outside_unit(self.true), "true"), (check(self.pred), "pred"))
-        return min(((*b, name) for b, name in bad if b), key=lambda f: f[0], default=None)
+        nan = self.undefined
+        true = checks.first_out_of_range(self.true, self.spec.kind_true, nan)
+        pred = checks.first_out_of_range(self.pred, self.spec.kind_pred, nan)
+        found = ((bad, name) for bad, name in ((true, "true"), (pred, "pred")) if bad is not None)
+        return min(((*bad, name) for bad, name in found), key=lambda f: f[0], default=None)
 
     def cross_entropy(self):
         return self.q.cross_entropy(self.true, self.spec.eps, self.spec.label_smoothing)
