@@ -12,6 +12,8 @@ cdef struct ExactSum:
 cdef void exact_clear(ExactSum* s) noexcept nogil
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil
 cdef void exact_add_one(ExactSum* s, double v) noexcept nogil
+# Σ a·b with every rounding error: products enter as rounded product plus error.
+cdef void exact_add_products(ExactSum* s, const double* a, const double* b, Py_ssize_t n) noexcept nogil
 cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil
 cdef double exact_round(ExactSum* s) noexcept nogil
 cdef object exact_to_int(ExactSum* s)

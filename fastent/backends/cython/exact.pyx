@@ -11,9 +11,12 @@ magnitude of the block.  `t = M + r` rounds r to the grid, `bits(t) - bits(M)` i
 as an integer, and `r - (t - M)` is the exact rest for the next grid.  A block whose values do
 not fit in the 153 bits leaves a rest, and is added limb by limb instead.
 """
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, NAN, ldexp
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
+
+from fastent.backends.cython.grids cimport Blocks, GridSums, bits_of, grid_sums, products
 
 cdef enum:
     LIMBS = 68
@@ -22,16 +25,24 @@ cdef enum:
     SHORT = 24            # below this the limbs are quicker than the set-up of the grids
 
 
-cdef inline uint64_t bits_of(double v) noexcept nogil:
-    cdef uint64_t b
-    memcpy(&b, &v, 8)
-    return b
+cdef bint plain_grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
+    return grid_sums(into, v, n)
 
 
-cdef inline double double_of(uint64_t b) noexcept nogil:
-    cdef double v
-    memcpy(&v, &b, 8)
-    return v
+cdef void plain_products(const double* a, const double* b, double* high, double* low,
+                         Py_ssize_t n) noexcept nogil:
+    products(a, b, high, low, n)
+
+
+cdef Blocks blocks
+blocks.grid_sums = plain_grid_sums
+blocks.products = plain_products
+
+
+def use_blocks(capsule):
+    """Take the block loops of a SIMD level, from `functions()` of its `blocks` module."""
+    global blocks
+    blocks = (<Blocks*> PyCapsule_GetPointer(capsule, "fastent.blocks"))[0]
 
 
 cdef void exact_clear(ExactSum* s) noexcept nogil:
@@ -94,42 +105,12 @@ cdef inline void add_multiple(ExactSum* s, int64_t k, int e) noexcept nogil:
 
 cdef bint add_block(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
     """Add at most BLOCK values through the grids; False, and nothing added, if they do not fit."""
-    cdef Py_ssize_t i
-    cdef int64_t largest = 0, magnitude
-    for i in range(n):
-        magnitude = <int64_t> (bits_of(v[i]) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
-        largest = magnitude if magnitude > largest else largest
-    cdef int top = <int> (largest >> 52) - 1023        # |v| < 2^(top + 1)
-    if top > 1000:
+    cdef GridSums sums
+    cdef int i
+    if not blocks.grid_sums(&sums, v, n):
         return False
-    # |v| <= 2^50 grid steps keeps M + r in the binade of M = 1.5 * 2^(grid + 52).
-    cdef int grid = top - 49
-    if grid < -972:
-        grid = -972                                    # the third grid is then 2^-1074 itself
-    cdef uint64_t b0 = (<uint64_t> (grid + 52 + 1023) << 52) | (<uint64_t> 1 << 51)
-    cdef uint64_t b1 = b0 - (<uint64_t> 51 << 52)
-    cdef uint64_t b2 = b1 - (<uint64_t> 51 << 52)
-    cdef double m0 = double_of(b0), m1 = double_of(b1), m2 = double_of(b2)
-    cdef double r, t
-    cdef uint64_t k0 = 0, k1 = 0, k2 = 0, rest = 0
-    for i in range(n):
-        r = v[i]
-        t = m0 + r
-        k0 += bits_of(t)
-        r = r - (t - m0)
-        t = m1 + r
-        k1 += bits_of(t)
-        r = r - (t - m1)
-        t = m2 + r
-        k2 += bits_of(t)
-        r = r - (t - m2)
-        rest |= bits_of(r)
-    if rest:
-        return False
-    # The sums of raw bits wrap around; taking out n times the bits of M leaves the integers.
-    add_multiple(s, <int64_t> (k0 - <uint64_t> n * b0), grid)
-    add_multiple(s, <int64_t> (k1 - <uint64_t> n * b1), grid - 51)
-    add_multiple(s, <int64_t> (k2 - <uint64_t> n * b2), grid - 102)
+    for i in range(3):
+        add_multiple(s, sums.multiple[i], sums.grid - 51 * i)
     return True
 
 
@@ -144,6 +125,21 @@ cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
         if s.adds >= CARRY_DUE:
             carry(s)
         v += m
+        n -= m
+
+
+cdef void exact_add_products(ExactSum* s, const double* a, const double* b,
+                             Py_ssize_t n) noexcept nogil:
+    cdef double high[BLOCK]
+    cdef double low[BLOCK]
+    cdef Py_ssize_t m
+    while n > 0:
+        m = n if n < BLOCK else BLOCK
+        blocks.products(a, b, high, low, m)
+        exact_add(s, high, m)
+        exact_add(s, low, m)
+        a += m
+        b += m
         n -= m
 
 

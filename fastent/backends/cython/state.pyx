@@ -22,15 +22,17 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from fastent.backends.cython.exact cimport (
-    ExactSum, exact_add, exact_add_int, exact_add_one, exact_merge, exact_to_int,
+    ExactSum, exact_add, exact_add_int, exact_add_one, exact_add_products, exact_merge,
+    exact_to_int,
 )
 from fastent.backends.cython.spans cimport (
     SEEN_NAN, SEEN_NEGATIVE_INF, SEEN_POSITIVE_INF,
     SpanSum, span_add, span_add_int, span_free, span_merge, span_to_int,
 )
 from fastent.backends.cython.tally cimport (
-    BUCKET_NAN, LABEL_BITS, WINDOW_BITS,
-    Tally, TallyEntry, bucket_of, tally_add, tally_free, tally_key, tally_put,
+    BUCKET_NAN, LABEL_BITS, RECENT, WINDOW_BITS,
+    Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_flush, tally_free, tally_key,
+    tally_put,
 )
 
 from fastent.backends.cython.keys import Keys
@@ -115,25 +117,6 @@ cdef object unpacked(str text):
         return float(text)
     odd, exponent = text.split("p")
     return int(odd, 16) << (int(exponent) + 1074)
-
-
-cdef void products(const double* a, const double* b, double* high, double* low,
-                   Py_ssize_t n) noexcept nogil:
-    """a·b as rounded product and rounding error (0 where the product overflows)."""
-    cdef Py_ssize_t i
-    cdef double p
-    for i in range(n):
-        p = a[i] * b[i]
-        high[i] = p
-        low[i] = fma(a[i], b[i], -p) if fabs(p) < INFINITY else 0.0
-
-
-cdef void add_products(ExactSum* s, const double* a, const double* b, Py_ssize_t n) noexcept nogil:
-    cdef double high[BLOCK]
-    cdef double low[BLOCK]
-    products(a, b, high, low, n)
-    exact_add(s, high, n)
-    exact_add(s, low, n)
 
 
 cdef int span_add_product(SpanSum* s, double a, double b) noexcept nogil:
@@ -411,8 +394,13 @@ cdef class State:
         cdef double value[BLOCK]
         cdef double term[BLOCK]
         cdef ExactSum* total = self.total + 3 * c
+        cdef TallyEntry cache[RECENT]
+        cdef TallyEntry* recent = NULL
         cdef Py_ssize_t start = 0, i, n
         cdef int bad = 0
+        if column.histogram and rows.groups == NULL and rows.count[k] >= 4 * RECENT:
+            memset(cache, 0xFF, sizeof(cache))
+            recent = cache
         if column.source >= 0:
             source = rows.values + column.source * rows.stride
         while start < rows.count[k]:
@@ -434,17 +422,17 @@ cdef class State:
                     term[i] = rows.factor[k][start + i] * v[i]
                 x = term
             exact_add(total + SUM, x, n)
-            add_products(total + SQUARE, x, x, n)
+            exact_add_products(total + SQUARE, x, x, n)
             if rows.weight[k] != NULL:
                 weight = rows.weight[k] + start
-                add_products(total + CROSS, weight, x, n)
+                exact_add_products(total + CROSS, weight, x, n)
             if column.histogram:
                 if rows.target[k] != NULL:
                     # The value whose weighted mean is reported, without its class weights.
                     for i in range(n):
                         value[i] = v[i] / rows.target[k][start + i]
                     v = value
-                bad |= self.add_histogram(rows, c, v, weight, keep, start, n)
+                bad |= self.add_histogram(rows, c, recent, v, weight, keep, start, n)
             if rows.groups != NULL:
                 bad |= self.add_groups(rows, c, x, weight, keep, start, n)
             if rows.clusters != NULL:
@@ -453,26 +441,32 @@ cdef class State:
                         self.cluster_sum + c + (self.K + self.kinds)
                         * rows.clusters[keep[i] if keep != NULL else start + i], x[i])
             start += n
+        if recent != NULL:
+            bad |= tally_flush(&self.tally[c], recent)
         return bad
 
-    cdef int add_histogram(self, Rows* rows, int c, const double* v, const double* weight,
-                           const int64_t* keep, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef int add_histogram(self, Rows* rows, int c, TallyEntry* recent, const double* v,
+                           const double* weight, const int64_t* keep, Py_ssize_t start,
+                           Py_ssize_t n) noexcept nogil:
+        cdef uint64_t key[BLOCK]
         cdef Py_ssize_t i, g
         cdef double least = self.extreme[2 * c], largest = self.extreme[2 * c + 1]
-        cdef int bad = 0
-        cdef uint64_t cell = 0
         for i in range(n):
             widen(&least, &largest, v[i])
-            if rows.groups != NULL:
+        self.extreme[2 * c] = least
+        self.extreme[2 * c + 1] = largest
+        for i in range(n):
+            key[i] = tally_key(0, bucket_of(v[i]))
+        if recent != NULL:
+            return tally_add_many(&self.tally[c], recent, key, weight, n)
+        if rows.groups != NULL:
+            for i in range(n):
                 g = rows.groups[keep[i] if keep != NULL else start + i]
                 widen(self.group_extreme + 2 * (g * self.K + c),
                       self.group_extreme + 2 * (g * self.K + c) + 1, v[i])
-                cell = <uint64_t> g + 1 if g + 1 < self.cell_room else 0
-            bad |= tally_add(&self.tally[c], tally_key(cell, bucket_of(v[i])),
-                             weight[i] if weight != NULL else 1.0)
-        self.extreme[2 * c] = least
-        self.extreme[2 * c + 1] = largest
-        return bad
+                if g + 1 < self.cell_room:
+                    key[i] |= tally_key(<uint64_t> g + 1, 0)
+        return tally_add(&self.tally[c], key, weight, n)
 
     cdef int add_groups(self, Rows* rows, int c, const double* x, const double* weight,
                         const int64_t* keep, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
@@ -492,17 +486,14 @@ cdef class State:
         cdef ExactSum* total = self.total + 3 * self.K + 2 * k
         cdef const double* weight = rows.weight[k]
         cdef const int64_t* keep = rows.keep[k]
-        cdef Py_ssize_t i, place, n = rows.count[k], done = 0, block
+        cdef Py_ssize_t i, place, n = rows.count[k]
         cdef Py_ssize_t width = 3 * self.K + 2 * self.kinds
         cdef SpanSum* s
         cdef int bad = 0
         self.count[k] += n
         if weight != NULL:
             exact_add(total, weight, n)
-            while done < n:
-                block = n - done if n - done < BLOCK else BLOCK
-                add_products(total + 1, weight + done, weight + done, block)
-                done += block
+            exact_add_products(total + 1, weight, weight, n)
         if rows.groups == NULL and rows.clusters == NULL:
             return 0
         for i in range(n):
@@ -551,17 +542,22 @@ cdef class State:
         return bad
 
     cdef int add_labels(self, Rows* rows) noexcept nogil:
-        cdef Py_ssize_t i, place
+        cdef uint64_t key[BLOCK]
+        cdef Py_ssize_t start = 0, i, n, place
         cdef uint64_t cell = 0
         cdef int bad = 0
-        for i in range(rows.count[0]):
-            place = rows.keep[0][i] if rows.keep[0] != NULL else i
-            if rows.groups != NULL:
-                cell = <uint64_t> rows.groups[place] + 1
-                cell = cell if cell < <uint64_t> self.cell_room else 0
-            bad |= tally_add(&self.tally[self.K],
-                             tally_key(cell, <uint64_t> rows.labels[place]),
-                             rows.weight[0][i] if rows.weight[0] != NULL else 1.0)
+        while start < rows.count[0]:
+            n = rows.count[0] - start
+            n = n if n < BLOCK else BLOCK
+            for i in range(n):
+                place = rows.keep[0][start + i] if rows.keep[0] != NULL else start + i
+                if rows.groups != NULL:
+                    cell = <uint64_t> rows.groups[place] + 1
+                    cell = cell if cell < <uint64_t> self.cell_room else 0
+                key[i] = tally_key(cell, <uint64_t> rows.labels[place])
+            bad |= tally_add(&self.tally[self.K], key,
+                             rows.weight[0] + start if rows.weight[0] != NULL else NULL, n)
+            start += n
         return bad
 
     # --- adding states --------------------------------------------------------------------------

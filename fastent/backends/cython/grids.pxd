@@ -1,0 +1,86 @@
+"""The loops of exact sums that are worth a SIMD level of their own.
+
+`blocks` compiles them for every level, `exact` for the plain one; the integers are the same.
+"""
+
+from libc.math cimport INFINITY, fabs
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+
+cdef extern from "<math.h>" nogil:
+    double fma(double, double, double)
+
+ctypedef struct GridSums:
+    int64_t multiple[3]       # the sum is Σ multiple[i] * 2^(grid - 51 i)
+    int grid
+
+ctypedef struct Blocks:
+    bint (*grid_sums)(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil
+    void (*products)(const double* a, const double* b, double* high, double* low,
+                     Py_ssize_t n) noexcept nogil
+
+
+cdef inline uint64_t bits_of(double v) noexcept nogil:
+    cdef uint64_t b
+    memcpy(&b, &v, 8)
+    return b
+
+
+cdef inline double double_of(uint64_t b) noexcept nogil:
+    cdef double v
+    memcpy(&v, &b, 8)
+    return v
+
+
+cdef inline bint grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
+    """Sum at most 2^11 values through three rounding grids; False if they do not fit."""
+    cdef Py_ssize_t i
+    cdef int64_t largest = 0, magnitude
+    for i in range(n):
+        magnitude = <int64_t> (bits_of(v[i]) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
+        largest = magnitude if magnitude > largest else largest
+    cdef int top = <int> (largest >> 52) - 1023        # |v| < 2^(top + 1)
+    if top > 1000:
+        return False
+    # |v| <= 2^50 grid steps keeps M + r in the binade of M = 1.5 * 2^(grid + 52).
+    cdef int grid = top - 49
+    if grid < -972:
+        grid = -972                                    # the third grid is then 2^-1074 itself
+    cdef uint64_t b0 = (<uint64_t> (grid + 52 + 1023) << 52) | (<uint64_t> 1 << 51)
+    cdef uint64_t b1 = b0 - (<uint64_t> 51 << 52)
+    cdef uint64_t b2 = b1 - (<uint64_t> 51 << 52)
+    cdef double m0 = double_of(b0), m1 = double_of(b1), m2 = double_of(b2)
+    cdef double r, t
+    cdef uint64_t k0 = 0, k1 = 0, k2 = 0, rest = 0
+    for i in range(n):
+        r = v[i]
+        t = m0 + r
+        k0 += bits_of(t)
+        r = r - (t - m0)
+        t = m1 + r
+        k1 += bits_of(t)
+        r = r - (t - m1)
+        t = m2 + r
+        k2 += bits_of(t)
+        r = r - (t - m2)
+        rest |= bits_of(r)
+    if rest:
+        return False
+    # The sums of raw bits wrap around; taking out n times the bits of M leaves the integers.
+    into.multiple[0] = <int64_t> (k0 - <uint64_t> n * b0)
+    into.multiple[1] = <int64_t> (k1 - <uint64_t> n * b1)
+    into.multiple[2] = <int64_t> (k2 - <uint64_t> n * b2)
+    into.grid = grid
+    return True
+
+
+cdef inline void products(const double* a, const double* b, double* high, double* low,
+                          Py_ssize_t n) noexcept nogil:
+    """a·b as rounded product and rounding error (0 where the product overflows)."""
+    cdef Py_ssize_t i
+    cdef double p, error
+    for i in range(n):
+        p = a[i] * b[i]
+        error = fma(a[i], b[i], -p)
+        high[i] = p
+        low[i] = error if fabs(p) < INFINITY else 0.0
