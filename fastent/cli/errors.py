@@ -31,4 +31,6 @@ def located(error: ValueError, piece: Piece) -> ValueError:
     if source is None:
         return error
     rest = re.sub(r"\brow (\d+)", lambda match: f"row {int(match[1]) + piece.start}", rest, count=1)
+    rest = rest.replace("see kind= for", "see --kind for")
+    rest = rest.replace("row_sums='rescale'", "--row-sums rescale")
     return InputError(f"{source.name}:{rest}")

@@ -19,6 +19,9 @@ from fastent.report.table import (
 )
 
 WORST_GROUPS = 15
+INPUTS_SHOWN = 100
+
+Table = tuple[str, list[str], list[list[str]]]
 
 
 def require_libraries(path: str) -> None:
@@ -30,7 +33,9 @@ def require_libraries(path: str) -> None:
         raise InputError(f"{path}: --html needs the package {error.name} (extra 'cli')") from None
 
 
-def render(title: str, document: dict[str, Any], pictures: list[plots.Plot], notes: Any) -> bytes:
+def render(
+    title: str, document: dict[str, Any], pictures: list[plots.Plot], notes: list[Table]
+) -> bytes:
     """The page.
 
     Parameters
@@ -46,27 +51,33 @@ def render(title: str, document: dict[str, Any], pictures: list[plots.Plot], not
     """
     from jinja2 import Environment
 
-    tables = [("Metrics", *metric_rows(document["metrics"])), *notes]
-    tables.append(("Distribution over rows", *quantile_rows(document["metrics"])))
+    before = [("Metrics", *metric_rows(document["metrics"])), *notes]
+    before.append(("Distribution over rows", *quantile_rows(document["metrics"])))
+    after = []
     if document.get("groups"):
-        tables.append(("Groups", *group_rows(document)))
+        after.append(("Groups", *group_rows(document)))
     if document.get("worst"):
-        tables.append(("Rows of highest loss", *worst_rows(document)))
+        after.append(("Rows of highest loss", *worst_rows(document)))
     settings = [[key, _setting(value)] for key, value in document["settings"].items()]
-    tables.append(("Settings", ["setting", "value"], settings))
+    after.append(("Settings", ["setting", "value"], settings))
     inputs = [[" ".join(f"{k}: {v}" for k, v in entry.items())] for entry in document["inputs"]]
-    tables.append(("Inputs", ["files"], inputs[:100]))
+    after.append(("Inputs", ["files"], inputs[:INPUTS_SHOWN]))
     versions = [[name, version] for name, version in _versions(document)]
-    tables.append(("Versions", ["package", "version"], versions))
+    after.append(("Versions", ["package", "version"], versions))
     text = resources.files("fastent.report").joinpath("page.html.j2").read_text("utf-8")
     template = Environment(autoescape=True).from_string(text)
     page = template.render(
         title=title,
         counts=counts(document),
-        tables=[{"title": t, "head": head, "rows": rows} for t, head, rows in tables if rows],
+        before=_sections(before),
         plots=pictures,
+        after=_sections(after),
     )
     return page.encode()
+
+
+def _sections(tables: list[Table]) -> list[dict[str, Any]]:
+    return [{"title": title, "head": head, "rows": rows} for title, head, rows in tables if rows]
 
 
 def _setting(value: Any) -> str:

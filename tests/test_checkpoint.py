@@ -1,0 +1,158 @@
+"""A run that is killed goes on from its checkpoint and ends with the same bytes."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from fastent.cli import main
+
+ROWS, CLASSES = 3000, 6
+RNG = np.random.default_rng(3)
+COMMAND = [
+    "score", "x-*.npy", "--labels", "y-*.npy", "--kind", "logits", "--groups", "g-*.npy",
+    "--bytes", "b-*.npy", "--worst", "5", "--quiet", "--checkpoint", "progress",
+    "--num-threads", "2",
+]  # fmt: skip
+# A slow run of small blocks that saves after each of them.
+DRIVER = """
+import sys, time
+from fastent.cli import checkpoint, main, run
+from fastent.io import shards
+
+checkpoint.FIRST_SECONDS = checkpoint.LONGEST_SECONDS = 0
+shards.PIECE_ROWS, shards.PIECES = 10, 2
+collect = run.Run._collect
+def slowly(self, block, results):
+    time.sleep(0.004)
+    collect(self, block, results)
+run.Run._collect = slowly
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, part in enumerate(np.array_split(np.arange(ROWS), 3)):
+        np.save(f"x-{number}.npy", RNG.normal(size=(len(part), CLASSES)).astype(np.float32))
+        np.save(f"y-{number}.npy", RNG.integers(0, CLASSES, len(part)))
+        np.save(f"g-{number}.npy", np.array(["a", "b"])[part % 2])
+        np.save(f"b-{number}.npy", part % 7)
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *COMMAND, *words], stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_checkpoint(process):
+    deadline = time.monotonic() + 60
+    while not Path("progress").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_killed_at_any_moment_the_run_goes_on():
+    words = ["--json", "killed.json", "--rows", "killed.parquet"]
+    pick = random.Random(0)
+    rows = []
+    for _ in range(10):
+        process = start(*words)
+        wait_for_checkpoint(process)
+        time.sleep(pick.uniform(0.35, 0.6))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if process.returncode != -signal.SIGKILL:
+            break  # it was done before
+        rows.append(json.loads(Path("progress").read_text())["state"]["row"])
+    assert rows == sorted(rows) and len(set(rows)) > 2
+    assert main([*COMMAND, *words]) == 0
+    assert main([*COMMAND, "--json", "whole.json", "--rows", "whole.parquet"]) == 0
+    for suffix in ("json", "parquet"):
+        assert Path(f"killed.{suffix}").read_bytes() == Path(f"whole.{suffix}").read_bytes()
+    assert pyarrow.parquet.read_metadata("whole.parquet").num_rows == ROWS
+    left = {path.name for path in Path().iterdir() if path.suffix != ".npy"}
+    assert left == {"killed.json", "killed.parquet", "whole.json", "whole.parquet"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_asked_to_leave_it_saves_first(number, code):
+    process = start("--json", "stopped.json")
+    wait_for_checkpoint(process)
+    process.send_signal(number)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert complaint == ""
+    assert 0 < json.loads(Path("progress").read_text())["state"]["row"] < ROWS
+    assert not Path("stopped.json").exists()
+    assert main([*COMMAND, "--json", "stopped.json"]) == 0
+    assert not Path("progress").exists()
+
+
+def interrupted():
+    process = start()
+    wait_for_checkpoint(process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+
+def other_input():
+    np.save("x-1.npy", np.zeros((ROWS // 3, CLASSES), np.float32))
+    return []
+
+
+def other_setting():
+    return ["--temperature", "2"]
+
+
+def other_version():
+    kept = json.loads(Path("progress").read_text())
+    kept["identity"]["version"] = "0.0"
+    Path("progress").write_text(json.dumps(kept))
+    return []
+
+
+def other_engine():
+    kept = json.loads(Path("progress").read_text())
+    kept["identity"]["engine"] = "cython v0"
+    Path("progress").write_text(json.dumps(kept))
+    return []
+
+
+def damaged():
+    text = Path("progress").read_text()
+    Path("progress").write_text(text[: len(text) // 2])
+    return []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (other_input, "a checkpoint of other inputs (x-1.npy is not as it was)"),
+        (other_setting, "a checkpoint of other settings (temperature: 1.0 then, 2.0 now)"),
+        (other_version, "a checkpoint of other version"),
+        (other_engine, "a checkpoint of other engine"),
+        (damaged, "not a checkpoint"),
+    ],
+)
+def test_a_checkpoint_of_other_work_is_refused(change, expected, capsys):
+    interrupted()
+    assert main([*COMMAND, *change()]) == 2
+    found = capsys.readouterr().err
+    assert found.startswith("fastent: progress: ") and expected in found
+    assert found.count("\n") == 1
+    assert Path("progress").exists()
+
+
+def test_a_full_disk_under_the_checkpoint(capsys):
+    assert main([*COMMAND[:-3], "/dev/full"]) == 2
+    assert "/dev/full" in capsys.readouterr().err

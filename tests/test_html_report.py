@@ -1,0 +1,124 @@
+"""`--html`: one page that needs nothing else, opened in a real browser."""
+
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastent.cli import main
+
+ROWS, CLASSES = 2000, 7
+RNG = np.random.default_rng(6)
+PLOTS = ["reliability", "losses", "confidence", "groups"]
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Folder with a page of scores and one of a comparison."""
+    folder = tmp_path_factory.mktemp("pages")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        labels = RNG.integers(0, CLASSES, ROWS)
+        logits = RNG.normal(size=(ROWS, CLASSES)) + 2 * np.eye(CLASSES)[labels]
+        np.save("x.npy", logits)
+        np.save("q.npy", logits + RNG.normal(0, 0.3, logits.shape))
+        np.save("y.npy", labels)
+        np.save("g.npy", np.array(["<b>one</b>", "two & three"])[labels % 2])
+        assert main(["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--groups",
+                     "g.npy", "--worst", "3", "--quiet", "--html", "score.html"]) == 0  # fmt: skip
+        assert main(["compare", "x.npy", "q.npy", "--kind", "logits", "--labels", "y.npy",
+                     "--quiet", "--html", "compare.html"]) == 0  # fmt: skip
+    finally:
+        os.chdir(before)
+    return folder
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and the text outside them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.parametrize("name", ["score.html", "compare.html"])
+def test_it_points_nowhere(pages, name):
+    page = Tags((pages / name).read_text())
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "iframe", "object", "img")
+        for key in ("src", "href", "xlink:href"):
+            target = attributes.get(key, "#")
+            assert target == "data:," or (target[0] == "#" and target[1:] in ["", *ids])
+    assert not re.search(r"https?://|@import|url\((?!#)", (pages / name).read_text())
+
+
+def test_it_says_what_a_reader_needs(pages):
+    page = Tags((pages / "score.html").read_text())
+    for words in (
+        "Reliability", "Row losses", "Confidence by correctness", "Worst groups", "base rates",
+        "uniform over 7 classes", "skill over the base rates", "Settings", "Versions",
+        "<b>one</b>", "two & three", "2,000 rows",
+    ):  # fmt: skip
+        assert words in page.text
+    drawn = [a for tag, a in page.tags if a.get("role") == "img"]
+    assert len(drawn) == len(PLOTS)
+    assert all(len(a["aria-label"]) > 30 for a in drawn)
+
+
+def test_the_same_run_gives_the_same_page(pages, monkeypatch):
+    monkeypatch.chdir(pages)
+    assert main(["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--groups", "g.npy",
+                 "--worst", "3", "--quiet", "--html", "again.html"]) == 0  # fmt: skip
+    assert Path("again.html").read_bytes() == Path("score.html").read_bytes()
+
+
+def test_tasks_without_calibration(pages, monkeypatch):
+    monkeypatch.chdir(pages)
+    np.save("t.npy", np.full((ROWS, CLASSES), 1 / CLASSES))
+    assert main(["score", "x.npy", "--labels", "t.npy", "--kind", "logits", "--task",
+                 "categorical", "--quiet", "--html", "soft.html"]) == 0  # fmt: skip
+    assert "Row losses" in Path("soft.html").read_text()
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="no chromium on this machine"
+)
+@pytest.mark.parametrize("name", ["score.html", "compare.html"])
+def test_in_a_browser(pages, name):
+    from playwright.sync_api import sync_playwright
+
+    said, asked = [], []
+    with sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(java_script_enabled=True)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((pages / name).as_uri())
+        figures = page.locator("figure svg")
+        assert figures.count() == (len(PLOTS) if name == "score.html" else 8)
+        for figure in figures.all():
+            box = figure.bounding_box()
+            assert box["width"] > 200 and box["height"] > 80
+            # A plot that is drawn has more than its frame.
+            assert figure.locator("path").count() > 10
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        browser.close()
+    assert said == []
+    assert asked == [(pages / name).as_uri()]
