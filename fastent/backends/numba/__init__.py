@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from . import careful, divergence, pairs
+from . import careful, divergence, pairs, prob_divergence
 from .bernoulli import bernoulli_rows
 from .elementary import reduction_unit
 from .logits import logit_rows
-from .plan import COLUMNS, FAULTS, KINDS, RULES
+from .plan import AGAIN, COLUMNS, FAULTS, KINDS, PROBS, RULES
 from .probabilities import prob_rows
 from .threads import run
 
@@ -21,6 +21,7 @@ PAIR_COLUMNS = {
     "brier": pairs.SQUARES,
     "cross_entropy": pairs.CROSS,
 }
+SWAPPED = np.array([0, 2, 1, 4, 3], np.int8)  # fault codes of the swapped operands
 ONE_SIDED = {"entropy_p": 0, "target_entropy": 0, "entropy": 1, "entropy_q": 1}
 
 
@@ -136,12 +137,11 @@ def _pair(spec, true, pred, labels, out, terms, faults):
     rows, classes = pred.shape
     operands = (true.reshape(-1), pred.reshape(-1), classes, labels)
     kinds, rule, temperatures = _kinds(spec)
-    tolerance = float(spec.sum_tolerance)
     missing = np.zeros(rows, np.bool_)
     if not PAIR_COLUMNS.keys() >= set(spec.columns):
         run(
             divergence.fault_rows, rows, pred.size, spec.num_threads, *operands, kinds, rule,
-            tolerance, missing, faults,
+            float(spec.sum_tolerance), missing, faults,
         )  # fmt: skip
     for name, column in zip(spec.columns, out, strict=True):
         if name in ONE_SIDED:
@@ -156,12 +156,37 @@ def _pair(spec, true, pred, labels, out, terms, faults):
         elif name == "target_weight":
             column[:] = labels >= 0
         else:
-            run(
-                divergence.careful_pair_rows, rows, 64 * pred.size, spec.num_threads, *operands,
-                PAIR_COLUMNS[name], kinds, rule, tolerance, temperatures, float(spec.eps), column,
-                faults,
-            )  # fmt: skip
+            _divergence(spec, name, operands, kinds, rule, temperatures, column, faults)
         if name != "target_weight":
             column[missing] = np.nan
     if spec.task == "categorical" and _needs_options(spec, terms):
         _options(spec, true, pred, labels, out, terms, faults)
+
+
+def _divergence(spec, name, operands, kinds, rule, temperatures, out, faults):
+    """One column that needs both operands."""
+    what, eps = PAIR_COLUMNS[name], float(spec.eps)
+    p, q, classes, labels = operands
+    swapped = what == pairs.REVERSE_KL
+    if swapped:  # never clipped, so it is KL of the swapped rows
+        p, q, eps, what = q, p, 0.0, pairs.KL
+        kinds, temperatures = kinds[::-1], temperatures[::-1]
+    tolerance = float(spec.sum_tolerance)
+    plain = eps == 0.0 and spec.row_sums != "as_is"
+    found = np.zeros(out.size, np.int8)
+    out[:] = 0.0
+    if plain and kinds == (PROBS, PROBS) and what in prob_divergence.COLUMNS:
+        run(
+            prob_divergence.prob_pair_rows, out.size, p.size, spec.num_threads, p, q, classes,
+            labels, what, rule, tolerance, out, found,
+        )  # fmt: skip
+        labels = np.where(found == AGAIN, 0, -1)
+        found[found == AGAIN] = 0
+    if labels.max() >= 0:
+        run(
+            divergence.careful_pair_rows, out.size, 64 * p.size, spec.num_threads, p, q, classes,
+            labels, what, kinds, rule, tolerance, temperatures, eps, out, found,
+        )  # fmt: skip
+    if swapped:
+        found = SWAPPED[found]
+    np.copyto(faults, found, where=faults == 0)

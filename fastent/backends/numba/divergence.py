@@ -60,8 +60,7 @@ def careful_pair_rows(first, last, p, q, classes, labels, what, kinds, rule, tol
     """One column of rows [first, last), whatever the kinds and options."""
     work = np.empty((6, classes))
     for i in range(first, last):
-        out[i] = 0.0
-        if labels[i] < 0:
+        if labels[i] < 0:  # ignored, or done already
             continue
         row = i * classes
         fault = pair_fault(p, q, row, classes, kinds, rule, tolerance)

@@ -143,8 +143,12 @@ def _whole_max(typingctx, array, start, size):
 @njit(nogil=True, error_model="numpy")
 def segment_sum(array, start, size):
     """Sum of array[start : start + size] (float64), in a fixed order."""
-    whole = size - size % STEP
     rest = 0.0
+    if size < STEP:
+        for j in range(start, start + size):
+            rest += array[j]
+        return rest
+    whole = size - size % STEP
     for j in range(start + whole, start + size):
         rest += array[j]
     return _whole_sum(array, start, whole) + rest
@@ -152,7 +156,13 @@ def segment_sum(array, start, size):
 
 @njit(nogil=True, error_model="numpy")
 def segment_max(array, start, size):
-    """Largest number of array[start : start + size]; NaN is passed over, all NaN gives -inf."""
+    """Largest number of array[start : start + size]; NaN is passed over where there is a number."""
+    if size < STEP:
+        top = array[start]
+        for j in range(start + 1, start + size):
+            if array[j] > top or top != top:
+                top = array[j]
+        return top
     whole = size - size % STEP
     top = _whole_max(array, start, whole)
     for j in range(start + whole, start + size):

@@ -28,6 +28,9 @@ from .plan import (
 )
 
 
+PART = 128
+
+
 @scalar
 def gap_below(x, m, single):
     """x - m and its rounding error; float32 numbers lose nothing that counts in float64."""
@@ -42,23 +45,29 @@ def gap_below(x, m, single):
 @kernel
 def first_maximum(x, start, size):
     """Value and place of the first maximum; the place counts from `start`."""
-    top = segment_max(x, start, size)
-    for j in range(size):
-        if x[start + j] == top:
+    # a search does not vectorise, so it is confined to the part with the maximum
+    top, part = segment_max(x, start, min(PART, size)), 0
+    for begin in range(PART, size, PART):
+        candidate = segment_max(x, start + begin, min(PART, size - begin))
+        if candidate > top or top != top:
+            top, part = candidate, begin
+    row = x[start : start + size]
+    for j in range(part, min(part + PART, size)):
+        if row[j] == top:
             return np.float64(top), j
-    return np.nan, 0  # nothing but NaN and -inf, or NaN alone
+    return math.nan, 0
 
 
 @kernel
-def exp_block(x, start, size, m, unit, want_heat, want_square, e, heat, square):
+def exp_block(x, size, m, unit, want_heat, want_square, e, heat, square):
     """exp(x - m) of a flat block, times m - x, and squared; `m` holds one maximum an element."""
     single = is_single(x)
     for j in range(size):
-        h, low = gap_below(np.float64(x[start + j]), m[j], single)
+        h, low = gap_below(np.float64(x[j]), m[j], single)
         e[j] = exp_gap(h, low, unit, single)
     if want_heat:
         for j in range(size):
-            gap = m[j] - np.float64(x[start + j])
+            gap = m[j] - np.float64(x[j])
             heat[j] = 0.0 if e[j] == 0.0 else gap * e[j]
     if want_square:
         for j in range(size):
@@ -90,12 +99,13 @@ def unbounded_row(x, start, size, label):
 @kernel
 def rank_of(x, start, size, label):
     """Classes above the label plus equal ones before it."""
-    value = x[start + label]
+    row = x[start : start + size]
+    value = row[label]
     above = 0
     for j in range(size):
-        above += 1 if x[start + j] > value else 0
+        above += row[j] > value
     for j in range(label):
-        above += 1 if x[start + j] == value else 0
+        above += row[j] == value
     return above
 
 
@@ -130,7 +140,10 @@ def logit_rows(first, last, x, classes, labels, columns, kind, rule, unit, toler
         lows = (0.0, 0.0, 0.0)
         for block in range(begin * classes, end * classes, TILE):
             size = min(TILE, end * classes - block)
-            exp_block(x, block, size, m, unit, want_heat, want_square, e, heat, square)
+            # a view, because an index known to start at 0 costs no check and vectorises
+            exp_block(
+                x[block : block + size], size, m, unit, want_heat, want_square, e, heat, square
+            )
             part = size if together == 1 else classes
             for r in range(end - begin):
                 place = (begin + r) * classes + places[r] - block

@@ -31,6 +31,7 @@ CHECK, RESCALE, SKIP = range(3)
 
 # A fault is one small code per row; the number in the message is found again for the first one.
 TRUE_NEGATIVE, PRED_NEGATIVE, TRUE_SUM, PRED_SUM, TRUE_RANGE, PRED_RANGE = range(1, 7)
+AGAIN = -1  # no fault: the row cancelled too deeply, and is to be done once more in `pairs`
 FAULTS = {
     TRUE_NEGATIVE: ("negative", "true"),
     PRED_NEGATIVE: ("negative", "pred"),

@@ -35,13 +35,13 @@ NORMAL = 2.2250738585072014e-308
 
 
 @kernel
-def prob_block(p, start, size, want_entropy, want_square, f, small, heat, square):
+def prob_block(p, size, want_entropy, want_square, f, small, heat, square):
     """Copies of a flat block, of its classes up to 3/4, their -p log p, and the squares."""
     single = is_single(p)
     negative = 0
     for j in range(size):
-        value = np.float64(p[start + j])
-        negative += 1 if value < 0.0 else 0
+        value = np.float64(p[j])
+        negative += value < 0.0
         f[j] = value
     if want_entropy:
         for j in range(size):
@@ -60,8 +60,9 @@ def prob_block(p, start, size, want_entropy, want_square, f, small, heat, square
 def has_nan(x, start, size):
     """Whether a NaN is among `size` numbers."""
     found = 0
+    part = x[start : start + size]  # a view: an index known to start at 0 vectorises
     for j in range(size):
-        found += 1 if x[start + j] != x[start + j] else 0
+        found += part[j] != part[j]
     return found > 0
 
 
@@ -69,8 +70,9 @@ def has_nan(x, start, size):
 def has_negative(x, start, size):
     """Whether a number below 0 is among `size` numbers."""
     found = 0
+    part = x[start : start + size]
     for j in range(size):
-        found += 1 if x[start + j] < 0 else 0
+        found += part[j] < 0
     return found > 0
 
 
@@ -97,7 +99,7 @@ def prob_rows(first, last, p, classes, labels, columns, rule, tolerance, out, fa
         for block in range(begin * classes, end * classes, TILE):
             size = min(TILE, end * classes - block)
             negative += prob_block(
-                p, block, size, want_entropy, want_square, f, small, heat, square
+                p[block : block + size], size, want_entropy, want_square, f, small, heat, square
             )
             part = size if together == 1 else classes
             for r in range(end - begin):
