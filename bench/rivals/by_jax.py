@@ -76,7 +76,7 @@ def _binary_logits(target, x, axis):
 
 def _formula(function):
     def formula(x: Operands):
-        arrays = [jnp.asarray(a, copy=None) for a in (x.true, x.pred) if a is not None]
+        arrays = [jax.device_put(a, may_alias=True) for a in (x.true, x.pred) if a is not None]
 
         @jax.jit
         def run(*operands):
