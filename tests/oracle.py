@@ -93,12 +93,13 @@ def settle(evaluate, columns):
     precision, before = 160, None
     while precision <= 20000:
         with mp.workprec(precision):
-            now = {name: mpf(v) for name, v in evaluate().items() if name in columns}
+            values = evaluate()
+            now = {name: mpf(v() if callable(v := values[name]) else v) for name in columns}
         if before is not None and all(
             agree(before[k], v) and (k not in CANCELLING or precision >= 2 * needed(v))
             for k, v in now.items()
         ):
-            return {name: now[name] for name in columns}
+            return now
         before, precision = now, precision * 2
     raise ArithmeticError(f"no stable value for {columns}")
 
@@ -119,7 +120,7 @@ def agree(a, b):
 
 def rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps, temperature,
             smoothing, weights):  # fmt: skip
-    """A function of no arguments that evaluates the row at the current precision."""
+    """A function that gives, at the current precision, a thunk for every column of the row."""
     pred = floats(pred)
     true = None if true is None else floats(true)
     classes = len(pred)
@@ -149,60 +150,56 @@ def rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps, te
         s.p, s.surprisal = [s.p[i] for i in index], [s.surprisal[i] for i in index]
         return s
 
-    def cross_entropy(t, surprisal):
+    def weighted(t):
         smooth = [(1 - mpf(smoothing)) * x + mpf(smoothing) / classes for x in t]
-        weighted = [times(mpf(v), x) for v, x in zip(w_values, smooth, strict=True)]
-        return {
-            "cross_entropy": dot(counts, weighted, clipped(surprisal, eps)),
-            "target_weight": mp.fsum(c * x for c, x in zip(counts, weighted, strict=True)),
-        }
+        return [times(mpf(v), x) for v, x in zip(w_values, smooth, strict=True)]
+
+    def zero_if_identical(value):
+        return lambda: mpf(0) if identical else value()
 
     def evaluate():
         q = side(second, q_values, temperature)
-        entropy = dot(counts, q.p, q.surprisal)
+        entropy = lambda: dot(counts, q.p, q.surprisal)  # noqa: E731
         if task == "entropy":
             return {"entropy": entropy}
         if task == "sparse":
             t = [mpf(x) for x in t_values]
             value = pred[label]
-            return cross_entropy(t, q.surprisal) | {
-                "accuracy": mpf(predicted_first == label),
-                "rank": mpf(sum(x > value for x in pred) + pred[:label].count(value)),
-                "brier": brier(counts, q.p, t),
+            return {
+                "cross_entropy": lambda: dot(counts, weighted(t), clipped(q.surprisal, eps)),
+                "target_weight": lambda: total(counts, weighted(t)),
+                "accuracy": lambda: predicted_first == label,
+                "rank": lambda: sum(x > value for x in pred) + pred[:label].count(value),
+                "brier": lambda: brier(counts, q.p, t),
                 "entropy": entropy,
-                "confidence": max(q.p) if not mp.isnan(q.p[0]) else nan,
+                "confidence": lambda: max(q.p) if not mp.isnan(q.p[0]) else nan,
             }
         p = side(first, t_values, temperature)
-        out = {}
-        if "kl_divergence" in columns:
-            out["kl_divergence"] = (
-                mpf(0) if identical and not eps
-                else kl(counts, p.p, p.surprisal, clipped(q.surprisal, eps))
-            )  # fmt: skip
+        agreement = lambda: predicted_first == first_maximum(true)  # noqa: E731
+        kl_divergence = lambda: kl(counts, p.p, p.surprisal, clipped(q.surprisal, eps))  # noqa: E731
+        if not eps:
+            kl_divergence = zero_if_identical(kl_divergence)
         if task == "categorical":
-            return out | cross_entropy(p.p, q.surprisal) | {
+            return {
+                "cross_entropy": lambda: dot(counts, weighted(p.p), clipped(q.surprisal, eps)),
+                "target_weight": lambda: total(counts, weighted(p.p)),
+                "kl_divergence": kl_divergence,
                 "entropy": entropy,
-                "target_entropy": dot(counts, p.p, p.surprisal),
-                "brier": brier(counts, q.p, p.p),
-                "accuracy": mpf(predicted_first == first_maximum(true)),
-            }  # fmt: skip
-        if "reverse_kl" in columns:
-            out["reverse_kl"] = mpf(0) if identical else kl(counts, q.p, q.surprisal, p.surprisal)
-        if "js_divergence" in columns:
-            out["js_divergence"] = mpf(0) if identical and not eps else js(counts, p, q, eps)
-        if "hellinger" in columns:
-            roots = [(mp.sqrt(x) - mp.sqrt(y)) ** 2 for x, y in zip(p.p, q.p, strict=True)]
-            half = mp.fsum(c * x for c, x in zip(counts, roots, strict=True)) / 2
-            out["hellinger"] = mpf(0) if identical else mp.sqrt(half)
-        if "total_variation" in columns:
-            gaps = [abs(x - y) for x, y in zip(p.p, q.p, strict=True)]
-            half = mp.fsum(c * x for c, x in zip(counts, gaps, strict=True)) / 2
-            out["total_variation"] = mpf(0) if identical else half
-        return out | {
-            "cross_entropy": dot(counts, p.p, clipped(q.surprisal, eps)),
-            "entropy_p": dot(counts, p.p, p.surprisal),
+                "target_entropy": lambda: dot(counts, p.p, p.surprisal),
+                "brier": lambda: brier(counts, q.p, p.p),
+                "accuracy": agreement,
+            }
+        js_divergence = lambda: js(counts, p, q, eps)  # noqa: E731
+        return {
+            "kl_divergence": kl_divergence,
+            "reverse_kl": zero_if_identical(lambda: kl(counts, q.p, q.surprisal, p.surprisal)),
+            "js_divergence": js_divergence if eps else zero_if_identical(js_divergence),
+            "cross_entropy": lambda: dot(counts, p.p, clipped(q.surprisal, eps)),
+            "entropy_p": lambda: dot(counts, p.p, p.surprisal),
             "entropy_q": entropy,
-            "top1_agreement": mpf(predicted_first == first_maximum(true)),
+            "total_variation": zero_if_identical(lambda: total_variation(counts, p.p, q.p)),
+            "hellinger": zero_if_identical(lambda: hellinger(counts, p.p, q.p)),
+            "top1_agreement": agreement,
         }
 
     return evaluate
@@ -220,8 +217,21 @@ def merge(values, counts):
     return list(place), index, totals
 
 
+def total(counts, values):
+    return mp.fsum(c * x for c, x in zip(counts, values, strict=True))
+
+
+def total_variation(counts, p, q):
+    return total(counts, [abs(x - y) for x, y in zip(p, q, strict=True)]) / 2
+
+
+def hellinger(counts, p, q):
+    roots = [(mp.sqrt(x) - mp.sqrt(y)) ** 2 for x, y in zip(p, q, strict=True)]
+    return mp.sqrt(total(counts, roots) / 2)
+
+
 def brier(counts, q, t):
-    return mp.fsum(c * (x - y) ** 2 for c, x, y in zip(counts, q, t, strict=True))
+    return total(counts, [(x - y) ** 2 for x, y in zip(q, t, strict=True)])
 
 
 def same_distribution(task, kinds, t_values, q_values, row_sums):
