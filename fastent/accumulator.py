@@ -96,6 +96,7 @@ class Accumulator:
         self._targets = task == "binary" and any(
             m.needs_labels or m.needs_bins for m in self._metrics
         )
+        self._weighs_terms = task in ("sparse", "categorical") and "cross_entropy" in self._sources
         self._try_options()
 
     def _try_options(self) -> None:
@@ -115,17 +116,18 @@ class Accumulator:
             true = np.zeros(shape)
         self._prepare(true, pred, None)
 
-    def _prepare(self, true: Any, pred: Any, sample_weight: Any) -> tuple[Any, bool]:
-        """The engine's view of a batch, and whether its last column is `target_weight`."""
-        by_class = "cross_entropy" in self._sources and self._task in ("sparse", "categorical") and (
+    def _prepare(self, true: Any, pred: Any, sample_weight: Any) -> Any:
+        """The engine's view of a batch; its last column is `target_weight` where terms weigh."""
+        sources = self._sources
+        if self._weighs_terms and (
             self._options["class_weight"] is not None
             or (sample_weight is not None and np.ndim(sample_weight) == np.ndim(pred))
+        ):
+            sources = (*sources, "target_weight")
+        return prepare(
+            self._task, sources, true, pred, sample_weight=sample_weight,
+            **self._options, **self._running,
         )
-        call = prepare(
-            self._task, (*self._sources, "target_weight") if by_class else self._sources,
-            true, pred, sample_weight=sample_weight, **self._options, **self._running,
-        )
-        return call, by_class
 
     def update(
         self, true: Any, pred: Any, sample_weight: Any = None, groups: Any = None,
@@ -143,21 +145,21 @@ class Accumulator:
             One name per row: of the part of the report that it counts in, and of the rows that
             it is not independent of.
         """
-        call, by_class = self._prepare(true, pred, sample_weight)
+        call = self._prepare(true, pred, sample_weight)
         rows = call.rows
         if groups is not None:
             groups = row_ids(groups, rows, "groups")
         if clusters is not None:
             clusters = row_ids(clusters, rows, "clusters")
         if rows <= BLOCK_ROWS:
-            self._add(self._state, call, by_class, 0, rows, groups, clusters)
+            self._add(self._state, call, 0, rows, groups, clusters)
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
         for start in range(0, rows, BLOCK_ROWS):
             stop = min(rows, start + BLOCK_ROWS)
             self._add(
-                waiting, call, by_class, start, stop,
+                waiting, call, start, stop,
                 None if groups is None else groups[start:stop],
                 None if clusters is None else clusters[start:stop],
             )
@@ -165,14 +167,13 @@ class Accumulator:
         return self
 
     def _add(
-        self, state: Any, call: Any, by_class: bool, start: int, stop: int, groups: Any,
-        clusters: Any,
+        self, state: Any, call: Any, start: int, stop: int, groups: Any, clusters: Any
     ) -> None:
         values = call.values(start, stop)
         weights = call.weights(start, stop) if call.weighted else None
         labels = call.labels(start, stop) if self._labels else None
         targets = call.labels(start, stop) if self._targets else None
-        target_weights = values[-1] if by_class else None
+        target_weights = values[-1] if len(values) > len(self._sources) else None
         state.add(values, weights, target_weights, targets, labels, groups, clusters)
 
     def compute(self) -> Report:

@@ -94,12 +94,11 @@ def weighted_quantile(counts: dict[int, int], q: float, least: float, largest: f
     total = sum(counts.values())
     p, unit = q.as_integer_ratio()
     reached = 0
-    values = sorted((bucket_middle(bucket), bucket) for bucket in counts)
-    for middle, bucket in values:
+    for middle, bucket in sorted((bucket_middle(bucket), bucket) for bucket in counts):
         reached += counts[bucket]
         if reached * unit >= p * total:
-            break
-    return min(max(middle, least), largest)
+            return min(max(middle, least), largest)
+    return largest
 
 
 def calibration_errors(bins: list[tuple[Total, Total, Total]]) -> tuple[float, float]:
