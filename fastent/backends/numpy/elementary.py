@@ -14,7 +14,7 @@ ATANH = (
     0.080820228059717661105,
 )  # fmt: skip
 SPLITTER = 134217729.0  # 2^27 + 1 cuts a float64 into two halves of 26 bits
-NEGLIGIBLE = 1e-290  # below this, results promise an absolute error only
+NEGLIGIBLE = 1e-290  # products of anything smaller may be subnormal, with few bits left
 
 
 def polynomial(x, coefficients):
