@@ -63,11 +63,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         limit, searches = ReadLimit(machine.cores()), 5
         effort = {"budget": options.seconds}
     limit.search(searches)
-    settings: dict[str, Any] = {"backend": options.backend or "default"}
-    if options.simd:
-        settings["forced SIMD level"] = options.simd
+    config = fastent.show_config()
+    settings = {
+        "fastent": config["version"],
+        "backend": options.backend or config["backend"],
+        "SIMD level": config["simd"],
+        "threads": config["num_threads"],
+    }
     report: dict[str, Any] = {
-        "machine": machine.describe(fastent),
+        "machine": machine.describe(config),
         "settings": settings,
         "lines": [],
         "calls": [],

@@ -45,12 +45,12 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def describe(fastent: Any) -> dict[str, Any]:
+def describe(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "cpu": cpu_model(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
-        "fastent": fastent.show_config(),
+        "fastent": config,
         "versions": versions(),
         "command": ["python", "-m", "bench", *sys.argv[1:]],
     }
