@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from . import careful, divergence, pairs, prob_divergence
+from . import careful, divergence, logit_divergence, mixed, pairs, prob_divergence
 from .bernoulli import bernoulli_rows
 from .elementary import reduction_unit
 from .logits import logit_rows
@@ -175,13 +175,33 @@ def _divergence(spec, name, operands, kinds, rule, temperatures, out, faults):
     plain = eps == 0.0 and spec.row_sums != "as_is"
     found = np.zeros(out.size, np.int8)
     out[:] = 0.0
-    if plain and kinds == (PROBS, PROBS) and what in prob_divergence.COLUMNS:
-        run(
-            prob_divergence.prob_pair_rows, out.size, p.size, spec.num_threads, p, q, classes,
-            labels, what, rule, tolerance, out, found,
-        )  # fmt: skip
-        labels = np.where(found == AGAIN, 0, -1)
-        found[found == AGAIN] = 0
+    arguments = (p, q, classes, labels)
+    units = tuple(reduction_unit(t) for t in temperatures)
+    tail = (rule, tolerance)
+    if not plain:
+        kernel = None
+    elif kinds == (PROBS, PROBS):
+        kernel = prob_divergence.prob_pair_rows if what in prob_divergence.COLUMNS else None
+        arguments += (what, *tail)
+    elif what == pairs.CROSS:
+        kernel = mixed.cross_logit_rows if kinds[1] != PROBS else None
+        arguments += (kinds, *tail, *units)
+    elif PROBS not in kinds:
+        known = what in logit_divergence.COLUMNS and temperatures[0] == temperatures[1]
+        kernel = logit_divergence.logit_pair_rows if known else None
+        arguments += (what, kinds, *tail, units[0])
+    else:
+        kernel = mixed.mixed_rows if what in mixed.COLUMNS else None
+        log_side = int(kinds[0] == PROBS)
+        if not log_side:
+            arguments = (q, p, classes, labels)
+        arguments += (what, not log_side, kinds[log_side], *tail, units[log_side])
+    if kernel:
+        run(kernel, out.size, 4 * p.size, spec.num_threads, *arguments, out, found)
+    else:
+        found[labels >= 0] = AGAIN
+    labels = np.where(found == AGAIN, 0, -1)
+    found[found == AGAIN] = 0
     if labels.max() >= 0:
         run(
             divergence.careful_pair_rows, out.size, 64 * p.size, spec.num_threads, p, q, classes,

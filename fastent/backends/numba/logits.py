@@ -27,7 +27,6 @@ from .plan import (
     kernel,
 )
 
-
 PART = 128
 
 
