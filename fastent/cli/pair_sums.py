@@ -50,7 +50,16 @@ class PairSums:
         arrays, rows = piece.arrays, slice(0, piece.rows)
         acc = self._accumulator
         weights = self._weights(piece)
-        call = acc._prepare(arrays["predictions"], arrays["other"], weights)
+        call = prepare(
+            "divergence",
+            acc._sources,
+            arrays["predictions"],
+            arrays["other"],
+            kind=self._kinds,
+            sample_weight=weights,
+            **self._numbers,
+            **self._running,
+        )
         values = call.values(rows.start, rows.stop)
         weights = call.weights(rows.start, rows.stop) if call.weighted else None
         bad = np.isnan(values[0])

@@ -99,7 +99,7 @@ class ScoreScorer:
         for row, metric in zip(rows, self._by_row, strict=True):
             row[:] = values[columns.index(metric.column)]
             if metric.threshold:
-                row[:] = np.where(np.isnan(row), row, row <= metric.threshold)
+                row[:] = np.where(np.isnan(row), row, row < metric.threshold)
             elif metric.statistic == "bits":
                 row /= math.log(2)
             elif metric.statistic == "perplexity":

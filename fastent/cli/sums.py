@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.keys import row_ids
 from fastent.backends.cython.state import State
 
@@ -30,6 +31,7 @@ class Sums:
     def __init__(self, metrics: list[str], settings: dict[str, Any], nan_policy: str) -> None:
         self._accumulator = Accumulator(metrics, **settings)
         self._running = {"num_threads": settings["num_threads"]}
+        self._numbers = {k: v for k, v in settings.items() if k not in ("task", "bins")}
         self._nan_policy = nan_policy
         self._bytes = State([("bytes", 0, 0, 0, False)])
 
@@ -47,7 +49,14 @@ class Sums:
         """
         acc = self._accumulator
         arrays = piece.arrays
-        call = acc._prepare(arrays["labels"], arrays["predictions"], arrays.get("weights"))
+        call = prepare(
+            acc._task,
+            acc._sources,
+            arrays["labels"],
+            arrays["predictions"],
+            sample_weight=arrays.get("weights"),
+            **self._numbers,
+        )
         values = call.values(0, call.rows)
         weights = call.weights(0, call.rows) if call.weighted else None
         bad = np.isnan(values[0])

@@ -10,7 +10,7 @@ from fastent.report.document import to_float
 GROUPS_SHOWN = 20
 
 
-def digits(value: float | None, places: int = 6) -> str:
+def digits(value: float | None, places: int = 8) -> str:
     """A number for reading; the full one is in the JSON document."""
     return "" if value is None else f"{value:.{places}g}"
 
