@@ -82,6 +82,10 @@ def _probs_pairs(dtype):
             np.array([[1, tiny, 2 * tiny], [0.5, 0.5, tiny], [1, 0, tiny]]),
             np.array([[1, 3 * tiny, tiny], [0.5, 0.5, 5 * tiny], [1, tiny, 0]]),
         ),
+        "tiny against large": (
+            np.array([[0.5, 0.5, 0], [tiny, 0.5, 0.5], [1.0, tiny, tiny]]),
+            np.array([[tiny, 0.5, 0.5], [0.5, 0.5, 0], [tiny, 1.0, tiny]]),
+        ),
         "uniform against spread": (np.full((3, 64), 1 / 64), softmax(4 * r.normal(size=(3, 64)))),
     }
 
@@ -194,6 +198,10 @@ def counts(dtype):
         "counts against probabilities": (a, softmax(r.normal(size=a.shape))),
         "one count": (np.eye(5) * 7, np.eye(5) * 3 + 1),
         "proportional counts": (a, 3 * a),
+        "nothing but subnormals": (
+            np.array([[1, 2, 0, 3]]) * tiniest(dtype),
+            np.array([[3, 1, 1, 1]]) * tiniest(dtype),
+        ),
         "largest numbers": (np.array([[0.2, 0.1, 0.15]]) * top, np.array([[0.1, 0.1, 0.2]]) * top),
     }
     if dtype.itemsize > 2:

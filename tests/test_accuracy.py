@@ -98,18 +98,37 @@ def test_counts_are_rescaled_in_losses(dtype, engine):
 
 
 @pytest.mark.parametrize("dtype", WIDE)
-def test_logprobs_are_rescaled(dtype, engine):
+@pytest.mark.parametrize("offset", [7, -300, 1e4, -1e4])
+def test_logprobs_are_rescaled(offset, dtype, engine):
     dtype = hard.DTYPES[dtype]
     r = np.random.default_rng(1)
-    a, b = hard.cast(3 * r.normal(size=(2, 5, 13)) + 7, dtype)
+    a, b = 3 * r.normal(size=(2, 5, 13))
+    target = hard.cast(hard.softmax(a), dtype)
+    a, b = hard.cast(a + offset, dtype), hard.cast(b + offset, dtype)
+    operands = {
+        "sparse_cross_entropy": (hard.labels(b), b),
+        "categorical_cross_entropy": (target, b),
+        "kl_divergence": (a, b),
+        "js_divergence": (a, b),
+        "entropy": (b,),
+    }
     options = {"row_sums": "rescale"}
-    for function in cases.FUNCTIONS:
-        if function == "binary_cross_entropy":
-            continue
-        args = (hard.labels(b), b) if function == "sparse_cross_entropy" else (a, b)
-        args = (b,) if function == "entropy" else args
-        kind = "logprobs"
-        if function == "categorical_cross_entropy":
-            args = (hard.cast(hard.softmax(a.astype(float)), dtype), b)
-        want = exact(function, args, kind, dtype, **options)
-        compare(function, [(function, args, want)], kind, dtype, engine, **options)
+    for function, args in operands.items():
+        want = exact(function, args, "logprobs", dtype, **options)
+        compare(function, [(function, args, want)], "logprobs", dtype, engine, **options)
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+def test_counts_against_logits(dtype, engine):
+    dtype = hard.DTYPES[dtype]
+    r = np.random.default_rng(1)
+    counts = r.integers(0, 50, size=(5, 13)).astype(dtype)
+    x = hard.cast(3 * r.normal(size=(5, 13)), dtype)
+    options = {"row_sums": "rescale"}
+    for function in (*cases.DIVERGENCES, "categorical_cross_entropy"):
+        for kind, args in (
+            (("probs", "logits"), (counts, x)),
+            (("logits", "probs"), (x, counts + 1)),
+        ):
+            want = exact(function, args, kind, dtype, **options)
+            compare(function, [(function, args, want)], kind, dtype, engine, **options)

@@ -25,14 +25,21 @@ def check(function, args, kind, dtype, engine, weights=None, keywords=None, **op
 
 
 @pytest.mark.parametrize("dtype", WIDE)
-@pytest.mark.parametrize("temperature", [0.1, 0.7, 1.9, 30.0])
+@pytest.mark.parametrize("temperature", [1e-5, 0.1, 0.7, 1.9, 30.0, 1e6])
 def test_temperature(temperature, dtype, engine):
     dtype = hard.DTYPES[dtype]
     rows = hard.singles("logits", dtype)
     for function in cases.FUNCTIONS:
         args = ordinary(function, "logits", dtype, (3, 21), seed=5)
         check(function, args, "logits", dtype, engine, temperature=temperature)
-    for name in ("ordinary", "confident", "offset", "just around 256 and 1500", "minus infinity"):
+    for name in (
+        "ordinary",
+        "confident",
+        "offset",
+        "just around 256 and 1500",
+        "minus infinity",
+        "huge",
+    ):
         args = hard.labels(rows[name]), rows[name]
         check("sparse_cross_entropy", args, "logits", dtype, engine, temperature=temperature)
         check("entropy", (rows[name],), "logits", dtype, engine, temperature=temperature)
@@ -55,7 +62,7 @@ def test_label_smoothing(function, kind, dtype, engine):
 def test_label_smoothing_of_confident_rows(dtype, engine):
     dtype = hard.DTYPES[dtype]
     rows = hard.singles("logits", dtype)
-    for name in ("confident", "offset", "ties", "minus infinity", "wide apart"):
+    for name in ("confident", "offset", "ties", "minus infinity", "wide apart", "huge"):
         args = hard.labels(rows[name]), rows[name]
         check("sparse_cross_entropy", args, "logits", dtype, engine, label_smoothing=0.05)
 

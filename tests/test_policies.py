@@ -239,6 +239,18 @@ def test_no_rows_is_legal(engine):
             assert math.isnan(mean)
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_minus_zero_is_zero(dtype, engine):
+    p, q = arrays(dtype, [[-0.0, 1, 0]], [[0, 1, -0.0]])
+    for function in (fe.kl_divergence, fe.js_divergence, fe.categorical_cross_entropy):
+        assert function(p, q, backend=engine)[0] == 0
+    assert fe.entropy(p, backend=engine)[0] == 0
+    assert fe.sparse_cross_entropy([0], p, backend=engine)[0] == INF
+    t, x = arrays(dtype, [-0.0, 1], [-0.0, -0.0])
+    got = fe.binary_cross_entropy(t, x, backend=engine)
+    assert got.tolist() == [0, INF]
+
+
 def test_one_class_is_certain(engine):
     one = np.ones((2, 1))
     assert fe.sparse_cross_entropy([0, 0], one, backend=engine).tolist() == [0, 0]
