@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,10 @@ BLOCK_ROWS = 65536
 MOST_BINS = 1000
 # Row values of a binary task that come from the targets, not from a backend.
 TARGETS = -1
+
+
+class _Hold:
+    """Lives as long as anything that reads a state that was handed out."""
 
 
 class Accumulator:
@@ -92,6 +97,7 @@ class Accumulator:
         }
         self._running: dict[str, Any] = {"num_threads": num_threads, "backend": backend}
         self._sources, self._state = _plan(self._metrics, task, self._bins)
+        self._hold: weakref.ref[_Hold] | None = None
         self._labels = any(m.needs_labels for m in self._metrics) and task == "sparse"
         self._targets = task == "binary" and any(
             m.needs_labels or m.needs_bins for m in self._metrics
@@ -152,7 +158,7 @@ class Accumulator:
         if clusters is not None:
             clusters = row_ids(clusters, rows, "clusters")
         if rows <= BLOCK_ROWS:
-            self._add(self._state, call, 0, rows, groups, clusters)
+            self._add(self._own_state(), call, 0, rows, groups, clusters)
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
@@ -163,7 +169,7 @@ class Accumulator:
                 None if groups is None else groups[start:stop],
                 None if clusters is None else clusters[start:stop],
             )
-        self._state.merge(waiting)
+        self._own_state().merge(waiting)
         return self
 
     def _add(
@@ -178,7 +184,17 @@ class Accumulator:
 
     def compute(self) -> Report:
         """Results so far, as they are now: later updates do not change the report."""
-        return Report(self._state.copy(), self._metrics, self._options["base"])
+        hold = _Hold()
+        self._hold = weakref.ref(hold)
+        return Report(self._state, self._metrics, self._options["base"], hold)
+
+    def _own_state(self) -> Any:
+        """The state, to be changed: a copy while a report still reads from it."""
+        if self._hold is not None:
+            if self._hold() is not None:
+                self._state = self._state.copy()
+            self._hold = None
+        return self._state
 
     def merge(self, other: Accumulator) -> Accumulator:
         """Add all rows of another accumulator, which stays as it is."""
@@ -188,7 +204,7 @@ class Accumulator:
         for name, value in mine.items():
             if value != theirs[name]:
                 raise ValueError(f"merge: {name} differs: {value!r} and {theirs[name]!r}")
-        self._state.merge(other._state)
+        self._own_state().merge(other._state)
         return self
 
     def __add__(self, other: Accumulator) -> Accumulator:
@@ -205,6 +221,7 @@ class Accumulator:
     def reset(self) -> Accumulator:
         """Forget all rows."""
         self._state = self._state.empty()
+        self._hold = None
         return self
 
     def _fresh(self) -> Accumulator:

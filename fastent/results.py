@@ -187,8 +187,12 @@ def _scaled(error: float | None, scale: float) -> float | None:
 class Part(Mapping[str, Result]):
     """Results by metric name, of all rows or of one group."""
 
-    def __init__(self, state: Any, metrics: list[Metric], base: float | None, group: int | None):
+    def __init__(
+        self, state: Any, metrics: list[Metric], base: float | None, group: int | None = None,
+        hold: object = None,
+    ):
         self.state = state
+        self._hold = hold
         self.group = group
         self._log_base = 1.0 if base is None else math.log(base)
         self._base = base
@@ -309,20 +313,23 @@ class Report(Part):
         Results by group name: ``report.groups["de"]["accuracy"].value``.
     """
 
-    def __init__(self, state: Any, metrics: list[Metric], base: float | None):
-        super().__init__(state, metrics, base, None)
-        self.groups: Mapping[int | str, Part] = Groups(state, metrics, base)
+    def __init__(
+        self, state: Any, metrics: list[Metric], base: float | None, hold: object = None
+    ):
+        super().__init__(state, metrics, base, None, hold)
+        self.groups: Mapping[int | str, Part] = Groups(state, metrics, base, hold)
 
 
 class Groups(Mapping["int | str", Part]):
     """Results by group, integers in order and then strings; worked out when asked for."""
 
-    def __init__(self, state: Any, metrics: list[Metric], base: float | None):
-        self._parts = (state, metrics, base)
+    def __init__(self, state: Any, metrics: list[Metric], base: float | None, hold: object):
+        self._part = (state, metrics, base)
+        self._hold = hold
         self._codes = {state.groups.names[code]: code for code in state.groups.ordered()}
 
     def __getitem__(self, name: int | str) -> Part:
-        return Part(*self._parts, self._codes[name])
+        return Part(*self._part, self._codes[name], self._hold)
 
     def __iter__(self) -> Iterator[int | str]:
         return iter(self._codes)

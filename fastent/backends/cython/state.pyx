@@ -31,8 +31,8 @@ from fastent.backends.cython.spans cimport (
 )
 from fastent.backends.cython.tally cimport (
     BUCKET_NAN, LABEL_BITS, RECENT, WINDOW_BITS,
-    Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_flush, tally_free, tally_key,
-    tally_put,
+    Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_flush, tally_free, tally_grow,
+    tally_key, tally_put,
 )
 
 from fastent.backends.cython.keys import Keys
@@ -49,7 +49,7 @@ cdef enum:
 
 cdef struct Column:
     Py_ssize_t source         # row of the matrix of values; -1: the targets of a binary task
-    Py_ssize_t threshold      # k > 0: the column is 1 where the source (a rank) is at most k
+    Py_ssize_t threshold      # k > 0: the column is 1 where the source (a rank, from 0) is below k
     int kind                  # 0: row weights; 1: row weights times those of the target
     bint histogram
 
@@ -414,7 +414,7 @@ cdef class State:
                 v = value
             if column.threshold:
                 for i in range(n):
-                    value[i] = v[i] if v[i] != v[i] else 1.0 if v[i] <= column.threshold else 0.0
+                    value[i] = v[i] if v[i] != v[i] else 1.0 if v[i] < column.threshold else 0.0
                 v = value
             x = v
             if rows.factor[k] != NULL:
@@ -866,6 +866,9 @@ cdef int merge_tally(Tally* into, Tally* other, cells) except -1:
     cdef int64_t i
     cdef uint64_t key, cell
     cdef uint64_t item_mask = (<uint64_t> 1 << (LABEL_BITS + WINDOW_BITS)) - 1
+    # Entries come in the order of their hash: a smaller table would fill up from one end.
+    if into.capacity < other.capacity:
+        check(tally_grow(into, other.capacity))
     for i in range(other.capacity):
         key = other.entries[i].key
         if key == ~(<uint64_t> 0):

@@ -27,7 +27,7 @@ cdef struct TallyEntry:
 
 cdef struct Tally:
     TallyEntry* entries       # empty: key is all ones
-    int64_t capacity          # a power of two, or 0
+    int64_t capacity          # below 2^32
     int64_t used
 
 
@@ -35,18 +35,22 @@ cdef inline uint64_t tally_key(uint64_t cell, uint64_t item) noexcept nogil:
     return ((cell << LABEL_BITS) | item) << WINDOW_BITS
 
 
+cdef inline uint64_t tally_place(uint64_t key, int64_t capacity) noexcept nogil:
+    """Where to look first: the hash as a fraction of the capacity, which may be any number."""
+    return (((key * <uint64_t> 0x9E3779B97F4A7C15) >> 32) * <uint64_t> capacity) >> 32
+
+
 cdef inline TallyEntry* tally_probe(TallyEntry* entries, int64_t capacity, uint64_t key) noexcept nogil:
-    cdef uint64_t mask = <uint64_t> capacity - 1
-    cdef uint64_t i = key * <uint64_t> 0x9E3779B97F4A7C15
-    i = (i ^ (i >> 32)) & mask
+    cdef uint64_t i = tally_place(key, capacity)
     while entries[i].key != key and entries[i].key != ~(<uint64_t> 0):
-        i = (i + 1) & mask
+        i += 1
+        if i == <uint64_t> capacity:
+            i = 0
     return entries + i
 
 
 cdef inline void tally_prefetch(Tally* t, uint64_t key) noexcept nogil:
-    cdef uint64_t i = key * <uint64_t> 0x9E3779B97F4A7C15
-    __builtin_prefetch(t.entries + ((i ^ (i >> 32)) & (<uint64_t> t.capacity - 1)))
+    __builtin_prefetch(t.entries + tally_place(key, t.capacity))
 
 
 cdef inline int tally_grow(Tally* t, int64_t capacity) noexcept nogil:
@@ -67,8 +71,11 @@ cdef inline int tally_grow(Tally* t, int64_t capacity) noexcept nogil:
 cdef inline int tally_put(Tally* t, uint64_t key, uint64_t low, uint64_t high) noexcept nogil:
     """Add a 128-bit number to the sum of a key; -1 when there is no memory."""
     cdef TallyEntry* entry
-    # Small tables are kept sparse: a collision costs a mispredicted branch.
-    if 5 * t.used >= (4 * t.capacity if t.capacity > SPARSE else t.capacity):
+    # Small tables are kept sparse, as a collision costs a mispredicted branch; large ones full.
+    if t.capacity > SPARSE:
+        if 20 * t.used >= 17 * t.capacity and tally_grow(t, t.capacity + (t.capacity >> 2)) < 0:
+            return -1
+    elif 5 * t.used >= t.capacity:
         if tally_grow(t, 2 * t.capacity if t.capacity else 64) < 0:
             return -1
     entry = tally_probe(t.entries, t.capacity, key)
