@@ -9,5 +9,10 @@ from fastent.cli.signals import Signals
 
 
 def run(options: argparse.Namespace, signals: Signals) -> int:
-    fastent.show_config()
+    for name, value in fastent.show_config().items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {version}" for key, version in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        print(f"{name}: {value}")
     return 0

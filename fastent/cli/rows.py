@@ -72,6 +72,7 @@ class RowsFile:
         self._stem = "" if self._direct else partial_name(path, "part")
         self._parts: list[str] = []
         self._writer: RowGroups | None = None
+        self._open_files = contextlib.ExitStack()
 
     def resume(self, parts: list[str]) -> None:
         """Take up the parts of a checkpoint; what was written after it is dropped."""
@@ -90,12 +91,15 @@ class RowsFile:
 
     def _open(self) -> RowGroups:
         if self._writer is None:
-            if self._direct:
-                sink: Any = sys.stdout.buffer if self._path == "-" else open(self._path, "wb")
+            if self._path == "-":
+                self._writer = RowGroups(sys.stdout.buffer, self._schema)
+            elif self._direct:
+                self._open_files.enter_context(contextlib.suppress(OSError))
+                sink = self._open_files.enter_context(open(self._path, "wb", buffering=0))
+                self._writer = RowGroups(sink, self._schema)
             else:
-                sink = f"{self._stem}{len(self._parts)}"
-                self._parts.append(sink)
-            self._writer = RowGroups(sink, self._schema)
+                self._parts.append(f"{self._stem}{len(self._parts)}")
+                self._writer = RowGroups(self._parts[-1], self._schema)
         return self._writer
 
     def cut(self) -> list[str]:
@@ -159,6 +163,7 @@ class RowsFile:
         if self._writer is not None:
             self._writer.abandon()
             self._writer = None
+        self._open_files.close()
         for part in self._parts:
             if part not in keep:
                 remove_quietly(part)

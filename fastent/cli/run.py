@@ -160,5 +160,5 @@ def write_outputs(
 
 def engine_name() -> str:
     """Backend and SIMD level: their last bits differ, so runs do not go on across them."""
-    config = fastent.settings.config()
+    config = fastent.show_config()
     return f"{config['backend']} {config['simd']}"
