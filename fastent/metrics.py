@@ -29,7 +29,7 @@ class Metric:
     entropic : bool
         Whether its row values are logarithms, and so follow `base` and class weights.
     threshold : int
-        k > 0: the row value is 1 where the column is at most k, else 0.
+        k > 0: the row value is 1 where the column (a rank, from 0) is below k, else 0.
     """
 
     name: str

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from fastent.backends.cython import exact, levels
 
 RNG = np.random.default_rng(20240519)
