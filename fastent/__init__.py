@@ -1,0 +1,32 @@
+"""Cross-entropy, KL divergence, entropy and their relatives over large row-batched arrays.
+
+The order of arguments is always (true, predicted). See the functions' own documentation, and the
+README for a tour.
+"""
+
+from fastent._version import version as __version__
+from fastent.accumulator import Accumulator
+from fastent.functions import (
+    binary_cross_entropy,
+    categorical_cross_entropy,
+    entropy,
+    js_divergence,
+    kl_divergence,
+    sparse_cross_entropy,
+)
+from fastent.settings import get_num_threads, set_backend, set_num_threads, show_config
+
+__all__ = [
+    "Accumulator",
+    "__version__",
+    "binary_cross_entropy",
+    "categorical_cross_entropy",
+    "entropy",
+    "get_num_threads",
+    "js_divergence",
+    "kl_divergence",
+    "set_backend",
+    "set_num_threads",
+    "show_config",
+    "sparse_cross_entropy",
+]

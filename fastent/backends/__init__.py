@@ -1,0 +1,1 @@
+"""The implementations: `cython` (compiled ahead of time), `numba` and `numpy`."""

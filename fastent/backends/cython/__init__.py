@@ -1,0 +1,1 @@
+"""Kernels compiled ahead of time, and the engine that drives every backend."""

@@ -1,0 +1,42 @@
+"""Checks of rows that cost nothing while they hold: the sums come free, and a row is looked at again
+only after a sign bit was seen."""
+
+from fastent.backends.cython.elementary cimport INFINITY, c_fabs
+from fastent.backends.cython.kernels cimport NEGATIVE, ROW_SUM, Tile, report
+
+ctypedef fused number:
+    float
+    double
+
+
+cdef inline void check_sum(Tile *tile, Py_ssize_t row, int operand, double total) noexcept nogil:
+    """The row-sum rule; NaN passes. A negative tolerance stands for "rescale": any positive sum."""
+    if tile.tolerance >= 0:
+        if c_fabs(total - 1) > tile.tolerance:
+            report(tile, row, ROW_SUM, operand, total)
+    elif total <= 0 or total == INFINITY:
+        report(tile, row, ROW_SUM, operand, total)
+
+
+cdef inline bint negative_in(const number *x, Py_ssize_t n, double *found) noexcept nogil:
+    """Whether a row without NaN holds a negative number, and the first one."""
+    cdef Py_ssize_t i
+    cdef bint negative = False
+    for i in range(n):
+        if x[i] != x[i]:
+            return False
+        if x[i] < 0 and not negative:
+            negative = True
+            found[0] = x[i]
+    return negative
+
+
+cdef inline void report_negatives(Tile *tile, Py_ssize_t start, Py_ssize_t rows, const number *p, const number *q) noexcept nogil:
+    """Report the first row in [start, start + rows) with a negative probability; p, q may be NULL."""
+    cdef Py_ssize_t r
+    cdef double found = 0
+    for r in range(rows):
+        if p != NULL and negative_in(p + r * tile.classes, tile.classes, &found):
+            report(tile, start + r, NEGATIVE, 0, found)
+        if q != NULL and negative_in(q + r * tile.classes, tile.classes, &found):
+            report(tile, start + r, NEGATIVE, 1, found)

@@ -1,0 +1,298 @@
+"""KL and Jensen-Shannon divergence of rows of probabilities.
+
+Both are sums of x·log(x/y) − x + y, which is never negative and never cancels (elementary.pxd).
+With G = Σ (p log(p/q) − p + q), S = Σ p, D = Σ (q − p) and h(v) = v − log1p(v):
+
+    KL(p/Σp ‖ q/Σq) = G/S − h(D/S)        exactly, zeros included.
+
+The subtraction is harmless unless the rows are nearly proportional with different sums; such a row
+is done again with q rescaled by c = Σp/Σq, where q·c − p takes a single rounding.
+"""
+
+from libc.stdlib cimport free, malloc
+
+from fastent.backends.cython.elementary cimport (
+    INFINITY, NAN, c_fabs, c_fma, excess, fe_bits_double, fe_bits_float, gap_divergence, real,
+)
+from fastent.backends.cython.kernels cimport (
+    CHUNK, DOUBLE, ROW_SUM, SINGLE, Kernel, Tile, report,
+)
+from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, rows_of_chunk
+from fastent.backends.cython.checks cimport check_sum, report_negatives
+from fastent.backends.cython.table cimport Table, capsule_of
+
+ctypedef fused source:
+    float
+    double
+
+cdef enum:
+    PARTS = 4                           # first, second, mass, drift
+
+
+cdef struct Sums:
+    double first                        # Σ gap(p, q), or Σ gap(p, m) for JS
+    double second                       # JS: Σ gap(q, m)
+    double mass                         # Σ p
+    double drift                        # Σ (q − p)
+
+
+cdef struct LongRow:                    # one row that is summed in blocks
+    const void *p
+    const void *q
+    Py_ssize_t classes
+    int precision
+    bint symmetric
+    double rescale                      # 0: first pass
+    double *parts
+    bint negative
+
+
+cdef inline real scale_up(real unused) noexcept nogil:
+    """Makes every subnormal probability normal; it cancels in the ratios of sums."""
+    if real is float:
+        return <real>18446744073709551616.0                     # 2^64
+    else:
+        return <real>1.3407807929942597e154                     # 2^512
+
+
+cdef inline bint sign_bits(real x, real y) noexcept nogil:
+    if real is float:
+        return (fe_bits_float(x) | fe_bits_float(y)) >> 31
+    else:
+        return (fe_bits_double(x) | fe_bits_double(y)) >> 63
+
+
+cdef bint kl_terms(const source *p, const source *q, Py_ssize_t n, real *first, real *mass, real *drift) noexcept nogil:
+    """Terms of KL for n elements; True if a sign bit was seen (a negative number, or −0)."""
+    cdef Py_ssize_t i
+    cdef real x, y, d, up = scale_up(<real>0)
+    cdef int negative = 0
+    for i in range(n):
+        x = <real>p[i] * up
+        y = <real>q[i] * up
+        d = y - x
+        mass[i] = x
+        drift[i] = d
+        first[i] = gap_divergence(x, y, d)
+        negative |= sign_bits(x, y)
+    return negative
+
+
+cdef bint js_terms(const source *p, const source *q, Py_ssize_t n, real *first, real *second, real *mass, real *drift) noexcept nogil:
+    """Terms of JS: both rows against their mean m = (p + q)/2, whose rounding does not matter
+    because the difference m − p = d/2 is handed on exactly."""
+    cdef Py_ssize_t i
+    cdef real x, y, d, m, up = scale_up(<real>0)
+    cdef int negative = 0
+    for i in range(n):
+        x = <real>p[i] * up
+        y = <real>q[i] * up
+        d = y - x
+        m = <real>0.5 * x + <real>0.5 * y
+        mass[i] = x
+        drift[i] = d
+        first[i] = gap_divergence(x, m, <real>0.5 * d)
+        second[i] = gap_divergence(y, m, <real>-0.5 * d)
+        negative |= sign_bits(x, y)
+    return negative
+
+
+cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double c, bint symmetric,
+                         double *first, double *second, double *mass, double *drift) noexcept nogil:
+    """The same terms against c·q; the difference is rounded once."""
+    cdef Py_ssize_t i
+    cdef double x, y, d, m, up = scale_up(<double>0)
+    for i in range(n):
+        x = <double>p[i] * up
+        y = <double>q[i] * up
+        d = c_fma(y, c, -x)
+        y = y * c
+        mass[i] = x
+        drift[i] = d
+        if symmetric:
+            m = 0.5 * x + 0.5 * y
+            first[i] = gap_divergence(x, m, 0.5 * d)
+            second[i] = gap_divergence(y, m, -0.5 * d)
+        else:
+            first[i] = gap_divergence(x, y, d)
+            second[i] = 0
+
+
+cdef void block_sums(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
+    """Sums of one block of a row into its parts."""
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.classes - start)
+    cdef const source *p = <const source *>row.p + start
+    cdef const source *q = <const source *>row.q + start
+    cdef double *part = row.parts + PARTS * block
+    cdef real *first = scratch
+    cdef real *second = scratch + (CHUNK + 64)
+    cdef real *mass = scratch + 2 * (CHUNK + 64)
+    cdef real *drift = scratch + 3 * (CHUNK + 64)
+    cdef bint negative = False
+    if row.rescale != 0:
+        if real is double:
+            rescaled_terms(p, q, n, row.rescale, row.symmetric, first, second, mass, drift)
+    elif row.symmetric:
+        negative = js_terms(p, q, n, first, second, mass, drift)
+    else:
+        negative = kl_terms(p, q, n, first, mass, drift)
+    part[0] = row_sum(first, n)
+    part[1] = row_sum(second, n) if row.symmetric else 0
+    part[2] = row_sum(mass, n)
+    part[3] = row_sum(drift, n)
+    if negative:
+        row.negative = True             # only ever set: threads do not disturb each other
+
+
+cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef LongRow *row = <LongRow *>context
+    if row.precision == DOUBLE:
+        block_sums(row, block, <double *>scratch, <const double *>NULL)
+    elif row.precision == SINGLE and row.rescale == 0:
+        block_sums(row, block, <float *>scratch, <const float *>NULL)
+    else:
+        block_sums(row, block, <double *>scratch, <const float *>NULL)
+
+
+cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
+    """Sums of one row of any length, block by block."""
+    cdef Sums sums
+    cdef Py_ssize_t count = blocks_of(row.classes)
+    cdef double few[PARTS * 64]
+    row.parts = &few[0]
+    if count > 64:
+        row.parts = <double *>malloc(PARTS * count * sizeof(double))
+    if row.parts == NULL:
+        sums.first = sums.second = sums.mass = sums.drift = NAN
+        return sums
+    tile.run(tile.runner, block_job, row, count, tile.scratch)
+    sums.first = ordered_sum(row.parts, count, PARTS)
+    sums.second = ordered_sum(row.parts + 1, count, PARTS)
+    sums.mass = ordered_sum(row.parts + 2, count, PARTS)
+    sums.drift = ordered_sum(row.parts + 3, count, PARTS)
+    if count > 64:
+        free(row.parts)
+    return sums
+
+
+cdef void chunk_sums(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t classes, bint symmetric,
+                     real *scratch, Sums *sums, bint *negative) noexcept nogil:
+    """Sums of the few whole rows of one chunk: terms over the flat chunk, then row by row."""
+    cdef Py_ssize_t r, at
+    cdef real *first = scratch
+    cdef real *second = scratch + (CHUNK + 64)
+    cdef real *mass = scratch + 2 * (CHUNK + 64)
+    cdef real *drift = scratch + 3 * (CHUNK + 64)
+    if symmetric:
+        negative[0] = js_terms(p, q, rows * classes, first, second, mass, drift)
+    else:
+        negative[0] = kl_terms(p, q, rows * classes, first, mass, drift)
+    for r in range(rows):
+        at = r * classes
+        sums[r].first = row_sum(first + at, classes)
+        if symmetric:
+            sums[r].second = row_sum(second + at, classes)
+        sums[r].mass = row_sum(mass + at, classes)
+        sums[r].drift = row_sum(drift + at, classes)
+
+
+cdef inline double kl_value(Sums *sums, double threshold, bint *again) noexcept nogil:
+    cdef double gap = sums.first / sums.mass
+    cdef double bend = excess(sums.drift / sums.mass)
+    cdef double value = gap - bend
+    again[0] = (bend > threshold * gap) & (gap < INFINITY)
+    return value if not value < 0 else 0.0
+
+
+cdef inline double js_value(Sums *sums, double allowed, bint *again) noexcept nogil:
+    """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
+    relative difference ε of the two sums: 0.215·ε²·JS, right to 0.035·ε²."""
+    cdef double total = sums.mass + sums.drift
+    cdef double gap = sums.first / sums.mass + sums.second / total
+    cdef double bend = excess(0.5 * sums.drift / sums.mass) + excess(-0.5 * sums.drift / total)
+    cdef double e = 2 * sums.drift / (sums.mass + total)
+    cdef double value = 0.5 * (gap - bend) * (1 - 0.215 * e * e)
+    again[0] = (c_fabs(e) > allowed) | (bend > 0.5 * gap)
+    return value if not value < 0 else 0.0
+
+
+cdef double row_value(Tile *tile, Py_ssize_t r, Sums sums, bint symmetric, Py_ssize_t width) noexcept nogil:
+    """The divergence from the sums of a row, with a second pass where the rule asks for one."""
+    cdef double value, up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
+    cdef bint again
+    cdef LongRow row
+    if not tile.normalise:
+        value = 0.5 * (sums.first + sums.second) if symmetric else sums.first - sums.drift
+        return value / up
+    if sums.first == sums.first and sums.drift == sums.drift:
+        check_sum(tile, r, 0, sums.mass / up)
+        check_sum(tile, r, 1, (sums.mass + sums.drift) / up)
+    if symmetric:
+        value = js_value(&sums, 2e-3 if tile.precision == SINGLE else 1e-7, &again)
+    else:
+        value = kl_value(&sums, 0.3 if tile.precision == SINGLE else 0.5, &again)
+    if not again:
+        return value
+    row.p = <const char *>tile.true_rows + r * tile.classes * width
+    row.q = <const char *>tile.pred_rows + r * tile.classes * width
+    row.classes = tile.classes
+    row.precision = tile.precision
+    row.symmetric = symmetric
+    row.rescale = sums.mass / (sums.mass + sums.drift)
+    sums = long_sums(tile, &row)
+    return js_value(&sums, 1, &again) if symmetric else kl_value(&sums, 0.5, &again)
+
+
+cdef void rows_of(Tile *tile, double *out, bint symmetric, real *scratch, const source *unused) noexcept nogil:
+    cdef const source *p = <const source *>tile.true_rows
+    cdef const source *q = <const source *>tile.pred_rows
+    cdef Py_ssize_t classes = tile.classes, start, r, n, at_once
+    cdef Sums sums[CHUNK]
+    cdef LongRow row
+    cdef bint negative
+    if classes > CHUNK:
+        row.classes = classes
+        row.precision = tile.precision
+        row.symmetric = symmetric
+        row.rescale = 0
+        for r in range(tile.rows):
+            row.p = p + r * classes
+            row.q = q + r * classes
+            row.negative = False
+            out[r] = row_value(tile, r, long_sums(tile, &row), symmetric, sizeof(source))
+            if row.negative:
+                report_negatives(tile, r, 1, p + r * classes, q + r * classes)
+        return
+    at_once = rows_of_chunk(classes)
+    start = 0
+    while start < tile.rows:
+        n = min(at_once, tile.rows - start)
+        chunk_sums(p + start * classes, q + start * classes, n, classes, symmetric, scratch, sums, &negative)
+        for r in range(n):
+            out[start + r] = row_value(tile, start + r, sums[r], symmetric, sizeof(source))
+        if negative:
+            report_negatives(tile, start, n, p + start * classes, q + start * classes)
+        start += n
+
+
+cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogil:
+    if tile.precision == SINGLE:
+        rows_of(tile, out, symmetric, <float *>tile.scratch, <const float *>NULL)
+    elif tile.precision == DOUBLE:
+        rows_of(tile, out, symmetric, <double *>tile.scratch, <const double *>NULL)
+    else:
+        rows_of(tile, out, symmetric, <double *>tile.scratch, <const float *>NULL)
+
+
+cdef void kl_rows(Tile *tile, double **out) noexcept nogil:
+    divergence_rows(tile, out[0], False)
+
+
+cdef void js_rows(Tile *tile, double **out) noexcept nogil:
+    divergence_rows(tile, out[0], True)
+
+
+cdef Table table
+table.kernels[0] = kl_rows
+table.kernels[1] = js_rows
+kernels = capsule_of(&table)

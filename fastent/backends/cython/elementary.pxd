@@ -1,0 +1,361 @@
+"""Scalar functions of the kernels: plain formulas that the compiler vectorises in the callers' loops.
+
+Each is written once for float and double; the polynomials differ in degree. Error bounds and their
+arguments: docs/numerics.md. All of them take and give ordinary numbers; zeros, infinities and NaN
+are the business of the caller unless said otherwise.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+
+cdef extern from "lanes.h" nogil:
+    double fe_lane_sum_float(const float *x, Py_ssize_t n)
+    double fe_lane_sum_double(const double *x, Py_ssize_t n)
+    float fe_lane_max_float(const float *x, Py_ssize_t n)
+    double fe_lane_max_double(const double *x, Py_ssize_t n)
+    uint32_t fe_bits_float(float x)
+    uint64_t fe_bits_double(double x)
+    float fe_from_bits_float(uint32_t b)
+    double fe_from_bits_double(uint64_t b)
+    float fe_madd_float(float a, float b, float c)
+    double fe_madd_double(double a, double b, double c)
+
+cdef extern from "<math.h>" nogil:
+    double c_fma "fma"(double, double, double)
+    const double INFINITY
+    const double NAN
+    double c_sqrt "sqrt"(double)
+    double c_fabs "fabs"(double)
+    bint c_isnan "isnan"(double)
+
+ctypedef fused real:
+    float
+    double
+
+cdef inline real madd(real a, real b, real c) noexcept nogil:
+    if real is float:
+        return fe_madd_float(a, b, c)
+    else:
+        return fe_madd_double(a, b, c)
+
+
+cdef inline real largest(real a, real b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef inline real magnitude(real x) noexcept nogil:
+    return -x if x < 0 else x
+
+
+# --- x·log(x/y) − x + y -------------------------------------------------------------------------
+
+cdef inline real atanh_tail(real w) noexcept nogil:
+    """(atanh(s)/s − 1)/s² for w = s² in [0, 1/9]."""
+    cdef real t
+    if real is float:
+        t = <real>0.10393808427873376085
+        t = madd(t, w, <real>0.087323512327203870914)
+        t = madd(t, w, <real>0.11132355604500662288)
+        t = madd(t, w, <real>0.14285152860941831225)
+        t = madd(t, w, <real>0.20000005384974832161)
+        return madd(t, w, <real>0.33333333325011807005)
+    else:
+        t = 0.080820228059717661105
+        t = madd(t, w, <real>0.044003692430723369411)
+        t = madd(t, w, <real>0.060005364047953562676)
+        t = madd(t, w, <real>0.066570721048274680752)
+        t = madd(t, w, <real>0.076927850324793115517)
+        t = madd(t, w, <real>0.090908947180664290846)
+        t = madd(t, w, <real>0.11111111358713931495)
+        t = madd(t, w, <real>0.14285714283554378581)
+        t = madd(t, w, <real>0.20000000000007291337)
+        return madd(t, w, <real>0.33333333333333329281)
+
+
+cdef inline real gap_divergence(real x, real y, real d) noexcept nogil:
+    """x·log(x/y) − x + y >= 0 for x, y >= 0 (normal or 0) and d = y − x, rounded once.
+
+    y is brought within a factor 2 of x by n whole octaves, rounded towards zero, so that nothing
+    cancels: log(x/y') by atanh of s = (y' − x)/(y' + x), and (y' − x)·s is its first term.
+    x = 0 gives y, y = 0 < x gives infinity.
+    """
+    cdef real near, a, s, w, far, octaves
+    cdef int32_t delta32, n32
+    cdef int64_t high, m
+    cdef uint64_t by
+    if real is float:
+        delta32 = <int32_t>fe_bits_float(y) - <int32_t>fe_bits_float(x)
+        n32 = (delta32 + ((delta32 >> 31) & 0x7fffff)) >> 23
+        near = fe_from_bits_float(fe_bits_float(y) - (<uint32_t>n32 << 23))
+        octaves = <real>n32
+        a = d if n32 == 0 else near - x
+        s = a / (near + x + <real>1.1754944e-38)    # keeps 0/0 out; nothing beside a scaled x
+    else:
+        # AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a biased
+        # count of octaves that becomes a double by its bits.
+        by = fe_bits_double(y)
+        high = <int64_t>(by >> 32) - <int64_t>(fe_bits_double(x) >> 32)
+        m = <int64_t>(<uint64_t>(high + (0xfffff if high < 0 else 0) + (<int64_t>4096 << 20)) >> 20)
+        near = fe_from_bits_double(by - (<uint64_t>m << 52))
+        octaves = fe_from_bits_double(<uint64_t>m | <uint64_t>0x4330000000000000) - <real>4503599627374592.0
+        a = d if octaves == 0 else near - x
+        s = a / (near + x + <real>2.2250738585072014e-308)
+    w = s * s
+    far = madd(-x * octaves, <real>0.69314718055994530942, y - near)
+    near = madd(a, s, -(2 * x * s * w) * atanh_tail(w)) + far
+    near = y if x == 0 else near
+    return <real>INFINITY if (y == 0) & (x > 0) else near
+
+
+cdef inline double excess(double v) noexcept nogil:
+    """h(v) = v − log1p(v) >= 0 for v > −1."""
+    return gap_divergence(<double>1.0, 1.0 + v, v)
+
+
+# --- exponentials -------------------------------------------------------------------------------
+
+cdef inline real exp_tail(real r) noexcept nogil:
+    """(e^r − 1 − r)/r² on ±0.36."""
+    cdef real t
+    if real is float:
+        t = <real>0.0013929125370749966632
+        t = madd(t, r, <real>0.0083655341115735858489)
+        t = madd(t, r, <real>0.041666536253543594824)
+        t = madd(t, r, <real>0.16666562289211806851)
+        return madd(t, r, <real>0.5)
+    else:
+        t = 2.0917677381805068175e-9
+        t = madd(t, r, <real>2.5109404672957822402e-8)
+        t = madd(t, r, <real>2.7557266175047446732e-7)
+        t = madd(t, r, <real>2.7557244942221746346e-6)
+        t = madd(t, r, <real>0.000024801587331670254509)
+        t = madd(t, r, <real>0.00019841269883394330142)
+        t = madd(t, r, <real>0.0013888888888881926351)
+        t = madd(t, r, <real>0.0083333333333235837498)
+        t = madd(t, r, <real>0.041666666666666671179)
+        t = madd(t, r, <real>0.16666666666666672985)
+        return madd(t, r, <real>0.5)
+
+
+cdef inline real nearest_shifted(real x) noexcept nogil:
+    """x + 1.5·2^(mantissa bits): its low bits are the nearest integer to x (|x| < 2^21)."""
+    if real is float:
+        return x + <real>12582912.0
+    else:
+        return x + <real>6755399441055744.0
+
+
+cdef inline real shift_of(real shifted) noexcept nogil:
+    """The integer in the low bits of `nearest_shifted`, as a real."""
+    if real is float:
+        return shifted - <real>12582912.0
+    else:
+        return shifted - <real>6755399441055744.0
+
+
+cdef inline real times_power(real e, real shifted) noexcept nogil:
+    """e·2^n, n in the low bits of `shifted`; both e and the result normal."""
+    if real is float:
+        return fe_from_bits_float(fe_bits_float(e) + (fe_bits_float(shifted) << 23))
+    else:
+        return fe_from_bits_double(fe_bits_double(e) + (fe_bits_double(shifted) << 52))
+
+
+cdef inline real log2_e(real unused) noexcept nogil:
+    return <real>1.4426950408889634074
+
+
+cdef inline real lowest_exponent(real unused) noexcept nogil:
+    """Below it exp() is taken as 0: the end of the normal range."""
+    if real is float:
+        return <real>-87.0
+    else:
+        return <real>-708.0
+
+
+cdef inline real exp_of_sum(real high, real low) noexcept nogil:
+    """exp(high + low), |low| of the size of high's rounding error; 0 below the normal range.
+
+    For high <= 0. The two parts of a difference x − m go in unrounded: rounding x − m first costs
+    u·|x − m| in the result, 4e-6 in float and 6e-14 in double at the far ends.
+    """
+    cdef real shifted, n, r, e
+    if real is float:
+        shifted = fe_madd_float(high, log2_e(high), <real>12582912.0)
+        n = shift_of(shifted)
+        r = madd(-n, <real>0.693359375, high)
+        r = r - madd(n, <real>-2.12194440054690583e-4, -low)
+    else:
+        shifted = fe_madd_double(high, log2_e(high), <real>6755399441055744.0)
+        n = shift_of(shifted)
+        r = madd(-n, <real>6.93147180369123816490e-01, high)
+        r = r - madd(n, <real>1.90821492927058770002e-10, -low)
+    e = madd(r * r, exp_tail(r), r) + 1
+    e = times_power(e, shifted)
+    return e if high >= lowest_exponent(high) else <real>0.0
+
+
+cdef inline real phi(real v) noexcept nogil:
+    """φ(v) = e^v − 1 − v on |v| <= 2."""
+    cdef real t
+    if real is float:
+        t = <real>2.6708717471550330882e-8
+        t = madd(t, v, <real>2.9721254460548687576e-7)
+        t = madd(t, v, <real>2.7498767046351810566e-6)
+        t = madd(t, v, <real>0.000024724989935296362183)
+        t = madd(t, v, <real>0.00019842109974706421475)
+        t = madd(t, v, <real>0.0013889988672722743161)
+        t = madd(t, v, <real>0.0083333291243386372418)
+        t = madd(t, v, <real>0.041666611551954950061)
+        t = madd(t, v, <real>0.16666666700351318191)
+        t = madd(t, v, <real>0.50000000441109037592)
+    else:
+        t = 8.5803578497942620733e-18
+        t = madd(t, v, <real>1.6376126325516947007e-16)
+        t = madd(t, v, <real>2.8087409252747675917e-15)
+        t = madd(t, v, <real>4.7737580214960734068e-14)
+        t = madd(t, v, <real>7.6472739571951974328e-13)
+        t = madd(t, v, <real>1.1470977753219091082e-11)
+        t = madd(t, v, <real>1.6059041233681633512e-10)
+        t = madd(t, v, <real>2.0876751504173478155e-9)
+        t = madd(t, v, <real>2.5052108421528207929e-8)
+        t = madd(t, v, <real>2.7557319300013138664e-7)
+        t = madd(t, v, <real>2.7557319223705003738e-6)
+        t = madd(t, v, <real>0.000024801587300995484599)
+        t = madd(t, v, <real>0.0001984126984127093615)
+        t = madd(t, v, <real>0.0013888888888891195858)
+        t = madd(t, v, <real>0.0083333333333333316906)
+        t = madd(t, v, <real>0.041666666666666632053)
+        t = madd(t, v, <real>0.16666666666666666671)
+        t = madd(t, v, <real>0.50000000000000000085)
+    return (v * v) * t
+
+
+cdef inline real kappa(real u) noexcept nogil:
+    """κ(u) = ½[(u/2)·tanh(u/2) − log cosh(u/2)] on |u| <= 2."""
+    cdef real w = u * u
+    cdef real t
+    if real is float:
+        t = <real>2.9051849202926132616e-8
+        t = madd(t, w, <real>-6.8843497782534438486e-7)
+        t = madd(t, w, <real>8.8887352810301332007e-6)
+        t = madd(t, w, <real>-0.000091293231056116693456)
+        t = madd(t, w, <real>0.00086745629877256746271)
+        t = madd(t, w, <real>-0.0078123533264641503299)
+        t = madd(t, w, <real>0.06249999403821387395)
+    else:
+        t = -6.9606016909544943816e-18
+        t = madd(t, w, <real>2.9123281706988472023e-16)
+        t = madd(t, w, <real>-6.0951565461697510649e-15)
+        t = madd(t, w, <real>8.8023776613888402665e-14)
+        t = madd(t, w, <real>-1.0285079642738775056e-12)
+        t = madd(t, w, <real>1.0775465748988592811e-11)
+        t = madd(t, w, <real>-1.0780986576618014398e-10)
+        t = madd(t, w, <real>1.0620841897374725245e-9)
+        t = madd(t, w, <real>-1.0412063454618402149e-8)
+        t = madd(t, w, <real>1.0179212512270481693e-7)
+        t = madd(t, w, <real>-9.9177604181189199841e-7)
+        t = madd(t, w, <real>9.6106149335314378223e-6)
+        t = madd(t, w, <real>-0.000092230902745074733108)
+        t = madd(t, w, <real>0.00086805555555169066313)
+        t = madd(t, w, <real>-0.0078124999999998188448)
+        t = madd(t, w, <real>0.062499999999999998586)
+    return w * t
+
+
+# --- logarithms ---------------------------------------------------------------------------------
+
+cdef inline real log_of_reduced(real f, real e) noexcept nogil:
+    """log1p(f) + e·ln 2 for f in [√½ − 1, √2 − 1] and a whole e."""
+    cdef real t, s, w, half
+    if real is float:
+        t = <real>0.069716114714511778317
+        t = madd(t, f, <real>-0.11479733846637635556)
+        t = madd(t, f, <real>0.11685419923486739308)
+        t = madd(t, f, <real>-0.12425687331451106113)
+        t = madd(t, f, <real>0.14249057645697480404)
+        t = madd(t, f, <real>-0.16667802319501254074)
+        t = madd(t, f, <real>0.20000715748892101743)
+        t = madd(t, f, <real>-0.24999996957950882045)
+        t = madd(t, f, <real>0.33333331180030048052)
+        w = f * f
+        t = madd(w * f, t, e * <real>-2.12194440054690583e-4)
+        return madd(e, <real>0.693359375, f + (t - <real>0.5 * w))
+    else:
+        s = f / (2 + f)
+        w = s * s
+        t = 0.073085187743958250731
+        t = madd(t, w, <real>0.076658370150839309258)
+        t = madd(t, w, <real>0.090914452783478017639)
+        t = madd(t, w, <real>0.11111105557572080752)
+        t = madd(t, w, <real>0.14285714313047945769)
+        t = madd(t, w, <real>0.19999999999949619489)
+        t = madd(t, w, <real>0.33333333333333348477)
+        half = <real>0.5 * f * f
+        t = s * (half + 2 * w * t)
+        return e * <real>6.93147180369123816490e-01 - ((half - (t + e * <real>1.90821492927058770002e-10)) - f)
+
+
+cdef inline real log_normal(real x) noexcept nogil:
+    """log(x) for a normal x > 0."""
+    cdef int32_t k32
+    cdef uint64_t k64, b
+    cdef real f, e
+    if real is float:
+        # 0x3f3504f3 is √½: the mantissa lands in [√½, √2)
+        k32 = (<int32_t>fe_bits_float(x) - 0x3f3504f3) >> 23
+        f = fe_from_bits_float(fe_bits_float(x) - (<uint32_t>k32 << 23)) - 1
+        e = <real>k32
+    else:
+        b = fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
+        k64 = b >> 52                                        # exponent + 2048
+        f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - 1
+        e = fe_from_bits_double(k64 | <uint64_t>0x4330000000000000) - <real>4503599627372544.0
+    return log_of_reduced(f, e)
+
+
+cdef inline real minus_log_scaled(real x) noexcept nogil:
+    """−log q for x = q·2^64 (float) or q·2^512 (double), so that a subnormal q is no exception."""
+    cdef int32_t k32
+    cdef uint64_t k64, b
+    cdef real f, e
+    if real is float:
+        k32 = (<int32_t>fe_bits_float(x) - 0x3f3504f3) >> 23
+        f = fe_from_bits_float(fe_bits_float(x) - (<uint32_t>k32 << 23)) - 1
+        e = <real>(k32 - 64)
+    else:
+        b = fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
+        k64 = b >> 52
+        f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - 1
+        e = fe_from_bits_double(k64 | <uint64_t>0x4330000000000000) - <real>4503599627373056.0
+    return -log_of_reduced(f, e)
+
+
+cdef inline double log1p_of(double x) noexcept nogil:
+    """log1p(x) for x > −1, infinity included."""
+    cdef double u = 1.0 + x
+    cdef uint64_t b = fe_bits_double(u) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
+    cdef uint64_t k = b >> 52
+    cdef double f = fe_from_bits_double(fe_bits_double(u) - (k << 52) + (<uint64_t>2048 << 52)) - 1
+    cdef double e = fe_from_bits_double(k | <uint64_t>0x4330000000000000) - 4503599627372544.0
+    # what 1 + x lost, relative to u: matters up to u = 2^53 only
+    cdef double lost = (x - (u - 1) if u < 9007199254740992.0 else 0.0) / u
+    f = x if e == 0 else f
+    lost = 0.0 if e == 0 else lost
+    cdef double value = log_of_reduced(f, e) + lost
+    return value if u < INFINITY else u
+
+
+cdef inline double log_positive(double x) noexcept nogil:
+    """log(x) for any x > 0, subnormal ones and infinity included; 0 gives −infinity."""
+    cdef bint small = x < 2.2250738585072014e-308
+    cdef double value = log_normal(<double>(x * 18014398509481984.0 if small else x))
+    value = value - (37.429947750237047 if small else 0.0)
+    value = -INFINITY if x == 0 else value
+    return value if x < INFINITY else x
+
+
+cdef inline real log1p_unit(real e) noexcept nogil:
+    """log1p(e) for e in [0, 1]."""
+    cdef bint small = e < <real>0.41421356
+    return log_of_reduced(e if small else (e - 1) * <real>0.5, <real>0 if small else <real>1)

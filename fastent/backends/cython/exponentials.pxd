@@ -1,0 +1,185 @@
+"""One block of a row of logits: its maximum m and the sums of exp((x − m)/T) over the others.
+
+The maximum is kept out of every sum, so that nothing cancels when one class has almost all of the
+mass. Blocks of a long row are merged in order; a short row is one block.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from fastent.backends.cython.elementary cimport (
+    INFINITY, NAN, c_fma, exp_tail, fe_lane_max_double, fe_lane_max_float, log2_e,
+    madd, nearest_shifted, real, shift_of, times_power,
+)
+from fastent.backends.cython.kernels cimport CHUNK
+from fastent.backends.cython.sums cimport row_sum
+
+ctypedef fused source:
+    float
+    double
+
+
+cdef struct LogitSums:
+    double top                      # m; NaN if the block holds one
+    double count                    # how many elements equal m
+    double rest                     # Σ e^{(x−m)/T} over x < m
+    double moment                   # Σ (m−x)·e^{(x−m)/T}
+    double square                   # Σ e^{2(x−m)/T} over x < m
+    double gap                      # Σ p·(m−x), for a target p
+    double mass                     # Σ p
+
+
+cdef struct Scale:                  # temperature, and T·ln 2 in two parts: n·high is exact
+    double temperature
+    double inverse
+    double high
+    double low
+
+
+cdef inline Scale scale_of(double temperature) noexcept nogil:
+    cdef Scale s
+    cdef double product = temperature * 0.69314718055994530942
+    cdef double lost = c_fma(temperature, 0.69314718055994530942, -product)
+    s.temperature = temperature
+    s.inverse = 1 / temperature
+    # the 32 leading bits, by adding and taking off 2^21 times the number
+    s.high = product * 2097153.0 - (product * 2097153.0 - product)
+    s.low = (product - s.high) + (lost + temperature * 2.3190468138462995584e-17)
+    return s
+
+
+cdef inline double block_top(const source *x, Py_ssize_t n) noexcept nogil:
+    if source is float:
+        return fe_lane_max_float(x, n)
+    else:
+        return fe_lane_max_double(x, n)
+
+
+cdef inline double top_count(const source *x, Py_ssize_t n, double top) noexcept nogil:
+    """How many elements equal the maximum."""
+    cdef Py_ssize_t i
+    cdef int32_t count = 0
+    cdef source m = <source>top
+    for i in range(n):
+        count += x[i] == m
+    return count
+
+
+cdef inline void exp_terms_single(const float *x, Py_ssize_t n, float m, float *e, float *moment) noexcept nogil:
+    """e[i] = exp(x[i] − m), 0 where x[i] = m; moment[i] = (m − x)·e if wanted.
+
+    x − m is never rounded: it is exact for |m| >= 256 wherever the result is not 0; below, the
+    whole octaves of m are kept apart (numerics: the rounding costs 4e-6 at a gap of 70).
+    """
+    cdef Py_ssize_t i
+    cdef float c = m if (m >= 256 or m <= -256) else 0
+    cdef float m1 = m - c
+    cdef float nm = shift_of(nearest_shifted(m1 * log2_e(m1)))
+    cdef float rho = <float>(<double>m1 - <double>nm * 0.69314718055994530942)
+    cdef float t, h, k, r, v, shifted
+    for i in range(n):
+        t = x[i] - c
+        h = t - m1
+        shifted = madd(h, <float>1.4426950408889634, <float>12582912.0)
+        k = shift_of(shifted) + nm
+        r = madd(-k, <float>0.693359375, t)
+        r = r - madd(k, <float>-2.12194440054690583e-4, rho)
+        v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
+        e[i] = v if (h >= -87) & (x[i] < m) else 0
+    if moment != NULL:
+        for i in range(n):
+            h = m - x[i]
+            moment[i] = (h if h < 104 else <float>104) * e[i]
+
+
+cdef inline void exp_terms_double(const source *x, Py_ssize_t n, double m, Scale scale, double *e, double *moment) noexcept nogil:
+    """The same for doubles, with a temperature: T·ln 2 is what is taken off, since dividing first
+    would round the gap."""
+    cdef Py_ssize_t i
+    cdef double h, b, low, k, r, v, shifted
+    cdef double per_octave = 1.4426950408889634074 * scale.inverse
+    cdef double lowest = -708 * scale.temperature
+    for i in range(n):
+        h = <double>x[i] - m
+        b = h - <double>x[i]
+        low = (<double>x[i] - (h - b)) + (-m - b)
+        shifted = madd(h, per_octave, <double>6755399441055744.0)
+        k = shift_of(shifted)
+        r = madd(-k, scale.high, h)
+        r = (r - madd(k, scale.low, -low)) * scale.inverse
+        v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
+        e[i] = v if (h >= lowest) & (x[i] < m) else 0
+    if moment != NULL:
+        for i in range(n):
+            h = (m - <double>x[i]) * scale.inverse
+            moment[i] = (h if h < 746 else 746.0) * e[i]
+
+
+cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t room, Scale scale, bint moments,
+                                 real *scratch) noexcept nogil:
+    """Sums of one block of n <= CHUNK logits, of which `room` may be read and mapped."""
+    cdef LogitSums sums
+    cdef Py_ssize_t i
+    cdef real *e = scratch
+    cdef real *moment = scratch + (CHUNK + 64)
+    sums.moment = sums.square = sums.gap = sums.mass = 0
+    sums.top = block_top(x, n)
+    sums.count = sums.rest = 0
+    if not (sums.top > -INFINITY):                      # NaN, or nothing but −inf
+        sums.count = n
+        return sums
+    sums.count = top_count(x, n, sums.top)
+    if sums.top == INFINITY:                            # certainty, shared by ties
+        return sums
+    if real is float and source is float:
+        exp_terms_single(x, room, sums.top, e, moment if moments else NULL)
+    elif real is double:
+        exp_terms_double(x, room, sums.top, scale, e, moment if moments else NULL)
+    sums.rest = row_sum(e, n)
+    if moments:
+        sums.moment = row_sum(moment, n)
+        for i in range(n):
+            moment[i] = e[i] * e[i]
+        sums.square = row_sum(moment, n)
+    return sums
+
+
+cdef inline double exp_over(double high, double low, Scale scale) noexcept nogil:
+    """exp((high + low)/T), 0 below the normal range."""
+    cdef double shifted = madd(high, 1.4426950408889634074 * scale.inverse, <double>6755399441055744.0)
+    cdef double k = shift_of(shifted)
+    cdef double r = (madd(-k, scale.high, high) - madd(k, scale.low, -low)) * scale.inverse
+    cdef double v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
+    return v if high >= -708 * scale.temperature else 0.0
+
+
+cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nogil:
+    """a becomes the sums of both blocks."""
+    cdef LogitSums other
+    cdef double h, back, low, f
+    if b.top != b.top or a.top != a.top:
+        a.top = NAN
+        return
+    if b.top > a.top:
+        other = a[0]
+        a[0] = b
+    else:
+        other = b
+    a.mass += other.mass
+    if other.top == a.top:
+        a.count += other.count
+        a.rest += other.rest
+        a.moment += other.moment
+        a.square += other.square
+        a.gap += other.gap
+        return
+    h = other.top - a.top                               # in two parts, as in the terms
+    back = h - other.top
+    low = (other.top - (h - back)) + (-a.top - back)
+    if other.mass > 0:
+        a.gap += other.gap - h * other.mass
+    if h == -INFINITY:
+        return
+    f = exp_over(h, low, scale)
+    a.moment += f * (other.moment - h * scale.inverse * (other.count + other.rest))
+    a.rest += f * (other.count + other.rest)
+    a.square += f * f * (other.count + other.square)

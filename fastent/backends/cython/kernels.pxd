@@ -1,0 +1,73 @@
+"""What the engine hands to a kernel and gets back: C structures only, shared by every level."""
+
+from libc.stdint cimport int64_t
+
+# A kernel maps a chunk of this many elements into scratch arrays that stay in the first-level
+# cache, then sums them row by row. A double row is summed in blocks of 512 so that the error of
+# 200,000 equal terms stays below 37 roundings.
+cdef enum:
+    CHUNK = 2048
+    DOUBLE_BLOCK = 512
+    SCRATCH = 8 * 8 * (CHUNK + 64)      # bytes: eight arrays of doubles, each with room to over-read
+
+cdef enum Bad:
+    FINE = 0
+    ROW_SUM = 1
+    NEGATIVE = 2
+    RANGE = 3                           # a binary value outside [0, 1]
+
+ctypedef struct BadRow:
+    Py_ssize_t row                      # −1: none
+    int code
+    int operand                         # 0: the true one, 1: the predicted one
+    double number
+
+# Blocks of one long row: run(runner, job, context, count) calls job(context, b, scratch) for every
+# b in [0, count), on one thread or on many; results are combined in the order of b.
+ctypedef void (*Job)(void *context, Py_ssize_t block, char *scratch) noexcept nogil
+ctypedef void (*Runner)(void *runner, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil
+
+ctypedef struct Tile:
+    const void *true_rows               # (rows, classes), contiguous
+    const void *pred_rows
+    int precision                       # Precision
+    const int64_t *labels               # sparse: the label; < 0: the row is skipped; NULL: none are
+    Py_ssize_t rows
+    Py_ssize_t classes
+    double tolerance                    # of row sums; negative: not checked
+    bint normalise                      # False: row_sums="as_is"
+    double eps
+    double temperature
+    int true_kind                       # Kind
+    int pred_kind
+    const double *terms                 # weights of terms, (rows or 1, classes), or NULL
+    Py_ssize_t terms_stride             # classes, or 0 for class weights
+    double smoothing
+    char *scratch
+    Runner run
+    void *runner
+    BadRow bad
+
+# What the elementwise arithmetic is done in, and what the rows are stored as.
+cdef enum Precision:
+    SINGLE = 0                          # float rows, float arithmetic
+    DOUBLE = 1                          # double rows, double arithmetic
+    WIDENED = 2                         # float rows, double arithmetic
+
+cdef enum Kind:
+    PROBS = 0
+    LOGPROBS = 1
+    LOGITS = 2
+
+# Writes one value per row into each column of `out` that it serves; a NULL column is not wanted.
+ctypedef void (*Kernel)(Tile *tile, double **out) noexcept nogil
+
+cdef inline void report(Tile *tile, Py_ssize_t row, int code, int operand, double number) noexcept nogil:
+    """Keep the first bad row of the tile."""
+    if tile.labels != NULL and tile.labels[row] < 0:
+        return
+    if tile.bad.row < 0 or row < tile.bad.row:
+        tile.bad.row = row
+        tile.bad.code = code
+        tile.bad.operand = operand
+        tile.bad.number = number

@@ -1,0 +1,35 @@
+"""An input array as the kernels need it: where each row is, and how to copy rows into a tile."""
+
+from libc.stdint cimport (
+    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
+)
+
+cdef enum:
+    MOST_AXES = 32
+
+cdef enum Stored:
+    FLOAT32, FLOAT64, FLOAT16, BFLOAT16, BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64
+
+ctypedef struct View:
+    char *data
+    int stored                          # Stored
+    Py_ssize_t itemsize
+    int axes                            # leading axes, merged where their strides allow
+    Py_ssize_t shape[MOST_AXES]
+    Py_ssize_t strides[MOST_AXES]
+    Py_ssize_t classes                  # 1 for labels, weights and binary operands
+    Py_ssize_t class_stride
+
+cdef class Operand:
+    cdef View view
+    cdef readonly object array          # keeps the memory alive
+    cdef readonly tuple lead            # leading shape
+    cdef readonly Py_ssize_t rows
+    cdef readonly Py_ssize_t classes
+
+cdef Operand operand(object given, str name, object axis)
+cdef bint in_place(View *view, int stored) noexcept nogil
+cdef char *row_address(View *view, Py_ssize_t row) noexcept nogil
+cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
+cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
+cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out) noexcept nogil

@@ -1,0 +1,315 @@
+"""Input arrays: viewed without a copy, described once, and copied into tiles where kernels cannot
+read them in place (16-bit, mixed dtypes, strided, transposed)."""
+
+cimport numpy as cnp
+from libc.stdint cimport (
+    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, INT64_MIN,
+)
+from libc.string cimport memcpy
+
+import numpy as np
+
+from fastent.backends.cython.elementary cimport fe_from_bits_float, real
+
+cnp.import_array()
+
+ctypedef fused stored:
+    float
+    double
+    int8_t
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+
+ctypedef fused whole:
+    int8_t
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+
+
+cdef tuple viewed(object given, str name):
+    """(array, is bfloat16 in disguise): what NumPy can see of `given` without a copy."""
+    cdef object module = type(given).__module__
+    if isinstance(given, np.ndarray):
+        return given, False
+    if isinstance(module, str) and module.split(".")[0] == "torch" and hasattr(given, "detach"):
+        import torch
+
+        given = given.detach()
+        if given.dtype == torch.bfloat16:
+            return given.view(torch.int16).numpy(), True
+        return given.numpy(), False
+    if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
+        return np.from_dlpack(given), False
+    try:
+        return np.asarray(given), False
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array, got {type(given).__name__} ({error})") from None
+
+
+cdef int stored_as(cnp.ndarray array, str name) except -1:
+    cdef int number = cnp.PyArray_TYPE(array)
+    if number == cnp.NPY_FLOAT32:
+        return FLOAT32
+    if number == cnp.NPY_FLOAT64:
+        return FLOAT64
+    if number == cnp.NPY_FLOAT16:
+        return FLOAT16
+    if number == cnp.NPY_BOOL:
+        return BOOL
+    if array.dtype.kind == "i":
+        return {1: INT8, 2: INT16, 4: INT32, 8: INT64}[array.dtype.itemsize]
+    if array.dtype.kind == "u":
+        return {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}[array.dtype.itemsize]
+    if array.dtype.name == "bfloat16":
+        return BFLOAT16
+    raise TypeError(
+        f"{name}: expected float64, float32, float16, bfloat16 or integers, got dtype {array.dtype}"
+    )
+
+
+cdef Operand operand(object given, str name, object axis):
+    """Describe an input; `axis` is its class axis, None if it has none."""
+    cdef Operand op = Operand.__new__(Operand)
+    cdef bint disguised
+    cdef cnp.ndarray array
+    cdef int i, k, n, class_axis = -1
+    cdef View *view = &op.view
+    if type(given) is np.ndarray:
+        array = given
+        disguised = False
+    else:
+        found, disguised = viewed(given, name)
+        array = found
+    if not cnp.PyArray_ISNOTSWAPPED(array):
+        array = array.astype(array.dtype.newbyteorder("="))
+    view.stored = BFLOAT16 if disguised else stored_as(array, name)
+    op.array = array
+    view.data = cnp.PyArray_BYTES(array)
+    view.itemsize = cnp.PyArray_ITEMSIZE(array)
+    n = cnp.PyArray_NDIM(array)
+    view.classes = 1
+    view.class_stride = view.itemsize
+    if axis is not None:
+        if n == 0:
+            raise ValueError(f"{name}: expected at least 1 dimension, got a scalar")
+        class_axis = axis
+        if class_axis < -n or class_axis >= n:
+            raise ValueError(f"axis: expected an axis of {name}, which has {n} dimensions, got {axis}")
+        if class_axis < 0:
+            class_axis += n
+        view.classes = cnp.PyArray_DIM(array, class_axis)
+        view.class_stride = cnp.PyArray_STRIDE(array, class_axis)
+        if view.classes == 0:
+            raise ValueError(f"{name}: expected at least one class, got shape {tuple_of(array)}")
+    op.classes = view.classes
+    op.rows = 1
+    view.axes = 0
+    if n == 2 and class_axis == 1:                      # the usual case, without a loop
+        op.rows = cnp.PyArray_DIM(array, 0)
+        op.lead = (op.rows,)
+        view.axes = 1
+        view.shape[0] = op.rows
+        view.strides[0] = cnp.PyArray_STRIDE(array, 0)
+        return op
+    lead = []
+    for i in range(n):
+        if i == class_axis:
+            continue
+        lead.append(cnp.PyArray_DIM(array, i))
+        op.rows *= cnp.PyArray_DIM(array, i)
+        if cnp.PyArray_DIM(array, i) == 1:
+            continue
+        k = view.axes - 1
+        if k >= 0 and view.strides[k] == cnp.PyArray_STRIDE(array, i) * cnp.PyArray_DIM(array, i):
+            view.shape[k] *= cnp.PyArray_DIM(array, i)  # one axis with the one before
+            view.strides[k] = cnp.PyArray_STRIDE(array, i)
+        else:
+            view.shape[k + 1] = cnp.PyArray_DIM(array, i)
+            view.strides[k + 1] = cnp.PyArray_STRIDE(array, i)
+            view.axes += 1
+    op.lead = tuple(lead)
+    return op
+
+
+cdef tuple tuple_of(cnp.ndarray array):
+    return tuple(array.shape[i] for i in range(array.ndim))
+
+
+cdef char *row_address(View *view, Py_ssize_t row) noexcept nogil:
+    cdef char *at = view.data
+    cdef int k
+    for k in range(view.axes - 1, 0, -1):
+        at += (row % view.shape[k]) * view.strides[k]
+        row //= view.shape[k]
+    return at + row * view.strides[0] if view.axes > 0 else at
+
+
+cdef inline bint even(View *view) noexcept nogil:
+    """Whether the rows are at equal distances."""
+    return view.axes <= 1
+
+
+cdef inline Py_ssize_t row_stride(View *view) noexcept nogil:
+    return view.strides[0] if view.axes == 1 else 0
+
+
+cdef bint in_place(View *view, int wanted) noexcept nogil:
+    """Whether the rows lie one after the other in the wanted form."""
+    return (view.stored == wanted
+            and (view.classes == 1 or view.class_stride == view.itemsize)
+            and even(view)
+            and (view.axes == 0 or view.shape[0] <= 1 or row_stride(view) == view.classes * view.itemsize)
+            and (<size_t>view.data) % <size_t>view.itemsize == 0)
+
+
+cdef inline float half(uint16_t bits) noexcept nogil:
+    """float16 to float: exact, subnormals, infinities and NaN included."""
+    cdef uint32_t magnitude = <uint32_t>(bits & 0x7fff) << 13
+    cdef uint32_t sign = <uint32_t>(bits & 0x8000) << 16
+    cdef uint32_t normal = magnitude + (<uint32_t>112 << 23)
+    # a subnormal: its fraction on top of 2^-14, minus 2^-14
+    cdef float small = fe_from_bits_float(magnitude + (<uint32_t>113 << 23)) - <float>6.103515625e-05
+    cdef float value = fe_from_bits_float(
+        normal + (<uint32_t>112 << 23) if magnitude >= 0x0f800000 else normal)
+    value = small if magnitude < 0x00800000 else value
+    return -value if sign else value
+
+
+cdef inline float brain(uint16_t bits) noexcept nogil:
+    return fe_from_bits_float(<uint32_t>bits << 16)
+
+
+cdef inline void copy_run(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step, const stored *unused) noexcept nogil:
+    """n elements at a distance, aligned or not, to out[0], out[step], ..."""
+    cdef Py_ssize_t i
+    cdef stored x
+    cdef const stored *near = <const stored *>at
+    if stride == sizeof(stored) and step == 1 and (<size_t>at) % sizeof(stored) == 0:
+        for i in range(n):
+            out[i] = <real>near[i]
+        return
+    for i in range(n):
+        memcpy(&x, at + i * stride, sizeof(stored))
+        out[i * step] = <real>x
+
+
+cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step, bint is_half) noexcept nogil:
+    """The same for the 16-bit floats."""
+    cdef Py_ssize_t i
+    cdef uint16_t x
+    cdef const uint16_t *near = <const uint16_t *>at
+    if stride == 2 and step == 1 and (<size_t>at) % 2 == 0:
+        if is_half:
+            for i in range(n):
+                out[i] = half(near[i])
+        else:
+            for i in range(n):
+                out[i] = brain(near[i])
+        return
+    for i in range(n):
+        memcpy(&x, at + i * stride, 2)
+        out[i * step] = half(x) if is_half else brain(x)
+
+
+cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step) noexcept nogil:
+    if view.stored == FLOAT32:
+        copy_run(at, stride, n, out, step, <const float *>NULL)
+    elif view.stored == FLOAT64:
+        copy_run(at, stride, n, out, step, <const double *>NULL)
+    elif view.stored == FLOAT16 or view.stored == BFLOAT16:
+        copy_short(at, stride, n, out, step, view.stored == FLOAT16)
+    elif view.stored == BOOL or view.stored == UINT8:
+        copy_run(at, stride, n, out, step, <const uint8_t *>NULL)
+    elif view.stored == INT8:
+        copy_run(at, stride, n, out, step, <const int8_t *>NULL)
+    elif view.stored == INT16:
+        copy_run(at, stride, n, out, step, <const int16_t *>NULL)
+    elif view.stored == INT32:
+        copy_run(at, stride, n, out, step, <const int32_t *>NULL)
+    elif view.stored == INT64:
+        copy_run(at, stride, n, out, step, <const int64_t *>NULL)
+    elif view.stored == UINT16:
+        copy_run(at, stride, n, out, step, <const uint16_t *>NULL)
+    elif view.stored == UINT32:
+        copy_run(at, stride, n, out, step, <const uint32_t *>NULL)
+    else:
+        copy_run(at, stride, n, out, step, <const uint64_t *>NULL)
+
+
+cdef inline Py_ssize_t magnitude(Py_ssize_t x) noexcept nogil:
+    return -x if x < 0 else x
+
+
+cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcept nogil:
+    """Rows [start, start + rows) as a contiguous (rows, classes) tile."""
+    cdef Py_ssize_t r, c, classes = view.classes
+    if even(view) and magnitude(view.class_stride) > magnitude(row_stride(view)) and view.axes == 1:
+        # class axis first: along the rows, which is how the memory runs
+        for c in range(classes):
+            copy_elements(view, view.data + start * row_stride(view) + c * view.class_stride,
+                          row_stride(view), rows, out + c, classes)
+    elif even(view) and classes == 1:
+        copy_elements(view, view.data + start * row_stride(view), row_stride(view), rows, out, 1)
+    else:
+        for r in range(rows):
+            copy_elements(view, row_address(view, start + r), view.class_stride, classes,
+                          out + r * classes, 1)
+
+
+cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
+    load(view, start, rows, out)
+
+
+cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil:
+    load(view, start, rows, out)
+
+
+cdef inline Py_ssize_t copy_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out, const whole *unused) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef whole x
+    for r in range(rows):
+        memcpy(&x, row_address(view, start + r), sizeof(whole))
+        out[r] = <int64_t>x
+        if whole is uint64_t:
+            if x > <uint64_t>0x7fffffffffffffff:
+                out[r] = INT64_MIN
+    return -1
+
+
+cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out) noexcept nogil:
+    """Labels as int64, never through a float; returns the first row whose label is not a whole
+    number, or −1. Numbers beyond int64 become INT64_MIN, which is no class."""
+    cdef Py_ssize_t r
+    cdef double x
+    if view.stored == INT64:
+        return copy_labels(view, start, rows, out, <const int64_t *>NULL)
+    if view.stored == INT32:
+        return copy_labels(view, start, rows, out, <const int32_t *>NULL)
+    if view.stored == INT16:
+        return copy_labels(view, start, rows, out, <const int16_t *>NULL)
+    if view.stored == INT8:
+        return copy_labels(view, start, rows, out, <const int8_t *>NULL)
+    if view.stored == UINT8 or view.stored == BOOL:
+        return copy_labels(view, start, rows, out, <const uint8_t *>NULL)
+    if view.stored == UINT16:
+        return copy_labels(view, start, rows, out, <const uint16_t *>NULL)
+    if view.stored == UINT32:
+        return copy_labels(view, start, rows, out, <const uint32_t *>NULL)
+    if view.stored == UINT64:
+        return copy_labels(view, start, rows, out, <const uint64_t *>NULL)
+    for r in range(rows):
+        copy_elements(view, row_address(view, start + r), 0, 1, &x, 1)
+        if not (x >= -9.2e18 and x <= 9.2e18) or x != <double><int64_t>x:
+            return r
+        out[r] = <int64_t>x
+    return -1

@@ -1,0 +1,303 @@
+"""Entropy and cross-entropy of rows of probabilities.
+
+At most one class of a row exceeds ¾. It is kept out of the sums, because log S and log p of that
+class cancel when the row is nearly one-hot and S differs from 1. With R and M the sums over the
+other classes and the big one (M = 0 if there is none), S = R + M:
+
+    entropy             [Σ_others −p log p + R·log S + M·log1p(R/M)] / S
+    cross-entropy       [Σ_others −p log q + P_others·log S_q + P_big·log1p(R_q/M_q)] / S_p
+    sparse              log1p(R/p_y), R over the classes other than the label; log S − log p_y if R >= p_y
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from fastent.backends.cython.checks cimport check_sum, report_negatives
+from fastent.backends.cython.elementary cimport (
+    INFINITY, NAN, fe_lane_max_double, fe_lane_max_float, log1p_of, log_normal, log_positive,
+    minus_log_scaled, real,
+)
+from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, SINGLE, Kernel, Tile
+from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, rows_of_chunk
+from fastent.backends.cython.table cimport Table, capsule_of
+
+ctypedef fused source:
+    float
+    double
+
+cdef enum:
+    SPARSE, ENTROPY, CROSS              # what is summed
+    WIDTH = 5                           # sums of a row, at most
+
+# columns of the sparse kernel
+cdef enum:
+    CROSS_ENTROPY
+    ACCURACY
+    RANK
+    BRIER
+    UNUSED
+    CONFIDENCE
+
+cdef struct Sums:
+    double of[WIDTH]
+
+
+cdef struct LongRow:
+    const void *p
+    const void *q
+    Py_ssize_t classes
+    Py_ssize_t label
+    int precision
+    int mode
+    double *parts
+    bint negative
+
+
+cdef inline int sums_of(int mode) noexcept nogil:
+    return 2 if mode == SPARSE else 3 if mode == ENTROPY else 5
+
+
+cdef int sparse_terms(const source *p, Py_ssize_t n, real *own, real *square) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int negative = 0
+    for i in range(n):
+        own[i] = p[i]
+        square[i] = own[i] * own[i]
+        negative |= p[i] < 0
+    return negative
+
+
+cdef int entropy_terms(const source *p, Py_ssize_t n, real *surprise, real *others, real *big) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real x
+    cdef int negative = 0
+    for i in range(n):
+        x = p[i]
+        # a subnormal or zero x gives a finite logarithm here, and a product below 1e-35 or 0
+        surprise[i] = -x * log_normal(x) if x <= <real>0.75 else <real>0
+        others[i] = x if x <= <real>0.75 else <real>0
+        big[i] = <real>0 if x <= <real>0.75 else x              # NaN and infinity too
+        negative |= x < 0
+    return negative
+
+
+cdef int cross_terms(const source *p, const source *q, Py_ssize_t n, real *surprise, real *others, real *big,
+                     real *pred_others, real *pred_big) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real x, y, term, up
+    cdef int negative = 0
+    if real is float:
+        up = <real>18446744073709551616.0
+    else:
+        up = <real>1.3407807929942597e154
+    for i in range(n):
+        x = p[i]
+        y = q[i]
+        term = x * minus_log_scaled(y * up)
+        term = <real>INFINITY if (y == 0) & (x > 0) else term
+        surprise[i] = term if y <= <real>0.75 else <real>0
+        others[i] = x if y <= <real>0.75 else <real>0
+        big[i] = <real>0 if y <= <real>0.75 else x
+        pred_others[i] = y if y <= <real>0.75 else <real>0
+        pred_big[i] = <real>0 if y <= <real>0.75 else y
+        negative |= (x < 0) | (y < 0)
+    return negative
+
+
+cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, real *scratch) noexcept nogil:
+    cdef Py_ssize_t room = CHUNK + 64
+    if mode == SPARSE:
+        return sparse_terms(q, n, scratch, scratch + room)
+    if mode == ENTROPY:
+        return entropy_terms(q, n, scratch, scratch + room, scratch + 2 * room)
+    return cross_terms(p, q, n, scratch, scratch + room, scratch + 2 * room, scratch + 3 * room, scratch + 4 * room)
+
+
+cdef inline void leave_out(real *scratch, Py_ssize_t at) noexcept nogil:
+    """Take the label out of the sparse sums."""
+    scratch[at] = 0
+    scratch[at + CHUNK + 64] = 0
+
+
+cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.classes - start)
+    cdef int k
+    if map_terms(row.mode, <const source *>row.p + start, <const source *>row.q + start, n, scratch):
+        row.negative = True
+    if row.mode == SPARSE and start <= row.label < start + n:
+        leave_out(scratch, row.label - start)
+    for k in range(sums_of(row.mode)):
+        row.parts[block * WIDTH + k] = row_sum(scratch + k * (CHUNK + 64), n)
+
+
+cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef LongRow *row = <LongRow *>context
+    if row.precision == SINGLE:
+        block_of(row, block, <float *>scratch, <const float *>NULL)
+    elif row.precision == DOUBLE:
+        block_of(row, block, <double *>scratch, <const double *>NULL)
+    else:
+        block_of(row, block, <double *>scratch, <const float *>NULL)
+
+
+cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
+    cdef Sums sums
+    cdef Py_ssize_t count = blocks_of(row.classes)
+    cdef double few[WIDTH * 64]
+    cdef int k
+    row.parts = &few[0]
+    if count > 64:
+        row.parts = <double *>malloc(WIDTH * count * sizeof(double))
+    if row.parts == NULL:
+        for k in range(WIDTH):
+            sums.of[k] = NAN
+        return sums
+    tile.run(tile.runner, block_job, row, count, tile.scratch)
+    for k in range(sums_of(row.mode)):
+        sums.of[k] = ordered_sum(row.parts + k, count, WIDTH)
+    if count > 64:
+        free(row.parts)
+    return sums
+
+
+cdef inline double entropy_value(Sums *sums) noexcept nogil:
+    cdef double t = sums.of[0], rest = sums.of[1], big = sums.of[2], total = rest + big
+    cdef double value = t + rest * log_positive(total)
+    if big > 0:
+        value += big * log1p_of(rest / big)
+    return value / total if total > 0 else NAN
+
+
+cdef inline double cross_value(Sums *sums) noexcept nogil:
+    cdef double t = sums.of[0], rest = sums.of[1], big = sums.of[2]
+    cdef double pred_rest = sums.of[3], pred_big = sums.of[4]
+    cdef double value = t + rest * log_positive(pred_rest + pred_big)
+    if big > 0:
+        value += big * log1p_of(pred_rest / pred_big)
+    return value / (rest + big)
+
+
+cdef inline double largest_of(const source *p, Py_ssize_t n) noexcept nogil:
+    if source is float:
+        return fe_lane_max_float(p, n)
+    else:
+        return fe_lane_max_double(p, n)
+
+
+cdef inline double rank_of(const source *x, Py_ssize_t n, Py_ssize_t label) noexcept nogil:
+    """Classes above the label plus equal ones before it."""
+    cdef Py_ssize_t i
+    cdef int64_t rank = 0
+    cdef source own = x[label]
+    for i in range(label):
+        rank += x[i] >= own
+    for i in range(label + 1, n):
+        rank += x[i] > own
+    return rank
+
+
+cdef void sparse_values(Tile *tile, Py_ssize_t r, Sums *sums, double **out, const source *unused) noexcept nogil:
+    cdef const source *p = <const source *>tile.pred_rows + r * tile.classes
+    cdef double own = p[tile.labels[r]], rest = sums.of[0], total = rest + own
+    cdef double undefined = 0 if total == total else NAN, rank
+    if tile.normalise:
+        check_sum(tile, r, 1, total)
+    else:
+        rest = rest if total != total else 1 - own      # "as_is": distances of the raw numbers
+        total = 1 + undefined
+    if out[CROSS_ENTROPY] != NULL:
+        if rest < own:
+            out[CROSS_ENTROPY][r] = log1p_of(rest / own)
+        else:
+            out[CROSS_ENTROPY][r] = log_positive(total) - log_positive(own) + undefined
+    if out[ACCURACY] != NULL or out[RANK] != NULL:
+        rank = rank_of(p, tile.classes, tile.labels[r]) + undefined
+        if out[RANK] != NULL:
+            out[RANK][r] = rank
+        if out[ACCURACY] != NULL:
+            out[ACCURACY][r] = (rank == 0) + undefined
+    if out[BRIER] != NULL:
+        out[BRIER][r] = (sums.of[1] + rest * rest) / (total * total)
+    if out[CONFIDENCE] != NULL:
+        out[CONFIDENCE][r] = largest_of(p, tile.classes) / total
+
+
+cdef inline void finish(Tile *tile, Py_ssize_t r, Sums *sums, int mode, double **out, const source *unused) noexcept nogil:
+    cdef bint whole
+    if mode == SPARSE:
+        if tile.labels[r] >= 0:                         # a skipped row has no label to read
+            sparse_values(tile, r, sums, out, unused)
+    elif mode == ENTROPY:
+        check_sum(tile, r, 1, sums.of[1] + sums.of[2])
+        out[0][r] = entropy_value(sums)
+    else:
+        whole = sums.of[0] == sums.of[0] and sums.of[3] == sums.of[3]
+        if whole:
+            check_sum(tile, r, 0, sums.of[1] + sums.of[2])
+            check_sum(tile, r, 1, sums.of[3] + sums.of[4])
+        out[0][r] = cross_value(sums)
+
+
+cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const source *unused) noexcept nogil:
+    cdef const source *p = <const source *>tile.true_rows
+    cdef const source *q = <const source *>tile.pred_rows
+    cdef Py_ssize_t classes = tile.classes, start = 0, r, n, at_once
+    cdef bint negative
+    cdef int k
+    cdef Sums sums
+    cdef LongRow row
+    if classes > CHUNK:
+        row.classes = classes
+        row.precision = tile.precision
+        row.mode = mode
+        for r in range(tile.rows):
+            row.p = p + r * classes if p != NULL else p
+            row.q = q + r * classes
+            row.label = tile.labels[r] if tile.labels != NULL else -1
+            row.negative = False
+            sums = long_sums(tile, &row)
+            finish(tile, r, &sums, mode, out, q)
+            if row.negative:
+                report_negatives(tile, r, 1, <const source *>row.p, q + r * classes)
+        return
+    at_once = rows_of_chunk(classes)
+    while start < tile.rows:
+        n = min(at_once, tile.rows - start)
+        negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch)
+        for r in range(n):
+            if mode == SPARSE and tile.labels[start + r] >= 0:
+                leave_out(scratch, r * classes + tile.labels[start + r])
+            for k in range(sums_of(mode)):
+                sums.of[k] = row_sum(scratch + k * (CHUNK + 64) + r * classes, classes)
+            finish(tile, start + r, &sums, mode, out, q)
+        if negative:
+            report_negatives(tile, start, n, p + start * classes if p != NULL else p, q + start * classes)
+        start += n
+
+
+cdef void in_precision(Tile *tile, int mode, double **out) noexcept nogil:
+    if tile.precision == SINGLE:
+        rows_of(tile, mode, out, <float *>tile.scratch, <const float *>NULL)
+    elif tile.precision == DOUBLE:
+        rows_of(tile, mode, out, <double *>tile.scratch, <const double *>NULL)
+    else:
+        rows_of(tile, mode, out, <double *>tile.scratch, <const float *>NULL)
+
+
+cdef void sparse_rows(Tile *tile, double **out) noexcept nogil:
+    in_precision(tile, SPARSE, out)
+
+
+cdef void entropy_rows(Tile *tile, double **out) noexcept nogil:
+    in_precision(tile, ENTROPY, out)
+
+
+cdef void cross_rows(Tile *tile, double **out) noexcept nogil:
+    in_precision(tile, CROSS, out)
+
+
+cdef Table table
+table.kernels[0] = sparse_rows
+table.kernels[1] = entropy_rows
+table.kernels[2] = cross_rows
+kernels = capsule_of(&table)

@@ -1,0 +1,48 @@
+"""Sums over the classes of a row, and the choice of chunks."""
+
+from fastent.backends.cython.elementary cimport (
+    real, fe_lane_sum_float, fe_lane_sum_double, c_fabs,
+)
+from fastent.backends.cython.kernels cimport CHUNK, DOUBLE_BLOCK
+
+
+cdef inline void two_sum_add(double *total, double *lost, double x) noexcept nogil:
+    """total + lost += x, with the rounding error kept."""
+    cdef double s = total[0] + x
+    cdef double back = s - total[0]
+    lost[0] += (total[0] - (s - back)) + (x - back)
+    total[0] = s
+
+
+cdef inline double row_sum(const real *terms, Py_ssize_t n) noexcept nogil:
+    """Sum of n <= CHUNK terms in scratch memory (reads up to 15 elements further)."""
+    cdef double total = 0, lost = 0
+    cdef Py_ssize_t start = 0
+    if real is float:
+        return fe_lane_sum_float(terms, n)
+    else:
+        if n <= DOUBLE_BLOCK:
+            return fe_lane_sum_double(terms, n)
+        while start < n:
+            two_sum_add(&total, &lost, fe_lane_sum_double(terms + start, min(DOUBLE_BLOCK, n - start)))
+            start += DOUBLE_BLOCK
+        # infinite totals leave NaN in `lost`
+        return total + lost if lost == lost else total
+
+
+cdef inline double ordered_sum(const double *parts, Py_ssize_t count, Py_ssize_t stride) noexcept nogil:
+    """Sum of the parts of one long row in their order."""
+    cdef double total = 0, lost = 0
+    cdef Py_ssize_t b
+    for b in range(count):
+        two_sum_add(&total, &lost, parts[b * stride])
+    return total + lost if lost == lost else total
+
+
+cdef inline Py_ssize_t blocks_of(Py_ssize_t classes) noexcept nogil:
+    return (classes + CHUNK - 1) // CHUNK
+
+
+cdef inline Py_ssize_t rows_of_chunk(Py_ssize_t classes) noexcept nogil:
+    """How many whole rows of at most CHUNK classes are mapped at once."""
+    return CHUNK // classes

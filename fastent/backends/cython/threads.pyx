@@ -1,0 +1,156 @@
+"""A pool of worker threads that never touch Python.
+
+Ours, because libgomp hangs in a child that was forked after a parallel region. Workers are started
+when first needed and sleep on a condition; in a forked child the pool starts anew. Any number of
+threads may call at once: each works on its own job and takes what helpers are free, so nothing
+waits for another caller and nothing is oversubscribed by us. Workers block all signals, which thus
+go to the caller's threads as if the pool did not exist.
+"""
+
+cdef extern from "<signal.h>" nogil:
+    ctypedef struct sigset_t:
+        pass
+    int sigfillset(sigset_t *)
+    int SIG_SETMASK
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
+    ctypedef struct pthread_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *, void *)
+    int pthread_mutex_lock(pthread_mutex_t *)
+    int pthread_mutex_unlock(pthread_mutex_t *)
+    int pthread_cond_init(pthread_cond_t *, void *)
+    int pthread_cond_wait(pthread_cond_t *, pthread_mutex_t *)
+    int pthread_cond_broadcast(pthread_cond_t *)
+    int pthread_create(pthread_t *, void *, void *(*)(void *) noexcept nogil, void *)
+    int pthread_detach(pthread_t)
+    int pthread_sigmask(int, sigset_t *, sigset_t *)
+    int pthread_atfork(void *, void *, void (*)() noexcept nogil)
+
+cdef enum:
+    MOST_WORKERS = 1024
+
+cdef struct Work:                       # one call of run_parallel, on its caller's stack
+    Body body
+    void *context
+    Py_ssize_t count
+    Py_ssize_t next                     # the next index that nobody has claimed
+    int wanted                          # helpers that may still join
+    int helping                         # helpers at work
+    int joined                          # helpers so far: names their scratch
+    Work *behind
+
+cdef pthread_mutex_t lock
+cdef pthread_cond_t called, done
+cdef Work *queue = NULL
+cdef int workers = 0
+cdef bint watching_forks = False
+
+
+cdef void reset() noexcept nogil:
+    """No workers, no work: at import, and in a child, where only the forking thread lives on."""
+    global queue, workers
+    pthread_mutex_init(&lock, NULL)
+    pthread_cond_init(&called, NULL)
+    pthread_cond_init(&done, NULL)
+    queue = NULL
+    workers = 0
+
+
+cdef inline void claim(Work *work, int worker) noexcept nogil:
+    cdef Py_ssize_t index = fetch_add(&work.next, 1)
+    while index < work.count:
+        work.body(work.context, index, worker)
+        index = fetch_add(&work.next, 1)
+
+
+cdef void withdraw(Work *work) noexcept nogil:
+    """Take work off the queue (under the lock)."""
+    global queue
+    cdef Work **link = &queue
+    while link[0] != NULL:
+        if link[0] == work:
+            link[0] = work.behind
+            return
+        link = &link[0].behind
+
+
+cdef void *serve(void *unused) noexcept nogil:
+    cdef Work *work
+    cdef int worker
+    pthread_mutex_lock(&lock)
+    while True:
+        while queue == NULL:
+            pthread_cond_wait(&called, &lock)
+        work = queue
+        work.wanted -= 1
+        if work.wanted == 0:
+            withdraw(work)
+        work.helping += 1
+        work.joined += 1
+        worker = work.joined
+        pthread_mutex_unlock(&lock)
+        claim(work, worker)
+        pthread_mutex_lock(&lock)
+        work.helping -= 1
+        if work.helping == 0:
+            pthread_cond_broadcast(&done)
+
+
+cdef void hire(int wanted) noexcept nogil:
+    """Have at least `wanted` workers (under the lock); fewer if the system gives no more."""
+    global workers, watching_forks
+    cdef pthread_t thread
+    cdef sigset_t everything, before
+    if workers >= wanted:
+        return
+    if not watching_forks:
+        pthread_atfork(NULL, NULL, reset)
+        watching_forks = True
+    sigfillset(&everything)
+    pthread_sigmask(SIG_SETMASK, &everything, &before)
+    while workers < wanted and workers < MOST_WORKERS:
+        if pthread_create(&thread, NULL, serve, NULL) != 0:
+            break
+        pthread_detach(thread)
+        workers += 1
+    pthread_sigmask(SIG_SETMASK, &before, NULL)
+
+
+cdef void run_parallel(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil:
+    """Call body for every index, on this thread and up to threads − 1 workers; indices are claimed
+    in increasing order."""
+    global queue
+    cdef Work work
+    cdef Py_ssize_t index
+    if threads > count:
+        threads = <int>count
+    if threads <= 1:
+        for index in range(count):
+            body(context, index, 0)
+        return
+    work.body = body
+    work.context = context
+    work.count = count
+    work.next = 0
+    work.wanted = threads - 1
+    work.helping = work.joined = 0
+    pthread_mutex_lock(&lock)
+    hire(threads - 1)
+    work.behind = queue
+    queue = &work
+    pthread_cond_broadcast(&called)
+    pthread_mutex_unlock(&lock)
+    claim(&work, 0)
+    pthread_mutex_lock(&lock)
+    withdraw(&work)
+    while work.helping > 0:
+        pthread_cond_wait(&done, &lock)
+    pthread_mutex_unlock(&lock)
+
+
+reset()

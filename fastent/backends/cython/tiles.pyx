@@ -1,0 +1,361 @@
+"""The loop over tiles: load, run the kernels, weigh, hand on. One tile is a few rows that stay in
+cache; threads claim tiles in order."""
+
+from libc.math cimport frexp, ldexp
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from fastent.backends.cython.elementary cimport INFINITY
+from fastent.backends.cython.exact cimport ExactSum, exact_add
+from fastent.backends.cython.kernels cimport (
+    DOUBLE, SCRATCH, SINGLE, WIDENED, BadRow, Job, Tile,
+)
+from fastent.backends.cython.operand cimport (
+    FLOAT32, View, load_doubles, load_floats, load_labels, row_address,
+)
+from fastent.backends.cython.threads cimport exchange, run_parallel
+
+cdef enum:
+    SPARE = 1 << 20                     # arenas up to this size are kept for the next call
+
+# Where one worker's scratch begins, in bytes; every part has room for sums to read past its end.
+ctypedef struct Arena:
+    BadRow *bad                         # the first bad row that this worker saw
+    char *kernels
+    int64_t *labels
+    double *weights
+    double *values
+    char *true_rows
+    char *pred_rows
+    double *terms
+
+cdef char *spare = NULL
+
+
+cdef Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
+    return ((size + 63) & ~<Py_ssize_t>63) + 256
+
+
+cdef Py_ssize_t lay_out(Plan *plan, char *base, Arena *arena) noexcept nogil:
+    """Place the parts of an arena at base; its size in bytes."""
+    cdef Py_ssize_t n = plan.tile_rows, item = 4 if plan.stored == FLOAT32 else 8, at = 0
+    arena.bad = <BadRow *>base
+    at += padded(sizeof(BadRow))
+    arena.kernels = base + at
+    at += padded(SCRATCH)
+    arena.labels = <int64_t *>(base + at)
+    at += padded(8 * n)
+    arena.weights = <double *>(base + at)
+    at += padded(8 * n)
+    arena.values = <double *>(base + at)
+    at += padded(8 * n * plan.columns)
+    arena.true_rows = base + at
+    if plan.true_view != NULL and not plan.true_in_place:
+        at += padded(item * n * plan.classes)
+    arena.pred_rows = base + at
+    if not plan.pred_in_place:
+        at += padded(item * n * plan.classes)
+    arena.terms = <double *>(base + at)
+    if plan.terms != NULL:
+        at += padded(8 * n * plan.classes)
+    return at
+
+
+# --- one long row over many threads ---------------------------------------------------------------
+
+ctypedef struct Spread:
+    Plan *plan
+    Job job
+    void *context
+
+
+cdef void one_block(void *context, Py_ssize_t block, int worker) noexcept nogil:
+    cdef Spread *spread = <Spread *>context
+    cdef Arena arena
+    lay_out(spread.plan, spread.plan.arena + worker * spread.plan.arena_size, &arena)
+    spread.job(spread.context, block, arena.kernels)
+
+
+cdef void run_spread(void *runner, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil:
+    cdef Spread spread
+    spread.plan = <Plan *>runner
+    spread.job = job
+    spread.context = context
+    run_parallel(one_block, &spread, count, spread.plan.threads)
+
+
+cdef void run_here(void *runner, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil:
+    cdef Py_ssize_t block
+    for block in range(count):
+        job(context, block, scratch)
+
+
+# --- loading --------------------------------------------------------------------------------------
+
+cdef void load_side(View *view, bint in_place, int stored, Py_ssize_t start, Py_ssize_t n, char *room, const void **rows) noexcept nogil:
+    if in_place:
+        rows[0] = row_address(view, start)
+    elif stored == FLOAT32:
+        load_floats(view, start, n, <float *>room)
+        rows[0] = room
+    else:
+        load_doubles(view, start, n, <double *>room)
+        rows[0] = room
+
+
+cdef void rescale(double *rows, Py_ssize_t n, Py_ssize_t classes) noexcept nogil:
+    """Multiply each row by the power of two that brings its sum into [¾, 1½): exact, and what the
+    kernels of probabilities expect. Sums that are 0, infinite or NaN stay for the check."""
+    cdef Py_ssize_t r, c
+    cdef double *x
+    cdef double top, total
+    cdef int exponent
+    for r in range(n):
+        x = rows + r * classes
+        top = 0
+        for c in range(classes):
+            top = x[c] if x[c] > top else top
+        if not (top > 0 and top < INFINITY):
+            continue
+        frexp(top, &exponent)
+        total = 0
+        for c in range(classes):
+            x[c] = ldexp(x[c], -exponent)
+            total += x[c]
+        if not total > 0:
+            continue
+        total = frexp(total, &exponent)
+        if total < 0.75:
+            exponent -= 1
+        for c in range(classes):
+            x[c] = ldexp(x[c], -exponent)
+
+
+cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t n, BadRow *bad) noexcept nogil:
+    """Labels and weights of the tile; True if the kernels need the label array. A row to be skipped
+    has label −1."""
+    cdef Py_ssize_t r, fraction
+    cdef int64_t label
+    cdef bint skips = False
+    bad.row = -1
+    if plan.weights != NULL:
+        load_doubles(plan.weights, start, n, arena.weights)
+    if plan.labels != NULL:
+        fraction = load_labels(plan.labels, start, n, arena.labels)
+        for r in range(n):
+            if fraction >= 0 and r >= fraction:
+                bad.row = r
+                bad.code = FRACTION
+                bad.operand = LABELS
+                load_doubles(plan.labels, start + r, 1, &bad.number)
+                return True
+            label = arena.labels[r]
+            if plan.ignores and label == plan.ignored:
+                arena.labels[r] = -1
+            elif label < 0 or label >= plan.classes:
+                bad.row = r
+                bad.code = LABEL
+                bad.operand = LABELS
+                bad.number = <double>label
+                return True
+    if plan.weights != NULL:
+        for r in range(n):
+            if not arena.weights[r] >= 0:
+                bad.row = r
+                bad.code = WEIGHT
+                bad.operand = WEIGHTS
+                bad.number = arena.weights[r]
+                return True
+            if arena.weights[r] == 0:
+                skips = True
+        if skips or plan.labels != NULL:
+            for r in range(n):
+                if plan.labels == NULL:
+                    arena.labels[r] = 0
+                if arena.weights[r] == 0:
+                    arena.labels[r] = -1
+    return skips or plan.labels != NULL
+
+
+cdef void load_terms(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t n, BadRow *bad) noexcept nogil:
+    cdef Py_ssize_t r, c
+    cdef double *w = arena.terms
+    load_doubles(plan.terms, start, n, w)
+    for r in range(n):
+        for c in range(plan.classes):
+            if not w[r * plan.classes + c] >= 0:
+                if bad.row < 0 or r < bad.row:
+                    bad.row = r
+                    bad.code = WEIGHT
+                    bad.operand = WEIGHTS
+                    bad.number = w[r * plan.classes + c]
+            elif plan.class_weight != NULL:
+                w[r * plan.classes + c] *= plan.class_weight[c]
+
+
+# --- a tile ---------------------------------------------------------------------------------------
+
+cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) noexcept nogil:
+    cdef const void *true_rows = tile.true_rows
+    cdef const void *pred_rows = tile.pred_rows
+    cdef double *out[MOST_SLOTS]
+    cdef Step *step
+    cdef int s, k
+    cdef bint swapped
+    for s in range(plan.step_count):
+        step = &plan.steps[s]
+        for k in range(MOST_SLOTS):
+            out[k] = values + step.slot[k] * stride if step.slot[k] >= 0 else NULL
+        swapped = step.seen == SWAPPED or step.seen == TRUE_AS_PRED
+        tile.true_rows = pred_rows if swapped else true_rows
+        tile.pred_rows = true_rows if swapped else pred_rows
+        tile.true_kind = plan.pred_kind if swapped else plan.true_kind
+        tile.pred_kind = plan.true_kind if swapped else plan.pred_kind
+        if step.seen == PRED_ONLY or step.seen == TRUE_AS_PRED:
+            tile.true_rows = NULL
+        tile.eps = plan.eps if step.clips else 0.0
+        tile.precision = SINGLE if plan.stored == FLOAT32 else DOUBLE
+        if step.widens and plan.stored == FLOAT32:
+            tile.precision = WIDENED
+        k = <int>(tile.bad.row >= 0)
+        step.kernel(tile, out)
+        if swapped and k == 0 and tile.bad.row >= 0:
+            tile.bad.operand = 1 - tile.bad.operand
+    tile.true_rows = true_rows
+    tile.pred_rows = pred_rows
+
+
+cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, Py_ssize_t stride) noexcept nogil:
+    """Skipped rows, class weights, base and row weights."""
+    cdef Py_ssize_t r, n = tile.rows
+    cdef int k
+    cdef double w
+    cdef double *column
+    if plan.label_weighs:
+        for r in range(n):
+            w = plan.class_weight[tile.labels[r]] if tile.labels[r] >= 0 else 0.0
+            if plan.loss_column >= 0:
+                column = values + plan.loss_column * stride
+                column[r] = w * column[r] if w != 0 else 0.0
+            if plan.target_weight_column >= 0:
+                values[plan.target_weight_column * stride + r] = w
+    for k in range(plan.columns):
+        column = values + k * stride
+        if plan.scale[k] != 1:
+            for r in range(n):
+                column[r] = column[r] / plan.scale[k]
+        if tile.labels != NULL:
+            for r in range(n):
+                column[r] = 0.0 if tile.labels[r] < 0 else column[r]
+        if plan.multiply and plan.weights != NULL:
+            for r in range(n):
+                column[r] = column[r] * arena.weights[r] if arena.weights[r] != 0 else 0.0
+
+
+cdef void add_to_sums(Plan *plan, Tile *tile, Arena *arena, double *values, ExactSum *sums) noexcept nogil:
+    """Σ of the first column (weighted already) and Σ of the row's weights."""
+    cdef Py_ssize_t r, n = tile.rows
+    cdef double *w = arena.weights
+    exact_add(&sums[0], values, n)
+    if plan.target_weight_column >= 0:
+        exact_add(&sums[1], values + plan.target_weight_column * plan.tile_rows, n)
+        return
+    if plan.weights == NULL:
+        for r in range(n):
+            w[r] = 0.0 if tile.labels != NULL and tile.labels[r] < 0 else 1.0
+    else:
+        for r in range(n):
+            w[r] = 0.0 if tile.labels != NULL and tile.labels[r] < 0 else w[r]
+    exact_add(&sums[1], w, n)
+
+
+cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
+    cdef Plan *plan = <Plan *>context
+    cdef Py_ssize_t start = plan.start + index * plan.tile_rows, stride = plan.tile_rows
+    cdef Tile tile
+    cdef Arena arena
+    cdef BadRow bad
+    cdef double *values
+    if plan.bad.row >= 0 and plan.bad.row < start:
+        return
+    lay_out(plan, plan.arena + worker * plan.arena_size, &arena)
+    tile.rows = min(plan.tile_rows, plan.stop - start)
+    tile.labels = arena.labels if load_rows_info(plan, &arena, start, tile.rows, &bad) else NULL
+    if bad.row >= 0:
+        tile.rows = bad.row                             # rows before it may be bad too
+    tile.classes = plan.classes
+    tile.true_rows = NULL
+    if plan.true_view != NULL:
+        load_side(plan.true_view, plan.true_in_place, plan.stored, start, tile.rows, arena.true_rows, &tile.true_rows)
+        if plan.rescale_true:
+            rescale(<double *>arena.true_rows, tile.rows, plan.classes)
+    load_side(plan.pred_view, plan.pred_in_place, plan.stored, start, tile.rows, arena.pred_rows, &tile.pred_rows)
+    if plan.rescale_pred:
+        rescale(<double *>arena.pred_rows, tile.rows, plan.classes)
+    tile.terms = plan.class_weight
+    tile.terms_stride = 0
+    if plan.terms != NULL:
+        load_terms(plan, &arena, start, tile.rows, &bad)
+        tile.terms = arena.terms
+        tile.terms_stride = plan.classes
+    tile.tolerance = plan.tolerance
+    tile.normalise = plan.normalise
+    tile.temperature = plan.temperature
+    tile.smoothing = plan.smoothing
+    tile.scratch = arena.kernels
+    tile.run = run_spread if plan.spread else run_here
+    tile.runner = plan
+    tile.bad.row = -1
+    values = arena.values
+    if plan.out != NULL:
+        values = plan.out + (start - plan.start)
+        stride = plan.out_stride
+    run_steps(plan, &tile, values, stride)
+    if tile.bad.row >= 0 and (bad.row < 0 or tile.bad.row < bad.row):
+        bad = tile.bad
+    if bad.row >= 0:
+        bad.row += start
+        if arena.bad.row < 0 or bad.row < arena.bad.row:
+            arena.bad[0] = bad
+        plan.bad.row = bad.row                          # lets others stop; the first one is found at the end
+        return
+    finish_columns(plan, &tile, &arena, values, stride)
+    if plan.sums != NULL:
+        add_to_sums(plan, &tile, &arena, values, plan.sums + 2 * worker)
+
+
+cdef void run_plan(Plan *plan) noexcept nogil:
+    """Rows [start, stop) of the call into its sinks; plan.bad tells of a bad row."""
+    global spare
+    cdef Arena arena
+    cdef Py_ssize_t size, tiles = (plan.stop - plan.start + plan.tile_rows - 1) // plan.tile_rows
+    cdef int workers = plan.threads, k
+    cdef BadRow *found
+    plan.bad.row = -1
+    plan.no_memory = False
+    if plan.stop <= plan.start:
+        return
+    if not plan.spread and workers > tiles:
+        workers = <int>tiles
+    plan.arena_size = padded(lay_out(plan, NULL, &arena))
+    size = plan.arena_size * workers
+    plan.arena = exchange(&spare, NULL) if size <= SPARE else NULL
+    if plan.arena == NULL:
+        plan.arena = <char *>malloc(max(size, SPARE))
+        if plan.arena == NULL:
+            plan.no_memory = True
+            return
+    for k in range(workers):
+        (<BadRow *>(plan.arena + k * plan.arena_size)).row = -1
+    if plan.spread:
+        for k in range(<int>tiles):
+            run_tile(plan, k, 0)
+    else:
+        run_parallel(run_tile, plan, tiles, workers)
+    plan.bad.row = -1
+    for k in range(workers):
+        found = <BadRow *>(plan.arena + k * plan.arena_size)
+        if found.row >= 0 and (plan.bad.row < 0 or found.row < plan.bad.row):
+            plan.bad = found[0]
+    plan.arena = exchange(&spare, plan.arena) if size <= SPARE else plan.arena
+    free(plan.arena)

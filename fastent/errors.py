@@ -1,0 +1,42 @@
+"""The one-line messages of bad input, in one place."""
+
+ROW_SUM, NEGATIVE, RANGE, LABEL, FRACTION, WEIGHT = 1, 2, 3, 4, 5, 6
+CODES = {"row_sum": ROW_SUM, "negative": NEGATIVE, "range": RANGE}
+
+
+def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):
+    """The ValueError for the first offending row.
+
+    Parameters
+    ----------
+    code : int
+        What is wrong with it.
+    name : str
+        The argument.
+    row : int or tuple of int
+        0-based; a tuple for more than one leading axis.
+    number : float or int
+        The offending number: a row sum, a probability, a label, a weight.
+    """
+    where = f"row {row}" if row != () else "the only row"
+    if code == ROW_SUM and tolerance < 0:
+        text = f"expected a positive finite row sum, got {number!r} in {where}"
+    elif code == ROW_SUM:
+        what = "exponentials that sum to 1" if kind == "logprobs" else "rows that sum to 1"
+        text = (
+            f"expected {what} within {tolerance:g}, got {number!r} in {where}"
+            "; see kind= for logits or log-probabilities and row_sums='rescale' for counts"
+        )
+    elif code == NEGATIVE:
+        text = f"expected no negative probabilities, got {number!r} in {where}"
+    elif code == RANGE and kind == "logprobs":
+        text = f"expected log-probabilities of at most 0, got {number!r} in {where}"
+    elif code == RANGE:
+        text = f"expected numbers in [0, 1], got {number!r} in {where}"
+    elif code == LABEL:
+        text = f"expected classes in [0, {classes}), got {int(number)} in {where}"
+    elif code == FRACTION:
+        text = f"expected whole numbers, got {number!r} in {where}"
+    else:
+        text = f"expected weights of at least 0 that are not NaN, got {number!r} in {where}"
+    return ValueError(f"{name}: {text}")

@@ -1,0 +1,195 @@
+"""Backend, threads and SIMD level: what is asked for, and what a bug report needs.
+
+Environment variables are read once, at import: FASTENT_BACKEND, FASTENT_SIMD, FASTENT_NUM_THREADS
+and OMP_NUM_THREADS. Nothing falls back silently: what is forced and missing raises.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from fastent._version import version
+from fastent.backends.cython import levels
+
+BACKENDS = ("cython", "numba", "numpy")
+
+
+def _available(backend: str) -> bool:
+    return backend != "numba" or importlib.util.find_spec("numba") is not None
+
+
+def _checked_backend(backend: Any, origin: str) -> str:
+    if backend not in BACKENDS:
+        raise ValueError(f"{origin}: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+    if not _available(backend):
+        raise ImportError(f"{origin}: the {backend} backend needs the package {backend}")
+    return backend
+
+
+def _checked_threads(threads: Any, origin: str) -> int:
+    try:
+        count = threads.__index__() if not isinstance(threads, str) else int(threads)
+    except (AttributeError, TypeError, ValueError):
+        raise TypeError(f"{origin}: expected a whole number of at least 1, got {threads!r}") from None
+    if count < 1:
+        raise ValueError(f"{origin}: expected a whole number of at least 1, got {threads!r}")
+    return min(count, 1024)
+
+
+def _omp_threads() -> int | None:
+    """OMP_NUM_THREADS may be a list for nested levels; the first counts."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) > 0 else None
+
+
+def _environment_threads() -> int | None:
+    own = os.environ.get("FASTENT_NUM_THREADS")
+    return _checked_threads(own, "FASTENT_NUM_THREADS") if own else _omp_threads()
+
+
+_backend = _checked_backend(os.environ.get("FASTENT_BACKEND") or "cython", "FASTENT_BACKEND")
+_threads = _environment_threads()
+levels.use(os.environ.get("FASTENT_SIMD") or levels.LEVELS[0])
+
+
+def set_backend(backend: str | None) -> None:
+    """Choose the backend of calls that name none.
+
+    Parameters
+    ----------
+    backend : {"cython", "numba", "numpy"} or None
+        None restores the default.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    ImportError
+        If it is not installed.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> fe.set_backend("numpy")
+    >>> round(float(fe.entropy([0.5, 0.5], base=2)), 12)
+    1.0
+    >>> fe.set_backend(None)
+    """
+    global _backend
+    _backend = _checked_backend("cython" if backend is None else backend, "backend")
+
+
+def set_num_threads(num_threads: int | None) -> None:
+    """Choose the number of threads of calls that name none; None restores the default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> fe.set_num_threads(2)
+    >>> fe.get_num_threads()
+    2
+    >>> fe.set_num_threads(None)
+    """
+    global _threads
+    if num_threads is None:
+        _threads = _environment_threads()
+    else:
+        _threads = _checked_threads(num_threads, "num_threads")
+
+
+def get_num_threads() -> int:
+    """The number of threads of calls that name none.
+
+    What was set, else FASTENT_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that this process
+    may use.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> fe.get_num_threads() >= 1
+    True
+    """
+    if _threads is not None:
+        return _threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def chosen_backend(backend: str | None) -> str:
+    """The backend of a call."""
+    return _backend if backend is None else _checked_backend(backend, "backend")
+
+
+def chosen_threads(num_threads: int | None) -> int:
+    """The number of threads of a call."""
+    return get_num_threads() if num_threads is None else _checked_threads(num_threads, "num_threads")
+
+
+def backend_module(backend: str) -> ModuleType:
+    """The package that holds a backend's `row_values`; imports Numba only when it is asked for."""
+    return importlib.import_module(f"fastent.backends.{backend}")
+
+
+def simd_levels() -> tuple[str, ...]:
+    """The SIMD levels that this machine can run, the best one first."""
+    return levels.LEVELS
+
+
+@contextmanager
+def use_simd(level: str) -> Iterator[None]:
+    """Run the compiled kernels at another SIMD level; for tests and benchmarks.
+
+    The level is one for the whole process: other threads see it too.
+    """
+    before = levels.active
+    levels.use(level)
+    try:
+        yield
+    finally:
+        levels.use(before)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        from importlib.metadata import version as version_of
+
+        return version_of(name)
+    except ImportError:
+        return None
+
+
+def show_config() -> dict[str, Any]:
+    """Version, backend, SIMD level, threads and libraries, as a dictionary.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> sorted(fe.show_config())[:3]
+    ['backend', 'backends', 'libraries']
+    """
+    libraries = ("numpy", "numba", "ml_dtypes", "pyarrow", "safetensors", "dask", "torch", "jax")
+    return {
+        "version": version,
+        "backend": _backend,
+        "backends": [b for b in BACKENDS if _available(b)],
+        "simd": levels.active,
+        "simd_levels": list(levels.LEVELS),
+        "num_threads": get_num_threads(),
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+        "libraries": {name: found for name in libraries if (found := _installed(name))},
+    }

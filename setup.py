@@ -1,0 +1,70 @@
+"""Build of the compiled parts: see pyproject.toml for everything else.
+
+The kernels are one text each, compiled once per SIMD level into separate modules (`logits_v3`,
+`logits_v4`, ...); the engine picks the best level that the machine supports when it is imported.
+"""
+
+import os
+import platform
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+FOLDER = "fastent/backends/cython"
+KERNELS = ["logits", "probabilities", "divergence", "logit_divergence", "bernoulli", "general", "blocks"]
+PLAIN = ["exact", "keys", "state", "threads", "levels", "operand", "tiles", "engine"]
+
+# x86-64 micro-architecture levels; elsewhere one module at the compiler's baseline.
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+LEVELS = {
+    "v2": ["-march=x86-64-v2"],
+    "v3": ["-march=x86-64-v3"],
+    "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+if not X86:
+    LEVELS = {"base": []}
+
+# Contraction is off so that a value does not depend on where a function was inlined: the kernels
+# say fma() where they mean it. errno and FP traps are of no use here and stop vectorisation.
+# Never -ffast-math: older toolchains then flush subnormals in the whole process.
+FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-unused-function", "-Wno-psabi"]
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "freethreading_compatible": True,
+}
+
+
+def extension(module, source, flags):
+    return Extension(
+        f"fastent.backends.cython.{module}",
+        [f"{FOLDER}/{source}.pyx"],
+        include_dirs=[numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=FLAGS + flags,
+        libraries=["m"],
+    )
+
+
+def cythonized(extensions, folder):
+    return cythonize(
+        extensions, build_dir=f"build/cython/{folder}", compiler_directives=DIRECTIVES, quiet=True
+    )
+
+
+def modules():
+    found = cythonized([extension(name, name, []) for name in PLAIN], "plain")
+    for level, flags in LEVELS.items():
+        found += cythonized([extension(f"{k}_{level}", k, flags) for k in KERNELS], level)
+    return found
+
+
+setup(
+    ext_modules=modules(),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
+)
