@@ -31,7 +31,7 @@ checkpoint.FIRST_SECONDS = checkpoint.LONGEST_SECONDS = 0
 shards.PIECE_ROWS, shards.PIECES = 10, 2
 collect = run.Run._collect
 def slowly(self, block, results):
-    time.sleep(0.004)
+    time.sleep(0.01)
     collect(self, block, results)
 run.Run._collect = slowly
 sys.exit(main(sys.argv[1:]))
@@ -54,11 +54,16 @@ def start(*words):
     )
 
 
-def wait_for_checkpoint(process):
+def stamp():
+    return Path("progress").stat().st_mtime_ns if Path("progress").exists() else 0
+
+
+def wait_for_checkpoint(process, before=0):
+    """Until the process has written one."""
     deadline = time.monotonic() + 60
-    while not Path("progress").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    while stamp() == before and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_killed_at_any_moment_the_run_goes_on():
@@ -66,13 +71,13 @@ def test_killed_at_any_moment_the_run_goes_on():
     pick = random.Random(0)
     rows = []
     for _ in range(10):
+        before = stamp()
         process = start(*words)
-        wait_for_checkpoint(process)
-        time.sleep(pick.uniform(0.35, 0.6))
+        wait_for_checkpoint(process, before)
+        time.sleep(pick.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        if process.returncode != -signal.SIGKILL:
-            break  # it was done before
+        assert process.returncode == -signal.SIGKILL
         rows.append(json.loads(Path("progress").read_text())["state"]["row"])
     assert rows == sorted(rows) and len(set(rows)) > 2
     assert main([*COMMAND, *words]) == 0

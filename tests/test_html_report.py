@@ -112,7 +112,7 @@ def test_in_a_browser(pages, name):
         page.on("request", lambda request: asked.append(request.url))
         page.goto((pages / name).as_uri())
         figures = page.locator("figure svg")
-        assert figures.count() == (len(PLOTS) if name == "score.html" else 8)
+        assert figures.count() == (len(PLOTS) if name == "score.html" else 9)
         for figure in figures.all():
             box = figure.bounding_box()
             assert box["width"] > 200 and box["height"] > 80

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from fastent.accumulator import Accumulator
 from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.keys import row_ids
 from fastent.backends.cython.state import State
-
-from fastent.accumulator import Accumulator
 from fastent.io import InputError
 from fastent.io.shards import Piece
 from fastent.metrics import Metric

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from fastent.backends.cython.state import bucket_middle
 
+from fastent.backends.cython.state import bucket_middle
 from fastent.report import plots
 from fastent.results import Report, rounded
 
