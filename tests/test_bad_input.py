@@ -182,7 +182,7 @@ def test_the_first_bad_row_is_an_index_tuple_along_any_axis(engine):
 @pytest.mark.parametrize(
     "function", ["kl_divergence", "js_divergence", "categorical_cross_entropy"]
 )
-@pytest.mark.parametrize("shape", [(4, 3), (3, 2), (2,), (4, 2, 1), (1, 4, 2), (1, 2), ()])
+@pytest.mark.parametrize("shape", [(4, 3), (3, 2), (2,), (4, 2, 1), (1, 4, 2), (1, 2)])
 def test_two_distributions_agree_in_shape(function, shape, engine):
     other = np.full(shape, 0.5)
     with fails(ValueError, "shape", "(4, 2)", str(shape)):
@@ -224,6 +224,8 @@ def test_no_classes(engine):
 
 
 def test_no_axis(engine):
+    with fails(ValueError, "q"):
+        fe.kl_divergence(HALF, np.float64(1.0), backend=engine)
     with fails(ValueError, "p"):
         fe.entropy(np.float64(1.0), backend=engine)
     for axis in (2, -3):
