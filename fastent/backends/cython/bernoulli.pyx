@@ -115,7 +115,7 @@ cdef void general_values(const source *t, const source *x, Tile *tile, Scale sca
     for i in range(tile.rows):
         target = t[i]
         s = surprise_of(x[i], tile.pred_kind, scale)
-        p = c_exp(-s.of_one)
+        p = x[i] if tile.pred_kind == PROBS else c_exp(-s.of_one)     # calibration bins see p itself
         q = c_exp(-s.of_zero)
         if out[CROSS_ENTROPY] != NULL:
             one = (1 - smooth) * target + 0.5 * smooth

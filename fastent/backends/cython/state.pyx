@@ -591,8 +591,8 @@ cdef class State:
         for k in range(2):
             self.count[k] += other.count[k]
         for c in range(self.K):
-            self.merge_extremes(&self.extreme[2 * c], &other.extreme[2 * c], other.count[
-                self.column[c].kind])
+            self.merge_extremes(
+                &self.extreme[2 * c], &other.extreme[2 * c], other.count[self.column[c].kind])
         for g, code in enumerate(groups):
             k = code
             for i in range(width):
@@ -621,7 +621,7 @@ cdef class State:
         return self
 
     cdef void merge_extremes(self, double* into, double* other, int64_t rows) noexcept:
-        if rows:
+        if rows and not other[0] > other[1]:           # else the column keeps no extremes
             widen(&into[0], &into[1], other[0])
             widen(&into[0], &into[1], other[1])
 
