@@ -71,7 +71,7 @@ class Checkpoint:
             "digest": _digest(state),
             "state": state,
         }
-        write_whole(self.path, json.dumps(kept).encode(), durable=True)
+        write_whole(self.path, [json.dumps(kept).encode()], durable=True)
         now = time.monotonic()
         self._pause = min(LONGEST_SECONDS, max(2 * self._pause, (now - began) / SHARE))
         self._due = now + self._pause

@@ -107,12 +107,13 @@ def describe(
         return found
 
     with_labels = bool(options.labels)
+    by_group = losses.groups
     return {
         "metrics": entries(divergences, losses if with_labels else None, True),
-        "groups": {
-            str(name): entries(part, losses.groups[name] if with_labels else None, False)
-            for name, part in divergences.groups.items()
-        },
+        "groups": document.Groups(
+            divergences.groups,
+            lambda name, part: entries(part, by_group[name] if with_labels else None, False),
+        ),
         "rows": shards.rows,
         "nan_rows": scorer.nans,
         "ignored_rows": scorer.ignored,

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         raise InputError(f"{FOLDER}: cannot be written: {error.strerror}") from None
     for name in FILES:
         data = resources.files("fastent").joinpath("data", name).read_bytes()
-        write_whole(os.path.join(FOLDER, name), data)
+        write_whole(os.path.join(FOLDER, name), [data])
     logits, labels = (os.path.join(FOLDER, name) for name in FILES)
     words = ["score", logits, "--labels", labels, "--kind", "logits"]
     print("Digits of scikit-learn, each predicted by a model that has not seen it.\n")

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fastent.io import InputError
 
@@ -40,21 +40,22 @@ def check_writable(path: str) -> None:
         raise InputError(f"{path}: no permission to write it")
 
 
-def write_whole(path: str, data: bytes, durable: bool = False) -> None:
-    """Write ``data`` so that the target holds all of it or what it held before."""
+def write_whole(path: str, data: Iterable[bytes], durable: bool = False) -> None:
+    """Write all pieces so that the target holds all of them or what it held before."""
     if path == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with named_errors("standard output"):
+            sys.stdout.flush()
+            sys.stdout.buffer.writelines(data)
+            sys.stdout.buffer.flush()
     elif is_direct(path):
         with named_errors(path), open(path, "wb") as stream:
-            stream.write(data)
+            stream.writelines(data)
     else:
         partial = partial_name(path)
         with named_errors(path):
             try:
                 with open(partial, "wb") as stream:
-                    stream.write(data)
+                    stream.writelines(data)
                     if durable:
                         stream.flush()
                         os.fsync(stream.fileno())

@@ -153,7 +153,7 @@ def write_outputs(
     if options.json:
         write_whole(options.json, document.render(found))
     if options.html:
-        write_whole(options.html, page())
+        write_whole(options.html, [page()])
     if not options.quiet and "-" not in (options.json, options.html, options.rows):
         table.show(found)
 

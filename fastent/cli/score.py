@@ -191,7 +191,7 @@ def describe(
 
     result = {
         "metrics": entries(report, clustered),
-        "groups": {str(name): entries(part, False) for name, part in report.groups.items()},
+        "groups": document.Groups(report.groups, lambda name, part: entries(part, False)),
         "rows": shards.rows,
         "nan_rows": scorer.nans,
         "ignored_rows": scorer.ignored,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
@@ -32,5 +34,64 @@ def to_float(value: float | str | None) -> float | None:
     return None if value is None else float(value)
 
 
-def render(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+class Groups(Mapping[str, dict[str, Any]]):
+    """Entries by group, worked out one at a time: all of 100,000 groups would not fit.
+
+    Parameters
+    ----------
+    parts : mapping
+        The groups of a report.
+    describe : callable
+        From a group's name and part to its entries.
+    """
+
+    def __init__(
+        self, parts: Mapping[int | str, Any], describe: Callable[[int | str, Any], dict[str, Any]]
+    ) -> None:
+        self._parts = parts
+        self._describe = describe
+        self._names = {str(name): name for name in parts}
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        return self._describe(self._names[name], self._parts[self._names[name]])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def largest(self, count: int) -> list[tuple[str, int]]:
+        """The groups of most rows and their numbers, the largest first."""
+        rows = []
+        for text, name in self._names.items():
+            part = self._parts[name]
+            rows.append((text, part.state.rows(0, part.group)))
+        return heapq.nlargest(count, rows, key=lambda pair: pair[1])
+
+
+def render(document: dict[str, Any]) -> Iterator[bytes]:
+    """The document as text, in pieces."""
+    separator = "{"
+    for key, value in document.items():
+        yield f'{separator}\n  "{key}": '.encode()
+        separator = ","
+        if isinstance(value, Groups):
+            yield from _render_groups(value)
+        else:
+            yield _text(value, "\n  ")
+    yield b"\n}\n"
+
+
+def _render_groups(groups: Groups) -> Iterator[bytes]:
+    separator = "{"
+    for name, entries in groups.items():
+        yield f"{separator}\n    {json.dumps(name, ensure_ascii=False)}: ".encode()
+        yield _text(entries, "\n    ")
+        separator = ","
+    yield b"\n  }" if len(groups) else b"{}"
+
+
+def _text(value: Any, margin: str) -> bytes:
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.replace("\n", margin).encode()

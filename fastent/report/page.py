@@ -118,7 +118,7 @@ def yardsticks(
 def worst_groups(document: dict[str, Any]) -> plots.Plot | None:
     """The plot of the groups of highest loss, None without groups."""
     found = []
-    for name, metrics in document.get("groups", {}).items():
+    for name, metrics in document["groups"].items():
         loss = to_float(metrics.get("cross_entropy", {}).get("value"))
         if loss is not None and math.isfinite(loss):
             error = to_float(metrics["cross_entropy"]["stderr"])

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from fastent.report.document import to_float
 
 GROUPS_SHOWN = 20
+GROUP_METRICS = 6
 
 
 def digits(value: float | None, places: int = 8) -> str:
@@ -43,18 +44,13 @@ def quantile_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def group_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the largest groups, one column a metric."""
-    groups = document["groups"]
-    metrics = list(document["metrics"])[:6]
-    largest = sorted(groups, key=lambda name: -_count(groups[name]))[:GROUPS_SHOWN]
+    metrics = list(document["metrics"])[:GROUP_METRICS]
     rows = []
-    for name in largest:
-        values = [digits(to_float(groups[name].get(m, {}).get("value")), 4) for m in metrics]
-        rows.append([name, f"{_count(groups[name]):,}", *values])
+    for name, count in document["groups"].largest(GROUPS_SHOWN):
+        entries = document["groups"][name]
+        values = [digits(to_float(entries.get(m, {}).get("value")), 4) for m in metrics]
+        rows.append([name, f"{count:,}", *values])
     return ["group", "rows", *metrics], rows
-
-
-def _count(group: dict[str, Any]) -> int:
-    return max((entry["count"] for entry in group.values()), default=0)
 
 
 def worst_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
