@@ -1,10 +1,15 @@
 """The Numba backend by itself: every column of every task, straight from `row_values`."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from types import SimpleNamespace
 
 import hard_inputs as hard
 import hard_pairs
+import numba
 import numpy as np
 import oracle
 import pytest
@@ -108,3 +113,114 @@ def test_bernoulli_columns(kind, dtype):
     for name, (true, pred) in hard.bernoullis(kind, np.dtype(dtype)).items():
         misses += check("binary", kind, true, pred, None, name)
     assert not misses, "\n".join(misses)
+
+
+@pytest.mark.parametrize("kind", hard.KINDS)
+def test_smoothing_eps_and_weights(kind):
+    r = np.random.default_rng(0)
+    columns, misses = ("cross_entropy", "target_weight"), []
+    for name, rows in hard.singles(kind, np.dtype(np.float64)).items():
+        by_class = np.where(r.random(rows.shape[1]) < 0.2, 0.0, r.random(rows.shape[1]))
+        for weights in (None, by_class, by_class * r.random(rows.shape)):
+            extra = {"columns": columns, "weights": weights, "eps": 1e-3, "label_smoothing": 0.1}
+            misses += check("sparse", kind, None, rows, hard.labels(rows), name, **extra)
+    assert not misses, "\n".join(misses)
+
+
+@pytest.mark.parametrize("classes", [*range(1, 12), 33, 129, 511, 513, 1300])
+def test_bits_of_a_row_depend_on_the_row_alone(classes):
+    r = np.random.default_rng(classes)
+    near = r.normal(size=(23, classes))
+    form = {"probs": hard.softmax, "logprobs": hard.log_softmax, "logits": np.asarray}
+    for kind in product(hard.KINDS, hard.KINDS):
+        true, pred = form[kind[0]](near), form[kind[1]](near + r.normal(size=near.shape))
+        spec = make_spec("divergence", kind)
+        whole = evaluate(spec, true, pred)
+        for index in (np.array([7]), r.permutation(23), np.repeat(np.arange(23), 3)):
+            part = evaluate(spec, *(np.ascontiguousarray(x[index]) for x in (true, pred)))
+            assert np.array_equal(part, whole[:, index]), kind
+    labels = r.integers(0, classes, 23)
+    for kind in hard.KINDS:
+        spec, rows = make_spec("sparse", kind), form[kind](near)
+        whole = evaluate(spec, None, rows, labels)
+        alone = [evaluate(spec, None, rows[i : i + 1], labels[i : i + 1]) for i in range(23)]
+        assert np.array_equal(np.concatenate(alone, axis=1), whole)
+
+
+def large_block():
+    r = np.random.default_rng(3)
+    true, pred = hard.softmax(r.normal(size=(2, 3000, 50)))
+    return make_spec("divergence", ("probs", "probs"), num_threads=2), true, pred
+
+
+def test_threads_do_not_change_bits_nor_the_setting():
+    spec, true, pred = large_block()
+    before = numba.get_num_threads()
+    shared = evaluate(spec, true, pred)
+    assert numba.get_num_threads() == before
+    spec.num_threads = 1
+    assert np.array_equal(evaluate(spec, true, pred), shared)
+
+
+def test_many_callers_at_once():
+    spec, true, pred = large_block()
+    want = evaluate(spec, true, pred)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: evaluate(spec, true, pred), range(12)))
+    assert all(np.array_equal(want, got) for got in found)
+
+
+FORKED = """
+import os, sys
+sys.path[:0] = [{tests!r}, {root!r}]
+import numpy as np
+from test_numba_backend import evaluate, large_block
+want = evaluate(*large_block())
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(evaluate(*large_block()), want) else 3)
+_, status = os.waitpid(child, 0)
+assert np.array_equal(evaluate(*large_block()), want)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_child_after_fork():
+    tests = os.path.dirname(os.path.abspath(__file__))
+    code = FORKED.format(tests=tests, root=os.path.dirname(tests))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+
+
+def test_faults_name_the_first_row():
+    good = np.full((9, 4), 0.25)
+    bad = good.copy()
+    bad[6, 1] = -0.5
+    bad[7, 0] = 1.0
+    out = np.empty((1, 9))
+    for column in ("kl_divergence", "reverse_kl", "entropy_q", "top1_agreement", "hellinger"):
+        spec = make_spec("divergence", columns=(column,))
+        assert row_values(spec, good, bad, None, out) == (6, "negative", -0.5, "pred")
+        assert row_values(spec, bad, good, None, out) == (6, "negative", -0.5, "true")
+        bad[6, 1] = 0.25
+        assert row_values(spec, good, bad, None, out) == (7, "row_sum", 1.75, "pred")
+        bad[6, 1] = -0.5
+    labels = np.zeros(9, np.int64)
+    spec = make_spec("sparse", columns=("cross_entropy",))
+    assert row_values(spec, None, bad, labels, out) == (6, "negative", -0.5, "pred")
+    labels[6:8] = -1
+    assert row_values(spec, None, bad, labels, out) is None
+    assert out[0, 6] == out[0, 7] == 0.0
+    spec = make_spec("binary", columns=("cross_entropy",))
+    t = np.linspace(0, 1, 9)
+    assert row_values(spec, t, t + 0.1, None, out) == (8, "range", 1.1, "pred")
+    assert row_values(spec, t * 2, t, None, out) == (5, "range", 1.25, "true")
+
+
+@pytest.mark.parametrize("classes", [50_000, 200_000])
+def test_uniform_rows_of_many_classes(classes):
+    for kind, value in (("probs", 1 / classes), ("logits", 3.0)):
+        rows = np.full((1, classes), value)
+        assert not check("entropy", kind, None, rows)
+        assert not check("sparse", kind, None, rows, np.array([classes // 2]))

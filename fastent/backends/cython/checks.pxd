@@ -1,6 +1,8 @@
 """Checks of rows that cost nothing while they hold: the sums come free, and a row is looked at again
 only after a sign bit was seen."""
 
+from libc.math cimport exp as c_exp
+
 from fastent.backends.cython.elementary cimport INFINITY, c_fabs
 from fastent.backends.cython.kernels cimport NEGATIVE, ROW_SUM, Tile, report
 
@@ -16,6 +18,14 @@ cdef inline void check_sum(Tile *tile, Py_ssize_t row, int operand, double total
             report(tile, row, ROW_SUM, operand, total)
     elif total <= 0 or total == INFINITY:
         report(tile, row, ROW_SUM, operand, total)
+
+
+cdef inline void check_log_sum(Tile *tile, Py_ssize_t row, int operand, double top, double masses) noexcept nogil:
+    """The same for log-probabilities, whose sum is e^top·masses; rescaling takes any but −inf."""
+    if top == -INFINITY:
+        check_sum(tile, row, operand, 0)
+    elif tile.tolerance >= 0 and top == top:
+        check_sum(tile, row, operand, c_exp(top) * masses)
 
 
 cdef inline bint negative_in(const number *x, Py_ssize_t n, double *found) noexcept nogil:

@@ -15,7 +15,7 @@ from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, c_fabs, c_fma, excess, fe_bits_double, fe_bits_float, gap_divergence, real,
 )
 from fastent.backends.cython.kernels cimport (
-    CHUNK, DOUBLE, ROW_SUM, SINGLE, Kernel, Tile, report,
+    CHUNK, DOUBLE, ROOM, SINGLE, Kernel, Tile,
 )
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, rows_of_chunk
 from fastent.backends.cython.checks cimport check_sum, report_negatives
@@ -26,7 +26,11 @@ ctypedef fused source:
     double
 
 cdef enum:
-    PARTS = 4                           # first, second, mass, drift
+    PARTS = 4                           # sums of a row, and where their terms stand
+    FIRST = 0
+    SECOND = ROOM
+    MASS = 2 * ROOM
+    DRIFT = 3 * ROOM
 
 
 cdef struct Sums:
@@ -62,7 +66,7 @@ cdef inline bint sign_bits(real x, real y) noexcept nogil:
         return (fe_bits_double(x) | fe_bits_double(y)) >> 63
 
 
-cdef bint kl_terms(const source *p, const source *q, Py_ssize_t n, real *first, real *mass, real *drift) noexcept nogil:
+cdef bint kl_terms(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
     """Terms of KL for n elements; True if a sign bit was seen (a negative number, or −0)."""
     cdef Py_ssize_t i
     cdef real x, y, d, up = scale_up(<real>0)
@@ -71,14 +75,14 @@ cdef bint kl_terms(const source *p, const source *q, Py_ssize_t n, real *first, 
         x = <real>p[i] * up
         y = <real>q[i] * up
         d = y - x
-        mass[i] = x
-        drift[i] = d
-        first[i] = gap_divergence(x, y, d)
+        terms[FIRST + i] = gap_divergence(x, y, d)
+        terms[MASS + i] = x
+        terms[DRIFT + i] = d
         negative |= sign_bits(x, y)
     return negative
 
 
-cdef bint js_terms(const source *p, const source *q, Py_ssize_t n, real *first, real *second, real *mass, real *drift) noexcept nogil:
+cdef bint js_terms(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
     """Terms of JS: both rows against their mean m = (p + q)/2, whose rounding does not matter
     because the difference m − p = d/2 is handed on exactly."""
     cdef Py_ssize_t i
@@ -89,16 +93,15 @@ cdef bint js_terms(const source *p, const source *q, Py_ssize_t n, real *first, 
         y = <real>q[i] * up
         d = y - x
         m = <real>0.5 * x + <real>0.5 * y
-        mass[i] = x
-        drift[i] = d
-        first[i] = gap_divergence(x, m, <real>0.5 * d)
-        second[i] = gap_divergence(y, m, <real>-0.5 * d)
+        terms[FIRST + i] = gap_divergence(x, m, <real>0.5 * d)
+        terms[SECOND + i] = gap_divergence(y, m, <real>-0.5 * d)
+        terms[MASS + i] = x
+        terms[DRIFT + i] = d
         negative |= sign_bits(x, y)
     return negative
 
 
-cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double c, bint symmetric,
-                         double *first, double *second, double *mass, double *drift) noexcept nogil:
+cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double c, bint symmetric, double *terms) noexcept nogil:
     """The same terms against c·q; the difference is rounded once."""
     cdef Py_ssize_t i
     cdef double x, y, d, m, up = scale_up(<double>0)
@@ -107,39 +110,34 @@ cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double 
         y = <double>q[i] * up
         d = c_fma(y, c, -x)
         y = y * c
-        mass[i] = x
-        drift[i] = d
+        terms[MASS + i] = x
+        terms[DRIFT + i] = d
         if symmetric:
             m = 0.5 * x + 0.5 * y
-            first[i] = gap_divergence(x, m, 0.5 * d)
-            second[i] = gap_divergence(y, m, -0.5 * d)
+            terms[FIRST + i] = gap_divergence(x, m, 0.5 * d)
+            terms[SECOND + i] = gap_divergence(y, m, -0.5 * d)
         else:
-            first[i] = gap_divergence(x, y, d)
-            second[i] = 0
+            terms[FIRST + i] = gap_divergence(x, y, d)
 
 
-cdef void block_sums(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
+cdef void block_sums(LongRow *row, Py_ssize_t block, real *terms, const source *unused) noexcept nogil:
     """Sums of one block of a row into its parts."""
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.classes - start)
     cdef const source *p = <const source *>row.p + start
     cdef const source *q = <const source *>row.q + start
     cdef double *part = row.parts + PARTS * block
-    cdef real *first = scratch
-    cdef real *second = scratch + (CHUNK + 64)
-    cdef real *mass = scratch + 2 * (CHUNK + 64)
-    cdef real *drift = scratch + 3 * (CHUNK + 64)
     cdef bint negative = False
     if row.rescale != 0:
         if real is double:
-            rescaled_terms(p, q, n, row.rescale, row.symmetric, first, second, mass, drift)
+            rescaled_terms(p, q, n, row.rescale, row.symmetric, terms)
     elif row.symmetric:
-        negative = js_terms(p, q, n, first, second, mass, drift)
+        negative = js_terms(p, q, n, terms)
     else:
-        negative = kl_terms(p, q, n, first, mass, drift)
-    part[0] = row_sum(first, n)
-    part[1] = row_sum(second, n) if row.symmetric else 0
-    part[2] = row_sum(mass, n)
-    part[3] = row_sum(drift, n)
+        negative = kl_terms(p, q, n, terms)
+    part[0] = row_sum(terms + FIRST, n)
+    part[1] = row_sum(terms + SECOND, n) if row.symmetric else 0
+    part[2] = row_sum(terms + MASS, n)
+    part[3] = row_sum(terms + DRIFT, n)
     if negative:
         row.negative = True             # only ever set: threads do not disturb each other
 
@@ -176,24 +174,20 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
 
 
 cdef void chunk_sums(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t classes, bint symmetric,
-                     real *scratch, Sums *sums, bint *negative) noexcept nogil:
+                     real *terms, Sums *sums, bint *negative) noexcept nogil:
     """Sums of the few whole rows of one chunk: terms over the flat chunk, then row by row."""
     cdef Py_ssize_t r, at
-    cdef real *first = scratch
-    cdef real *second = scratch + (CHUNK + 64)
-    cdef real *mass = scratch + 2 * (CHUNK + 64)
-    cdef real *drift = scratch + 3 * (CHUNK + 64)
     if symmetric:
-        negative[0] = js_terms(p, q, rows * classes, first, second, mass, drift)
+        negative[0] = js_terms(p, q, rows * classes, terms)
     else:
-        negative[0] = kl_terms(p, q, rows * classes, first, mass, drift)
+        negative[0] = kl_terms(p, q, rows * classes, terms)
     for r in range(rows):
         at = r * classes
-        sums[r].first = row_sum(first + at, classes)
+        sums[r].first = row_sum(terms + FIRST + at, classes)
         if symmetric:
-            sums[r].second = row_sum(second + at, classes)
-        sums[r].mass = row_sum(mass + at, classes)
-        sums[r].drift = row_sum(drift + at, classes)
+            sums[r].second = row_sum(terms + SECOND + at, classes)
+        sums[r].mass = row_sum(terms + MASS + at, classes)
+        sums[r].drift = row_sum(terms + DRIFT + at, classes)
 
 
 cdef inline double kl_value(Sums *sums, double threshold, bint *again) noexcept nogil:

@@ -10,7 +10,7 @@ from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, c_fma, exp_tail, fe_lane_max_double, fe_lane_max_float, log2_e,
     madd, nearest_shifted, real, shift_of, times_power,
 )
-from fastent.backends.cython.kernels cimport CHUNK
+from fastent.backends.cython.kernels cimport ROOM
 from fastent.backends.cython.sums cimport row_sum
 
 ctypedef fused source:
@@ -64,8 +64,8 @@ cdef inline double top_count(const source *x, Py_ssize_t n, double top) noexcept
     return count
 
 
-cdef inline void exp_terms_single(const float *x, Py_ssize_t n, float m, float *e, float *moment) noexcept nogil:
-    """e[i] = exp(x[i] − m), 0 where x[i] = m; moment[i] = (m − x)·e if wanted.
+cdef inline void exp_terms_single(const float *x, Py_ssize_t n, float m, bint moments, float *e) noexcept nogil:
+    """e[i] = exp(x[i] − m), 0 where x[i] = m; then (m − x)·e, if wanted, at e + ROOM.
 
     x − m is never rounded: it is exact for |m| >= 256 wherever the result is not 0; below, the
     whole octaves of m are kept apart (numerics: the rounding costs 4e-6 at a gap of 70).
@@ -85,13 +85,13 @@ cdef inline void exp_terms_single(const float *x, Py_ssize_t n, float m, float *
         r = r - madd(k, <float>-2.12194440054690583e-4, rho)
         v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
         e[i] = v if (h >= -87) & (x[i] < m) else 0
-    if moment != NULL:
+    if moments:
         for i in range(n):
             h = m - x[i]
-            moment[i] = (h if h < 104 else <float>104) * e[i]
+            e[ROOM + i] = (h if h < 104 else <float>104) * e[i]
 
 
-cdef inline void exp_terms_double(const source *x, Py_ssize_t n, double m, Scale scale, double *e, double *moment) noexcept nogil:
+cdef inline void exp_terms_double(const source *x, Py_ssize_t n, double m, Scale scale, bint moments, double *e) noexcept nogil:
     """The same for doubles, with a temperature: T·ln 2 is what is taken off, since dividing first
     would round the gap."""
     cdef Py_ssize_t i
@@ -108,10 +108,10 @@ cdef inline void exp_terms_double(const source *x, Py_ssize_t n, double m, Scale
         r = (r - madd(k, scale.low, -low)) * scale.inverse
         v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
         e[i] = v if (h >= lowest) & (x[i] < m) else 0
-    if moment != NULL:
+    if moments:
         for i in range(n):
             h = (m - <double>x[i]) * scale.inverse
-            moment[i] = (h if h < 746 else 746.0) * e[i]
+            e[ROOM + i] = (h if h < 746 else 746.0) * e[i]
 
 
 cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t room, Scale scale, bint moments,
@@ -120,7 +120,7 @@ cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t room,
     cdef LogitSums sums
     cdef Py_ssize_t i
     cdef real *e = scratch
-    cdef real *moment = scratch + (CHUNK + 64)
+    cdef real *moment = scratch + ROOM
     sums.moment = sums.square = sums.gap = sums.mass = 0
     sums.top = block_top(x, n)
     sums.count = sums.rest = 0
@@ -131,9 +131,9 @@ cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t room,
     if sums.top == INFINITY:                            # certainty, shared by ties
         return sums
     if real is float and source is float:
-        exp_terms_single(x, room, sums.top, e, moment if moments else NULL)
+        exp_terms_single(x, room, sums.top, moments, e)
     elif real is double:
-        exp_terms_double(x, room, sums.top, scale, e, moment if moments else NULL)
+        exp_terms_double(x, room, sums.top, scale, moments, e)
     sums.rest = row_sum(e, n)
     if moments:
         sums.moment = row_sum(moment, n)

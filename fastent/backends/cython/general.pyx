@@ -5,7 +5,7 @@ A row of any kind is a Side: its normaliser is found first, then it is read bloc
 probabilities q or as surprises −log q, each to full relative accuracy.
 """
 
-from fastent.backends.cython.checks cimport check_sum, report_negatives
+from fastent.backends.cython.checks cimport check_log_sum, check_sum
 from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, c_fabs, c_sqrt, excess, gap_divergence, log1p_of, log_positive,
 )
@@ -26,9 +26,6 @@ cdef extern from "<math.h>" nogil:
 ctypedef fused source:
     float
     double
-
-cdef enum:
-    ROOM = CHUNK + 64
 
 cdef enum:                              # columns of the cross-entropy kernel
     CROSS_ENTROPY
@@ -139,7 +136,7 @@ cdef Side side_of(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
     side.total = 1 + side.rest
     side.log_total = log1p_of(side.rest)
     if side.kind == LOGPROBS and not side.raw:
-        check_sum(tile, r, operand, c_exp(side.top) * side.total)
+        check_log_sum(tile, r, operand, side.top, side.total)
     return side
 
 
@@ -165,6 +162,8 @@ cdef void probabilities(Side *side, Py_ssize_t start, Py_ssize_t n, double facto
             out[i] = factor if x == INFINITY else 0.0
         else:
             out[i] = exp_over(h, low, side.scale) * factor
+            if out[i] == 0 and h > -INFINITY:
+                out[i] = 5e-324                         # only −inf has no mass at all
 
 
 cdef double surprise(Side *side, Py_ssize_t i) noexcept nogil:

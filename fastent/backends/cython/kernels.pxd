@@ -7,8 +7,10 @@ from libc.stdint cimport int64_t
 # 200,000 equal terms stays below 37 roundings.
 cdef enum:
     CHUNK = 2048
+    ROOM = CHUNK + 64                   # distance of the term arrays in scratch memory: a constant,
+                                        # so that the compiler needs no run-time check for overlap
     DOUBLE_BLOCK = 512
-    SCRATCH = 8 * 8 * (CHUNK + 64)      # bytes: eight arrays of doubles, each with room to over-read
+    SCRATCH = 8 * 8 * ROOM              # bytes: eight arrays of doubles, each with room to over-read
 
 cdef enum Bad:
     FINE = 0

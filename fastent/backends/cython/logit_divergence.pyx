@@ -13,14 +13,14 @@ offset of a row costs nothing.
 from libc.math cimport exp as c_exp
 from libc.stdlib cimport free, malloc
 
-from fastent.backends.cython.checks cimport check_sum
+from fastent.backends.cython.checks cimport check_log_sum
 from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, c_fma, excess, exp_of_sum, fe_lane_max_double, fe_lane_max_float, kappa,
     log1p_of, log1p_unit, magnitude, phi, real,
 )
 from fastent.backends.cython.exponentials cimport Scale, exp_over, scale_of
 from fastent.backends.cython.kernels cimport (
-    CHUNK, DOUBLE, LOGPROBS, SINGLE, WIDENED, Kernel, Tile,
+    CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Kernel, Tile,
 )
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -49,84 +49,76 @@ cdef struct Pair:                       # two rows and what is known of them so 
     double *parts
 
 
-cdef inline real certain(real x, real top) noexcept nogil:
-    """With a maximum of +inf a row is 0 where it is +inf and −inf elsewhere."""
-    return (<real>0 if x == top else <real>-INFINITY) if top == <real>INFINITY else x
-
-
-cdef inline void centre_terms(const source *a, const source *b, Py_ssize_t n, Pair *pair,
-                              real *divergent, real *drift, real *mass_a, real *mass_b) noexcept nogil:
+cdef inline void centre_terms(const source *a, const source *b, Py_ssize_t n, Pair *pair, real *terms) noexcept nogil:
     cdef Py_ssize_t i
-    cdef real ma = <real>pair.top_a, mb = <real>pair.top_b, shift_a, shift_b
-    cdef real ah, al, bh, bl, back, v, ea, eb, w
-    cdef double product = pair.centre * pair.scale.temperature
+    cdef real ma = <real>pair.top_a, mb = <real>pair.top_b
+    cdef real ah, al, bh, bl, back, v, ea, eb, w, far
+    cdef bint near
+    cdef Scale scale = pair.scale           # a copy: a store to terms cannot touch it
+    cdef double product = pair.centre * scale.temperature
     cdef real c = <real>product
-    cdef real c_low = <real>((product - <double>c) + c_fma(pair.centre, pair.scale.temperature, -product)
-                             + pair.centre_low * pair.scale.temperature)
-    cdef real inverse = <real>pair.scale.inverse
+    cdef real c_low = <real>((product - <double>c) + c_fma(pair.centre, scale.temperature, -product)
+                             + pair.centre_low * scale.temperature)
+    cdef real inverse = <real>scale.inverse
     cdef real factor = <real>c_exp(-pair.centre)
-    shift_a = <real>0 if ma == <real>INFINITY else ma
-    shift_b = <real>0 if mb == <real>INFINITY else mb
     for i in range(n):
-        v = certain(<real>a[i], ma)
-        ah = v - shift_a
+        v = <real>a[i]
+        ah = v - ma
         back = ah - v
-        al = (v - (ah - back)) + (-shift_a - back)
+        al = (v - (ah - back)) + (-ma - back)
         al = al if ah > <real>-INFINITY else <real>0
-        v = certain(<real>b[i], mb)
-        bh = v - shift_b
+        v = <real>b[i]
+        bh = v - mb
         back = bh - v
-        bl = (v - (bh - back)) + (-shift_b - back)
+        bl = (v - (bh - back)) + (-mb - back)
         bl = bl if bh > <real>-INFINITY else <real>0
         if real is float:
             ea = exp_of_sum(ah, al)
             eb = exp_of_sum(bh, bl) * factor
             v = ((bh - ah) - c) + ((bl - al) - c_low)
         else:
-            ea = exp_over(ah, al, pair.scale)
-            eb = exp_over(bh, bl, pair.scale) * factor
+            ea = exp_over(ah, al, scale)
+            eb = exp_over(bh, bl, scale) * factor
             v = (((bh - ah) - c) + ((bl - al) - c_low)) * inverse
         w = ea * phi(v)
-        mass_a[i] = ea
-        mass_b[i] = eb
-        if magnitude(v) <= 2:
-            divergent[i] = w
-            drift[i] = w + ea * v
-        else:
-            divergent[i] = (eb - ea) - ea * v if ea > 0 else eb
-            drift[i] = eb - ea
+        terms[2 * ROOM + i] = ea
+        terms[3 * ROOM + i] = eb
+        near = magnitude(v) <= 2
+        far = (eb - ea) - ea * v if ea > 0 else eb
+        far = <real>INFINITY if (bh == <real>-INFINITY) & (ah > <real>-INFINITY) else far  # ea may underflow
+        terms[i] = w if near else far
+        terms[ROOM + i] = w + ea * v if near else eb - ea
 
 
 cdef inline void shannon_terms(const source *a, const source *b, Py_ssize_t n, Pair *pair, real *terms) noexcept nogil:
     cdef Py_ssize_t i
-    cdef real ma = <real>pair.top_a, mb = <real>pair.top_b, shift_a, shift_b
+    cdef real ma = <real>pair.top_a, mb = <real>pair.top_b
     cdef real ah, al, bh, bl, back, u, p, q, low, high, far
-    cdef double product = pair.centre * pair.scale.temperature
+    cdef Scale scale = pair.scale           # a copy: a store to terms cannot touch it
+    cdef double product = pair.centre * scale.temperature
     cdef real c = <real>product
-    cdef real c_low = <real>((product - <double>c) + c_fma(pair.centre, pair.scale.temperature, -product)
-                             + pair.centre_low * pair.scale.temperature)
-    cdef real inverse = <real>pair.scale.inverse
+    cdef real c_low = <real>((product - <double>c) + c_fma(pair.centre, scale.temperature, -product)
+                             + pair.centre_low * scale.temperature)
+    cdef real inverse = <real>scale.inverse
     cdef real per_a = <real>(1 / pair.mass_a), per_b = <real>(1 / pair.mass_b)
-    shift_a = <real>0 if ma == <real>INFINITY else ma
-    shift_b = <real>0 if mb == <real>INFINITY else mb
     for i in range(n):
-        u = certain(<real>a[i], ma)
-        ah = u - shift_a
+        u = <real>a[i]
+        ah = u - ma
         back = ah - u
-        al = (u - (ah - back)) + (-shift_a - back)
+        al = (u - (ah - back)) + (-ma - back)
         al = al if ah > <real>-INFINITY else <real>0
-        u = certain(<real>b[i], mb)
-        bh = u - shift_b
+        u = <real>b[i]
+        bh = u - mb
         back = bh - u
-        bl = (u - (bh - back)) + (-shift_b - back)
+        bl = (u - (bh - back)) + (-mb - back)
         bl = bl if bh > <real>-INFINITY else <real>0
         if real is float:
             p = exp_of_sum(ah, al) * per_a
             q = exp_of_sum(bh, bl) * per_b
             u = ((bh - ah) - c) + ((bl - al) - c_low)
         else:
-            p = exp_over(ah, al, pair.scale) * per_a
-            q = exp_over(bh, bl, pair.scale) * per_b
+            p = exp_over(ah, al, scale) * per_a
+            q = exp_over(bh, bl, scale) * per_b
             u = (((bh - ah) - c) + ((bl - al) - c_low)) * inverse
         low = p if p < q else q
         high = q if p < q else p
@@ -143,7 +135,7 @@ cdef inline double top_of(const source *x, Py_ssize_t n) noexcept nogil:
 
 
 cdef void block_of(Pair *pair, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
-    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, pair.classes - start), room = CHUNK + 64
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, pair.classes - start)
     cdef const source *a = <const source *>pair.a + start
     cdef const source *b = <const source *>pair.b + start
     cdef double *part = pair.parts + PARTS * block
@@ -152,9 +144,9 @@ cdef void block_of(Pair *pair, Py_ssize_t block, real *scratch, const source *un
         part[0] = top_of(a, n)
         part[1] = top_of(b, n)
     elif pair.task == CENTRE:
-        centre_terms(a, b, n, pair, scratch, scratch + room, scratch + 2 * room, scratch + 3 * room)
+        centre_terms(a, b, n, pair, scratch)
         for k in range(4):
-            part[k] = row_sum(scratch + k * room, n)
+            part[k] = row_sum(scratch + k * ROOM, n)
     else:
         shannon_terms(a, b, n, pair, scratch)
         part[0] = row_sum(scratch, n)
@@ -229,6 +221,29 @@ cdef double js_of(Tile *tile, Pair *pair) noexcept nogil:
     return value if not value < 0 else 0.0
 
 
+cdef double certain_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric, const source *unused) noexcept nogil:
+    """A maximum of +inf is certainty: the row becomes 0 where it is +inf and −inf elsewhere."""
+    cdef Py_ssize_t n = pair.classes, i
+    cdef double *rows = <double *>malloc(2 * n * sizeof(double))
+    cdef double value
+    cdef Pair tame = pair[0]
+    if rows == NULL:
+        return NAN
+    for i in range(n):
+        rows[i] = (<const source *>pair.a)[i]
+        rows[n + i] = (<const source *>pair.b)[i]
+        if pair.top_a == INFINITY:
+            rows[i] = 0.0 if rows[i] == INFINITY else -INFINITY
+        if pair.top_b == INFINITY:
+            rows[n + i] = 0.0 if rows[n + i] == INFINITY else -INFINITY
+    tame.a = rows
+    tame.b = rows + n
+    tame.precision = DOUBLE
+    value = pair_value(tile, r, &tame, symmetric)
+    free(rows)
+    return value
+
+
 cdef double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric) noexcept nogil:
     cdef Py_ssize_t count = blocks_of(pair.classes)
     cdef double value
@@ -237,13 +252,22 @@ cdef double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric) noe
     pair.top_a = top_in(pair.parts, count)
     pair.top_b = top_in(pair.parts + 1, count)
     if not (pair.top_a > -INFINITY and pair.top_b > -INFINITY):
+        if pair.top_a == pair.top_a and pair.top_b == pair.top_b and tile.normalise:
+            if tile.true_kind == LOGPROBS:
+                check_log_sum(tile, r, 0, pair.top_a, 1)
+            if tile.pred_kind == LOGPROBS:
+                check_log_sum(tile, r, 1, pair.top_b, 1)
         return NAN
+    if pair.top_a == INFINITY or pair.top_b == INFINITY:
+        if pair.precision == DOUBLE:
+            return certain_value(tile, r, pair, symmetric, <const double *>NULL)
+        return certain_value(tile, r, pair, symmetric, <const float *>NULL)
     value = js_of(tile, pair) if symmetric else kl_of(tile, pair, False)
     if tile.normalise and value == value:
         if tile.true_kind == LOGPROBS:
-            check_sum(tile, r, 0, c_exp(pair.top_a) * pair.mass_a)
+            check_log_sum(tile, r, 0, pair.top_a, pair.mass_a)
         if tile.pred_kind == LOGPROBS:
-            check_sum(tile, r, 1, c_exp(pair.top_b) * pair.mass_b)
+            check_log_sum(tile, r, 1, pair.top_b, pair.mass_b)
     return value
 
 

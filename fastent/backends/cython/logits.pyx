@@ -15,13 +15,13 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from fastent.backends.cython.checks cimport check_sum, report_negatives
-from fastent.backends.cython.elementary cimport INFINITY, NAN, exp_of_sum, log1p_of, real
+from fastent.backends.cython.checks cimport check_log_sum, check_sum, report_negatives
+from fastent.backends.cython.elementary cimport INFINITY, NAN, log1p_of, real
 from fastent.backends.cython.exponentials cimport (
     LogitSums, Scale, exp_over, logit_sums, merge_into, scale_of,
 )
 from fastent.backends.cython.kernels cimport (
-    CHUNK, DOUBLE, LOGPROBS, SINGLE, WIDENED, Kernel, Tile,
+    CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Kernel, Tile,
 )
 from fastent.backends.cython.sums cimport blocks_of, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -124,7 +124,7 @@ cdef LogitSums short_sums(Tile *tile, Py_ssize_t r, Scale scale, bint moments, b
     next row, or, at the end of the tile, a copy with room."""
     cdef Py_ssize_t n = tile.classes, room = (n + 15) & ~<Py_ssize_t>15
     cdef const source *x = <const source *>tile.pred_rows + r * n
-    cdef source *copy = <source *>(scratch + 3 * (CHUNK + 64))
+    cdef source *copy = <source *>(scratch + 3 * ROOM)
     cdef LogitSums sums
     cdef const source *p
     if r * n + room > tile.rows * n:
@@ -161,11 +161,8 @@ cdef void row_values(Tile *tile, Py_ssize_t r, LogitSums sums, Scale scale, doub
     cdef double undefined = 0
     if sums.top != sums.top or sums.top == -INFINITY:
         undefined = NAN                                 # a NaN, or no class has any mass
-        if tile.pred_kind == LOGPROBS and tile.normalise and sums.top == sums.top:
-            check_sum(tile, r, 1, 0)
-    elif tile.pred_kind == LOGPROBS and tile.normalise:
-        p = sums.top if sums.top < 700 else 700.0
-        check_sum(tile, r, 1, (exp_of_sum(<double>p, <double>0) if p > -700 else 0.0) * (1 + s))
+    if tile.pred_kind == LOGPROBS and tile.normalise:
+        check_log_sum(tile, r, 1, sums.top, 1 + s)
     if tile.true_rows != NULL:
         if sums.gap == sums.gap:
             check_sum(tile, r, 0, sums.mass)

@@ -17,7 +17,7 @@ from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, fe_lane_max_double, fe_lane_max_float, log1p_of, log_normal, log_positive,
     minus_log_scaled, real,
 )
-from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, SINGLE, Kernel, Tile
+from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, ROOM, SINGLE, Kernel, Tile
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, rows_of_chunk
 from fastent.backends.cython.table cimport Table, capsule_of
 
@@ -57,32 +57,33 @@ cdef inline int sums_of(int mode) noexcept nogil:
     return 2 if mode == SPARSE else 3 if mode == ENTROPY else 5
 
 
-cdef int sparse_terms(const source *p, Py_ssize_t n, real *own, real *square) noexcept nogil:
+cdef int sparse_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
     cdef Py_ssize_t i
+    cdef real x
     cdef int negative = 0
     for i in range(n):
-        own[i] = p[i]
-        square[i] = own[i] * own[i]
+        x = p[i]
+        terms[i] = x
+        terms[ROOM + i] = x * x
         negative |= p[i] < 0
     return negative
 
 
-cdef int entropy_terms(const source *p, Py_ssize_t n, real *surprise, real *others, real *big) noexcept nogil:
+cdef int entropy_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
     cdef Py_ssize_t i
     cdef real x
     cdef int negative = 0
     for i in range(n):
         x = p[i]
         # a subnormal or zero x gives a finite logarithm here, and a product below 1e-35 or 0
-        surprise[i] = -x * log_normal(x) if x <= <real>0.75 else <real>0
-        others[i] = x if x <= <real>0.75 else <real>0
-        big[i] = <real>0 if x <= <real>0.75 else x              # NaN and infinity too
+        terms[i] = -x * log_normal(x) if x <= <real>0.75 else <real>0
+        terms[ROOM + i] = x if x <= <real>0.75 else <real>0
+        terms[2 * ROOM + i] = <real>0 if x <= <real>0.75 else x              # NaN and infinity too
         negative |= x < 0
     return negative
 
 
-cdef int cross_terms(const source *p, const source *q, Py_ssize_t n, real *surprise, real *others, real *big,
-                     real *pred_others, real *pred_big) noexcept nogil:
+cdef int cross_terms(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
     cdef Py_ssize_t i
     cdef real x, y, term, up
     cdef int negative = 0
@@ -95,28 +96,27 @@ cdef int cross_terms(const source *p, const source *q, Py_ssize_t n, real *surpr
         y = q[i]
         term = x * minus_log_scaled(y * up)
         term = <real>INFINITY if (y == 0) & (x > 0) else term
-        surprise[i] = term if y <= <real>0.75 else <real>0
-        others[i] = x if y <= <real>0.75 else <real>0
-        big[i] = <real>0 if y <= <real>0.75 else x
-        pred_others[i] = y if y <= <real>0.75 else <real>0
-        pred_big[i] = <real>0 if y <= <real>0.75 else y
+        terms[i] = term if y <= <real>0.75 else <real>0
+        terms[ROOM + i] = x if y <= <real>0.75 else <real>0
+        terms[2 * ROOM + i] = <real>0 if y <= <real>0.75 else x
+        terms[3 * ROOM + i] = y if y <= <real>0.75 else <real>0
+        terms[4 * ROOM + i] = <real>0 if y <= <real>0.75 else y
         negative |= (x < 0) | (y < 0)
     return negative
 
 
 cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, real *scratch) noexcept nogil:
-    cdef Py_ssize_t room = CHUNK + 64
     if mode == SPARSE:
-        return sparse_terms(q, n, scratch, scratch + room)
+        return sparse_terms(q, n, scratch)
     if mode == ENTROPY:
-        return entropy_terms(q, n, scratch, scratch + room, scratch + 2 * room)
-    return cross_terms(p, q, n, scratch, scratch + room, scratch + 2 * room, scratch + 3 * room, scratch + 4 * room)
+        return entropy_terms(q, n, scratch)
+    return cross_terms(p, q, n, scratch)
 
 
 cdef inline void leave_out(real *scratch, Py_ssize_t at) noexcept nogil:
     """Take the label out of the sparse sums."""
     scratch[at] = 0
-    scratch[at + CHUNK + 64] = 0
+    scratch[at + ROOM] = 0
 
 
 cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
@@ -127,7 +127,7 @@ cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *
     if row.mode == SPARSE and start <= row.label < start + n:
         leave_out(scratch, row.label - start)
     for k in range(sums_of(row.mode)):
-        row.parts[block * WIDTH + k] = row_sum(scratch + k * (CHUNK + 64), n)
+        row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n)
 
 
 cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
@@ -268,7 +268,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
             if mode == SPARSE and tile.labels[start + r] >= 0:
                 leave_out(scratch, r * classes + tile.labels[start + r])
             for k in range(sums_of(mode)):
-                sums.of[k] = row_sum(scratch + k * (CHUNK + 64) + r * classes, classes)
+                sums.of[k] = row_sum(scratch + k * ROOM + r * classes, classes)
             finish(tile, start + r, &sums, mode, out, q)
         if negative:
             report_negatives(tile, start, n, p + start * classes if p != NULL else p, q + start * classes)

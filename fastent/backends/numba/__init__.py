@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from . import careful, divergence, logit_divergence, mixed, pairs, prob_divergence
-from .bernoulli import bernoulli_rows
+from .bernoulli import bernoulli_rows, loss_rows
 from .elementary import reduction_unit
 from .logits import logit_rows
-from .plan import AGAIN, COLUMNS, FAULTS, KINDS, PROBS, RULES
+from .plan import AGAIN, COLUMNS, CROSS_ENTROPY, FAULTS, KINDS, LOGPROBS, PROBS, RULES
 from .probabilities import prob_rows
 from .threads import run
 
@@ -43,7 +43,7 @@ def row_values(spec, true, pred, labels, out, terms=None):
 
 
 def _first_fault(spec, true, pred, faults):
-    row = int(faults.argmax() if faults.max() < 2 else (faults != 0).argmax())
+    row = int((faults != 0).argmax())
     if not faults[row]:
         return None
     code, which = FAULTS[int(faults[row])]
@@ -64,11 +64,19 @@ def _first_fault(spec, true, pred, faults):
 def _binary(spec, true, pred, labels, out, faults):
     columns = np.array([COLUMNS[name] for name in spec.columns])
     present = np.empty(0, np.int64) if labels is None else labels
-    run(
-        bernoulli_rows, pred.size, 8 * pred.size, spec.num_threads, true, pred, present, columns,
-        KINDS[spec.kind_pred], float(spec.temperature), float(spec.eps),
-        float(spec.label_smoothing), out, faults,
-    )  # fmt: skip
+    kind, temperature = KINDS[spec.kind_pred], _temperature(spec, spec.kind_pred)
+    if kind != LOGPROBS and not (spec.eps or spec.label_smoothing):
+        for k in np.flatnonzero(columns == CROSS_ENTROPY):
+            run(
+                loss_rows, pred.size, pred.size, spec.num_threads, true, pred, present, kind,
+                reduction_unit(temperature), out[k], faults,
+            )  # fmt: skip
+        columns[columns == CROSS_ENTROPY] = -1
+    if (columns >= 0).any():
+        run(
+            bernoulli_rows, pred.size, 8 * pred.size, spec.num_threads, true, pred, present,
+            columns, kind, temperature, float(spec.eps), float(spec.label_smoothing), out, faults,
+        )  # fmt: skip
 
 
 def _temperature(spec, kind):
@@ -128,6 +136,13 @@ def _options(spec, true, pred, labels, out, terms, faults):
 
 def _single(spec, pred, labels, out, terms, faults):
     columns = np.array([COLUMNS[name] for name in spec.columns])
+    if spec.row_sums == "as_is" and spec.kind_pred != "logits" and not _needs_options(spec, terms):
+        if spec.columns == ("cross_entropy",):
+            run(
+                careful.lookup_rows, len(pred), len(pred), spec.num_threads, pred.reshape(-1),
+                pred.shape[1], labels, KINDS[spec.kind_pred], out[0], faults,
+            )  # fmt: skip
+            return
     _statistics(spec, pred, spec.kind_pred, labels, columns, out, faults)
     if _needs_options(spec, terms):
         _options(spec, None, pred, labels, out, terms, faults)
@@ -150,9 +165,7 @@ def _pair(spec, true, pred, labels, out, terms, faults):
             checked = np.zeros(rows, np.int8)
             _statistics(spec, x, kind, np.minimum(labels, 0), codes, column[None], checked)
         elif name in ("accuracy", "top1_agreement"):
-            run(
-                divergence.agreement_rows, rows, pred.size, spec.num_threads, *operands, column
-            )
+            run(divergence.agreement_rows, rows, pred.size, spec.num_threads, *operands, column)
         elif name == "target_weight":
             column[:] = labels >= 0
         else:

@@ -17,6 +17,7 @@ from .plan import (
     ENTROPY,
     LOGITS,
     LOGPROBS,
+    PRED_NEGATIVE,
     PROBS,
     RANK,
     SKIP,
@@ -207,6 +208,21 @@ def option_rows(first, last, true, x, classes, labels, kinds, rule, temperatures
         value_out[i], weight_out[i] = cross_entropy_row(t, n, smoothing, eps, w)
         if true.size == 0:
             t[labels[i]] = 0.0
+
+
+@kernel
+def lookup_rows(first, last, x, classes, labels, kind, out, faults):
+    """Surprisals of the labels in numbers taken as they are: one number a row is read."""
+    for i in range(first, last):
+        out[i] = 0.0
+        if labels[i] >= 0:
+            value = np.float64(x[i * classes + labels[i]])
+            if kind == LOGPROBS:
+                out[i] = -value
+            elif value < 0.0:
+                faults[i] = PRED_NEGATIVE
+            else:
+                out[i] = -math.log(value) if value > 0.0 else (math.inf if value == 0.0 else value)
 
 
 @kernel

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .elementary import two_sum
+from .intrinsics import segment_max
 from .pairs import pair_value
 from .plan import (
     CHECK,
@@ -69,9 +70,7 @@ def careful_pair_rows(first, last, p, q, classes, labels, what, kinds, rule, tol
         elif fault < 0:
             out[i] = math.nan
         else:
-            out[i] = pair_value(
-                what, p, q, row, classes, kinds, rule, temperatures, eps, work
-            )
+            out[i] = pair_value(what, p, q, row, classes, kinds, rule, temperatures, eps, work)
 
 
 @kernel
@@ -81,6 +80,9 @@ def fault_rows(first, last, p, q, classes, labels, kinds, rule, tolerance, missi
         if labels[i] >= 0:
             fault = pair_fault(p, q, i * classes, classes, kinds, rule, tolerance)
             missing[i] = fault < 0
+            for x, kind in ((p, kinds[0]), (q, kinds[1])):
+                if kind == LOGITS and segment_max(x, i * classes, classes) == -math.inf:
+                    missing[i] = True  # no class is possible, so nothing is known of the row
             faults[i] = max(fault, 0)
 
 

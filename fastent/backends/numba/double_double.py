@@ -57,11 +57,11 @@ def dd_divide(a, b):
 
 
 @plain
-def dd_exp(high, low):
-    """exp(high + low) for high <= 0 as a pair."""
+def dd_exp(high, low, power):
+    """exp(high + low) times 2**power for high <= 0 as a pair."""
     if high != high:
         return (high, 0.0)
-    if high < -745.0:
+    if high < -745.0 - 0.7 * power:
         return (0.0, 0.0)
     n = math.floor(high * 1.4426950408889634 + 0.5)
     r = (high, low)
@@ -77,4 +77,4 @@ def dd_exp(high, low):
     for _ in range(HALVINGS):
         total = dd_add((2.0 * total[0], 2.0 * total[1]), dd_multiply(total, total))
     total = dd_add((1.0, 0.0), total)
-    return (math.ldexp(total[0], int(n)), math.ldexp(total[1], int(n)))
+    return (math.ldexp(total[0], int(n) + power), math.ldexp(total[1], int(n) + power))

@@ -13,7 +13,7 @@ from .elementary import exp_gap, kappa, log1p_unit, phi, two_sum
 from .intrinsics import is_single, segment_sum
 from .logits import first_maximum, gap_below
 from .pairs import HELLINGER, JS, KL, TOTAL_VARIATION
-from .plan import AGAIN, CHECK, LOGITS, PRED_SUM, TILE, TRUE_SUM, kernel
+from .plan import AGAIN, CHECK, LOGITS, TILE, kernel
 from .probabilities import has_nan
 
 COLUMNS = (KL, JS, TOTAL_VARIATION, HELLINGER)
@@ -168,11 +168,11 @@ def logit_pair_rows(first, last, a, b, classes, labels, what, kinds, rule, toler
             if rule == CHECK:
                 if kinds[0] != LOGITS:
                     if not abs(math.exp(tops[r, 0]) * weight - 1.0) <= tolerance:
-                        faults[i] = TRUE_SUM
+                        faults[i] = AGAIN
                         continue
                 if kinds[1] != LOGITS:
                     if not abs(math.exp(tops[r, 1]) * other - 1.0) <= tolerance:
-                        faults[i] = PRED_SUM
+                        faults[i] = AGAIN
                         continue
             delta = math.log1p(big_e / weight)
             if what == KL:
@@ -195,7 +195,7 @@ def logit_pair_rows(first, last, a, b, classes, labels, what, kinds, rule, toler
                         a, b, row, classes, top_a, top_b, delta, weight,
                         total_of(b, row, classes, top_b, unit, f), unit, what, f, e, x,
                     )  # fmt: skip
-                    back = 0.0 if value > 1e-140 else math.inf
+                    back = 0.0 if value > (1e-140 if what == HELLINGER else 1e-300) else math.inf
             if back <= 0.5 * value:
                 out[i] = value - back
             else:

@@ -77,7 +77,8 @@ def exp_block(x, size, m, unit, want_heat, want_square, e, heat, square):
 def unbounded_row(x, start, size, label):
     """Sums of a row whose maximum is infinite: +inf classes share the certainty.
 
-    Returns the sums, the place of the first maximum, the label's gap and whether a NaN is there.
+    Returns the sum, the place of the first maximum, the label's gap and whether no class is
+    possible; the sum is NaN then, as it is when a NaN is there.
     """
     ties, place, has_nan = 0, -1, False
     top = -math.inf
@@ -90,7 +91,7 @@ def unbounded_row(x, start, size, label):
             if place < 0:
                 place = j
     if has_nan or top < 0.0:
-        return math.nan, 0, math.nan, has_nan
+        return math.nan, 0, math.nan, not has_nan
     gap = 0.0 if x[start + label] == math.inf else math.inf
     return ties - 1.0, place, gap, False
 
@@ -171,19 +172,20 @@ def logit_rows(first, last, x, classes, labels, columns, kind, rule, unit, toler
             top, place, s, q = tops[r], places[r], sums[r, 0], sums[r, 2]
             gap, low = gap_below(np.float64(x[row + label]), top, single)
             gap = -(gap + low)
-            broken = s != s
+            empty = False
             if not abs(top) < math.inf:
-                s, place, gap, broken = unbounded_row(x, row, classes, label)
+                s, place, gap, empty = unbounded_row(x, row, classes, label)
                 sums[r, 1], q = 0.0, s
             if kind != LOGITS and rule != SKIP:
-                total = math.exp(top) * (1.0 + s) if s == s else (math.nan if broken else 0.0)
+                total = math.exp(top) * (1.0 + s) if s == s else (0.0 if empty else math.nan)
                 if rule == CHECK:
                     bad = abs(total - 1.0) > tolerance
                 else:
-                    bad = not (0.0 < total < math.inf) and not broken
+                    bad = total == 0.0 or total == math.inf
                 if bad:
                     faults[i] = PRED_SUM
                     continue
+            broken = s != s
             for k in range(columns.size):
                 column = columns[k]
                 if column == CROSS_ENTROPY:

@@ -17,11 +17,8 @@ from .plan import (
     AGAIN,
     CHECK,
     LOGITS,
-    PRED_SUM,
     PROBS,
     TILE,
-    TRUE_NEGATIVE,
-    TRUE_SUM,
     kernel,
 )
 from .prob_divergence import js_block, kl_block, remainder
@@ -107,7 +104,7 @@ def cross_logit_rows(first, last, t, x, classes, labels, kinds, rule, tolerance,
             value = sums[r, 0] / total + math.log1p(s)
             if kinds[0] == PROBS and has_negative(t, row, classes):
                 if not (has_nan(t, row, classes) or has_nan(x, row, classes)):
-                    faults[i] = TRUE_NEGATIVE
+                    faults[i] = AGAIN
                     continue
             bounded = abs(tops[r, 0]) < math.inf and abs(tops[r, 1]) < math.inf
             if not bounded or (value != value):
@@ -117,11 +114,11 @@ def cross_logit_rows(first, last, t, x, classes, labels, kinds, rule, tolerance,
                 if kinds[0] != LOGITS:
                     mass = total if kinds[0] == PROBS else math.exp(tops[r, 0]) * total
                     if not abs(mass - 1.0) <= tolerance:
-                        faults[i] = TRUE_SUM
+                        faults[i] = AGAIN
                         continue
                 if kinds[1] != LOGITS:
                     if not abs(math.exp(tops[r, 1]) * (1.0 + s) - 1.0) <= tolerance:
-                        faults[i] = PRED_SUM
+                        faults[i] = AGAIN
                         continue
             elif kinds[0] == PROBS and not 1e-280 < total < 1e280:
                 faults[i] = AGAIN
@@ -208,9 +205,7 @@ def mixed_rows(first, last, p, x, classes, labels, what, backwards, kind, rule, 
         if what == JS:
             end = total + moved
             value = first_sum / total + second_sum / end
-            value = 0.5 * (
-                value - remainder(0.5 * moved / total) - remainder(-0.5 * moved / end)
-            )
+            value = 0.5 * (value - remainder(0.5 * moved / total) - remainder(-0.5 * moved / end))
         else:
             value = first_sum / total - remainder(moved / total)
         if enough <= value < math.inf:
