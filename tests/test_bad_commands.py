@@ -1,12 +1,15 @@
 """Bad usage and bad input: exit 2, one line that names file and row, nothing left behind."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastent.cli import main
+from fastent.cli.run import Run
 
 ROWS, CLASSES = 300, 5
 RNG = np.random.default_rng(1)
@@ -20,6 +23,10 @@ def folder(tmp_path, monkeypatch):
     np.save("x.npy", LOGITS)
     np.save("y.npy", LABELS)
     return tmp_path
+
+
+def shrink(path):
+    os.truncate(path, os.stat(path).st_size - 1)
 
 
 def complaint(capsys, *words):
@@ -135,9 +142,48 @@ def test_bad_weights(weight, capsys):
 
 
 @pytest.mark.parametrize("option", ["--json", "--rows", "--html"])
-def test_a_full_disk(option, capsys):
+def test_a_full_device(option, capsys):
     line = complaint(
         capsys, "score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--quiet",
         option, "/dev/full",
     )  # fmt: skip
     assert "/dev/full" in line and "No space left on device" in line
+
+
+DRIVER = """
+import resource, sys
+from fastent.cli import checkpoint, main
+from fastent.io import shards
+
+checkpoint.FIRST_SECONDS = checkpoint.LONGEST_SECONDS = 0
+shards.PIECE_ROWS, shards.PIECES = 10, 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("option", ["--json", "--rows", "--html", "--checkpoint"])
+def test_a_disk_that_fills_up_leaves_nothing_half_written(option):
+    """Under a limit on the size of files, which fails as a full disk does."""
+    before = sorted(os.listdir())
+    words = ["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--quiet"]
+    run = subprocess.run(
+        [sys.executable, "-c", DRIVER, *words, option, "target"], capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert run.stderr == "fastent: target: cannot be written: File too large\n"
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(("change", "expected"), [(os.unlink, "No such file"), (shrink, "trunc")])
+def test_a_file_that_changes_after_it_was_opened(change, expected, capsys, monkeypatch):
+    resume = Run._resume
+
+    def late(self):
+        change("x.npy")
+        resume(self)
+
+    monkeypatch.setattr(Run, "_resume", late)
+    assert main(["score", "x.npy", "--labels", "y.npy", "--kind", "logits"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("fastent: x.npy: ") and expected in line and line.count("\n") == 1

@@ -78,4 +78,6 @@ def named_errors(path: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+        # Arrow words its errors in its own way; the number is the system's.
+        why = os.strerror(error.errno) if error.errno else error
+        raise InputError(f"{path}: cannot be written: {why}") from None

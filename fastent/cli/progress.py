@@ -36,16 +36,18 @@ class Progress:
         self._bar.start()
 
     def advance(self, done: int) -> None:
-        now = time.monotonic()
         self._done = done
-        if self._bar is None or now - self._shown < 0.1:
-            return
-        self._shown = now
-        rate = (done - self._first) / max(1e-9, now - self._began)
+        if self._bar is not None and time.monotonic() - self._shown > 0.1:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        rate = (self._done - self._first) / max(1e-9, self._shown - self._began)
         text = f"{rate:,.0f} rows/s  {rate * self._row_bytes / 1e9:.2f} GB/s"
-        self._bar.update(self._task, completed=done, rate=text)
+        self._bar.update(self._task, completed=self._done, rate=text)
 
     def close(self) -> None:
         if self._bar is not None:
+            self._show()
             self._bar.stop()
             self._bar = None
