@@ -116,11 +116,8 @@ class Accumulator:
             shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
             shape[axis] = classes
         pred = np.zeros(shape)
-        if self._task == "sparse":
-            true = np.zeros([0] * (len(shape) - 1), np.int64)
-        else:
-            true = np.zeros(shape)
-        self._prepare(true, pred, None)
+        sparse = self._task == "sparse"
+        self._prepare(np.zeros([0] * (len(shape) - 1), np.int64) if sparse else pred, pred, None)
 
     def _prepare(self, true: Any, pred: Any, sample_weight: Any) -> Any:
         """The engine's view of a batch; its last column is `target_weight` where terms weigh."""

@@ -169,8 +169,8 @@ class Result:
             raise ValueError(f"q: expected a number from 0 to 1, got {q!r}")
         if self.min is None:
             raise ValueError(f"quantile: {self.metric.name} has no row values")
-        if self._part.group is not None and not self._part.state.has_details():
-            raise ValueError("quantile: not kept by group beyond 1000 groups")
+        if self._part.group is not None and not self._part.state.detailed:
+            raise ValueError("quantile: not kept by group: over 1000 groups, or too many values")
         return self._part.quantile(self.metric, float(q))
 
     def __repr__(self) -> str:
@@ -196,7 +196,7 @@ class Part(Mapping[str, Result]):
         self.group = group
         self._log_base = 1.0 if base is None else math.log(base)
         self._base = base
-        detailed = group is None or state.has_details()
+        detailed = group is None or state.detailed
         self._metrics = {m.name: m for m in metrics if m.by_row or detailed}
         self._places = {column[0]: i for i, column in enumerate(state.columns)}
         self._found: dict[str, Result] = {}
@@ -281,9 +281,9 @@ class Part(Mapping[str, Result]):
 
     def standard_error(self, metric: Metric) -> float | None:
         kind = self.kind(metric)
-        return standard_error(*self.state.sums(self.place(metric), self.group),
-                              *self.state.weight(kind, self.group),
-                              self.state.rows(kind, self.group))
+        S, A, B = self.state.sums(self.place(metric), self.group)
+        W, W2 = self.state.weight(kind, self.group)
+        return standard_error(S, A, B, W, W2, self.state.rows(kind, self.group))
 
     def cluster_error(self, metric: Metric) -> float | None:
         if self.group is not None or not len(self.state.clusters):

@@ -2,16 +2,19 @@
 
 import json
 import math
+import os
 import pickle
 from fractions import Fraction
 
 import mpmath
 import numpy as np
 import pytest
+from fastent.backends.cython.engine import prepare
+from fastent.backends.cython.state import State
 
 import fastent as fe
 from fastent import metrics as registry
-from fastent.backends.cython.engine import prepare
+from fastent.results import Report
 
 N, C = 700, 6
 
@@ -121,7 +124,7 @@ def slow_entropy(frequencies):
 @pytest.mark.parametrize("task", ["sparse", "binary"])
 @pytest.mark.parametrize("weights", ["unit", "any"])
 def test_calibration_labels_and_skill(task, weights):
-    args, options = batch(task)
+    args, _ = batch(task)
     given = WEIGHTS[weights]
     w = np.ones(N) if given is None else given
     report = accumulator(task, bins=7).update(*args, sample_weight=given).compute()
@@ -269,6 +272,26 @@ def test_groups_beyond_a_thousand_keep_row_metrics_only():
     assert parts[1].merge(parts[0]).state_dict() == whole.state_dict()
 
 
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the memory from /proc")
+@pytest.mark.parametrize("groups, rows", [(1000, 1_500_000), (100_000, 500_000)])
+def test_memory_is_at_most_300_mb_and_4_kb_a_group(groups, rows):
+    """Values spread over 60 octaves, so that the histograms of groups find ever new buckets."""
+    r = rng(12)
+    before = resident()
+    state = State([(f"column {c}", c, 0, 0, True) for c in range(9)], 15, 1, 2, True)
+    step = 100_000
+    for _ in range(0, rows, step):
+        state.add(2.0 ** r.uniform(-53, 7, (9, step)), r.exponential(size=step),
+                  labels=r.integers(0, 250_000, step), groups=r.integers(0, groups, step))
+    assert not state.detailed
+    assert resident() - before < 300e6 + 4096 * groups
+
+
 @every_task
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("named", [False, True])
@@ -397,9 +420,6 @@ def test_nan_and_infinity():
 
 @pytest.mark.parametrize("offset, scale", [(1e12, 1e-3), (1.0, 1e-13), (0.0, 1e-30), (0.0, 1e-150)])
 def test_standard_errors_do_not_cancel(offset, scale):
-    from fastent.backends.cython.state import State
-    from fastent.results import Report
-
     v = offset + scale * rng(4).standard_normal(N)
     state = State([("cross_entropy", 0, 0, 0, True)])
     state.add(v[None, :])
@@ -408,9 +428,6 @@ def test_standard_errors_do_not_cancel(offset, scale):
 
 
 def test_quantiles_of_subnormal_negative_and_huge_values():
-    from fastent.backends.cython.state import State
-    from fastent.results import Report
-
     r = rng(11)
     v = np.ldexp(r.uniform(1, 2, N), r.integers(-1060, 1020, N)) * r.choice([-1, 1], N)
     state = State([("brier", 0, 0, 0, True)])

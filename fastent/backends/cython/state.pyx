@@ -42,7 +42,10 @@ cdef extern from "<math.h>" nogil:
 
 cdef enum:
     BLOCK = 512
-    DETAILED_GROUPS = 1000    # beyond it groups keep sums only: no histograms, bins or labels
+    # Beyond either, groups keep sums only: no histograms, bins or labels. Both depend on the rows
+    # as a whole and are never passed back, so it does not matter who passes them first.
+    DETAILED_GROUPS = 1000
+    DETAILED_ENTRIES = 7000000                         # of all tallies: about 250 MB
     SUM = 0                   # places of the three sums of a column
     SQUARE = 1
     CROSS = 2
@@ -153,6 +156,7 @@ cdef class State:
     cdef readonly object groups                        # Keys
     cdef readonly object clusters
     cdef readonly bint weighted                        # some weight was not 1: B, ΣW, ΣW² are kept
+    cdef readonly bint detailed                        # groups have histograms, bins and labels
     cdef int K, kinds, bins
     cdef Py_ssize_t confidence, correct
     cdef bint counts_labels
@@ -193,6 +197,7 @@ cdef class State:
             self.kinds = max(self.kinds, kind + 1)
             self.extreme[2 * c] = INFINITY
             self.extreme[2 * c + 1] = -INFINITY
+        self.detailed = True
         self.groups = Keys()
         self.clusters = Keys()
         self.make_cells(1)
@@ -244,9 +249,9 @@ cdef class State:
                 self.group_extreme[2 * i] = INFINITY
                 self.group_extreme[2 * i + 1] = -INFINITY
             self.group_room = wanted
-        if self.detailed():
-            return self.make_cells(1 + len(self.groups))
-        return self.forget_details()
+        if len(self.groups) > DETAILED_GROUPS:
+            return self.forget_details()
+        return self.make_cells(1 + len(self.groups)) if self.detailed else 0
 
     cdef int make_clusters(self) except -1:
         cdef Py_ssize_t wanted = len(self.clusters), old = self.cluster_room
@@ -258,14 +263,22 @@ cdef class State:
             self.cluster_room = wanted
         return 0
 
-    cdef bint detailed(self):
-        return len(self.groups) <= DETAILED_GROUPS
+    cdef int limit_details(self) except -1:
+        cdef int64_t entries = 0
+        cdef int c
+        if self.detailed and len(self.groups):
+            for c in range(self.K + 1):
+                entries += self.tally[c].used
+            if entries > DETAILED_ENTRIES:
+                self.forget_details()
+        return 0
 
     cdef int forget_details(self) except -1:
         """Histograms, bins and labels of single groups become part of the whole, for good."""
         cdef Py_ssize_t i, width = 3 * self.bins
         cdef int c
         cdef Tally old
+        self.detailed = False
         if self.cell_room == 1:
             return 0
         for c in range(self.K + 1):
@@ -359,6 +372,7 @@ cdef class State:
             if self.counts_labels:
                 bad |= self.add_labels(&rows)
         check(bad)
+        self.limit_details()
 
     cdef object set_weights(self, Rows* rows, Py_ssize_t n, weights, target_weights):
         """Point `rows` at weights without zeros; the arrays behind it are returned, to be held."""
@@ -586,6 +600,8 @@ cdef class State:
         clusters = [self.clusters.code(name) for name in other.clusters.names]
         self.make_groups()
         self.make_clusters()
+        if not other.detailed:
+            self.forget_details()
         for i in range(3 * self.K + 2 * self.kinds):
             exact_merge(&self.total[i], &other.total[i])
         for k in range(2):
@@ -611,13 +627,14 @@ cdef class State:
                 check(span_merge(
                     &self.cluster_sum[k * width + i], &other.cluster_sum[g * width + i]))
         # Cell 0 is for rows of no group, or of groups that have lost their details.
-        cells = [0] + [code + 1 if self.detailed() else 0 for code in groups]
+        cells = [0] + [code + 1 if self.detailed else 0 for code in groups]
         for c in range(self.K + 1):
             merge_tally(&self.tally[c], &other.tally[c], cells)
         for g in range(other.cell_room):
             k = cells[g] if g < len(cells) else 0
             for i in range(bins):
                 check(span_merge(&self.bin_sum[k * bins + i], &other.bin_sum[g * bins + i]))
+        self.limit_details()
         return self
 
     cdef void merge_extremes(self, double* into, double* other, int64_t rows) noexcept:
@@ -661,10 +678,6 @@ cdef class State:
         if group is not None:
             pair = self.group_extreme + 2 * (<Py_ssize_t> group * self.K + c)
         return pair[0], pair[1]
-
-    def has_details(self):
-        """Whether groups still have histograms, calibration bins and label counts of their own."""
-        return self.detailed()
 
     def histogram(self, int c, group=None):
         """Exact weight by bucket of a column, see `bucket_middle`."""
@@ -748,6 +761,7 @@ cdef class State:
         clusters = self.clusters.ordered()
         return {
             "weighted": bool(self.weighted),
+            "detailed": bool(self.detailed),
             "rows": [self.count[c] for c in range(self.kinds)],
             "weights": [packed(exact_object(&self.total[3 * self.K + c])) for c in weights],
             "columns": columns,
@@ -771,6 +785,7 @@ cdef class State:
         if sorted(data["columns"]) != sorted(column[0] for column in self.columns):
             raise ValueError("state: its columns are not those of the settings")
         self.weighted = data["weighted"]
+        self.detailed = data["detailed"]
         kept = 3 if self.weighted else 2
         for c, n in enumerate(data["rows"]):
             self.count[c] = n
