@@ -86,8 +86,8 @@ def _temperature(spec, kind):
 def _kinds(spec):
     """Kinds of both operands, the rule, temperatures of both operands."""
     names = (spec.kind_true or "probs", spec.kind_pred)
-    kinds = tuple(KINDS[name] for name in names)
-    return kinds, RULES[spec.row_sums], tuple(_temperature(spec, name) for name in names)
+    kinds = np.array([KINDS[name] for name in names])
+    return kinds, RULES[spec.row_sums], np.array([_temperature(spec, name) for name in names])
 
 
 def _statistics(spec, x, kind, labels, columns, out, faults):
@@ -183,17 +183,17 @@ def _divergence(spec, name, operands, kinds, rule, temperatures, out, faults):
     swapped = what == pairs.REVERSE_KL
     if swapped:  # never clipped, so it is KL of the swapped rows
         p, q, eps, what = q, p, 0.0, pairs.KL
-        kinds, temperatures = kinds[::-1], temperatures[::-1]
+        kinds, temperatures = kinds[::-1].copy(), temperatures[::-1].copy()
     tolerance = float(spec.sum_tolerance)
     plain = eps == 0.0 and spec.row_sums != "as_is"
     found = np.zeros(out.size, np.int8)
     out[:] = 0.0
     arguments = (p, q, classes, labels)
-    units = tuple(reduction_unit(t) for t in temperatures)
+    units = tuple(reduction_unit(float(t)) for t in temperatures)
     tail = (rule, tolerance)
     if not plain:
         kernel = None
-    elif kinds == (PROBS, PROBS):
+    elif (kinds == PROBS).all():
         kernel = prob_divergence.prob_pair_rows if what in prob_divergence.COLUMNS else None
         arguments += (what, *tail)
     elif what == pairs.CROSS:

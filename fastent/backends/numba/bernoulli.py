@@ -6,7 +6,7 @@ import numpy as np
 
 from .careful import clip_surprisal, gap_to
 from .double_double import dd_add, dd_divide, dd_exp
-from .elementary import exp_gap, log, log1p_unit, log_of, scalar
+from .elementary import constants, exp_gap, log, log1p_unit, log_of, scalar
 from .intrinsics import is_single
 from .plan import (
     ACCURACY,
@@ -162,6 +162,7 @@ def plain_logit_losses(t, x, size, unit, out):
 @kernel
 def loss_rows(first, last, true, x, labels, kind, unit, out, faults):
     """Cross-entropy of elements [first, last) in vector loops."""
+    unit = constants(unit)
     size = last - first
     t, v, values = true[first:last], x[first:last], out[first:last]
     if kind == PROBS:

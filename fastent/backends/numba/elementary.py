@@ -9,6 +9,7 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
+import numpy as np
 from numba import njit
 
 from .intrinsics import exact_fma, from_bits, muladd, to_bits
@@ -35,13 +36,14 @@ def reduction_unit(temperature):
     exact = Fraction(temperature) * LN2
     mantissa, exponent = math.frexp(float(exact))
     high = math.ldexp(math.floor(math.ldexp(mantissa, 32)), exponent - 32)
-    return (
-        1.0 / float(exact),
-        high,
-        float(exact - Fraction(high)),
-        1.0 / temperature,
-        -FLUSH * temperature,
-    )
+    rest = float(exact - Fraction(high))
+    return np.array([1.0 / float(exact), high, rest, 1.0 / temperature, -FLUSH * temperature])
+
+
+@scalar
+def constants(unit):
+    """The constants as a tuple: loads from an array would be repeated in every loop."""
+    return unit[0], unit[1], unit[2], unit[3], unit[4]
 
 
 @scalar

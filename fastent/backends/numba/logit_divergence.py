@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .elementary import exp_gap, kappa, log1p_unit, phi, two_sum
+from .elementary import constants, exp_gap, kappa, log1p_unit, phi, two_sum
 from .intrinsics import is_single, segment_sum
 from .logits import first_maximum, gap_below
 from .pairs import HELLINGER, JS, KL, TOTAL_VARIATION
@@ -120,6 +120,7 @@ def distance_row(a, b, row, classes, m_a, m_b, delta, sum_a, sum_b, unit, what, 
 def logit_pair_rows(first, last, a, b, classes, labels, what, kinds, rule, tolerance, unit, out,
                     faults):  # fmt: skip
     """KL, JS or a distance of rows [first, last)."""
+    unit = constants(unit)
     together = max(1, TILE // classes)
     width = min(TILE, together * classes)
     m_a = np.empty(width)

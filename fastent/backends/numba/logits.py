@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .elementary import exp_gap, scalar, two_sum
+from .elementary import constants, exp_gap, scalar, two_sum
 from .intrinsics import is_single, segment_max, segment_sum
 from .plan import (
     ACCURACY,
@@ -113,6 +113,7 @@ def rank_of(x, start, size, label):
 def logit_rows(first, last, x, classes, labels, columns, kind, rule, unit, tolerance, out,
                faults):  # fmt: skip
     """Columns of rows [first, last) into `out`; rows that break the sum check into `faults`."""
+    unit = constants(unit)
     single = is_single(x)
     inverse = unit[3]
     want_heat = want_square = False

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .elementary import exp_gap, two_sum
+from .elementary import constants, exp_gap, two_sum
 from .intrinsics import is_single, segment_sum
 from .logits import first_maximum, gap_below
 from .pairs import JS, KL
@@ -53,6 +53,7 @@ def target_block(t, x, size, m_t, m, kind, unit_t, unit, heat, e, weight):
 def cross_logit_rows(first, last, t, x, classes, labels, kinds, rule, tolerance, unit_t, unit, out,
                      faults):  # fmt: skip
     """Cross-entropy of rows [first, last) on logits or log-probabilities."""
+    unit_t, unit = constants(unit_t), constants(unit)
     together = max(1, TILE // classes)
     width = min(TILE, together * classes)
     m_t = np.empty(width)
@@ -151,6 +152,7 @@ def softmax_row(x, row, classes, unit, y, total):
 def mixed_rows(first, last, p, x, classes, labels, what, backwards, kind, rule, tolerance, unit,
                out, faults):  # fmt: skip
     """KL or JS of probabilities p and logarithmic x; `backwards` is KL of x from p."""
+    unit = constants(unit)
     y = np.empty(classes)
     width = min(TILE, classes)
     a = np.empty(width)
