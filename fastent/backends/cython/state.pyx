@@ -40,6 +40,9 @@ from fastent.backends.cython.keys import Keys
 cdef extern from "<math.h>" nogil:
     double fma(double, double, double)
 
+cdef extern from * nogil:
+    void __builtin_prefetch(const void*)
+
 cdef enum:
     BLOCK = 512
     # Beyond either, groups keep sums only: no histograms, bins or labels. Both depend on the rows
@@ -485,11 +488,20 @@ cdef class State:
     cdef int add_groups(self, Rows* rows, int c, const double* x, const double* weight,
                         const int64_t* keep, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
         cdef Py_ssize_t i, width = 3 * self.K + 2 * self.kinds
+        cdef SpanSum* place[BLOCK]
         cdef SpanSum* s
         cdef int bad = 0
         for i in range(n):
-            s = self.group_sum + 3 * c + width * rows.groups[
+            place[i] = self.group_sum + 3 * c + width * rows.groups[
                 keep[i] if keep != NULL else start + i]
+        for i in range(n):
+            # With many groups the sums, and then their limbs, come from memory: ask ahead.
+            if i + 16 < n:
+                __builtin_prefetch(place[i + 16])
+            if i + 8 < n:
+                __builtin_prefetch(place[i + 8][SUM].limb)
+                __builtin_prefetch(place[i + 8][SQUARE].limb)
+            s = place[i]
             bad |= span_add(s + SUM, x[i])
             bad |= span_add_product(s + SQUARE, x[i], x[i])
             if weight != NULL:
@@ -529,21 +541,34 @@ cdef class State:
         cdef const double* confidence = rows.targets
         cdef const double* correct = rows.targets
         cdef Py_ssize_t i, place, b, cell = 0
-        cdef double v, w = 1.0
+        cdef double v, t, w = 1.0
+        cdef int64_t* counts = NULL                    # rows and correct rows of a bin
         cdef SpanSum* s
         cdef int bad = 0
         if self.confidence >= 0:
             confidence = rows.values + self.confidence * rows.stride
         if self.correct >= 0:
             correct = rows.values + self.correct * rows.stride
+        if rows.groups == NULL and rows.weight[0] == NULL:
+            counts = <int64_t*> calloc(2 * self.bins, sizeof(int64_t))
         for i in range(rows.count[0]):
             place = rows.keep[0][i] if rows.keep[0] != NULL else i
             v = confidence[place]
+            t = correct[place]
             b = <Py_ssize_t> ceil(v * self.bins) - 1 if 0 < v <= 1 else 0
             if b < self.bins - 1 and v > <double> (b + 1) / self.bins:
                 b += 1
             elif b > 0 and v <= <double> b / self.bins:
                 b -= 1
+            if counts != NULL:
+                s = self.bin_sum + 3 * b
+                bad |= span_add(s, v)
+                if t == 0 or t == 1:
+                    counts[2 * b + 1] += <int64_t> t
+                else:
+                    bad |= span_add(s + 1, t)
+                counts[2 * b] += 1
+                continue
             if rows.groups != NULL:
                 cell = rows.groups[place] + 1
                 cell = cell if cell < self.cell_room else 0
@@ -551,8 +576,13 @@ cdef class State:
                 w = rows.weight[0][i]
             s = self.bin_sum + 3 * (cell * self.bins + b)
             bad |= span_add(s, w * v)
-            bad |= span_add(s + 1, w * correct[place])
+            bad |= span_add(s + 1, w * t)
             bad |= span_add(s + 2, w)
+        if counts != NULL:
+            for b in range(self.bins):
+                bad |= span_add(self.bin_sum + 3 * b + 1, <double> counts[2 * b + 1])
+                bad |= span_add(self.bin_sum + 3 * b + 2, <double> counts[2 * b])
+            free(counts)
         return bad
 
     cdef int add_labels(self, Rows* rows) noexcept nogil:
