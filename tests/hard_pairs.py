@@ -172,6 +172,8 @@ def _mixed_pairs(kind_true, kind_pred, dtype):
     c, d = 3 * r.normal(size=(2, 4, 17))
     as_kind = {"probs": softmax, "logprobs": log_softmax, "logits": lambda x: x + 1.5}
     left, right = as_kind[kind_true], as_kind[kind_pred]
+    # below the smallest subnormal of either dtype, and around it
+    tails = np.array([[0, 0, -90], [0, 0, -103.5], [0, 0, -740], [0, 0, -745.2], [0, 0, -1e4]])
     hole = {"probs": 0.0, "logprobs": -INF, "logits": -INF}
     t, q = left(c), right(d)
     half = {"probs": [0.5, 0.5], "logprobs": [np.log(0.5)] * 2, "logits": [4.0, 4.0]}
@@ -182,6 +184,12 @@ def _mixed_pairs(kind_true, kind_pred, dtype):
         "near": (left(a), right(b)),
         "holes": (t_holes, q_holes),
         "confident": (left(np.array([[30.0, 0, 0]])), right(np.array([[31.0, 0, 1]]))),
+        "far tails": (left(tails * 0), right(tails)),
+        "far tails the other way": (left(tails), right(tails * 0)),
+        "far tail against a hole": (
+            left(tails[-1:]),
+            np.array([[*half[kind_pred], hole[kind_pred]]]),
+        ),
     }
 
 

@@ -1,5 +1,7 @@
 """All engines agree: whatever shape, stride, dtype or special value, within the two bounds."""
 
+import re
+
 import cases
 import hard_inputs as hard
 import hypothesis.strategies as st
@@ -95,7 +97,9 @@ def test_engines_agree(function, seed):
     base = results.pop(("numpy", None))
     for engine, got in results.items():
         if isinstance(base, str) or isinstance(got, str):
-            assert got == base, (engine, kind, options)
+            # the sum of a bad row may differ in its last digits between two good engines
+            plain = [re.sub(r"got \S+ in", "got in", str(x)) for x in (got, base)]
+            assert plain[0] == plain[1], (engine, kind, options)
             continue
         fine, where = within_bounds(
             got, base, hard.computing(dtype), cases.mixed(kind) and function in cases.DIVERGENCES
