@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import io
 import os
 import struct
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastent.io.arrow_messages import Batch, places_of, read_batches
 from fastent.io.errors import InputError
 from fastent.io.npy import first_line
 from fastent.io.parts import choose_columns
@@ -17,11 +19,11 @@ from fastent.io.paths import Reference
 from fastent.io.source import Buffer, Source, as_bytes, open_for_reading, read_exactly
 from fastent.io.table import Table, holds, open_columns, require_pyarrow
 
-LARGEST_BATCH = 96 << 20  # bytes of one column in one record batch that may enter memory
+LARGEST_BATCH = 64 << 20  # bytes of one column in a record batch that may enter memory whole
 
 
 class ArrowTable(Table):
-    """Record batches read into memory one at a time; used where rows do not lie bare on disk."""
+    """Record batches read into memory one at a time: for all but lists of numbers."""
 
     def __init__(self, path: str) -> None:
         self._arrow = require_pyarrow(path)
@@ -31,12 +33,10 @@ class ArrowTable(Table):
                 self.is_file = mapped.read(6) == b"ARROW1"
                 mapped.seek(0)
                 self.schema = self._reader(mapped, None).schema
-                heads = list(self._batch_heads(mapped))
-        except (self._arrow.ArrowException, OSError, EOFError, struct.error) as error:
+                self.heads = read_batches(self._arrow, mapped, self.is_file)
+        except (self._arrow.ArrowException, OSError, EOFError, struct.error, IndexError) as error:
             raise InputError(f"{path}: not a readable Arrow file: {first_line(error)}") from None
-        self.lengths = [length for length, _ in heads]
-        self.compressed = any(compressed for _, compressed in heads)
-        self.rows = sum(self.lengths)
+        self.rows = sum(head.rows for head in self.heads)
 
     def _reader(self, stream: Any, columns: list[str] | None) -> Any:
         ipc = self._arrow.ipc
@@ -46,72 +46,49 @@ class ArrowTable(Table):
         options = ipc.IpcReadOptions(included_fields=chosen, use_threads=False)
         return (ipc.open_file if self.is_file else ipc.open_stream)(stream, options=options)
 
-    def _batch_heads(self, mapped: Any) -> Iterator[tuple[int, bool]]:
-        """Rows and compression of each batch, from its head, so that its body stays as it is."""
-        mapped.seek(8 if self.is_file else 0)
-        messages = self._arrow.ipc.MessageReader.open_stream(mapped)
-        while True:
-            try:
-                message = messages.read_next_message()
-            except StopIteration:
-                return
-            if message.type == "record batch":
-                yield _batch_head(message.metadata.to_pybytes())
-
-    def iterate(self, stream: Any, columns: list[str] | None, first: int) -> Iterator[Any]:
-        """Record batches from number ``first`` on."""
-        reader = self._reader(stream, columns)
-        if self.is_file:
-            for number in range(first, len(self.lengths)):
-                yield reader.get_batch(number)
-        else:
-            for number, batch in enumerate(reader):
-                if number >= first:
-                    yield batch
-
     def batches(self, columns: list[str], start: int, size: int) -> Iterator[Any]:
-        starts = np.concatenate([[0], np.cumsum(self.lengths)]).tolist()
+        starts = np.concatenate([[0], np.cumsum([head.rows for head in self.heads])]).tolist()
         first = max(0, bisect.bisect_right(starts, start) - 1)
         drop = start - starts[first]
         with self._arrow.OSFile(self.path) as stream:
-            for batch in self.iterate(stream, columns, first):
-                yield batch.select(columns).slice(drop)
-                drop = 0
+            reader = self._reader(stream, columns)
+            for number in range(len(self.heads)):
+                if self.is_file:
+                    if number < first:
+                        continue
+                    batch = reader.get_batch(number)
+                else:
+                    batch = reader.read_next_batch()
+                if number >= first:
+                    batch = batch.select(columns).slice(drop)
+                    yield batch
+                    drop = 0
+                batch = None  # or it would stay while the next one is read
 
 
-def _batch_head(metadata: bytes) -> tuple[int, bool]:
-    """RecordBatch.length and whether .compression is set, from a flatbuffer Message.
+class ListRows(Source):
+    """A column of equally long lists, read from where its numbers lie in the file.
 
-    Message.fbs: in Message the header is field 2; in RecordBatch length is 0, compression 3.
+    Where they are compressed they can only be read forward.
     """
-    root = struct.unpack_from("<I", metadata, 0)[0]
-    header = _field(metadata, root, 2)
-    batch = header + struct.unpack_from("<I", metadata, header)[0]
-    length = _field(metadata, batch, 0)
-    rows = struct.unpack_from("<q", metadata, length)[0] if length else 0
-    return rows, _field(metadata, batch, 3) != 0
-
-
-def _field(data: bytes, table: int, number: int) -> int:
-    """Where a field of a flatbuffer table lies; 0 when it has its default."""
-    vtable = table - struct.unpack_from("<i", data, table)[0]
-    size = struct.unpack_from("<H", data, vtable)[0]
-    place = 4 + 2 * number
-    offset = struct.unpack_from("<H", data, vtable + place)[0] if place < size else 0
-    return table + offset if offset else 0
-
-
-class BareRows(Source):
-    """List columns whose values lie uncompressed in the file: read in place, batch by batch."""
 
     def __init__(
-        self, path: str, name: str, classes: int, dtype: np.dtype, pieces: list[tuple[int, int]]
+        self,
+        path: str,
+        name: str,
+        classes: int,
+        dtype: np.dtype,
+        batches: list[tuple[int, str | None, int, int]],
     ) -> None:
-        """``pieces`` are (rows, byte offset) of each record batch."""
-        super().__init__(path, name, sum(rows for rows, _ in pieces), classes, dtype)
-        self._starts = np.concatenate([[0], np.cumsum([r for r, _ in pieces])]).tolist()
-        self._offsets = [offset for _, offset in pieces]
+        """``batches`` are rows, codec, byte offset and length of the numbers of each."""
+        super().__init__(path, name, sum(batch[0] for batch in batches), classes, dtype)
+        self._batches = batches
+        self._starts = np.concatenate([[0], np.cumsum([b[0] for b in batches])]).tolist()
+        self.sequential = any(batch[1] for batch in batches)
         self._fd = -1
+        self._stream: Any = None
+        self._stream_batch = -1
+        self._at = 0
 
     def open(self) -> None:
         if self._fd < 0:
@@ -125,74 +102,146 @@ class BareRows(Source):
         while at < stop:
             end = min(stop, self._starts[number + 1])
             if end > at:
-                where = self._offsets[number] + (at - self._starts[number]) * self.row_bytes
-                read_exactly(self._fd, as_bytes(rows[at - start : end - start]), where, self.name)
+                first = (at - self._starts[number]) * self.row_bytes
+                view = as_bytes(rows[at - start : end - start])
+                _, codec, offset, _ = self._batches[number]
+                if codec is None:
+                    read_exactly(self._fd, view, offset + first, self.name)
+                else:
+                    self._inflate(number, first, view)
             at = end
             number += 1
         return rows
 
+    def _inflate(self, number: int, first: int, view: memoryview) -> None:
+        _, codec, offset, length = self._batches[number]
+        if number != self._stream_batch or first < self._at:
+            self._stream = inflated(self._fd, codec, offset, length, self.name)
+            self._stream_batch, self._at = number, 0
+        try:
+            while self._at < first:
+                self._at += len(self._take(min(first - self._at, 1 << 20)))
+            done = 0
+            while done < len(view):
+                piece = self._take(min(len(view) - done, 1 << 20))
+                view[done : done + len(piece)] = piece
+                done += len(piece)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{self.name}: truncated or corrupted: {first_line(error)}") from None
+        self._at += done
+
+    def _take(self, count: int) -> bytes:
+        piece: bytes = self._stream.read(count)
+        if not piece:
+            raise EOFError("the compressed numbers end early")
+        return piece
+
     def close(self) -> None:
+        self._stream, self._stream_batch, self._at = None, -1, 0
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class Region(io.RawIOBase):
+    """A stretch of a file as a stream."""
+
+    def __init__(self, fd: int, offset: int, length: int, name: str) -> None:
+        self._fd = fd
+        self._offset = offset
+        self._left = length
+        self._name = name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")[: self._left]
+        read_exactly(self._fd, view, self._offset, self._name)
+        self._offset += len(view)
+        self._left -= len(view)
+        return len(view)
+
+
+def inflated(fd: int, codec: str, offset: int, length: int, name: str) -> Any:
+    """A compressed buffer as a stream: 8 bytes of length, -1 where it stayed as it was."""
+    import pyarrow
+
+    head = bytearray(8)
+    read_exactly(fd, memoryview(head), offset, name)
+    region = Region(fd, offset + 8, length - 8, name)
+    if struct.unpack("<q", head)[0] == -1:
+        return region
+    return pyarrow.CompressedInputStream(pyarrow.PythonFile(region, "r"), codec)
 
 
 def open_arrow(reference: Reference, role: str) -> Source:
     table = ArrowTable(reference.path)
     kinds = {field.name: holds(field.type) for field in table.schema}
     columns = choose_columns(table.path, kinds, reference.part, role)
-    if len(columns) == 1 and kinds[columns[0]] == "list" and not table.compressed:
-        bare = _bare_rows(table, columns[0])
-        if bare is not None:
-            return bare
+    if len(columns) == 1 and kinds[columns[0]] == "list":
+        rows = _list_rows(table, columns[0])
+        if rows is not None:
+            return rows
     source = open_columns(table, reference.part, role)
-    largest = max(table.lengths, default=0) * (source.row_bytes if source.dtype != object else 1)
+    most = max((head.rows for head in table.heads), default=0)
+    largest = most * (source.row_bytes if source.dtype != object else 1)
     if largest > LARGEST_BATCH:
         raise InputError(
-            f"{source.name}: a compressed or columnwise record batch of {largest >> 20} MB, "
-            f"at most {LARGEST_BATCH >> 20} MB fit (write smaller batches, or lists uncompressed)"
+            f"{source.name}: a record batch of {largest >> 20} MB, expected at most "
+            f"{LARGEST_BATCH >> 20} MB (write smaller batches, or lists)"
         )
     return source
 
 
-def _bare_rows(table: ArrowTable, column: str) -> Source | None:
-    """The rows of a list column if every batch holds them uncompressed, equally long, no null.
-
-    The file is mapped only to learn where the values lie; they are read with preadv, because a
-    mapped file that shrinks kills the process.
-    """
-    import pyarrow
-
-    classes = 0
-    dtype = np.dtype(table.schema.field(column).type.value_type.to_pandas_dtype())
-    if dtype.kind not in "fiu":
+def _list_rows(table: ArrowTable, column: str) -> Source | None:
+    """The rows of a list column if all lists are equally long and none has a null."""
+    kind = table.schema.field(column).type
+    dtype = np.dtype(kind.value_type.to_pandas_dtype())
+    places = places_of(table.schema, column)
+    if dtype.kind not in "fiu" or places is None:
         return None
-    pieces = []
-    with pyarrow.memory_map(table.path) as mapped:
-        base = mapped.read_buffer(1).address
-        mapped.seek(0)
-        for batch in table.iterate(mapped, None, 0):  # a choice of columns would copy them
-            lists = batch.column(batch.schema.names.index(column))
-            values = lists.values
-            data = values.buffers()[1]
-            if not len(lists):
-                pieces.append((0, 0))
+    array, buffer = places
+    fixed = getattr(kind, "list_size", None)
+    classes = fixed
+    batches = []
+    fd = open_for_reading(table.path)
+    try:
+        for head in table.heads:
+            if not head.rows:
                 continue
-            if data is None or lists.null_count or values.null_count:
+            if head.nulls[array] or head.nulls[array + 1]:
                 return None
-            lengths = _lengths(lists)
-            if classes == 0:
-                classes = int(lengths[0])
-            if (lengths != classes).any():
-                return None
-            skipped = (
-                lists.offsets[0].as_py() if hasattr(lists, "offsets") else lists.offset * classes
-            )
-            pieces.append((len(lists), data.address - base + skipped * dtype.itemsize))
-    return BareRows(table.path, f"{table.path}:{column}", classes, dtype, pieces)
+            # A list has validity, offsets unless of fixed size, and its numbers validity and data.
+            offset, length = head.buffers[buffer + (2 if fixed is not None else 3)]
+            if fixed is None:
+                ends = _offsets(fd, head, head.buffers[buffer + 1], kind, table.path)
+                lengths = np.diff(ends)
+                classes = int(lengths[0]) if classes is None else classes
+                if (lengths != classes).any() or ends[0]:
+                    return None
+            batches.append((head.rows, head.codec, offset, length))
+    finally:
+        os.close(fd)
+    return ListRows(table.path, f"{table.path}:{column}", classes or 0, dtype, batches)
 
 
-def _lengths(lists: Any) -> np.ndarray:
-    import pyarrow.compute as compute
+def _offsets(fd: int, head: Batch, place: tuple[int, int], kind: Any, name: str) -> np.ndarray:
+    """Where each list of a batch begins, and the last one ends."""
+    import pyarrow.types as types
 
-    return np.asarray(compute.list_value_length(lists).to_numpy(zero_copy_only=False))
+    dtype = np.dtype("<i8" if types.is_large_list(kind) else "<i4")
+    found = np.empty(head.rows + 1, dtype)
+    view = as_bytes(found)
+    if head.codec is None:
+        read_exactly(fd, view, place[0], name)
+        return found
+    stream = inflated(fd, head.codec, *place, name)
+    done = 0
+    while done < len(view):
+        piece = stream.read(len(view) - done)
+        if not piece:
+            raise InputError(f"{name}: truncated or corrupted: the offsets of lists end early")
+        view[done : done + len(piece)] = piece
+        done += len(piece)
+    return found

@@ -125,6 +125,7 @@ class TableRows(Source):
         """Make the current batch one that has rows left."""
         assert self._batches is not None
         while self._batch is None or self._used == self._batch.num_rows:
+            self._batch = None  # or it would stay while the next one is read
             try:
                 self._batch = next(self._batches, None)
             except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError

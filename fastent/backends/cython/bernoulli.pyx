@@ -41,9 +41,9 @@ cdef struct Surprise:                   # −log q and −log(1 − q)
 cdef inline real log_complement(real v) noexcept nogil:
     """log(1 − v) for v in [0, 1): 1 − v is rounded for no v."""
     cdef bint small = v <= <real>0.2928
-    cdef real f = -v if small else 1 - 2 * v
+    cdef real f = -v if small else <real>1 - (v + v)
     cdef real near = log_of_reduced(f, <real>0 if small else <real>-1)
-    return near if v < <real>0.5 else log_normal(1 - v)
+    return near if v < <real>0.5 else log_normal(<real>1 - v)
 
 
 cdef void from_logits(const real *t, const real *x, Py_ssize_t n, double *out) noexcept nogil:
@@ -51,7 +51,7 @@ cdef void from_logits(const real *t, const real *x, Py_ssize_t n, double *out) n
     cdef real a, w, v
     for i in range(n):
         a = -x[i] if x[i] < 0 else x[i]
-        w = t[i] if x[i] < 0 else 1 - t[i]
+        w = t[i] if x[i] < 0 else <real>1 - t[i]
         v = log1p_unit(exp_of_sum(-a, <real>0))
         v = v + (<real>0 if w == 0 else a * w)
         out[i] = v if x[i] == x[i] else x[i]
@@ -68,7 +68,7 @@ cdef void from_probabilities(const real *t, const real *v, Py_ssize_t n, double 
         one = <real>INFINITY if v[i] == 0 else minus_log_scaled(v[i] * up)
         zero = <real>INFINITY if v[i] == 1 else -log_complement(v[i])
         one = <real>0 if t[i] == 0 else t[i] * one
-        zero = <real>0 if t[i] == 1 else (1 - t[i]) * zero
+        zero = <real>0 if t[i] == 1 else (<real>1 - t[i]) * zero
         one = one + zero
         out[i] = one if v[i] == v[i] else v[i]
 

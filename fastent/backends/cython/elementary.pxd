@@ -102,7 +102,7 @@ cdef inline real gap_divergence(real x, real y, real d) noexcept nogil:
         s = a / (near + x + <real>2.2250738585072014e-308)
     w = s * s
     far = madd(-x * octaves, <real>0.69314718055994530942, y - near)
-    near = madd(a, s, -(2 * x * s * w) * atanh_tail(w)) + far
+    near = madd(a, s, -((x + x) * s * w) * atanh_tail(w)) + far
     near = y if x == 0 else near
     return <real>INFINITY if (y == 0) & (x > 0) else near
 
@@ -190,7 +190,7 @@ cdef inline real exp_of_sum(real high, real low) noexcept nogil:
         n = shift_of(shifted)
         r = madd(-n, <real>6.93147180369123816490e-01, high)
         r = r - madd(n, <real>1.90821492927058770002e-10, -low)
-    e = madd(r * r, exp_tail(r), r) + 1
+    e = madd(r * r, exp_tail(r), r) + <real>1
     e = times_power(e, shifted)
     return e if high >= lowest_exponent(high) else <real>0.0
 
@@ -304,12 +304,12 @@ cdef inline real log_normal(real x) noexcept nogil:
     if real is float:
         # 0x3f3504f3 is √½: the mantissa lands in [√½, √2)
         k32 = (<int32_t>fe_bits_float(x) - 0x3f3504f3) >> 23
-        f = fe_from_bits_float(fe_bits_float(x) - (<uint32_t>k32 << 23)) - 1
+        f = fe_from_bits_float(fe_bits_float(x) - (<uint32_t>k32 << 23)) - <real>1
         e = <real>k32
     else:
         b = fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
         k64 = b >> 52                                        # exponent + 2048
-        f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - 1
+        f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - <real>1
         e = fe_from_bits_double(k64 | <uint64_t>0x4330000000000000) - <real>4503599627372544.0
     return log_of_reduced(f, e)
 
@@ -321,12 +321,12 @@ cdef inline real minus_log_scaled(real x) noexcept nogil:
     cdef real f, e
     if real is float:
         k32 = (<int32_t>fe_bits_float(x) - 0x3f3504f3) >> 23
-        f = fe_from_bits_float(fe_bits_float(x) - (<uint32_t>k32 << 23)) - 1
+        f = fe_from_bits_float(fe_bits_float(x) - (<uint32_t>k32 << 23)) - <real>1
         e = <real>(k32 - 64)
     else:
         b = fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
         k64 = b >> 52
-        f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - 1
+        f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - <real>1
         e = fe_from_bits_double(k64 | <uint64_t>0x4330000000000000) - <real>4503599627373056.0
     return -log_of_reduced(f, e)
 
@@ -358,4 +358,4 @@ cdef inline double log_positive(double x) noexcept nogil:
 cdef inline real log1p_unit(real e) noexcept nogil:
     """log1p(e) for e in [0, 1]."""
     cdef bint small = e < <real>0.41421356
-    return log_of_reduced(e if small else (e - 1) * <real>0.5, <real>0 if small else <real>1)
+    return log_of_reduced(e if small else (e - <real>1) * <real>0.5, <real>0 if small else <real>1)

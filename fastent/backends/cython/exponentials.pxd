@@ -54,18 +54,9 @@ cdef inline double block_top(const source *x, Py_ssize_t n) noexcept nogil:
         return fe_lane_max_double(x, n)
 
 
-cdef inline double top_count(const source *x, Py_ssize_t n, double top) noexcept nogil:
-    """How many elements equal the maximum."""
-    cdef Py_ssize_t i
-    cdef int32_t count = 0
-    cdef source m = <source>top
-    for i in range(n):
-        count += x[i] == m
-    return count
-
-
-cdef inline void exp_terms_single(const float *x, Py_ssize_t n, float m, bint moments, float *e) noexcept nogil:
-    """e[i] = exp(x[i] − m), 0 where x[i] = m; then (m − x)·e, if wanted, at e + ROOM.
+cdef inline Py_ssize_t exp_terms_single(const float *x, Py_ssize_t n, Py_ssize_t room, float m, bint moments, float *e) noexcept nogil:
+    """e[i] = exp(x[i] − m), 0 where x[i] = m; then (m − x)·e, if wanted, at e + ROOM. Returns how
+    many of the n elements equal m; `room` elements are mapped.
 
     x − m is never rounded: it is exact for |m| >= 256 wherever the result is not 0; below, the
     whole octaves of m are kept apart (numerics: the rounding costs 4e-6 at a gap of 70).
@@ -76,29 +67,35 @@ cdef inline void exp_terms_single(const float *x, Py_ssize_t n, float m, bint mo
     cdef float nm = shift_of(nearest_shifted(m1 * log2_e(m1)))
     cdef float rho = <float>(<double>m1 - <double>nm * 0.69314718055994530942)
     cdef float t, h, k, r, v, shifted
-    for i in range(n):
+    cdef int32_t tops = 0
+    for i in range(room):
         t = x[i] - c
         h = t - m1
         shifted = madd(h, <float>1.4426950408889634, <float>12582912.0)
         k = shift_of(shifted) + nm
         r = madd(-k, <float>0.693359375, t)
         r = r - madd(k, <float>-2.12194440054690583e-4, rho)
-        v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
-        e[i] = v if (h >= -87) & (x[i] < m) else 0
+        v = times_power(madd(r * r, exp_tail(r), r) + <float>1, shifted)
+        e[i] = v if (h >= <float>-87) & (x[i] < m) else <float>0
+        tops += x[i] == m
     if moments:
         for i in range(n):
             h = m - x[i]
             e[ROOM + i] = (h if h < 104 else <float>104) * e[i]
+    for i in range(n, room):                            # of the next row, or of nothing
+        tops -= x[i] == m
+    return tops
 
 
-cdef inline void exp_terms_double(const source *x, Py_ssize_t n, double m, Scale scale, bint moments, double *e) noexcept nogil:
+cdef inline Py_ssize_t exp_terms_double(const source *x, Py_ssize_t n, Py_ssize_t room, double m, Scale scale, bint moments, double *e) noexcept nogil:
     """The same for doubles, with a temperature: T·ln 2 is what is taken off, since dividing first
     would round the gap."""
     cdef Py_ssize_t i
     cdef double h, b, low, k, r, v, shifted
     cdef double per_octave = 1.4426950408889634074 * scale.inverse
     cdef double lowest = -708 * scale.temperature
-    for i in range(n):
+    cdef int64_t tops = 0
+    for i in range(room):
         h = <double>x[i] - m
         b = h - <double>x[i]
         low = (<double>x[i] - (h - b)) + (-m - b)
@@ -108,10 +105,14 @@ cdef inline void exp_terms_double(const source *x, Py_ssize_t n, double m, Scale
         r = (r - madd(k, scale.low, -low)) * scale.inverse
         v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
         e[i] = v if (h >= lowest) & (x[i] < m) else 0
+        tops += x[i] == m
     if moments:
         for i in range(n):
             h = (m - <double>x[i]) * scale.inverse
             e[ROOM + i] = (h if h < 746 else 746.0) * e[i]
+    for i in range(n, room):
+        tops -= x[i] == m
+    return tops
 
 
 cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t room, Scale scale, bint moments,
@@ -127,13 +128,14 @@ cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t room,
     if not (sums.top > -INFINITY):                      # NaN, or nothing but −inf
         sums.count = n
         return sums
-    sums.count = top_count(x, n, sums.top)
     if sums.top == INFINITY:                            # certainty, shared by ties
+        for i in range(n):
+            sums.count += x[i] == INFINITY
         return sums
     if real is float and source is float:
-        exp_terms_single(x, room, sums.top, moments, e)
+        sums.count = exp_terms_single(x, n, room, sums.top, moments, e)
     elif real is double:
-        exp_terms_double(x, room, sums.top, scale, moments, e)
+        sums.count = exp_terms_double(x, n, room, sums.top, scale, moments, e)
     sums.rest = row_sum(e, n)
     if moments:
         sums.moment = row_sum(moment, n)

@@ -110,41 +110,49 @@ static inline double fe_lane_sum_double(const double *x, ptrdiff_t n) {
     return fe_fold(lane);
 }
 
-/* Largest element of n >= 1, NaN if there is one; reads nothing outside x. 64 lanes, because one
-   running maximum waits for itself; the last full set of lanes overlaps the one before. */
-#define FE_LANE_MAX(NAME, REAL, INT)                                                               \
+/* Largest element of n >= 1, NaN if there is one; reads nothing outside x. Four vectors at once,
+   because one running maximum waits for itself; the last vector overlaps the one before. A plain
+   loop over an array of maxima stays scalar in GCC 12 (0.6 ns an element instead of 0.05). */
+typedef float fe_wide_floats __attribute__((vector_size(FE_WIDTH * 8)));
+typedef int32_t fe_wide_ints __attribute__((vector_size(FE_WIDTH * 8)));
+
+#define FE_SELECT(mask, a, b, VECTOR, INTS) ((VECTOR)(((INTS)(a) & (mask)) | ((INTS)(b) & ~(mask))))
+#define FE_TOP(NAME, REAL, VECTOR, INTS, COUNT)                                                    \
     static inline REAL NAME(const REAL *x, ptrdiff_t n) {                                          \
         REAL top = x[0];                                                                           \
-        INT nan = 0;                                                                               \
-        if (n < 64) {                                                                              \
-            for (ptrdiff_t j = 0; j < n; j++) {                                                    \
+        int nan = 0;                                                                               \
+        ptrdiff_t j = 0;                                                                           \
+        if (n < COUNT) {                                                                           \
+            for (; j < n; j++) {                                                                   \
                 nan |= x[j] != x[j];                                                               \
                 top = x[j] > top ? x[j] : top;                                                     \
             }                                                                                      \
             return nan ? (REAL)NAN : top;                                                          \
         }                                                                                          \
-        REAL best[64];                                                                             \
-        INT bad[64];                                                                               \
-        for (int k = 0; k < 64; k++) {                                                             \
-            best[k] = x[k];                                                                        \
-            bad[k] = 0;                                                                            \
-        }                                                                                          \
-        for (ptrdiff_t j = 0; j < n; j += 64) {                                                    \
-            const REAL *at = x + (j + 64 <= n ? j : n - 64);                                       \
-            for (int k = 0; k < 64; k++) {                                                         \
-                bad[k] |= at[k] != at[k];                                                          \
-                best[k] = at[k] > best[k] ? at[k] : best[k];                                       \
+        VECTOR best[4], v[4];                                                                      \
+        INTS bad = {0};                                                                            \
+        for (int k = 0; k < 4; k++) memcpy(&best[k], x, sizeof best[k]);                           \
+        for (; j + 4 * COUNT <= n; j += 4 * COUNT)                                                 \
+            for (int k = 0; k < 4; k++) {                                                          \
+                memcpy(&v[k], x + j + k * COUNT, sizeof v[k]);                                     \
+                bad |= v[k] != v[k];                                                               \
+                best[k] = FE_SELECT(v[k] > best[k], v[k], best[k], VECTOR, INTS);                  \
             }                                                                                      \
+        for (; j < n; j += COUNT) {                                                                \
+            memcpy(&v[0], x + (j + COUNT <= n ? j : n - COUNT), sizeof v[0]);                      \
+            bad |= v[0] != v[0];                                                                   \
+            best[0] = FE_SELECT(v[0] > best[0], v[0], best[0], VECTOR, INTS);                      \
         }                                                                                          \
-        for (int w = 32; w > 0; w /= 2)                                                            \
-            for (int k = 0; k < w; k++) {                                                          \
-                best[k] = best[k + w] > best[k] ? best[k + w] : best[k];                           \
-                bad[k] |= bad[k + w];                                                              \
-            }                                                                                      \
-        return bad[0] ? (REAL)NAN : best[0];                                                       \
+        for (int k = 1; k < 4; k++)                                                                \
+            best[0] = FE_SELECT(best[k] > best[0], best[k], best[0], VECTOR, INTS);                \
+        for (int k = 0; k < COUNT; k++) {                                                          \
+            nan |= bad[k] != 0;                                                                    \
+            top = best[0][k] > top ? best[0][k] : top;                                             \
+        }                                                                                          \
+        return nan ? (REAL)NAN : top;                                                              \
     }
-FE_LANE_MAX(fe_lane_max_float, float, int32_t)
-FE_LANE_MAX(fe_lane_max_double, double, int64_t)
+FE_TOP(fe_lane_max_float, float, fe_wide_floats, fe_wide_ints, (FE_WIDTH * 2))
+FE_TOP(fe_lane_max_double, double, fe_doubles, fe_longs, FE_WIDTH)
 
 static inline uint32_t fe_bits_float(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
 static inline uint64_t fe_bits_double(double x) { uint64_t b; memcpy(&b, &x, 8); return b; }
