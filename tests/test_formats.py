@@ -12,6 +12,7 @@ import pytest
 import safetensors.numpy
 
 from fastent.io import Buffer, InputError, expand, open_source
+from fastent.io.parquet_columns import READER_BYTES, SpilledColumns
 
 ROWS, CLASSES = 500, 7
 RNG = np.random.default_rng(5)
@@ -93,6 +94,42 @@ def test_tables(suffix, layout, tmp_path):
 
 FLOATS = [np.float64, np.float32, np.float16]
 HALVES = [(suffix, ml_dtypes.bfloat16) for suffix in (".npy", ".safetensors")]  # not in Arrow
+
+
+MIXED = {
+    "null": pyarrow.nulls(ROWS),
+    "flag": LABELS > 3,
+    "text": pyarrow.array(LANGUAGES),
+    "code": pyarrow.array(LANGUAGES).dictionary_encode(),
+    "words": pyarrow.array([["a", "b"][: k % 3] for k in LABELS]),
+    "pair": pyarrow.array([{"a": 1, "b": [2.0]}] * ROWS),
+    "money": pyarrow.array(LABELS).cast(pyarrow.decimal128(30, 2)),
+    "blob": pyarrow.array([b"12"] * ROWS, pyarrow.binary(2)),
+    "large": pyarrow.array([[1.0]] * ROWS, pyarrow.large_list(pyarrow.float64())),
+    "some": pyarrow.array([None, 1] * (ROWS // 2)),
+}
+
+
+@pytest.mark.parametrize("layout", ["fixed", "variable"])
+@pytest.mark.parametrize("suffix", TABLES)
+def test_a_column_among_others_of_any_type(suffix, layout, tmp_path):
+    path = f"{tmp_path}/mixed{suffix}"
+    found = table(layout)
+    columns = {**MIXED, "logits": found["logits"], "label": found["label"]}
+    TABLES[suffix](pyarrow.table(columns), path)
+    np.testing.assert_array_equal(read(f"{path}:logits"), LOGITS)
+
+
+def test_many_columns_go_through_a_temporary_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastent.io.parquet.READERS", 1000)
+    monkeypatch.setattr("fastent.io.parquet_columns.READERS", 2 * READER_BYTES)
+    path = f"{tmp_path}/columns.parquet"
+    TABLES[".parquet"](table("prefix"), path)
+    (reference,) = expand([path])
+    with open_source(reference, "predictions") as source:
+        assert isinstance(source, SpilledColumns)
+    np.testing.assert_array_equal(read(path), LOGITS)
+    np.testing.assert_array_equal(read(path, step=1), LOGITS)
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,8 @@ def _list_rows(table: ArrowTable, column: str) -> Source | None:
                 classes = int(lengths[0]) if classes is None else classes
                 if (lengths != classes).any() or ends[0]:
                     return None
+            if head.codec is None and length < head.rows * (classes or 0) * dtype.itemsize:
+                raise InputError(f"{table.path}: truncated or corrupted: column {column} too short")
             batches.append((head.rows, head.codec, offset, length))
     finally:
         os.close(fd)

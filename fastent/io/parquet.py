@@ -7,9 +7,10 @@ from typing import Any
 
 from fastent.io.errors import InputError
 from fastent.io.npy import first_line
+from fastent.io.parquet_columns import READERS, SpilledColumns, reader_bytes
 from fastent.io.paths import Reference
 from fastent.io.source import Source
-from fastent.io.table import Table, open_columns, require_pyarrow
+from fastent.io.table import Table, TableRows, open_columns, require_pyarrow
 
 
 class ParquetTable(Table):
@@ -21,9 +22,10 @@ class ParquetTable(Table):
         try:
             with parquet.ParquetFile(path) as file:
                 self.schema = file.schema_arrow
-                self.rows = file.metadata.num_rows
+                self.metadata = file.metadata
         except arrow.ArrowException as error:
             raise InputError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
+        self.rows = self.metadata.num_rows
 
     def batches(self, columns: list[str], start: int, size: int) -> Iterator[Any]:
         import pyarrow.parquet as parquet
@@ -48,4 +50,14 @@ class ParquetTable(Table):
 
 
 def open_parquet(reference: Reference, role: str) -> Source:
-    return open_columns(ParquetTable(reference.path), reference.part, role)
+    table = ParquetTable(reference.path)
+    source = open_columns(table, reference.part, role)
+    if isinstance(source, TableRows) and len(source.columns) > 1:
+        groups = range(table.metadata.num_row_groups)
+        leaves = table.metadata.schema
+        numbers = {leaves.column(k).path: k for k in range(table.metadata.num_columns)}
+        places = [numbers[column] for column in source.columns]
+        if max((reader_bytes(table.metadata, g, places) for g in groups), default=0) > READERS:
+            rows = [table.metadata.row_group(g).num_rows for g in groups]
+            return SpilledColumns(table.path, source.name, source.columns, source.dtype, rows)
+    return source

@@ -95,7 +95,7 @@ class TableRows(Source):
     ) -> None:
         super().__init__(table.path, name, table.rows, classes, dtype)
         self._table = table
-        self._columns = columns
+        self.columns = columns
         self._batches: Iterator[Any] | None = None
         self._batch: Any = None
         self._used = 0
@@ -104,7 +104,7 @@ class TableRows(Source):
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         if self._batches is None or start != self._at:
             size = max(1, min(65536, BATCH_BYTES // max(1, self.row_bytes)))
-            self._batches = self._table.batches(self._columns, start, size)
+            self._batches = self._table.batches(self.columns, start, size)
             self._batch, self._used = None, 0
         if self.dtype == object:
             rows = np.empty(stop - start, dtype=object)
