@@ -253,6 +253,23 @@ def test_groups_are_accumulators_of_their_rows(task, names):
                 assert a.quantile(0.4) == b.quantile(0.4)
 
 
+def test_groups_and_clusters_under_class_weights():
+    (labels, logits), _ = batch("sparse")
+    weights = np.array([0.0, 0.5, 1.0, 2.0, 3.5, 7.0])
+    groups = rng(1).integers(0, 3, N)
+    acc = accumulator("sparse", class_weight=weights).update(labels, logits, groups=groups,
+                                                             clusters=np.arange(N))
+    report = acc.compute()
+    for g in range(3):
+        alone = accumulator("sparse", class_weight=weights).update(
+            labels[groups == g], logits[groups == g]).compute()
+        for name in ("cross_entropy", "accuracy"):
+            a, b = report.groups[g][name], alone[name]
+            assert (a.value, a.stderr, a.max) == (b.value, b.stderr, b.max)
+    loss = report["cross_entropy"]
+    assert loss.cluster_stderr == pytest.approx(loss.stderr, rel=1e-15)  # each row its own
+
+
 def test_groups_beyond_a_thousand_keep_row_metrics_only():
     r = rng(2)
     n = 6000

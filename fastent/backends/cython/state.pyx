@@ -16,7 +16,7 @@ Python methods: `add`, `merge`, `copy`, `sums`, `extremes`, `histogram`, `calibr
 """
 import numpy as np
 
-from libc.math cimport INFINITY, NAN, ceil, fabs
+from libc.math cimport INFINITY, NAN, fabs
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
@@ -410,6 +410,7 @@ cdef class State:
         cdef const int64_t* keep = NULL
         cdef double value[BLOCK]
         cdef double term[BLOCK]
+        cdef double shown[BLOCK]
         cdef ExactSum* total = self.total + 3 * c
         cdef TallyEntry cache[RECENT]
         cdef TallyEntry* recent = NULL
@@ -447,8 +448,8 @@ cdef class State:
                 if rows.target[k] != NULL:
                     # The value whose weighted mean is reported, without its class weights.
                     for i in range(n):
-                        value[i] = v[i] / rows.target[k][start + i]
-                    v = value
+                        shown[i] = v[i] / rows.target[k][start + i]
+                    v = shown
                 bad |= self.add_histogram(rows, c, recent, v, weight, keep, start, n)
             if rows.groups != NULL:
                 bad |= self.add_groups(rows, c, x, weight, keep, start, n)
@@ -555,7 +556,8 @@ cdef class State:
             place = rows.keep[0][i] if rows.keep[0] != NULL else i
             v = confidence[place]
             t = correct[place]
-            b = <Py_ssize_t> ceil(v * self.bins) - 1 if 0 < v <= 1 else 0
+            b = <Py_ssize_t> (v * self.bins) if 0 < v <= 1 else 0
+            b = b if b < self.bins else self.bins - 1
             if b < self.bins - 1 and v > <double> (b + 1) / self.bins:
                 b += 1
             elif b > 0 and v <= <double> b / self.bins:
