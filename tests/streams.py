@@ -1,0 +1,48 @@
+"""Batches of every task, and accumulators of all their metrics: shared by the streaming tests."""
+
+import numpy as np
+import pytest
+
+import fastent as fe
+from fastent import metrics as registry
+
+N, C = 700, 6
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def batch(task, n=N, seed=0):
+    """Operands of a task and the keywords that they need."""
+    r = rng(seed)
+    logits = 2 * r.standard_normal((n, C))
+    if task == "sparse":
+        return (r.integers(0, C, n), logits), {"kind": "logits"}
+    if task == "categorical":
+        return (softmax(r.standard_normal((n, C))), logits), {"kind": "logits"}
+    if task == "binary":
+        return (r.integers(0, 2, n), r.uniform(0, 1, n)), {"kind": "probs"}
+    return (softmax(logits), softmax(r.standard_normal((n, C)))), {"kind": "probs"}
+
+
+def metric_names(task):
+    return [n.format(k=3) for n in registry.names(task)]
+
+
+def accumulator(task, **options):
+    return fe.Accumulator(metric_names(task), task=task, **batch(task)[1], **options)
+
+
+WEIGHTS = {
+    "unit": None,
+    "some zero": np.where(rng(5).uniform(size=N) < 0.3, 0.0, 1.0),
+    "any": rng(6).exponential(size=N) * np.where(rng(5).uniform(size=N) < 0.2, 0.0, 1.0),
+    "tiny and huge": 10.0 ** rng(7).uniform(-12, 12, N),
+}
+every_task = pytest.mark.parametrize("task", registry.TASKS)
