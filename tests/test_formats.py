@@ -232,5 +232,41 @@ def test_rows_that_are_not_rows(suffix, column, message, tmp_path):
     TABLES[suffix](pyarrow.table({"logits": column}), path)
     (reference,) = expand([path])
     with pytest.raises(InputError, match=message):
-        source = open_source(reference, "predictions")
-        source.read(0, source.rows, Buffer())
+        with open_source(reference, "predictions") as source:
+            source.read(0, source.rows, Buffer())
+
+
+def test_csv_of_very_many_columns(tmp_path, monkeypatch):
+    for name in ("header.csv", "bare.csv"):
+        ARRAYS[name](tmp_path / name)
+        expected = read(tmp_path / name)
+        with monkeypatch.context() as patch:
+            patch.setattr("fastent.io.csv.WIDE", 2)
+            np.testing.assert_array_equal(read(tmp_path / name), expected)
+    monkeypatch.setattr("fastent.io.csv.WIDE", 2)
+    np.testing.assert_array_equal(read(tmp_path / "header.csv", "labels"), LABELS)
+
+
+@pytest.mark.parametrize("wide", [2, 2000])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,2,x", "row 2: expected a number.*'x'"),
+        ("1,2", "row 2: 2 columns, expected 3"),
+        ("1,2,3,4", "row 2: 4 columns, expected 3"),
+    ],
+)
+def test_bad_values_in_csv_are_named(line, message, wide, tmp_path, monkeypatch):
+    monkeypatch.setattr("fastent.io.csv.WIDE", wide)
+    path = tmp_path / "bad.csv"
+    path.write_text(f"a0,a1,a2\n1,2,3\n4,5,6\n{line}\n7,8,9\n")
+    (reference,) = expand([str(path)])
+    with pytest.raises(InputError, match=message):
+        with open_source(reference, "predictions") as source:
+            source.read(0, source.rows, Buffer())
+
+
+def test_an_empty_csv_file(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(InputError, match=r"empty.csv: an empty file"):
+        read(tmp_path / "empty.csv")

@@ -128,6 +128,8 @@ class TableRows(Source):
             self._batch = None  # or it would stay while the next one is read
             try:
                 self._batch = next(self._batches, None)
+            except InputError:
+                raise
             except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
                 raise self._corrupt(first_line(error)) from None
             self._used = 0
