@@ -265,3 +265,18 @@ def test_rows_sums_within_the_check_are_normalised(engine):
         close(got, fe.entropy(p, row_sums="rescale", backend=engine), np.float64)
     half = (p * 1.015).astype(np.float16)
     assert fe.entropy(half, backend=engine).shape == (1,)
+
+
+def test_inputs_are_never_written_to(engine):
+    for function in cases.FUNCTIONS:
+        for kind in ("probs", "logits"):
+            args = cases.ordinary(function, kind, np.float64, (60, 20))
+            w = np.linspace(0, 1, args[-1].size).reshape(args[-1].shape)
+            w = w if function == "binary_cross_entropy" else w[:, 0]
+            given = [*args, w]
+            kept = [a.copy() for a in given]
+            for a in given:
+                a.setflags(write=False)
+            cases.call(function, args, kind, sample_weight=w, backend=engine)
+            for a, b in zip(given, kept, strict=True):
+                assert a.tobytes() == b.tobytes()
