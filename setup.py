@@ -12,8 +12,12 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 FOLDER = "fastent/backends/cython"
-KERNELS = ["logits", "probabilities", "divergence", "logit_divergence", "bernoulli", "general", "blocks"]
-PLAIN = ["exact", "keys", "state", "threads", "levels", "operand", "tiles", "engine"]
+KERNELS = [
+    "logits", "probabilities", "divergence", "logit_divergence", "bernoulli", "general", "blocks",
+]
+PLAIN = [
+    "exact", "keys", "rows", "text", "state", "threads", "levels", "operand", "tiles", "engine",
+]
 
 # x86-64 micro-architecture levels; elsewhere one module at the compiler's baseline.
 X86 = platform.machine().lower() in ("x86_64", "amd64")
