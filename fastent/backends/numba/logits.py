@@ -182,7 +182,7 @@ def logit_rows(first, last, x, classes, labels, columns, kind, rule, unit, toler
                 if rule == CHECK:
                     bad = abs(total - 1.0) > tolerance
                 else:
-                    bad = total == 0.0 or total == math.inf
+                    bad = empty or top == math.inf  # any offset of logarithms can be taken out
                 if bad:
                     faults[i] = PRED_SUM
                     continue

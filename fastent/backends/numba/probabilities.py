@@ -166,7 +166,9 @@ def prob_rows(first, last, p, classes, labels, columns, rule, tolerance, out, fa
                 column = columns[k]
                 if column == CROSS_ENTROPY:
                     ratio = rest / mine
-                    if ratio < math.inf or mine == 0.0:
+                    if mine == 0.0:  # of either sign
+                        out[k, i] = math.inf
+                    elif ratio < math.inf:
                         out[k, i] = math.log1p(ratio)
                     else:
                         out[k, i] = math.log(rest) - math.log(mine)
