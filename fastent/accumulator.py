@@ -177,7 +177,9 @@ class Accumulator:
         labels = call.labels(start, stop) if self._labels else None
         targets = call.labels(start, stop) if self._targets else None
         target_weights = values[-1] if len(values) > len(self._sources) else None
-        state.add(values, weights, target_weights, targets, labels, groups, clusters)
+        state.add(
+            values, weights, target_weights, targets, labels, groups, clusters, call.num_threads
+        )
 
     def compute(self) -> Report:
         """Results so far, as they are now: later updates do not change the report."""

@@ -11,6 +11,7 @@ from fastent.backends.cython.store cimport CROSS, SQUARE, SUM, Column, Rows, Sto
 from fastent.backends.cython.tally cimport (
     RECENT, TallyEntry, bucket_of, tally_add, tally_add_many, tally_flush, tally_key,
 )
+from fastent.backends.cython.threads cimport run_parallel
 
 cdef extern from "<math.h>" nogil:
     double fma(double, double, double)
@@ -20,20 +21,46 @@ cdef extern from * nogil:
 
 cdef enum:
     BLOCK = 512
+    WORTH_THREADS = 8192
 
 
-cdef int add_rows(Store* store, Rows* rows) noexcept nogil:
+cdef struct Task:
+    Store* store
+    Rows* rows
+    int bad
+
+
+cdef void add_part(void* context, Py_ssize_t index, int worker) noexcept nogil:
+    """One of the parts of a store that share nothing: columns, weights, bins, labels."""
+    cdef Task* task = <Task*> context
+    cdef Store* store = task.store
+    cdef int bad = 0
+    if index < store.K:
+        bad = add_column(store, task.rows, <int> index)
+    elif index < store.K + store.kinds:
+        bad = add_weights(store, task.rows, <int> index - store.K)
+    elif index == store.K + store.kinds:
+        if store.bins:
+            bad = add_bins(store, task.rows)
+    elif store.counts_labels:
+        bad = add_labels(store, task.rows)
+    if bad < 0:
+        task.bad = bad
+
+
+cdef int add_rows(Store* store, Rows* rows, int threads) noexcept nogil:
     """Add rows to everything that the store keeps; negative when there was no memory."""
-    cdef int c, bad = 0
-    for c in range(store.K):
-        bad |= add_column(store, rows, c)
-    for c in range(store.kinds):
-        bad |= add_weights(store, rows, c)
-    if store.bins:
-        bad |= add_bins(store, rows)
-    if store.counts_labels:
-        bad |= add_labels(store, rows)
-    return bad
+    cdef Task task
+    cdef Py_ssize_t i, parts = store.K + store.kinds + 2
+    task.store = store
+    task.rows = rows
+    task.bad = 0
+    if threads > 1 and rows.count[0] >= WORTH_THREADS:
+        run_parallel(add_part, &task, parts, threads)
+    else:
+        for i in range(parts):
+            add_part(&task, i, 0)
+    return task.bad
 
 
 cdef int span_add_product(SpanSum* s, double a, double b) noexcept nogil:

@@ -12,7 +12,7 @@ and beside the columns calibration bins and label counts.  Everything can be add
 to give the same state.  Unit weights keep no B, ΣW, ΣW²: they are S and the count.
 
 Python methods: `add`, `merge`, `copy`, `sums`, `extremes`, `histogram`, `calibration`,
-`label_counts`, `cluster_sums`, `to_dict` and `load`; fastent.metrics turns them into results.
+`label_counts`, `cluster_sums`, `to_dict` and `load`; fastent.results makes metrics of them.
 """
 import numpy as np
 
@@ -210,7 +210,7 @@ cdef class State:
 
     def add(self, const double[:, ::1] values, weights=None, target_weights=None,
             const double[::1] targets=None, const int64_t[::1] labels=None,
-            groups=None, clusters=None):
+            groups=None, clusters=None, int num_threads=1):
         """Add rows.
 
         Parameters
@@ -224,6 +224,8 @@ cdef class State:
             Targets of a binary task; int64 labels.
         groups, clusters : int64 array or list, optional
             What `keys.row_ids` gives.
+        num_threads : int
+            Threads that columns are shared among when there are many rows.
         """
         cdef Py_ssize_t n = values.shape[1]
         cdef const int64_t[::1] group_codes, cluster_codes
@@ -252,7 +254,7 @@ cdef class State:
         if weights is not None or target_weights is not None or self.weighted:
             held = self.set_weights(&rows, n, weights, target_weights)
         with nogil:
-            bad = add_rows(&self.store, &rows)
+            bad = add_rows(&self.store, &rows, num_threads)
         check(bad)
         self.limit_details()
 
