@@ -59,6 +59,8 @@ def complaint(capsys, *words):
         (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--bins", "0"], "bins"),
         (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--worst", "-1"], "worst"),
         (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--verbose"], "--verbose"),
+        (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--metrics", "ece", "--rows",
+          "r.parquet"], "--rows: ece have no row values"),
         (["compare", "x.npy", "--kind", "logits"], "Q"),
         (["demo", "extra"], "extra"),
     ],

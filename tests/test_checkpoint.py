@@ -103,6 +103,18 @@ def test_asked_to_leave_it_saves_first(number, code):
     assert not Path("progress").exists()
 
 
+def test_without_a_checkpoint_nothing_stays():
+    words = ["score", "x-*.npy", "--labels", "y-*.npy", "--kind", "logits", "--rows", "r.parquet"]
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, *words])
+    deadline = time.monotonic() + 60
+    while not Path(".r.parquet.part0").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert {path.suffix for path in Path().iterdir()} == {".npy"}
+
+
 def interrupted():
     process = start()
     wait_for_checkpoint(process)

@@ -147,6 +147,13 @@ def test_labels_inside_the_file_of_predictions():
         assert found[key] == expected[key]
 
 
+def test_label_frequencies_alone():
+    found = score("x.npy", "--labels", "y.npy", "--kind", "logits", "--metrics", "label_entropy")
+    rates = np.bincount(LABELS) / ROWS
+    expected = -np.sum(rates * np.log(rates))
+    assert found["metrics"]["label_entropy"]["value"] == pytest.approx(expected, rel=1e-12)
+
+
 def test_no_rows():
     np.save("x0.npy", LOGITS[:0])
     np.save("y0.npy", LABELS[:0])

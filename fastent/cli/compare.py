@@ -13,7 +13,7 @@ from fastent.cli.errors import located
 from fastent.cli.inputs import compare_shards
 from fastent.cli.lanes import Lanes
 from fastent.cli.pair_sums import DIVERGENCES, LOSSES, PairSums
-from fastent.cli.run import Run, write_outputs
+from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
 from fastent.io.shards import Block, Piece, Shards
 from fastent.report import document
@@ -86,6 +86,7 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         work.work_through()
         found = describe(scorer, shards, kept, options)
         write_outputs(options, found, lambda: page(found))
+    show(options, found)
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from fastent.io import InputError
 from fastent.io.shards import Piece
 
@@ -19,6 +21,20 @@ ROLES = {
     "groups": "groups",
     "clusters": "clusters",
 }
+
+
+def nan_error(piece: Piece, row: int) -> InputError:
+    """What to say of a row whose values are NaN: the file that has the NaN, if one does."""
+    sources = piece.shard.sources
+    guilty = sources["predictions"]
+    for role in ("predictions", "other", "labels"):
+        if role in piece.arrays and np.isnan(piece.arrays[role][row].astype(np.float64)).any():
+            guilty = sources[role]
+            break
+    return InputError(
+        f"{guilty.name}: row {piece.start + row} gives NaN "
+        "(--nan-policy omit leaves such rows out, propagate lets them through)"
+    )
 
 
 def located(error: ValueError, piece: Piece) -> ValueError:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 
 class Mergeable(Protocol):
-    def merge(self, other: Mergeable) -> object: ...
+    def merge(self, other: Self) -> Self: ...
 
 
 T = TypeVar("T", bound=Mergeable)

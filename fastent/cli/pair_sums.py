@@ -10,7 +10,7 @@ from fastent.accumulator import Accumulator
 from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.keys import row_ids
 from fastent.backends.cython.state import State
-from fastent.io import InputError
+from fastent.cli.errors import nan_error
 from fastent.io.shards import Piece
 from fastent.metrics import Metric
 from fastent.results import Report
@@ -34,7 +34,7 @@ class PairSums:
     def __init__(self, settings: dict[str, Any], nan_policy: str, num_threads: int) -> None:
         kinds = settings["kind"]
         kinds = (kinds, kinds) if isinstance(kinds, str) else kinds
-        self._running = {"num_threads": num_threads}
+        self._running: dict[str, Any] = {"num_threads": num_threads}
         self._numbers = {key: settings[key] for key in ("row_sums", "temperature")}
         self._kinds = kinds
         self._ignore_index = settings["ignore_index"]
@@ -65,7 +65,7 @@ class PairSums:
         bad = np.isnan(values[0])
         nans = int(np.count_nonzero(bad))
         if nans and self._nan_policy == "raise":
-            raise self._nan_error(piece, int(np.argmax(bad)))
+            raise nan_error(piece, int(np.argmax(bad)))
         if nans and self._nan_policy == "omit":
             weights = np.where(bad, 0.0, 1.0 if weights is None else weights)
         groups, clusters = (
@@ -102,16 +102,6 @@ class PairSums:
         with np.errstate(invalid="ignore"):  # two infinite losses have no difference
             np.subtract(found[1], found[0], out=found[2])
         return found
-
-    def _nan_error(self, piece: Piece, row: int) -> InputError:
-        sources = piece.shard.sources
-        role = "predictions"
-        if not np.isnan(piece.arrays[role][row].astype(np.float64)).any():
-            role = "other"
-        return InputError(
-            f"{sources[role].name}: row {piece.start + row} gives NaN "
-            "(--nan-policy omit leaves such rows out, propagate lets them through)"
-        )
 
     def report(self) -> Report:
         """The divergences."""

@@ -149,11 +149,15 @@ class Run:
 def write_outputs(
     options: argparse.Namespace, found: dict[str, Any], page: Callable[[], bytes]
 ) -> None:
-    """JSON, page and table; the table stays away where something else takes standard output."""
+    """The JSON document and the page."""
     if options.json:
         write_whole(options.json, document.render(found))
     if options.html:
         write_whole(options.html, [page()])
+
+
+def show(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    """The table, unless something else takes standard output."""
     if not options.quiet and "-" not in (options.json, options.html, options.rows):
         table.show(found)
 

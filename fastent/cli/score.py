@@ -15,7 +15,7 @@ from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
 from fastent.cli.inputs import score_shards
 from fastent.cli.lanes import Lanes
-from fastent.cli.run import Run, write_outputs
+from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
 from fastent.cli.sums import Sums
 from fastent.cli.worst import Worst
@@ -150,12 +150,15 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
     }
     threads = options.num_threads or fastent.get_num_threads()
     scorer = ScoreScorer(options, shown, settings, threads)
+    if options.rows and not scorer.rows_columns:
+        raise UsageError(f"--rows: {', '.join(shown)} have no row values")
     kept = {**settings, "nan_policy": options.nan_policy, "metrics": shown}
     with Run(options, shards, scorer, kept, signals) as work:
         work.work_through()
         found = describe(scorer, shards, kept, shown, options)
         work.finish()
         write_outputs(options, found, lambda: page(scorer, shards, found, options))
+    show(options, found)
     return 0
 
 

@@ -33,7 +33,8 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             for number in self.CAUGHT:
-                self._before[number] = signal.signal(number, self._handle)
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and & want it
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(

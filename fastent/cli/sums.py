@@ -10,6 +10,7 @@ from fastent.accumulator import Accumulator
 from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.keys import row_ids
 from fastent.backends.cython.state import State
+from fastent.cli.errors import nan_error
 from fastent.io import InputError
 from fastent.io.shards import Piece
 from fastent.results import Report
@@ -59,14 +60,11 @@ class Sums:
         )
         values = call.values(0, call.rows)
         weights = call.weights(0, call.rows) if call.weighted else None
-        bad = np.isnan(values[0])
+        # NaN in a row is in each of its values; label frequencies alone need none.
+        bad = np.isnan(values[0]) if len(values) else np.zeros(call.rows, dtype=bool)
         nans = int(np.count_nonzero(bad))
         if nans and self._nan_policy == "raise":
-            row = int(np.argmax(bad))
-            raise InputError(
-                f"{piece.shard.main.name}: row {piece.start + row} gives NaN "
-                "(--nan-policy omit leaves such rows out, propagate lets them through)"
-            )
+            raise nan_error(piece, int(np.argmax(bad)))
         if nans and self._nan_policy == "omit":
             weights = np.where(bad, 0.0, 1.0 if weights is None else weights)
         groups, clusters = (self._names(piece, role) for role in ("groups", "clusters"))

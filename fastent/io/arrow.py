@@ -115,6 +115,7 @@ class ListRows(Source):
 
     def _inflate(self, number: int, first: int, view: memoryview) -> None:
         _, codec, offset, length = self._batches[number]
+        assert codec is not None
         if number != self._stream_batch or first < self._at:
             self._stream = inflated(self._fd, codec, offset, length, self.name)
             self._stream_batch, self._at = number, 0

@@ -39,7 +39,7 @@ def read_batches(pyarrow: Any, mapped: Any, is_file: bool) -> list[Batch]:
     """The record batches of a mapped file; their bodies are not touched."""
     mapped.seek(8 if is_file else 0)
     messages = pyarrow.ipc.MessageReader.open_stream(mapped)
-    found = []
+    found: list[Batch] = []
     while True:
         try:
             message = messages.read_next_message()
@@ -125,8 +125,12 @@ def _counts(kind: Any) -> tuple[int, int] | None:
         own = 1 if types.is_fixed_size_list(kind) else 2
         return None if inner is None else (1 + inner[0], own + inner[1])
     if types.is_struct(kind):
-        inner = [_counts(kind.field(k).type) for k in range(kind.num_fields)]
-        if None in inner:
-            return None
-        return 1 + sum(a for a, _ in inner), 1 + sum(b for _, b in inner)
+        arrays = buffers = 1
+        for k in range(kind.num_fields):
+            counted = _counts(kind.field(k).type)
+            if counted is None:
+                return None
+            arrays += counted[0]
+            buffers += counted[1]
+        return arrays, buffers
     return None

@@ -12,7 +12,7 @@ from fastent.io.errors import InputError
 from fastent.io.paths import Reference
 from fastent.io.source import Buffer, Source
 
-PIECE_BYTES = 4 << 20  # stays in the cache between being read and being computed
+PIECE_BYTES = 2 << 20  # stays in the cache between being read and being computed
 PIECE_ROWS = 1 << 16  # row values take memory too
 PIECES = 8  # per block, so that handing out blocks costs nothing
 ALL_BUFFERS = 64 << 20
@@ -194,9 +194,9 @@ def align(predictions: list[Source], sides: dict[str, list[Source]], need_classe
     shards = []
     first_row = 0
     for number, main in enumerate(predictions):
-        sources = {"predictions": main}
-        sources.update({role: column[number] for role, column in sides.items()})
-        shards.append(Shard(first_row, sources))
+        parts = {"predictions": main}
+        parts.update({role: column[number] for role, column in sides.items()})
+        shards.append(Shard(first_row, parts))
         first_row += main.rows
     return Shards(shards)
 

@@ -102,7 +102,7 @@ class Buffer:
 
 def as_bytes(array: np.ndarray) -> memoryview:
     """The memory of a contiguous array; memoryview itself refuses dtypes such as bfloat16."""
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def open_for_reading(path: str) -> int:

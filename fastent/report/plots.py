@@ -13,7 +13,7 @@ import numpy as np
 INK = "#1a1a1a"
 FIRST = "#1f5f99"
 SECOND = "#c8641e"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",  # letters as outlines: the same wherever the page is opened
     "font.size": 10,
     "axes.edgecolor": INK,

@@ -99,10 +99,8 @@ def _print(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -
         table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(file=stream)
-    if not stream.isatty():
-        console.width = 10_000  # a pipe has no width to fold to
-    console.print(table)
+    # A number that a narrow terminal would cut off is worse than a long line.
+    Console(file=stream, width=10_000).print(table)
 
 
 def _print_plain(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
