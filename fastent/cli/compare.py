@@ -37,7 +37,7 @@ class CompareScorer:
         with self.lanes.borrow() as sums:
             try:
                 nans = sums.add(piece)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise located(error, piece) from None
         ignored = 0
         if self._ignore_index is not None:

@@ -37,7 +37,7 @@ def nan_error(piece: Piece, row: int) -> InputError:
     )
 
 
-def located(error: ValueError, piece: Piece) -> ValueError:
+def located(error: Exception, piece: Piece) -> Exception:
     """The same error with the file's name and row instead of the argument's and the block's."""
     if isinstance(error, InputError):
         return error

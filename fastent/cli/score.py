@@ -78,7 +78,7 @@ class ScoreScorer:
         with self.lanes.borrow() as sums:
             try:
                 values, weights, nans = sums.add(piece)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise located(error, piece) from None
             columns = sums.columns
         ignored = 0
