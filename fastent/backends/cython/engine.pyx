@@ -135,9 +135,12 @@ cdef class Call:
         if len(lead) != 1:
             index = tuple(int(i) for i in np.unravel_index(row, lead)) if lead else ()
         name = ("labels", "sample_weight")[which - 2] if which > 1 else self.names[which]
+        found = number
+        if which == 2:                                  # as it was given: a double is too short for some
+            found = np.asarray(self.label_operand.array)[index].item()
         tolerance = self.sum_tolerance if self.row_sums == "check" else -1.0
         kind = self.kind_pred if which else self.kind_true
-        return errors.bad_row(code, name, index, number, kind=kind, classes=self.classes, tolerance=tolerance)
+        return errors.bad_row(code, name, index, found, kind=kind, classes=self.classes, tolerance=tolerance)
 
     # --- other backends ---------------------------------------------------------------------------
 
@@ -475,14 +478,17 @@ cdef object settle_numbers(Call call, object row_sums, object eps, object temper
 cdef object settle_weights(Call call, object sample_weight, object class_weight, object full_shape, object axis):
     cdef Plan *plan = &call.plan
     cdef cnp.ndarray array
+    cdef Operand given
     task = call.task
     lead = call.pred_operand.lead
     if class_weight is not None:
         if task not in ("sparse", "categorical"):
             raise ValueError(f"class_weight: does not apply to {task}")
-        array = np.ascontiguousarray(class_weight, np.float64)
-        if array.ndim != 1 or array.shape[0] != call.classes:
-            raise ValueError(f"class_weight: expected shape ({call.classes},), got {np.shape(class_weight)}")
+        given = operand(class_weight, "class_weight", None)
+        if given.lead != (call.classes,):
+            raise ValueError(f"class_weight: expected shape ({call.classes},), got {given.lead}")
+        array = np.empty(call.classes)
+        load_doubles(&given.view, 0, call.classes, <double *>cnp.PyArray_DATA(array))
         wrong = ~(array >= 0)
         if wrong.any():
             c = int(wrong.argmax())
@@ -491,29 +497,29 @@ cdef object settle_weights(Call call, object sample_weight, object class_weight,
         plan.class_weight = <const double *>cnp.PyArray_DATA(array)
     if sample_weight is None:
         return
-    given = sample_weight if isinstance(sample_weight, np.ndarray) else np.asarray(sample_weight)
-    shape = given.shape
+    weight = operand(sample_weight, "sample_weight", None).array
+    shape = weight.shape
     terms = False
     if shape != lead:
         if task in ("sparse", "categorical") and shape == full_shape:
             terms = True
         else:
             try:
-                given = np.broadcast_to(given, lead)
+                weight = np.broadcast_to(weight, lead)
             except ValueError:
                 if task not in ("sparse", "categorical"):
                     raise ValueError(f"sample_weight: expected shape {lead}, got {shape}") from None
                 terms = True
                 try:
-                    given = np.broadcast_to(given, full_shape)
+                    weight = np.broadcast_to(weight, full_shape)
                 except ValueError:
                     raise ValueError(f"sample_weight: expected shape {lead} or {full_shape}, got {shape}") from None
     if terms:
-        call.term_operand = operand(given, "sample_weight", axis)
+        call.term_operand = operand(weight, "sample_weight", axis)
         plan.terms = &call.term_operand.view
         call.class_weight = None
     else:
-        call.weight_operand = operand(given, "sample_weight", None)
+        call.weight_operand = operand(weight, "sample_weight", None)
         plan.weights = &call.weight_operand.view
 
 
