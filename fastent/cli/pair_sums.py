@@ -73,7 +73,7 @@ class PairSums:
             for role in ("groups", "clusters")
         )
         losses = self._row_losses(piece, weights) if "labels" in arrays else None
-        acc._state.add(values, weights, None, None, None, groups, clusters)
+        acc._state.add(values, weights, None, None, None, groups, clusters, call.num_threads)
         if losses is not None:
             self._losses.add(losses, weights, None, None, None, groups, clusters)
         return nans

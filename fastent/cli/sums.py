@@ -70,7 +70,7 @@ class Sums:
         groups, clusters = (self._names(piece, role) for role in ("groups", "clusters"))
         labels = call.labels(0, call.rows) if acc._labels else None
         targets = call.labels(0, call.rows) if acc._targets else None
-        acc._state.add(values, weights, None, targets, labels, groups, clusters)
+        acc._state.add(values, weights, None, targets, labels, groups, clusters, call.num_threads)
         if "bytes" in arrays:
             counts = byte_counts(piece)
             self._bytes.add(counts[None, :], weights, groups=groups)

@@ -60,8 +60,9 @@ def render(
         after.append(("Rows of highest loss", *worst_rows(document)))
     settings = [[key, _setting(value)] for key, value in document["settings"].items()]
     after.append(("Settings", ["setting", "value"], settings))
-    inputs = [[" ".join(f"{k}: {v}" for k, v in entry.items())] for entry in document["inputs"]]
-    after.append(("Inputs", ["files"], inputs[:INPUTS_SHOWN]))
+    inputs = document["inputs"][:INPUTS_SHOWN]
+    head = list(inputs[0])
+    after.append(("Inputs", head, [[str(entry.get(key, "")) for key in head] for entry in inputs]))
     versions = [[name, version] for name, version in _versions(document)]
     after.append(("Versions", ["package", "version"], versions))
     text = resources.files("fastent.report").joinpath("page.html.j2").read_text("utf-8")
