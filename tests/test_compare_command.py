@@ -37,7 +37,9 @@ def compare(*words):
 
 @pytest.mark.parametrize("pair", [("p.npy", "q.npy"), ("p", "q"), ("p/*.npy", "q/shard-*.npy")])
 def test_divergences(pair):
-    found = compare(*pair, "--kind", "logits")["metrics"]
+    document = compare(*pair, "--kind", "logits")
+    assert set(document["inputs"][0]) == {"p", "q", "rows", "classes", "dtype"}
+    found = document["metrics"]
     report = fe.Accumulator(NAMES, task="divergence", kind="logits").update(P, Q).compute()
     assert list(found) == NAMES
     for name in NAMES:

@@ -118,7 +118,7 @@ def describe(
         "rows": shards.rows,
         "nan_rows": scorer.nans,
         "ignored_rows": scorer.ignored,
-        "inputs": shards.describe(),
+        "inputs": shards.describe({"predictions": "p", "other": "q"}),
         "settings": settings,
         "version": fastent.__version__,
     }

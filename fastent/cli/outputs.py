@@ -63,6 +63,17 @@ def write_whole(path: str, data: Iterable[bytes], durable: bool = False) -> None
             except BaseException:
                 remove_quietly(partial)
                 raise
+            if durable:
+                _sync_folder(os.path.dirname(partial))
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename last through a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_quietly(path: str) -> None:

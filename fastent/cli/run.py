@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import fastent
+from fastent import settings
 from fastent.cli.arguments import UsageError
 from fastent.cli.checkpoint import Checkpoint
 from fastent.cli.outputs import check_writable, is_direct, write_whole
@@ -48,7 +49,7 @@ class Run:
         options: argparse.Namespace,
         shards: Shards,
         scorer: Scorer,
-        settings: dict[str, Any],
+        numbers: dict[str, Any],
         signals: Signals,
     ) -> None:
         self._options = options
@@ -70,7 +71,7 @@ class Run:
             {
                 "version": fastent.__version__,
                 "engine": engine_name(),
-                "settings": {**settings, "rows": options.rows, "worst": options.worst},
+                "settings": {**numbers, "rows": options.rows, "worst": options.worst},
                 "inputs": shards.identity(),
             },
         )
@@ -164,5 +165,4 @@ def show(options: argparse.Namespace, found: dict[str, Any]) -> None:
 
 def engine_name() -> str:
     """Backend and SIMD level: their last bits differ, so runs do not go on across them."""
-    config = fastent.show_config()
-    return f"{config['backend']} {config['simd']}"
+    return f"{settings.chosen_backend(None)} {settings.levels.active}"

@@ -31,6 +31,7 @@ class SpilledColumns(Source):
     """Rows of many columns; to be asked for in order."""
 
     sequential = True
+    scattered = True
 
     def __init__(
         self, path: str, name: str, columns: list[str], dtype: np.dtype, groups: list[int]

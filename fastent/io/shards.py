@@ -128,7 +128,9 @@ class Shards:
         for shard in self.items:
             start = max(0, first_row - shard.first_row)
             row_bytes = sum(source.row_bytes for source in shard.sources.values())
-            step = max(1, min(PIECE_ROWS, budget // max(1, row_bytes)))
+            scattered = any(source.scattered for source in shard.sources.values())
+            room = budget * PIECES if scattered else budget
+            step = max(1, min(PIECE_ROWS, room // max(1, row_bytes)))
             # What only goes forward is read for a whole block: no more of that than one piece.
             ordered = sum(s.row_bytes for s in shard.sources.values() if s.sequential)
             block = step if 2 * ordered > row_bytes else step * PIECES
@@ -144,11 +146,14 @@ class Shards:
                 return shard, row - shard.first_row
         raise IndexError(row)
 
-    def describe(self) -> list[dict[str, Any]]:
-        """What the report says of the inputs."""
+    def describe(self, names: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """What the report says of the inputs; ``names`` are what it calls some roles."""
         described = []
+        names = names or {}
         for shard in self.items:
-            entry: dict[str, Any] = {role: s.name for role, s in shard.sources.items()}
+            entry: dict[str, Any] = {
+                names.get(role, role): source.name for role, source in shard.sources.items()
+            }
             entry["rows"] = shard.rows
             if shard.main.classes is not None:
                 entry["classes"] = shard.main.classes

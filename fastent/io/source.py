@@ -28,9 +28,13 @@ class Source:
         Dtype of what ``read`` returns.
     sequential : bool
         Whether rows must be asked for in rising order, by one thread at a time.
+    scattered : bool
+        Whether a row lies in as many places as it has numbers, so that many are better read at
+        once.
     """
 
     sequential = False
+    scattered = False
 
     def __init__(
         self, path: str, name: str, rows: int, classes: int | None, dtype: np.dtype
@@ -148,7 +152,7 @@ class RawRows(Source):
         super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
         self._stored = dtype
         self._offset = offset
-        self._by_column = by_column and classes is not None
+        self._by_column = self.scattered = by_column and classes is not None
         if self._by_column and len(shape) > 2:
             raise InputError(f"{name}: Fortran order with {len(shape)} axes, expected at most 2")
         self._fd = -1

@@ -1,0 +1,1 @@
+"""Data of the demo; scripts/make_demo_data.py makes it."""
