@@ -11,7 +11,7 @@ import fastent
 from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
 from fastent.cli.inputs import compare_shards
-from fastent.cli.lanes import Lanes
+from fastent.cli.lanes import Lanes, lane_count
 from fastent.cli.pair_sums import DIVERGENCES, LOSSES, PairSums
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
@@ -27,7 +27,7 @@ class CompareScorer:
     rows_columns: tuple[str, ...] = ()
 
     def __init__(self, options: argparse.Namespace, settings: dict[str, Any], threads: int) -> None:
-        lanes = 1 if options.groups or options.clusters else threads
+        lanes = lane_count(threads, None, bool(options.groups or options.clusters))
         self.lanes = Lanes(lambda: PairSums(settings, options.nan_policy, threads // lanes), lanes)
         self._ignore_index = settings["ignore_index"]
         self.nans = 0

@@ -11,6 +11,21 @@ from contextlib import contextmanager
 from typing import Generic, Protocol, Self, TypeVar
 
 
+LABEL_BYTES = 64  # that counting one label may take
+ALL_LABELS = 64 << 20
+
+
+def lane_count(threads: int, classes: int | None, shared: bool) -> int:
+    """How many accumulators to have for so many threads.
+
+    One where groups or clusters take most of the memory, and no more than their label counts
+    leave room for; the kernels of each then use several threads.
+    """
+    if shared:
+        return 1
+    return max(1, min(threads, ALL_LABELS // (LABEL_BYTES * max(1, classes or 1))))
+
+
 class Mergeable(Protocol):
     def merge(self, other: Self) -> Self: ...
 

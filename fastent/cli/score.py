@@ -14,7 +14,7 @@ from fastent import metrics as registry
 from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
 from fastent.cli.inputs import score_shards
-from fastent.cli.lanes import Lanes
+from fastent.cli.lanes import Lanes, lane_count
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
 from fastent.cli.sums import Sums
@@ -53,7 +53,12 @@ class ScoreScorer:
     """Adds pieces up and keeps what else was asked for."""
 
     def __init__(
-        self, options: argparse.Namespace, shown: list[str], settings: dict[str, Any], threads: int
+        self,
+        options: argparse.Namespace,
+        shown: list[str],
+        settings: dict[str, Any],
+        classes: int | None,
+        threads: int,
     ) -> None:
         hidden = DRAWN[options.task] if options.html else []
         # Where bytes are given or the worst rows wanted, their loss is needed.
@@ -61,9 +66,7 @@ class ScoreScorer:
             hidden = [*hidden, "cross_entropy"]
         names = list(dict.fromkeys([*shown, *hidden]))
         self._ignore_index = settings["ignore_index"]
-        # Groups and clusters take memory, so there is one state of them, fed by one thread at a
-        # time whose kernels then may use all threads.
-        lanes = 1 if options.groups or options.clusters else threads
+        lanes = lane_count(threads, classes, bool(options.groups or options.clusters))
         numbers = {**settings, "num_threads": threads // lanes}
         self.lanes = Lanes(lambda: Sums(names, numbers, options.nan_policy), lanes)
         self._metrics = [registry.find(name, options.task) for name in shown]
@@ -149,7 +152,7 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         "bins": options.bins,
     }
     threads = options.num_threads or fastent.get_num_threads()
-    scorer = ScoreScorer(options, shown, settings, threads)
+    scorer = ScoreScorer(options, shown, settings, shards.classes, threads)
     if options.rows and not scorer.rows_columns:
         raise UsageError(f"--rows: {', '.join(shown)} have no row values")
     kept = {**settings, "nan_policy": options.nan_policy, "metrics": shown}
