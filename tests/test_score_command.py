@@ -147,6 +147,31 @@ def test_labels_inside_the_file_of_predictions():
         assert found[key] == expected[key]
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".feather", ".csv"])
+def test_tables_hold_everything(suffix):
+    import pyarrow.csv
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    columns = {f"class_{k}": LOGITS[:, k].astype(float) for k in range(CLASSES)}
+    columns |= {"label": LABELS, "lang": LANGUAGES, "w": WEIGHTS}
+    write = {
+        ".parquet": pyarrow.parquet.write_table,
+        ".feather": pyarrow.feather.write_feather,
+        ".csv": pyarrow.csv.write_csv,
+    }[suffix]
+    Path("tables").mkdir()
+    for number, part in enumerate(np.array_split(np.arange(ROWS), 3)):
+        write(pyarrow.table({k: v[part] for k, v in columns.items()}), f"tables/{number}{suffix}")
+    found = score("tables", "--kind", "logits", "--groups", "lang", "--weights", "w")
+    report = accumulated(
+        SPARSE, LABELS, LOGITS.astype(float), sample_weight=WEIGHTS, groups=LANGUAGES
+    )
+    assert_same(found["metrics"], report, SPARSE)
+    for name, group in found["groups"].items():
+        assert_same(group, report.groups[name], list(group))
+
+
 def test_label_frequencies_alone():
     found = score("x.npy", "--labels", "y.npy", "--kind", "logits", "--metrics", "label_entropy")
     rates = np.bincount(LABELS) / ROWS

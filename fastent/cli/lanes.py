@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, Self, TypeVar
 
-
 LABEL_BYTES = 64  # that counting one label may take
 ALL_LABELS = 64 << 20
 
