@@ -20,6 +20,16 @@ cdef inline void check_sum(Tile *tile, Py_ssize_t row, int operand, double total
         report(tile, row, ROW_SUM, operand, total)
 
 
+cdef inline void sum_bounds(Tile *tile, double *low, double *high) noexcept nogil:
+    """Sums in [low, high] pass `check_sum` without a look."""
+    if tile.tolerance >= 0:
+        low[0] = (1 - tile.tolerance) * (1 + 1e-12)
+        high[0] = (1 + tile.tolerance) * (1 - 1e-12)
+    else:
+        low[0] = 2.2250738585072014e-308
+        high[0] = 1.7976931348623157e308
+
+
 cdef inline void check_log_sum(Tile *tile, Py_ssize_t row, int operand, double top, double masses) noexcept nogil:
     """The same for log-probabilities, whose sum is e^top·masses; rescaling takes any but −inf."""
     if top == -INFINITY:

@@ -15,10 +15,10 @@ from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, c_fabs, c_fma, excess, fe_bits_double, fe_bits_float, gap_divergence, real,
 )
 from fastent.backends.cython.kernels cimport (
-    CHUNK, DOUBLE, ROOM, SINGLE, Kernel, Tile,
+    CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile,
 )
-from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, rows_of_chunk
-from fastent.backends.cython.checks cimport check_sum, report_negatives
+from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
+from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.table cimport Table, capsule_of
 
 ctypedef fused source:
@@ -38,6 +38,13 @@ cdef struct Sums:
     double second                       # JS: Σ gap(q, m)
     double mass                         # Σ p
     double drift                        # Σ (q − p)
+
+
+cdef struct Batch:                      # the same of consecutive rows
+    double first[MOST_ROWS]
+    double second[MOST_ROWS]
+    double mass[MOST_ROWS]
+    double drift[MOST_ROWS]
 
 
 cdef struct LongRow:                    # one row that is summed in blocks
@@ -173,75 +180,86 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     return sums
 
 
-cdef void chunk_sums(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t classes, bint symmetric,
-                     real *terms, Sums *sums, bint *negative) noexcept nogil:
-    """Sums of the few whole rows of one chunk: terms over the flat chunk, then row by row."""
-    cdef Py_ssize_t r, at
-    if symmetric:
-        negative[0] = js_terms(p, q, rows * classes, terms)
-    else:
-        negative[0] = kl_terms(p, q, rows * classes, terms)
-    for r in range(rows):
-        at = r * classes
-        sums[r].first = row_sum(terms + FIRST + at, classes)
-        if symmetric:
-            sums[r].second = row_sum(terms + SECOND + at, classes)
-        sums[r].mass = row_sum(terms + MASS + at, classes)
-        sums[r].drift = row_sum(terms + DRIFT + at, classes)
-
-
-cdef inline double kl_value(Sums *sums, double threshold, bint *again) noexcept nogil:
-    cdef double gap = sums.first / sums.mass
-    cdef double bend = excess(sums.drift / sums.mass)
+cdef inline double kl_value(double first, double mass, double drift, double threshold, int *again) noexcept nogil:
+    cdef double gap = first / mass
+    cdef double bend = excess(drift / mass)
     cdef double value = gap - bend
     again[0] = (bend > threshold * gap) & (gap < INFINITY)
     return value if not value < 0 else 0.0
 
 
-cdef inline double js_value(Sums *sums, double allowed, bint *again) noexcept nogil:
+cdef inline double js_value(double first, double second, double mass, double drift, double allowed, int *again) noexcept nogil:
     """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
     relative difference ε of the two sums: 0.215·ε²·JS, right to 0.035·ε²."""
-    cdef double total = sums.mass + sums.drift
-    cdef double gap = sums.first / sums.mass + sums.second / total
-    cdef double bend = excess(0.5 * sums.drift / sums.mass) + excess(-0.5 * sums.drift / total)
-    cdef double e = 2 * sums.drift / (sums.mass + total)
+    cdef double total = mass + drift
+    cdef double gap = first / mass + second / total
+    cdef double bend = excess(0.5 * drift / mass) + excess(-0.5 * drift / total)
+    cdef double e = 2 * drift / (mass + total)
     cdef double value = 0.5 * (gap - bend) * (1 - 0.215 * e * e)
     again[0] = (c_fabs(e) > allowed) | (bend > 0.5 * gap)
     return value if not value < 0 else 0.0
 
 
-cdef double row_value(Tile *tile, Py_ssize_t r, Sums sums, bint symmetric, Py_ssize_t width) noexcept nogil:
-    """The divergence from the sums of a row, with a second pass where the rule asks for one."""
-    cdef double value, up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
-    cdef bint again
+cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double drift, bint symmetric, Py_ssize_t width) noexcept nogil:
+    """The second pass of one row, against q·Σp/Σq."""
     cdef LongRow row
-    if not tile.normalise:
-        value = 0.5 * (sums.first + sums.second) if symmetric else sums.first - sums.drift
-        return value / up
-    if sums.first == sums.first and sums.drift == sums.drift:
-        check_sum(tile, r, 0, sums.mass / up)
-        check_sum(tile, r, 1, (sums.mass + sums.drift) / up)
-    if symmetric:
-        value = js_value(&sums, 2e-3 if tile.precision == SINGLE else 1e-7, &again)
-    else:
-        value = kl_value(&sums, 0.3 if tile.precision == SINGLE else 0.5, &again)
-    if not again:
-        return value
+    cdef Sums sums
+    cdef int again
     row.p = <const char *>tile.true_rows + r * tile.classes * width
     row.q = <const char *>tile.pred_rows + r * tile.classes * width
     row.classes = tile.classes
     row.precision = tile.precision
     row.symmetric = symmetric
-    row.rescale = sums.mass / (sums.mass + sums.drift)
+    row.rescale = mass / (mass + drift)
     sums = long_sums(tile, &row)
-    return js_value(&sums, 1, &again) if symmetric else kl_value(&sums, 0.5, &again)
+    if symmetric:
+        return js_value(sums.first, sums.second, sums.mass, sums.drift, 1, &again)
+    return kl_value(sums.first, sums.mass, sums.drift, 0.5, &again)
 
 
-cdef void rows_of(Tile *tile, double *out, bint symmetric, real *scratch, const source *unused) noexcept nogil:
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bint symmetric, Py_ssize_t width, double *out) noexcept nogil:
+    """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
+    cdef Py_ssize_t r
+    cdef double up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
+    cdef double down = 1 / up, threshold, allowed, low, high, mass, total
+    cdef int again[MOST_ROWS]
+    cdef int some = 0
+    if not tile.normalise:
+        for r in range(rows):
+            out[r] = sums.first[r] - sums.drift[r]
+            if symmetric:
+                out[r] = 0.5 * (sums.first[r] + sums.second[r])
+            out[r] = out[r] * down
+        return
+    threshold = 0.3 if tile.precision == SINGLE else 0.5
+    allowed = 2e-3 if tile.precision == SINGLE else 1e-7
+    sum_bounds(tile, &low, &high)
+    if symmetric:
+        for r in range(rows):
+            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &again[r])
+    else:
+        for r in range(rows):
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, &again[r])
+    for r in range(rows):
+        mass = sums.mass[r] * down
+        total = (sums.mass[r] + sums.drift[r]) * down
+        some |= again[r] | (mass < low) | (mass > high) | (total < low) | (total > high)
+    if not some:
+        return
+    for r in range(rows):
+        if sums.first[r] == sums.first[r] and sums.drift[r] == sums.drift[r]:   # no NaN in the row
+            check_sum(tile, start + r, 0, sums.mass[r] * down)
+            check_sum(tile, start + r, 1, (sums.mass[r] + sums.drift[r]) * down)
+        if again[r]:
+            out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.drift[r], symmetric, width)
+
+
+cdef void rows_of(Tile *tile, double *out, bint symmetric, real *terms, const source *unused) noexcept nogil:
     cdef const source *p = <const source *>tile.true_rows
     cdef const source *q = <const source *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start, r, n, at_once
-    cdef Sums sums[CHUNK]
+    cdef Batch batch
+    cdef Sums sums
     cdef LongRow row
     cdef bint negative
     if classes > CHUNK:
@@ -253,7 +271,12 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, real *scratch, const 
             row.p = p + r * classes
             row.q = q + r * classes
             row.negative = False
-            out[r] = row_value(tile, r, long_sums(tile, &row), symmetric, sizeof(source))
+            sums = long_sums(tile, &row)
+            batch.first[0] = sums.first
+            batch.second[0] = sums.second
+            batch.mass[0] = sums.mass
+            batch.drift[0] = sums.drift
+            finish(tile, r, 1, &batch, symmetric, sizeof(source), out + r)
             if row.negative:
                 report_negatives(tile, r, 1, p + r * classes, q + r * classes)
         return
@@ -261,9 +284,15 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, real *scratch, const 
     start = 0
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
-        chunk_sums(p + start * classes, q + start * classes, n, classes, symmetric, scratch, sums, &negative)
-        for r in range(n):
-            out[start + r] = row_value(tile, start + r, sums[r], symmetric, sizeof(source))
+        if symmetric:
+            negative = js_terms(p + start * classes, q + start * classes, n * classes, terms)
+            row_sums(terms + SECOND, n, classes, batch.second)
+        else:
+            negative = kl_terms(p + start * classes, q + start * classes, n * classes, terms)
+        row_sums(terms + FIRST, n, classes, batch.first)
+        row_sums(terms + MASS, n, classes, batch.mass)
+        row_sums(terms + DRIFT, n, classes, batch.drift)
+        finish(tile, start, n, &batch, symmetric, sizeof(source), out + start)
         if negative:
             report_negatives(tile, start, n, p + start * classes, q + start * classes)
         start += n

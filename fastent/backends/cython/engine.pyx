@@ -397,8 +397,6 @@ cdef object settle_steps(Call call):
     entropy_step(plan, PRED_ONLY, plan.pred_kind, raw_pred, find("entropy", find("entropy_q", -1)), hot)
     entropy_step(plan, TRUE_AS_PRED, plan.true_kind, raw_true,
                  find("target_entropy", find("entropy_p", -1)), hot)
-    step(plan, kernels[GENERAL][0], BOTH, find("brier", -1), 2, False, False)
-    step(plan, kernels[GENERAL][0], BOTH, find("accuracy", -1), 3, False, False)
     for slot, name, seen in ((0, "kl_divergence", BOTH), (0, "reverse_kl", SWAPPED), (1, "js_divergence", BOTH)):
         k = find(name, -1)
         if not same or (clips and seen == BOTH) or (raw and true_logs and (raw_true or raw_pred)):
@@ -407,7 +405,7 @@ cdef object settle_steps(Call call):
             step(plan, kernels[LOGIT_DIVERGENCE][slot], seen, k, 0, False, hot)
         else:
             step(plan, kernels[DIVERGENCE][slot], seen, k, 0, False, False)
-    for slot, name in ((2, "total_variation"), (3, "hellinger"), (4, "top1_agreement")):
+    for slot, name in ((2, "total_variation"), (3, "hellinger"), (4, "top1_agreement"), (4, "accuracy"), (5, "brier")):
         step(plan, kernels[GENERAL][1], BOTH, find(name, -1), slot, False, False)
 
 
@@ -571,7 +569,7 @@ cdef object settle_tiles(Call call):
     plan.pred_in_place = not (plan.rescale_pred and call.backend == "cython") and in_place(plan.pred_view, plan.stored)
     plan.true_in_place = plan.true_view != NULL and not (plan.rescale_true and call.backend == "cython") and in_place(plan.true_view, plan.stored)
     rows = TILE // plan.classes
-    plan.tile_rows = 1 if rows < 1 else min(rows, 2048 if plan.classes == 1 else 256)
+    plan.tile_rows = 1 if rows < 1 else min(rows, 2048 if plan.classes == 1 else 1024)
     plan.columns = <int>len(call.columns)
     for k, name in enumerate(call.columns):
         plan.scale[k] = call.unit if name in IN_NATS else 1.0

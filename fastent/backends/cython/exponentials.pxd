@@ -47,6 +47,15 @@ cdef inline Scale scale_of(double temperature) noexcept nogil:
     return s
 
 
+cdef inline double exp_over(double high, double low, Scale scale) noexcept nogil:
+    """exp((high + low)/T), 0 below the normal range."""
+    cdef double shifted = madd(high, 1.4426950408889634074 * scale.inverse, <double>6755399441055744.0)
+    cdef double k = shift_of(shifted)
+    cdef double r = (madd(-k, scale.high, high) - madd(k, scale.low, -low)) * scale.inverse
+    cdef double v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
+    return v if high >= -708 * scale.temperature else 0.0
+
+
 cdef inline double block_top(const source *x, Py_ssize_t n) noexcept nogil:
     if source is float:
         return fe_lane_max_float(x, n)
@@ -54,62 +63,81 @@ cdef inline double block_top(const source *x, Py_ssize_t n) noexcept nogil:
         return fe_lane_max_double(x, n)
 
 
+cdef inline float far_origin(float m) noexcept nogil:
+    """What is taken off x before the octaves: m itself if it is so large that x − m is exact
+    wherever exp(x − m) > 0, else nothing."""
+    return m if (m >= 256) | (m <= -256) else <float>0
+
+
+cdef inline float whole_octaves(float m1) noexcept nogil:
+    return shift_of(nearest_shifted(m1 * <float>1.4426950408889634))
+
+
+cdef inline float exp_below_single(float x, float m, float c, float m1, float octaves, float rho) noexcept nogil:
+    """exp(x − m) for x < m, else 0; m = c + m1 and m1 = octaves·ln 2 + rho.
+
+    x − m is never rounded: rounding it costs 4e-6 of the result at a gap of 70.
+    """
+    cdef float t = x - c
+    cdef float h = t - m1
+    cdef float shifted = madd(h, <float>1.4426950408889634, <float>12582912.0)
+    cdef float k = shift_of(shifted) + octaves
+    cdef float r = madd(-k, <float>0.693359375, t)
+    r = r - madd(k, <float>-2.12194440054690583e-4, rho)
+    cdef float v = times_power(madd(r * r, exp_tail(r), r) + <float>1, shifted)
+    return v if (h >= <float>-87) & (x < m) else <float>0
+
+
+cdef inline double exp_below_double(double x, double m, Scale scale) noexcept nogil:
+    """The same in double, with a temperature; the difference goes in as two parts."""
+    cdef double h = x - m
+    cdef double back = h - x
+    cdef double low = (x - (h - back)) + (-m - back)
+    cdef double v = exp_over(h, low, scale)
+    return v if x < m else 0.0
+
+
+cdef inline float gap_single(float x, float m) noexcept nogil:
+    """m − x for the moment, where its exponential is 0 at the latest at 104."""
+    cdef float h = m - x
+    return h if h < 104 else <float>104
+
+
+cdef inline double gap_double(double x, double m, Scale scale) noexcept nogil:
+    cdef double h = (m - x) * scale.inverse
+    return h if h < 746 else 746.0
+
+
 cdef inline Py_ssize_t exp_terms_single(const float *x, Py_ssize_t n, Py_ssize_t room, float m, bint moments, float *e) noexcept nogil:
     """e[i] = exp(x[i] − m), 0 where x[i] = m; then (m − x)·e, if wanted, at e + ROOM. Returns how
-    many of the n elements equal m; `room` elements are mapped.
-
-    x − m is never rounded: it is exact for |m| >= 256 wherever the result is not 0; below, the
-    whole octaves of m are kept apart (numerics: the rounding costs 4e-6 at a gap of 70).
-    """
+    many of the n elements equal m; `room` elements are mapped."""
     cdef Py_ssize_t i
-    cdef float c = m if (m >= 256 or m <= -256) else 0
+    cdef float c = far_origin(m)
     cdef float m1 = m - c
-    cdef float nm = shift_of(nearest_shifted(m1 * log2_e(m1)))
-    cdef float rho = <float>(<double>m1 - <double>nm * 0.69314718055994530942)
-    cdef float t, h, k, r, v, shifted
+    cdef float octaves = whole_octaves(m1)
+    cdef float rho = <float>(<double>m1 - <double>octaves * 0.69314718055994530942)
     cdef int32_t tops = 0
     for i in range(room):
-        t = x[i] - c
-        h = t - m1
-        shifted = madd(h, <float>1.4426950408889634, <float>12582912.0)
-        k = shift_of(shifted) + nm
-        r = madd(-k, <float>0.693359375, t)
-        r = r - madd(k, <float>-2.12194440054690583e-4, rho)
-        v = times_power(madd(r * r, exp_tail(r), r) + <float>1, shifted)
-        e[i] = v if (h >= <float>-87) & (x[i] < m) else <float>0
+        e[i] = exp_below_single(x[i], m, c, m1, octaves, rho)
         tops += x[i] == m
     if moments:
         for i in range(n):
-            h = m - x[i]
-            e[ROOM + i] = (h if h < 104 else <float>104) * e[i]
+            e[ROOM + i] = gap_single(x[i], m) * e[i]
     for i in range(n, room):                            # of the next row, or of nothing
         tops -= x[i] == m
     return tops
 
 
 cdef inline Py_ssize_t exp_terms_double(const source *x, Py_ssize_t n, Py_ssize_t room, double m, Scale scale, bint moments, double *e) noexcept nogil:
-    """The same for doubles, with a temperature: T·ln 2 is what is taken off, since dividing first
-    would round the gap."""
+    """The same in double."""
     cdef Py_ssize_t i
-    cdef double h, b, low, k, r, v, shifted
-    cdef double per_octave = 1.4426950408889634074 * scale.inverse
-    cdef double lowest = -708 * scale.temperature
     cdef int64_t tops = 0
     for i in range(room):
-        h = <double>x[i] - m
-        b = h - <double>x[i]
-        low = (<double>x[i] - (h - b)) + (-m - b)
-        shifted = madd(h, per_octave, <double>6755399441055744.0)
-        k = shift_of(shifted)
-        r = madd(-k, scale.high, h)
-        r = (r - madd(k, scale.low, -low)) * scale.inverse
-        v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
-        e[i] = v if (h >= lowest) & (x[i] < m) else 0
+        e[i] = exp_below_double(x[i], m, scale)
         tops += x[i] == m
     if moments:
         for i in range(n):
-            h = (m - <double>x[i]) * scale.inverse
-            e[ROOM + i] = (h if h < 746 else 746.0) * e[i]
+            e[ROOM + i] = gap_double(x[i], m, scale) * e[i]
     for i in range(n, room):
         tops -= x[i] == m
     return tops
@@ -143,15 +171,6 @@ cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t room,
             moment[i] = e[i] * e[i]
         sums.square = row_sum(moment, n)
     return sums
-
-
-cdef inline double exp_over(double high, double low, Scale scale) noexcept nogil:
-    """exp((high + low)/T), 0 below the normal range."""
-    cdef double shifted = madd(high, 1.4426950408889634074 * scale.inverse, <double>6755399441055744.0)
-    cdef double k = shift_of(shifted)
-    cdef double r = (madd(-k, scale.high, high) - madd(k, scale.low, -low)) * scale.inverse
-    cdef double v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
-    return v if high >= -708 * scale.temperature else 0.0
 
 
 cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nogil:

@@ -10,6 +10,7 @@ cdef enum:
     ROOM = CHUNK + 64                   # distance of the term arrays in scratch memory: a constant,
                                         # so that the compiler needs no run-time check for overlap
     DOUBLE_BLOCK = 512
+    MOST_ROWS = 512                     # rows of a chunk: their sums and values are vectors too
     SCRATCH = 8 * 8 * ROOM              # bytes: eight arrays of doubles, each with room to over-read
 
 cdef enum Bad:

@@ -18,10 +18,11 @@ from libc.string cimport memcpy
 from fastent.backends.cython.checks cimport check_log_sum, check_sum, report_negatives
 from fastent.backends.cython.elementary cimport INFINITY, NAN, log1p_of, real
 from fastent.backends.cython.exponentials cimport (
-    LogitSums, Scale, exp_over, logit_sums, merge_into, scale_of,
+    LogitSums, Scale, exp_below_double, exp_below_single, exp_over, far_origin, gap_double,
+    gap_single, logit_sums, merge_into, scale_of, whole_octaves,
 )
 from fastent.backends.cython.kernels cimport (
-    CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Kernel, Tile,
+    CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Tile,
 )
 from fastent.backends.cython.sums cimport blocks_of, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -37,6 +38,21 @@ cdef enum:
     BRIER
     ENTROPY
     CONFIDENCE
+
+
+cdef enum:
+    FEW = 16                            # classes up to which rows lie across the vectors
+    LANES = CHUNK // FEW                # rows at once
+
+cdef struct Batch:                      # LogitSums of consecutive rows
+    double top[LANES]
+    double count[LANES]
+    double rest[LANES]
+    double moment[LANES]
+    double square[LANES]
+    double gap[LANES]
+    double mass[LANES]
+    double partition[LANES]             # log1p(s)
 
 
 cdef struct LongRow:
@@ -152,80 +168,199 @@ cdef inline double rank_of(const source *x, Py_ssize_t n, Py_ssize_t label) noex
     return rank
 
 
-cdef void row_values(Tile *tile, Py_ssize_t r, LogitSums sums, Scale scale, double **out, const source *unused) noexcept nogil:
-    """All wanted values of one row from its sums."""
-    cdef const source *x = <const source *>tile.pred_rows + r * tile.classes
-    cdef Py_ssize_t label = tile.labels[r] if tile.labels != NULL else -1
-    cdef double s = sums.rest + (sums.count - 1), gap, p, square
-    cdef double z = log1p_of(s)
-    cdef double undefined = 0
-    if sums.top != sums.top or sums.top == -INFINITY:
-        undefined = NAN                                 # a NaN, or no class has any mass
-    if tile.pred_kind == LOGPROBS and tile.normalise:
-        check_log_sum(tile, r, 1, sums.top, 1 + s)
-    if tile.true_rows != NULL:
-        if sums.gap == sums.gap:
-            check_sum(tile, r, 0, sums.mass)
-        out[CROSS_ENTROPY][r] = sums.gap * scale.inverse / sums.mass + z + undefined
-    elif label >= 0:
-        gap = 0.0 if x[label] == sums.top else (sums.top - <double>x[label]) * scale.inverse
-        if out[CROSS_ENTROPY] != NULL:
-            out[CROSS_ENTROPY][r] = gap + z + undefined
-        if out[RANK] != NULL:
-            out[RANK][r] = rank_of(x, tile.classes, label) + undefined
-        if out[ACCURACY] != NULL:
-            p = x[label] == sums.top
-            if p and sums.count > 1:
-                p = rank_of(x, tile.classes, label) == 0
-            out[ACCURACY][r] = p + undefined
-        if out[BRIER] != NULL:
-            if gap == 0:                                # label at the maximum: 1 − p = s/(1+s)
-                square = sums.square + (sums.count - 1) + s * s
+cdef void few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,
+                         real *scratch, const source *unused, Batch *sums) noexcept nogil:
+    """Sums of up to LANES rows of a few classes: the rows lie across the vectors, since a row alone
+    would leave most of a vector empty."""
+    cdef const source *x = <const source *>tile.pred_rows + start * tile.classes
+    cdef const source *p = <const source *>tile.true_rows
+    cdef Py_ssize_t classes = tile.classes, r, c
+    cdef real *across = scratch
+    cdef real *target = scratch + ROOM
+    cdef real *top = scratch + 2 * ROOM
+    cdef real *origin = top + LANES
+    cdef real *octaves = origin + LANES
+    cdef real *rho = octaves + LANES
+    cdef real *nan = rho + LANES
+    cdef real e, v, m
+    for r in range(rows):
+        for c in range(classes):
+            across[c * LANES + r] = x[r * classes + c]
+    for r in range(rows):
+        top[r] = across[r]
+        nan[r] = across[r]
+        sums.count[r] = sums.rest[r] = sums.moment[r] = sums.square[r] = sums.gap[r] = sums.mass[r] = 0
+    for c in range(1, classes):
+        for r in range(rows):
+            v = across[c * LANES + r]
+            top[r] = v if v > top[r] else top[r]
+            nan[r] = nan[r] if v == v else v
+    for r in range(rows):
+        sums.top[r] = top[r] if nan[r] == nan[r] else nan[r]
+        if real is float:
+            origin[r] = far_origin(top[r])
+            v = top[r] - origin[r]
+            octaves[r] = whole_octaves(v)
+            rho[r] = <float>(<double>v - <double>octaves[r] * 0.69314718055994530942)
+    for c in range(classes):
+        for r in range(rows):
+            v = across[c * LANES + r]
+            m = top[r]
+            if real is float:
+                e = exp_below_single(v, m, origin[r], m - origin[r], octaves[r], rho[r])
             else:
-                p = exp_over(-gap * scale.temperature, 0, scale)
-                square = sums.square + sums.count - p * p + (1 + s - p) * (1 + s - p)
-            out[BRIER][r] = square / ((1 + s) * (1 + s)) + undefined
-    if out[ENTROPY] != NULL:
-        out[ENTROPY][r] = z + sums.moment / (1 + s) + undefined
-    if out[CONFIDENCE] != NULL:
-        out[CONFIDENCE][r] = 1 / (1 + s) + undefined
+                e = exp_below_double(v, m, scale)
+            sums.rest[r] += e
+            sums.count[r] += <real>1 if v == m else <real>0
+            if moments:
+                sums.square[r] += e * e
+                if real is float:
+                    sums.moment[r] += gap_single(v, m) * e
+                else:
+                    sums.moment[r] += gap_double(v, m, scale) * e
+    if p != NULL:
+        p += start * classes
+        for r in range(rows):
+            for c in range(classes):
+                target[c * LANES + r] = p[r * classes + c]
+        for c in range(classes):
+            for r in range(rows):
+                e = target[c * LANES + r]
+                sums.mass[r] += e
+                sums.gap[r] += e * (top[r] - across[c * LANES + r]) if e != 0 else <real>0
 
 
-cdef inline bint out_of_range(Tile *tile, LogitSums sums) noexcept nogil:
+cdef inline void put(LogitSums *sums, Batch *batch, Py_ssize_t at) noexcept nogil:
+    batch.top[at] = sums.top
+    batch.count[at] = sums.count
+    batch.rest[at] = sums.rest
+    batch.moment[at] = sums.moment
+    batch.square[at] = sums.square
+    batch.gap[at] = sums.gap
+    batch.mass[at] = sums.mass
+
+
+cdef inline bint too_narrow(double count, double rest, double gap) noexcept nogil:
     """Whether float arithmetic was too narrow for the row: s < 2^-90 leaves its normal range, and
     differences of logits beyond 3.4e38 overflow. Decided by the row alone, not by what is wanted."""
-    if tile.precision != SINGLE or not (sums.top < INFINITY and sums.top > -INFINITY):
-        return False
-    return (sums.count == 1 and sums.rest < 8e-28) or not (sums.gap < INFINITY)
+    return ((count == 1) & (rest < 8e-28)) | (gap == INFINITY)
+
+
+cdef inline bint any_odd(Tile *tile, Py_ssize_t rows, Batch *sums) noexcept nogil:
+    """Whether some row needs a look: NaN, no finite maximum, or too narrow."""
+    cdef Py_ssize_t r
+    cdef int odd = 0
+    for r in range(rows):
+        odd |= not ((sums.top[r] < INFINITY) & (sums.top[r] > -INFINITY))
+        odd |= too_narrow(sums.count[r], sums.rest[r], sums.gap[r])
+    return odd
+
+
+cdef void check_target(Tile *tile, Py_ssize_t r, Batch *sums, Py_ssize_t at) noexcept nogil:
+    if sums.gap[at] == sums.gap[at]:
+        check_sum(tile, r, 0, sums.mass[at])
+
+
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Scale scale, double **out, const source *unused) noexcept nogil:
+    """Values of consecutive rows from their sums: vectors first, then what only some calls want."""
+    cdef const source *x
+    cdef Py_ssize_t r, label
+    cdef double s, gap, p, square
+    cdef double *s_of = sums.rest
+    cdef double *z = sums.partition
+    cdef double *loss = out[CROSS_ENTROPY] + start if out[CROSS_ENTROPY] != NULL else NULL
+    for r in range(rows):
+        s = sums.rest[r] + (sums.count[r] - 1)
+        # a NaN, or no class with any mass, makes the row undefined
+        s = s if sums.top[r] > -INFINITY else <double>NAN
+        s_of[r] = s
+        z[r] = log1p_of(s)
+    if tile.pred_kind == LOGPROBS and tile.normalise:
+        for r in range(rows):
+            check_log_sum(tile, start + r, 1, sums.top[r], 1 + s_of[r])
+    if loss != NULL and tile.true_rows != NULL:
+        for r in range(rows):
+            check_target(tile, start + r, sums, r)
+            loss[r] = sums.gap[r] * scale.inverse / sums.mass[r] + z[r]
+    if out[ENTROPY] != NULL:
+        for r in range(rows):
+            out[ENTROPY][start + r] = z[r] + sums.moment[r] / (1 + s_of[r])
+    if out[CONFIDENCE] != NULL:
+        for r in range(rows):
+            out[CONFIDENCE][start + r] = 1 / (1 + s_of[r])
+    if tile.true_rows != NULL or tile.labels == NULL:
+        return
+    if loss != NULL:
+        for r in range(rows):
+            label = max(tile.labels[start + r], 0)
+            p = (<const source *>tile.pred_rows)[(start + r) * tile.classes + label]
+            gap = (sums.top[r] - p) * scale.inverse
+            loss[r] = z[r] + (0.0 if p == sums.top[r] else gap)
+    if out[RANK] == NULL and out[ACCURACY] == NULL and out[BRIER] == NULL:
+        return
+    for r in range(rows):
+        label = tile.labels[start + r]
+        if label < 0:
+            continue
+        x = <const source *>tile.pred_rows + (start + r) * tile.classes
+        gap = 0.0 if x[label] == sums.top[r] else (sums.top[r] - <double>x[label]) * scale.inverse
+        s = s_of[r]
+        if out[RANK] != NULL:
+            out[RANK][start + r] = rank_of(x, tile.classes, label) if s == s else s
+        if out[ACCURACY] != NULL:
+            p = x[label] == sums.top[r]
+            if p and sums.count[r] > 1:
+                p = rank_of(x, tile.classes, label) == 0
+            out[ACCURACY][start + r] = p if s == s else s
+        if out[BRIER] != NULL:
+            if gap == 0:                                # label at the maximum: 1 − p = s/(1+s)
+                square = sums.square[r] + (sums.count[r] - 1) + s * s
+            else:
+                p = exp_over(-gap * scale.temperature, 0, scale)
+                square = sums.square[r] + sums.count[r] - p * p + (1 + s - p) * (1 + s - p)
+            out[BRIER][start + r] = square / ((1 + s) * (1 + s))
 
 
 cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused) noexcept nogil:
     cdef Scale scale = scale_of(tile.temperature)
-    cdef bint moments = out[ENTROPY] != NULL or out[BRIER] != NULL
-    cdef Py_ssize_t r
+    cdef bint moments = out[ENTROPY] != NULL or out[BRIER] != NULL, few = tile.classes <= FEW
+    cdef Py_ssize_t r, n, start = 0
+    cdef bint finite
     cdef LogitSums sums
+    cdef Batch batch
     cdef LongRow row
     row.classes = tile.classes
-    row.precision = tile.precision
     row.scale = scale
     row.moments = moments
-    for r in range(tile.rows):
-        row.negative = False
-        row.x = <const source *>tile.pred_rows + r * tile.classes
-        row.target = NULL
-        if tile.true_rows != NULL:
-            row.target = <const source *>tile.true_rows + r * tile.classes
-        if tile.classes > CHUNK:
-            sums = long_sums(tile, &row)
-        else:
-            sums = short_sums(tile, r, scale, moments, &row.negative, scratch, <const source *>NULL)
-        row_values(tile, r, sums, scale, out, <const source *>NULL)
-        if out_of_range(tile, sums):
-            row.precision = WIDENED
-            row_values(tile, r, long_sums(tile, &row), scale, out, <const source *>NULL)
-            row.precision = SINGLE
-        if row.negative:
-            report_negatives(tile, r, 1, <source *>row.target, <source *>NULL)
+    while start < tile.rows:
+        n = min(tile.rows - start, <Py_ssize_t>LANES)
+        if few:
+            few_class_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
+        for r in range(n):
+            if few and tile.true_rows == NULL and not any_odd(tile, n, &batch):
+                break
+            row.precision = tile.precision
+            row.negative = few
+            row.x = <const source *>tile.pred_rows + (start + r) * tile.classes
+            row.target = NULL
+            if tile.true_rows != NULL:
+                row.target = <const source *>tile.true_rows + (start + r) * tile.classes
+            finite = few and batch.top[r] < INFINITY and batch.top[r] > -INFINITY
+            if tile.classes > CHUNK:
+                sums = long_sums(tile, &row)
+                put(&sums, &batch, r)
+            elif not finite:
+                sums = short_sums(tile, start + r, scale, moments, &row.negative, scratch, <const source *>NULL)
+                put(&sums, &batch, r)
+            finite = batch.top[r] < INFINITY and batch.top[r] > -INFINITY
+            if tile.precision == SINGLE and finite and too_narrow(batch.count[r], batch.rest[r], batch.gap[r]):
+                row.precision = WIDENED
+                sums = long_sums(tile, &row)
+                put(&sums, &batch, r)
+            if row.negative and row.target != NULL:
+                report_negatives(tile, start + r, 1, <source *>row.target, <source *>NULL)
+        finish(tile, start, n, &batch, scale, out, <const source *>NULL)
+        start += n
 
 
 cdef void logit_rows(Tile *tile, double **out) noexcept nogil:

@@ -12,13 +12,13 @@ other classes and the big one (M = 0 if there is none), S = R + M:
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from fastent.backends.cython.checks cimport check_sum, report_negatives
+from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, fe_lane_max_double, fe_lane_max_float, log1p_of, log_normal, log_positive,
     minus_log_scaled, real,
 )
-from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, ROOM, SINGLE, Kernel, Tile
-from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, rows_of_chunk
+from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile
+from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
 from fastent.backends.cython.table cimport Table, capsule_of
 
 ctypedef fused source:
@@ -40,6 +40,11 @@ cdef enum:
 
 cdef struct Sums:
     double of[WIDTH]
+
+
+cdef struct Batch:                      # the same of consecutive rows
+    double of[WIDTH][MOST_ROWS]
+    double own[MOST_ROWS]               # sparse: the label's probability
 
 
 cdef struct LongRow:
@@ -160,21 +165,25 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     return sums
 
 
-cdef inline double entropy_value(Sums *sums) noexcept nogil:
-    cdef double t = sums.of[0], rest = sums.of[1], big = sums.of[2], total = rest + big
+cdef inline double entropy_value(double t, double rest, double big) noexcept nogil:
+    cdef double total = rest + big
     cdef double value = t + rest * log_positive(total)
-    if big > 0:
-        value += big * log1p_of(rest / big)
+    value = value + (big * log1p_of(rest / big) if big > 0 else 0.0)
     return value / total if total > 0 else NAN
 
 
-cdef inline double cross_value(Sums *sums) noexcept nogil:
-    cdef double t = sums.of[0], rest = sums.of[1], big = sums.of[2]
-    cdef double pred_rest = sums.of[3], pred_big = sums.of[4]
+cdef inline double cross_value(double t, double rest, double big, double pred_rest, double pred_big) noexcept nogil:
     cdef double value = t + rest * log_positive(pred_rest + pred_big)
-    if big > 0:
-        value += big * log1p_of(pred_rest / pred_big)
+    value = value + (big * log1p_of(pred_rest / pred_big) if big > 0 else 0.0)
     return value / (rest + big)
+
+
+cdef inline double sparse_value(double rest, double own) noexcept nogil:
+    cdef double total = rest + own
+    cdef double near = log1p_of(rest / own)
+    cdef double far = log_positive(total) - log_positive(own)
+    far = far if total == total else total              # NaN stays
+    return near if rest < own else far
 
 
 cdef inline double largest_of(const source *p, Py_ssize_t n) noexcept nogil:
@@ -196,20 +205,13 @@ cdef inline double rank_of(const source *x, Py_ssize_t n, Py_ssize_t label) noex
     return rank
 
 
-cdef void sparse_values(Tile *tile, Py_ssize_t r, Sums *sums, double **out, const source *unused) noexcept nogil:
+cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, double own, double **out, const source *unused) noexcept nogil:
+    """What is wanted of a row beside its cross-entropy."""
     cdef const source *p = <const source *>tile.pred_rows + r * tile.classes
-    cdef double own = p[tile.labels[r]], rest = sums.of[0], total = rest + own
-    cdef double undefined = 0 if total == total else NAN, rank
-    if tile.normalise:
-        check_sum(tile, r, 1, total)
-    else:
-        rest = rest if total != total else 1 - own      # "as_is": distances of the raw numbers
+    cdef double total = rest + own, undefined = 0 if total == total else NAN, rank
+    if not tile.normalise:                              # "as_is": distances of the raw numbers
+        rest = rest if total != total else 1 - own
         total = 1 + undefined
-    if out[CROSS_ENTROPY] != NULL:
-        if rest < own:
-            out[CROSS_ENTROPY][r] = log1p_of(rest / own)
-        else:
-            out[CROSS_ENTROPY][r] = log_positive(total) - log_positive(own) + undefined
     if out[ACCURACY] != NULL or out[RANK] != NULL:
         rank = rank_of(p, tile.classes, tile.labels[r]) + undefined
         if out[RANK] != NULL:
@@ -217,25 +219,56 @@ cdef void sparse_values(Tile *tile, Py_ssize_t r, Sums *sums, double **out, cons
         if out[ACCURACY] != NULL:
             out[ACCURACY][r] = (rank == 0) + undefined
     if out[BRIER] != NULL:
-        out[BRIER][r] = (sums.of[1] + rest * rest) / (total * total)
+        out[BRIER][r] = (square + rest * rest) / (total * total)
     if out[CONFIDENCE] != NULL:
         out[CONFIDENCE][r] = largest_of(p, tile.classes) / total
 
 
-cdef inline void finish(Tile *tile, Py_ssize_t r, Sums *sums, int mode, double **out, const source *unused) noexcept nogil:
-    cdef bint whole
-    if mode == SPARSE:
-        if tile.labels[r] >= 0:                         # a skipped row has no label to read
-            sparse_values(tile, r, sums, out, unused)
-    elif mode == ENTROPY:
-        check_sum(tile, r, 1, sums.of[1] + sums.of[2])
-        out[0][r] = entropy_value(sums)
-    else:
-        whole = sums.of[0] == sums.of[0] and sums.of[3] == sums.of[3]
-        if whole:
-            check_sum(tile, r, 0, sums.of[1] + sums.of[2])
-            check_sum(tile, r, 1, sums.of[3] + sums.of[4])
-        out[0][r] = cross_value(sums)
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int mode, double **out, const source *unused) noexcept nogil:
+    """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
+    cdef Py_ssize_t r
+    cdef double low, high, total, pred_total
+    cdef double *value = out[0]
+    cdef int some = 0
+    if value != NULL:
+        value += start
+        if mode == SPARSE:
+            for r in range(rows):
+                value[r] = sparse_value(sums.of[0][r], sums.own[r])
+        elif mode == ENTROPY:
+            for r in range(rows):
+                value[r] = entropy_value(sums.of[0][r], sums.of[1][r], sums.of[2][r])
+        else:
+            for r in range(rows):
+                value[r] = cross_value(sums.of[0][r], sums.of[1][r], sums.of[2][r], sums.of[3][r], sums.of[4][r])
+    if mode == SPARSE and (out[ACCURACY] != NULL or out[RANK] != NULL or out[BRIER] != NULL or out[CONFIDENCE] != NULL):
+        for r in range(rows):
+            if tile.labels[start + r] >= 0:             # a skipped row has no label to read
+                sparse_columns(tile, start + r, sums.of[0][r], sums.of[1][r], sums.own[r], out, unused)
+    if not tile.normalise:
+        return
+    sum_bounds(tile, &low, &high)
+    for r in range(rows):
+        total = sums.of[0][r] + sums.own[r] if mode == SPARSE else sums.of[1][r] + sums.of[2][r]
+        pred_total = sums.of[3][r] + sums.of[4][r] if mode == CROSS else total
+        some |= (total < low) | (total > high) | (pred_total < low) | (pred_total > high)
+    if not some:
+        return
+    for r in range(rows):
+        if mode == SPARSE:
+            check_sum(tile, start + r, 1, sums.of[0][r] + sums.own[r])
+        elif mode == ENTROPY:
+            check_sum(tile, start + r, 1, sums.of[1][r] + sums.of[2][r])
+        elif sums.of[0][r] == sums.of[0][r] and sums.of[3][r] + sums.of[4][r] == sums.of[3][r] + sums.of[4][r]:
+            check_sum(tile, start + r, 0, sums.of[1][r] + sums.of[2][r])
+            check_sum(tile, start + r, 1, sums.of[3][r] + sums.of[4][r])
+
+
+cdef inline double label_probability(Tile *tile, Py_ssize_t r, const source *unused) noexcept nogil:
+    """p of the label; 1 for a skipped row, which has none."""
+    if tile.labels[r] < 0:
+        return 1
+    return (<const source *>tile.pred_rows)[r * tile.classes + tile.labels[r]]
 
 
 cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const source *unused) noexcept nogil:
@@ -245,6 +278,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
     cdef bint negative
     cdef int k
     cdef Sums sums
+    cdef Batch batch
     cdef LongRow row
     if classes > CHUNK:
         row.classes = classes
@@ -256,7 +290,11 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
             row.label = tile.labels[r] if tile.labels != NULL else -1
             row.negative = False
             sums = long_sums(tile, &row)
-            finish(tile, r, &sums, mode, out, q)
+            for k in range(WIDTH):
+                batch.of[k][0] = sums.of[k]
+            if mode == SPARSE:
+                batch.own[0] = label_probability(tile, r, q)
+            finish(tile, r, 1, &batch, mode, out, q)
             if row.negative:
                 report_negatives(tile, r, 1, <const source *>row.p, q + r * classes)
         return
@@ -264,12 +302,14 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
         negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch)
-        for r in range(n):
-            if mode == SPARSE and tile.labels[start + r] >= 0:
-                leave_out(scratch, r * classes + tile.labels[start + r])
-            for k in range(sums_of(mode)):
-                sums.of[k] = row_sum(scratch + k * ROOM + r * classes, classes)
-            finish(tile, start + r, &sums, mode, out, q)
+        if mode == SPARSE:
+            for r in range(n):
+                if tile.labels[start + r] >= 0:
+                    leave_out(scratch, r * classes + tile.labels[start + r])
+                batch.own[r] = label_probability(tile, start + r, q)
+        for k in range(sums_of(mode)):
+            row_sums(scratch + k * ROOM, n, classes, batch.of[k])
+        finish(tile, start, n, &batch, mode, out, q)
         if negative:
             report_negatives(tile, start, n, p + start * classes if p != NULL else p, q + start * classes)
         start += n

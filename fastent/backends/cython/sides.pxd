@@ -1,0 +1,275 @@
+"""A row of any kind, read in double: its normaliser first, then block by block as masses or as
+surprises −log q, each to full relative accuracy.
+
+Masses are the probabilities of a row times one constant: the numbers themselves for probabilities,
+e^{(x−m)/T} for logits. They come multiplied by a power of two, so that e^−1387 is a normal number.
+"""
+
+from fastent.backends.cython.checks cimport check_log_sum, check_sum
+from fastent.backends.cython.elementary cimport (
+    INFINITY, NAN, exp_tail, fe_lane_max_double, fe_lane_max_float, log1p_of, log_positive, madd,
+    nearest_shifted, shift_of, times_power,
+)
+from fastent.backends.cython.exponentials cimport (
+    LogitSums, Scale, logit_sums, merge_into, scale_of,
+)
+from fastent.backends.cython.kernels cimport (
+    CHUNK, DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, ROOM, Tile, report,
+)
+from fastent.backends.cython.sums cimport blocks_of, row_sum, two_sum_add
+from fastent.backends.cython.twofold cimport Twofold, twofold_exp
+
+cdef extern from "<math.h>" nogil:
+    int c_ilogb "ilogb"(double)
+    double c_ldexp "ldexp"(double, int)
+
+cdef enum:
+    LIFT = 1000                         # binary exponent to which the masses of a row are raised
+
+
+cdef struct Side:
+    const float *single                 # the row, as the one or the other
+    const double *wide
+    Py_ssize_t classes
+    int kind
+    bint raw                            # "as_is": no normalisation
+    Scale scale
+    double top                          # largest element (0 where nothing is taken off), first place
+    Py_ssize_t where
+    double total                        # Σ of the masses; 1 for a raw row
+    double rest                         # Σ of all but the largest
+    double log_total
+    bint nan
+    bint certain                        # +inf logits: they share all of the mass
+    bint holes                          # a class without any mass
+
+
+cdef struct Sum:
+    double total
+    double lost
+
+
+cdef inline void add(Sum *s, double x) noexcept nogil:
+    two_sum_add(&s.total, &s.lost, x)
+
+
+cdef inline double value_of(Sum *s) noexcept nogil:
+    return s.total + s.lost if s.lost == s.lost else s.total
+
+
+cdef inline Side side_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
+    """A row that is taken as it is; nothing is read yet."""
+    cdef Side side
+    cdef const void *rows = tile.pred_rows if operand else tile.true_rows
+    side.single = NULL
+    side.wide = NULL
+    if tile.precision == DOUBLE:
+        side.wide = <const double *>rows + r * tile.classes
+    else:
+        side.single = <const float *>rows + r * tile.classes
+    side.classes = tile.classes
+    side.kind = tile.pred_kind if operand else tile.true_kind
+    side.raw = not tile.normalise and side.kind != LOGITS
+    side.scale = scale_of(tile.temperature if side.kind == LOGITS else 1.0)
+    side.top = side.log_total = 0
+    side.where = -1
+    side.total = 1
+    side.rest = NAN
+    side.nan = side.certain = side.holes = False
+    return side
+
+
+cdef inline double element(Side *side, Py_ssize_t i) noexcept nogil:
+    cdef double x = side.single[i] if side.single != NULL else side.wide[i]
+    if side.certain:
+        return 0.0 if x == INFINITY else -INFINITY
+    return x
+
+
+cdef inline void load_block(Side *side, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef const float *single = side.single
+    cdef const double *wide = side.wide
+    if single != NULL:
+        for i in range(n):
+            x[i] = single[start + i]
+    else:
+        for i in range(n):
+            x[i] = wide[start + i]
+    if side.certain:
+        for i in range(n):
+            x[i] = 0.0 if x[i] == INFINITY else -INFINITY
+
+
+cdef inline void find_top(Side *side) noexcept nogil:
+    """The largest element and where it first stands; NaN if there is one."""
+    cdef Py_ssize_t i = 0
+    cdef const float *single = side.single
+    cdef const double *wide = side.wide
+    cdef float narrow
+    if single != NULL:
+        narrow = fe_lane_max_float(single, side.classes)
+        side.top = narrow
+        if narrow == narrow:
+            while single[i] != narrow:
+                i += 1
+    else:
+        side.top = fe_lane_max_double(wide, side.classes)
+        if side.top == side.top:
+            while wide[i] != side.top:
+                i += 1
+    side.where = i
+    side.nan = side.top != side.top
+
+
+cdef inline void sum_probabilities(Tile *tile, Py_ssize_t r, int operand, Side *side) noexcept nogil:
+    """Σ of a probability row, its largest element kept apart, and the checks."""
+    cdef Py_ssize_t start = 0, n, i
+    cdef double *x = <double *>tile.scratch
+    cdef Sum rest
+    cdef int zeros = 0, negative = 0
+    rest.total = rest.lost = 0
+    while start < side.classes:
+        n = min(<Py_ssize_t>CHUNK, side.classes - start)
+        load_block(side, start, n, x)
+        negative = 0
+        for i in range(n):
+            zeros |= x[i] == 0
+            negative |= x[i] < 0
+        if negative:
+            for i in range(n):
+                if x[i] < 0:
+                    report(tile, r, NEGATIVE, operand, x[i])
+        if start <= side.where < start + n:
+            x[side.where - start] = 0
+        add(&rest, row_sum(x, n))
+        start += n
+    side.holes = zeros
+    if side.raw:
+        return
+    side.rest = value_of(&rest)
+    side.total = side.rest + side.top
+    # near 1 the logarithm of the rounded sum is good enough: it never stands alone
+    side.log_total = log_positive(side.total)
+    check_sum(tile, r, operand, side.total)
+
+
+cdef inline void sum_exponentials(Tile *tile, Py_ssize_t r, int operand, Side *side) noexcept nogil:
+    """Σ e^{(x−m)/T} of a row of logits or log-probabilities, its largest kept apart."""
+    cdef Py_ssize_t start = 0, n, i
+    cdef double *x = <double *>tile.scratch
+    cdef LogitSums sums, block
+    cdef int holes = 0
+    sums.top = -INFINITY                                # an empty row
+    sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = 0
+    while start < side.classes:
+        n = min(<Py_ssize_t>CHUNK, side.classes - start)
+        load_block(side, start, n, x)
+        for i in range(n):
+            holes |= x[i] == -INFINITY
+        if not side.raw:
+            block = logit_sums(x, n, n, side.scale, False, x + ROOM)
+            merge_into(&sums, block, side.scale)
+        start += n
+    side.holes = holes
+    if side.raw:
+        side.top = 0
+        return
+    side.rest = sums.rest + (sums.count - 1)
+    side.total = 1 + side.rest
+    side.log_total = log1p_of(side.rest)
+    if side.kind == LOGPROBS:
+        check_log_sum(tile, r, operand, side.top, side.total)
+    side.nan = side.top == -INFINITY
+    if side.top == INFINITY:
+        side.certain = side.holes = True
+        side.top = 0
+
+
+cdef inline Side side_of(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
+    """Read a row once for its maximum and normaliser, and check it."""
+    cdef Side side = side_at(tile, r, operand)
+    find_top(&side)
+    if side.nan:
+        side.total = side.log_total = NAN
+    elif side.kind == PROBS:
+        sum_probabilities(tile, r, operand, &side)
+    else:
+        sum_exponentials(tile, r, operand, &side)
+    return side
+
+
+cdef inline int lift_of(Side *side) noexcept nogil:
+    """The power of two that brings the mass of the row to 2^LIFT, about; raw numbers stay."""
+    return 0 if side.raw else LIFT - c_ilogb(side.total)
+
+
+cdef inline double lifted_exp(double high, double low, Scale scale, double lift) noexcept nogil:
+    """exp((high + low)/T)·2^lift, 0 below the normal range; high > 0 in raw rows only."""
+    cdef double shifted = madd(high, 1.4426950408889634074 * scale.inverse, <double>6755399441055744.0)
+    cdef double k = shift_of(shifted)
+    cdef double r = (madd(-k, scale.high, high) - madd(k, scale.low, -low)) * scale.inverse
+    cdef double v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted + lift)
+    v = v if high >= (-707.5 - 0.69314718 * lift) * scale.temperature else 0.0
+    return v if high < 709.5 * scale.temperature else INFINITY
+
+
+cdef inline void masses(Side *side, Py_ssize_t n, double lift, double *x) noexcept nogil:
+    """Masses times 2^lift of a block, in place of its elements."""
+    cdef Py_ssize_t i
+    cdef double h, back, low, top = side.top, power = c_ldexp(1.0, <int>lift)
+    cdef Scale scale = side.scale
+    if side.kind == PROBS:
+        for i in range(n):
+            x[i] = x[i] * power
+        return
+    for i in range(n):
+        h = x[i] - top
+        back = h - x[i]
+        low = (x[i] - (h - back)) + (-top - back)
+        x[i] = lifted_exp(h, low, scale, lift)
+
+
+cdef inline void fine_masses(Side *side, Py_ssize_t n, double lift, double *x) noexcept nogil:
+    """The same as pairs of doubles: what x loses goes to x + ROOM."""
+    cdef Py_ssize_t i
+    cdef double h, back, low, top = side.top, power = c_ldexp(1.0, <int>lift)
+    cdef Scale scale = side.scale
+    cdef double lowest = (-707.5 - 0.69314718 * lift) * scale.temperature
+    cdef Twofold e
+    if side.kind == PROBS:
+        for i in range(n):
+            x[i] = x[i] * power
+            x[ROOM + i] = 0
+        return
+    for i in range(n):
+        h = x[i] - top
+        back = h - x[i]
+        low = (x[i] - (h - back)) + (-top - back)
+        e = twofold_exp(h, low, scale, lift)
+        x[i] = e.high if h >= lowest else 0.0
+        x[ROOM + i] = e.low if h >= lowest else 0.0
+
+
+cdef inline double surprise(Side *side, Py_ssize_t i) noexcept nogil:
+    """−log q of class i of the normalised row, or −log of the raw number."""
+    cdef double x = element(side, i)
+    if side.kind != PROBS:
+        return side.log_total + (side.top - x) * side.scale.inverse
+    if i == side.where and side.rest < x:
+        return log1p_of(side.rest / x)
+    return side.log_total - log_positive(x)
+
+
+cdef inline void surprises(Side *side, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
+    """−log q of a block, in place of its elements."""
+    cdef Py_ssize_t i
+    cdef double top = side.top, inverse = side.scale.inverse, log_total = side.log_total
+    if side.kind != PROBS:
+        for i in range(n):
+            x[i] = log_total + (top - x[i]) * inverse
+        return
+    for i in range(n):
+        x[i] = log_total - log_positive(x[i])
+    if start <= side.where < start + n:
+        x[side.where - start] = surprise(side, side.where)
