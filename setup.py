@@ -13,10 +13,25 @@ from setuptools import Extension, setup
 
 FOLDER = "fastent/backends/cython"
 KERNELS = [
-    "logits", "probabilities", "divergence", "logit_divergence", "bernoulli", "general", "blocks",
+    "logits",
+    "probabilities",
+    "divergence",
+    "logit_divergence",
+    "bernoulli",
+    "general",
+    "blocks",
 ]
 PLAIN = [
-    "exact", "keys", "rows", "text", "state", "threads", "levels", "operand", "tiles", "engine",
+    "exact",
+    "keys",
+    "rows",
+    "text",
+    "state",
+    "threads",
+    "levels",
+    "operand",
+    "tiles",
+    "engine",
 ]
 
 # x86-64 micro-architecture levels; elsewhere one module at the compiler's baseline.
@@ -32,7 +47,14 @@ if not X86:
 # Contraction is off so that a value does not depend on where a function was inlined: the kernels
 # say fma() where they mean it. errno and FP traps are of no use here and stop vectorisation.
 # Never -ffast-math: older toolchains then flush subnormals in the whole process.
-FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-unused-function", "-Wno-psabi"]
+FLAGS = [
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wno-unused-function",
+    "-Wno-psabi",
+]
 
 DIRECTIVES = {
     "language_level": 3,

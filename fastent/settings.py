@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import fastent.backends.cython.levels as levels
 from fastent._version import version
-from fastent.backends.cython import levels
 
 BACKENDS = ("cython", "numba", "numpy")
 
@@ -35,12 +35,13 @@ def _checked_backend(backend: Any, origin: str) -> str:
 
 
 def _checked_threads(threads: Any, origin: str) -> int:
+    expected = f"{origin}: expected a whole number of at least 1, got {threads!r}"
     try:
         count = threads.__index__() if not isinstance(threads, str) else int(threads)
     except (AttributeError, TypeError, ValueError):
-        raise TypeError(f"{origin}: expected a whole number of at least 1, got {threads!r}") from None
+        raise TypeError(expected) from None
     if count < 1:
-        raise ValueError(f"{origin}: expected a whole number of at least 1, got {threads!r}")
+        raise ValueError(expected)
     return min(count, 1024)
 
 
@@ -136,7 +137,9 @@ def chosen_backend(backend: str | None) -> str:
 
 def chosen_threads(num_threads: int | None) -> int:
     """The number of threads of a call."""
-    return get_num_threads() if num_threads is None else _checked_threads(num_threads, "num_threads")
+    if num_threads is None:
+        return get_num_threads()
+    return _checked_threads(num_threads, "num_threads")
 
 
 def backend_module(backend: str) -> ModuleType:

@@ -6,12 +6,12 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from fastent.backends.cython.engine import prepare
-from fastent.backends.cython.state import State
 from streams import WEIGHTS, C, N, accumulator, batch, every_task, metric_names, rng
 
 import fastent as fe
 from fastent import metrics as registry
+from fastent.backends.cython.engine import prepare
+from fastent.backends.cython.state import State
 from fastent.results import Report
 
 

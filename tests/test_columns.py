@@ -7,6 +7,7 @@ import hard_inputs as hard
 import numpy as np
 import oracle
 import pytest
+
 from fastent.backends.cython.engine import prepare
 
 # what is compared, counted or copied has no rounding at all

@@ -7,10 +7,10 @@ import pickle
 
 import numpy as np
 import pytest
-from fastent.backends.cython.state import State
 from streams import WEIGHTS, C, N, accumulator, batch, every_task, metric_names, rng
 
 import fastent as fe
+from fastent.backends.cython.state import State
 
 
 @every_task

@@ -111,7 +111,7 @@ cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     if sparse and loss.even == 0:
         label_loss(tile, r, loss, w, out)
         return
-    pred = side_of(tile, r, 1)
+    pred = target = side_of(tile, r, 1)                 # a sparse target is not read
     if not sparse:
         target = side_of(tile, r, 0)
         lift = lift_of(&target)
