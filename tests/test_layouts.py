@@ -26,11 +26,10 @@ def test_any_memory(function, dtype, engine, tmp_path):
     for classes in (3, 33, 300):
         for kind in ("logits", "probs"):
             args = ordinary(function, kind, hard.DTYPES[dtype], (9, classes))
-            options = (
-                {}
-                if kind == "logits" or function == "binary_cross_entropy"
-                else {"row_sums": "rescale"}
-            )
+            narrow = kind == "probs" and hard.DTYPES[dtype].itemsize == 2
+            # 300 rounded 16-bit numbers may miss the check
+            rescaled = narrow and function != "binary_cross_entropy"
+            options = {"row_sums": "rescale"} if rescaled else {}
             want = call(function, args, kind, backend=engine, **options)
             places = [memory_layouts.layouts(a, tmp_path) for a in args]
             for name in places[-1]:
