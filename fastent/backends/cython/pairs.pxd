@@ -228,8 +228,10 @@ cdef inline void clip(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
         t[Q + i] = q
 
 
-cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, bint big, double *t, Totals *totals) noexcept nogil:
-    """Add the classes of a block, whose p, q and d are known, to the sums of the columns."""
+cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_t gone, bint big, double *t,
+                           Totals *totals) noexcept nogil:
+    """Add the classes of a block, whose p, q and d are known, to the sums of the columns. A big class
+    is added by itself, and gone from its block."""
     cdef Py_ssize_t i
     cdef double x, root, per = 1 / pair.mass
     for i in range(n):
@@ -262,6 +264,8 @@ cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, bint big,
     if pair.out[JS] != NULL:
         if pair.eps > 0:
             clip(pair, n, t)
+            if gone >= 0:
+                t[Q + gone] = t[D + gone] = 0
             if big and t[Q] >= (1 - pair.eps) * pair.mass:
                 # 1 − p is the mass of the others, to all its digits
                 t[D] = (pair.a.rest / pair.a.total - pair.eps) * pair.mass
@@ -271,7 +275,7 @@ cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, bint big,
 
 cdef inline double add_rows(Pair *pair, double *t, Totals *totals) noexcept nogil:
     """Sums of the whole row; the relative error of c."""
-    cdef Py_ssize_t start = 0, n, i, big = -1, classes = pair.a.classes
+    cdef Py_ssize_t start = 0, n, i, big = -1, gone, classes = pair.a.classes
     cdef double p, q, own = 0, speck
     cdef int k, moved = 0
     for k in range(COLUMNS):
@@ -284,21 +288,23 @@ cdef inline double add_rows(Pair *pair, double *t, Totals *totals) noexcept nogi
             speck = t[P + i] * 3.2e-30
             moved |= c_fabs(t[D + i]) > speck
         i = pair.a.where - start
+        gone = -1
         if 0 <= i < n and not pair.raw and t[P + i] > 0.75 * pair.mass:
             big = pair.a.where
+            gone = i
             p = t[P + i]
             q = t[Q + i]
             own = t[D + i]
             t[P + i] = t[Q + i] = t[D + i] = 0
         add(&totals.drift, row_sum(t + D, n))
-        add_terms(pair, start, n, False, t, totals)
+        add_terms(pair, start, n, gone, False, t, totals)
         start += n
     totals.moved = moved
     if big >= 0:
         t[P] = p
         t[Q] = q
         t[D] = -value_of(&totals.drift)
-        add_terms(pair, big, 1, True, t, totals)
+        add_terms(pair, big, 1, -1, True, t, totals)
     return (value_of(&totals.drift) + own) / pair.mass
 
 
