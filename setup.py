@@ -20,6 +20,7 @@ KERNELS = [
     "bernoulli",
     "general",
     "blocks",
+    "loading",
 ]
 PLAIN = [
     "exact",

@@ -126,7 +126,8 @@ cdef void general_values(const source *t, const source *x, Tile *tile, Scale sca
             d = 0.5 if tile.pred_kind == PROBS else 0.0 if tile.pred_kind == LOGITS else -0.6931471805599453
             out[ACCURACY][i] = ((x[i] >= d) == (target >= 0.5)) + 0 * (p + target)
         if out[BRIER] != NULL:
-            d = p - target if p < 0.5 else (1 - target) - q
+            # from the smaller of p and 1 − p; a probability is exact as it is
+            d = p - target if p < 0.5 or tile.pred_kind == PROBS else (1 - target) - q
             out[BRIER][i] = d * d
         if out[ENTROPY] != NULL:
             out[ENTROPY][i] = weighted(p, s.of_one) + weighted(q, s.of_zero)

@@ -8,6 +8,7 @@ from fastent.backends.cython.kernels cimport Kernel
 from fastent.backends.cython.table cimport Table
 
 from fastent.backends.cython.exact import use_blocks
+from fastent.backends.cython.operand import use_loaders
 
 cdef extern from * nogil:
     """
@@ -54,4 +55,5 @@ def use(level):
         for k in range(8):
             kernels[i][k] = table.kernels[k]
     use_blocks(importlib.import_module(f"fastent.backends.cython.blocks_{level}").functions())
+    use_loaders(importlib.import_module(f"fastent.backends.cython.loading_{level}").functions())
     active = level

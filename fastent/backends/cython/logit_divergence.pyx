@@ -12,6 +12,7 @@ offset of a row costs nothing.
 
 from libc.math cimport exp as c_exp
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from fastent.backends.cython.checks cimport check_log_sum
 from fastent.backends.cython.elementary cimport (
@@ -37,6 +38,7 @@ cdef struct Pair:                       # two rows and what is known of them so 
     const void *a
     const void *b
     Py_ssize_t classes
+    Py_ssize_t readable                 # elements from the start of the row to the end of the tile
     int precision
     Scale scale
     double top_a
@@ -139,16 +141,25 @@ cdef void block_of(Pair *pair, Py_ssize_t block, real *scratch, const source *un
     cdef const source *a = <const source *>pair.a + start
     cdef const source *b = <const source *>pair.b + start
     cdef double *part = pair.parts + PARTS * block
+    cdef Py_ssize_t room = (n + 15) & ~<Py_ssize_t>15
+    cdef source *copy = <source *>(scratch + 4 * ROOM)
     cdef int k
     if pair.task == TOPS:
         part[0] = top_of(a, n)
         part[1] = top_of(b, n)
-    elif pair.task == CENTRE:
-        centre_terms(a, b, n, pair, scratch)
+        return
+    # whole vectors: past the end of a row lies the next one, or, at the end of the tile, a copy
+    if start + room > pair.readable:
+        memcpy(copy, a, n * sizeof(source))
+        memcpy(copy + ROOM, b, n * sizeof(source))
+        a = copy
+        b = copy + ROOM
+    if pair.task == CENTRE:
+        centre_terms(a, b, room, pair, scratch)
         for k in range(4):
             part[k] = row_sum(scratch + k * ROOM, n)
     else:
-        shannon_terms(a, b, n, pair, scratch)
+        shannon_terms(a, b, room, pair, scratch)
         part[0] = row_sum(scratch, n)
 
 
@@ -239,6 +250,7 @@ cdef double certain_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric, 
     tame.a = rows
     tame.b = rows + n
     tame.precision = DOUBLE
+    tame.readable = n
     value = pair_value(tile, r, &tame, symmetric)
     free(rows)
     return value
@@ -287,6 +299,7 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, const source *unused)
         pair.a = <const source *>tile.true_rows + r * tile.classes
         pair.b = <const source *>tile.pred_rows + r * tile.classes
         pair.precision = tile.precision
+        pair.readable = (tile.rows - r) * tile.classes
         out[r] = pair_value(tile, r, &pair, symmetric)
         if tile.precision == SINGLE and not out[r] < INFINITY:
             # differences beyond 3.4e38 overflow in float

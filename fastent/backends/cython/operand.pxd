@@ -29,7 +29,27 @@ cdef class Operand:
 
 cdef Operand operand(object given, str name, object axis)
 cdef bint in_place(View *view, int stored) noexcept nogil
-cdef char *row_address(View *view, Py_ssize_t row) noexcept nogil
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
 cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
 cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out) noexcept nogil
+
+ctypedef void (*FloatsLoader)(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
+ctypedef void (*DoublesLoader)(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
+
+
+cdef inline char *row_address(View *view, Py_ssize_t row) noexcept nogil:
+    cdef char *at = view.data
+    cdef int k
+    for k in range(view.axes - 1, 0, -1):
+        at += (row % view.shape[k]) * view.strides[k]
+        row //= view.shape[k]
+    return at + row * view.strides[0] if view.axes > 0 else at
+
+
+cdef inline bint even(View *view) noexcept nogil:
+    """Whether the rows are at equal distances."""
+    return view.axes <= 1
+
+
+cdef inline Py_ssize_t row_stride(View *view) noexcept nogil:
+    return view.strides[0] if view.axes == 1 else 0

@@ -1,5 +1,4 @@
-"""Input arrays: viewed without a copy, described once, and copied into tiles where kernels cannot
-read them in place (16-bit, mixed dtypes, strided, transposed)."""
+"""Input arrays: viewed without a copy and described once."""
 
 cimport numpy as cnp
 from libc.stdint cimport (
@@ -9,21 +8,12 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from fastent.backends.cython.elementary cimport fe_from_bits_float, real
+from cpython.pycapsule cimport PyCapsule_GetPointer
 
 cnp.import_array()
 
-ctypedef fused stored:
-    float
-    double
-    int8_t
-    int16_t
-    int32_t
-    int64_t
-    uint8_t
-    uint16_t
-    uint32_t
-    uint64_t
+cdef FloatsLoader floats_loader = NULL
+cdef DoublesLoader doubles_loader = NULL
 
 ctypedef fused whole:
     int8_t
@@ -145,24 +135,6 @@ cdef tuple tuple_of(cnp.ndarray array):
     return tuple(array.shape[i] for i in range(array.ndim))
 
 
-cdef char *row_address(View *view, Py_ssize_t row) noexcept nogil:
-    cdef char *at = view.data
-    cdef int k
-    for k in range(view.axes - 1, 0, -1):
-        at += (row % view.shape[k]) * view.strides[k]
-        row //= view.shape[k]
-    return at + row * view.strides[0] if view.axes > 0 else at
-
-
-cdef inline bint even(View *view) noexcept nogil:
-    """Whether the rows are at equal distances."""
-    return view.axes <= 1
-
-
-cdef inline Py_ssize_t row_stride(View *view) noexcept nogil:
-    return view.strides[0] if view.axes == 1 else 0
-
-
 cdef bint in_place(View *view, int wanted) noexcept nogil:
     """Whether the rows lie one after the other in the wanted form."""
     return (view.stored == wanted
@@ -172,106 +144,19 @@ cdef bint in_place(View *view, int wanted) noexcept nogil:
             and (<size_t>view.data) % <size_t>view.itemsize == 0)
 
 
-cdef inline float half(uint16_t bits) noexcept nogil:
-    """float16 to float: exact, subnormals, infinities and NaN included."""
-    cdef uint32_t magnitude = <uint32_t>(bits & 0x7fff) << 13
-    cdef uint32_t sign = <uint32_t>(bits & 0x8000) << 16
-    cdef uint32_t normal = magnitude + (<uint32_t>112 << 23)
-    # a subnormal: its fraction on top of 2^-14, minus 2^-14
-    cdef float small = fe_from_bits_float(magnitude + (<uint32_t>113 << 23)) - <float>6.103515625e-05
-    cdef float value = fe_from_bits_float(
-        normal + (<uint32_t>112 << 23) if magnitude >= 0x0f800000 else normal)
-    value = small if magnitude < 0x00800000 else value
-    return -value if sign else value
-
-
-cdef inline float brain(uint16_t bits) noexcept nogil:
-    return fe_from_bits_float(<uint32_t>bits << 16)
-
-
-cdef inline void copy_run(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step, const stored *unused) noexcept nogil:
-    """n elements at a distance, aligned or not, to out[0], out[step], ..."""
-    cdef Py_ssize_t i
-    cdef stored x
-    cdef const stored *near = <const stored *>at
-    if stride == sizeof(stored) and step == 1 and (<size_t>at) % sizeof(stored) == 0:
-        for i in range(n):
-            out[i] = <real>near[i]
-        return
-    for i in range(n):
-        memcpy(&x, at + i * stride, sizeof(stored))
-        out[i * step] = <real>x
-
-
-cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step, bint is_half) noexcept nogil:
-    """The same for the 16-bit floats."""
-    cdef Py_ssize_t i
-    cdef uint16_t x
-    cdef const uint16_t *near = <const uint16_t *>at
-    if stride == 2 and step == 1 and (<size_t>at) % 2 == 0:
-        if is_half:
-            for i in range(n):
-                out[i] = half(near[i])
-        else:
-            for i in range(n):
-                out[i] = brain(near[i])
-        return
-    for i in range(n):
-        memcpy(&x, at + i * stride, 2)
-        out[i * step] = half(x) if is_half else brain(x)
-
-
-cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step) noexcept nogil:
-    if view.stored == FLOAT32:
-        copy_run(at, stride, n, out, step, <const float *>NULL)
-    elif view.stored == FLOAT64:
-        copy_run(at, stride, n, out, step, <const double *>NULL)
-    elif view.stored == FLOAT16 or view.stored == BFLOAT16:
-        copy_short(at, stride, n, out, step, view.stored == FLOAT16)
-    elif view.stored == BOOL or view.stored == UINT8:
-        copy_run(at, stride, n, out, step, <const uint8_t *>NULL)
-    elif view.stored == INT8:
-        copy_run(at, stride, n, out, step, <const int8_t *>NULL)
-    elif view.stored == INT16:
-        copy_run(at, stride, n, out, step, <const int16_t *>NULL)
-    elif view.stored == INT32:
-        copy_run(at, stride, n, out, step, <const int32_t *>NULL)
-    elif view.stored == INT64:
-        copy_run(at, stride, n, out, step, <const int64_t *>NULL)
-    elif view.stored == UINT16:
-        copy_run(at, stride, n, out, step, <const uint16_t *>NULL)
-    elif view.stored == UINT32:
-        copy_run(at, stride, n, out, step, <const uint32_t *>NULL)
-    else:
-        copy_run(at, stride, n, out, step, <const uint64_t *>NULL)
-
-
-cdef inline Py_ssize_t magnitude(Py_ssize_t x) noexcept nogil:
-    return -x if x < 0 else x
-
-
-cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcept nogil:
-    """Rows [start, start + rows) as a contiguous (rows, classes) tile."""
-    cdef Py_ssize_t r, c, classes = view.classes
-    if even(view) and magnitude(view.class_stride) > magnitude(row_stride(view)) and view.axes == 1:
-        # class axis first: along the rows, which is how the memory runs
-        for c in range(classes):
-            copy_elements(view, view.data + start * row_stride(view) + c * view.class_stride,
-                          row_stride(view), rows, out + c, classes)
-    elif even(view) and classes == 1:
-        copy_elements(view, view.data + start * row_stride(view), row_stride(view), rows, out, 1)
-    else:
-        for r in range(rows):
-            copy_elements(view, row_address(view, start + r), view.class_stride, classes,
-                          out + r * classes, 1)
-
-
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
-    load(view, start, rows, out)
+    floats_loader(view, start, rows, out)
 
 
 cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil:
-    load(view, start, rows, out)
+    doubles_loader(view, start, rows, out)
+
+
+def use_loaders(pointers):
+    """Take the copying loops of one SIMD level."""
+    global floats_loader, doubles_loader
+    floats_loader = <FloatsLoader>PyCapsule_GetPointer(pointers[0], "fastent.loader")
+    doubles_loader = <DoublesLoader>PyCapsule_GetPointer(pointers[1], "fastent.loader")
 
 
 cdef inline Py_ssize_t copy_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out, const whole *unused) noexcept nogil:
@@ -290,7 +175,7 @@ cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64
     """Labels as int64, never through a float; returns the first row whose label is not a whole
     number, or −1. Numbers beyond int64 become INT64_MIN, which is no class."""
     cdef Py_ssize_t r
-    cdef double x
+    cdef double x = 0
     if view.stored == INT64:
         return copy_labels(view, start, rows, out, <const int64_t *>NULL)
     if view.stored == INT32:
@@ -308,7 +193,7 @@ cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64
     if view.stored == UINT64:
         return copy_labels(view, start, rows, out, <const uint64_t *>NULL)
     for r in range(rows):
-        copy_elements(view, row_address(view, start + r), 0, 1, &x, 1)
+        load_doubles(view, start + r, 1, &x)
         if not (x >= -9.2e18 and x <= 9.2e18) or x != <double><int64_t>x:
             return r
         out[r] = <int64_t>x

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.elementary cimport INFINITY
-from fastent.backends.cython.exact cimport ExactSum, exact_add
+from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_one
 from fastent.backends.cython.kernels cimport (
     DOUBLE, SCRATCH, SINGLE, WIDENED, BadRow, Job, Tile,
 )
@@ -254,18 +254,19 @@ cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, P
 
 cdef void add_to_sums(Plan *plan, Tile *tile, Arena *arena, double *values, ExactSum *sums) noexcept nogil:
     """Σ of the first column (weighted already) and Σ of the row's weights."""
-    cdef Py_ssize_t r, n = tile.rows
+    cdef Py_ssize_t r, n = tile.rows, kept = 0
     cdef double *w = arena.weights
     exact_add(&sums[0], values, n)
     if plan.target_weight_column >= 0:
         exact_add(&sums[1], values + plan.target_weight_column * plan.tile_rows, n)
         return
-    if plan.weights == NULL:
+    if plan.weights == NULL:                            # a count
         for r in range(n):
-            w[r] = 0.0 if tile.labels != NULL and tile.labels[r] < 0 else 1.0
-    else:
-        for r in range(n):
-            w[r] = 0.0 if tile.labels != NULL and tile.labels[r] < 0 else w[r]
+            kept += tile.labels == NULL or tile.labels[r] >= 0
+        exact_add_one(&sums[1], <double>kept)
+        return
+    for r in range(n):
+        w[r] = 0.0 if tile.labels != NULL and tile.labels[r] < 0 else w[r]
     exact_add(&sums[1], w, n)
 
 
