@@ -93,6 +93,10 @@ def pair_row(what, p, p_low, p_log, q, q_low, q_log, plain, eps):
         moved = (0.0, 0.0)
         if eps > 0.0 and (what == KL or what == JS):
             clipped = clip_surprisal(y_log, eps)
+            if clipped != y_log and what == KL:  # by surprisals: 1 - eps rounds a confident p away
+                term = 0.0 if x_log == math.inf else x * (clipped - x_log)
+                total = dd_add(dd_add(total, (term, 0.0)), dd_add((y, y_low), (-x, -x_low)))
+                continue
             if clipped != y_log:
                 level = 1.0 - eps if clipped == clip_n else eps
                 level *= HELD
