@@ -17,7 +17,7 @@ from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, ROOM, Tile, report,
 )
 from fastent.backends.cython.sums cimport blocks_of, row_sum, two_sum_add
-from fastent.backends.cython.twofold cimport Twofold, twofold_exp
+from fastent.backends.cython.twofold cimport twofold_exp
 
 cdef extern from "<math.h>" nogil:
     int c_ilogb "ilogb"(double)
@@ -233,22 +233,12 @@ cdef inline void masses(Side *side, Py_ssize_t n, double lift, double *x) noexce
 cdef inline void fine_masses(Side *side, Py_ssize_t n, double lift, double *x) noexcept nogil:
     """The same as pairs of doubles: what x loses goes to x + ROOM."""
     cdef Py_ssize_t i
-    cdef double h, back, low, top = side.top, power = c_ldexp(1.0, <int>lift)
-    cdef Scale scale = side.scale
-    cdef double lowest = (-707.5 - 0.69314718 * lift) * scale.temperature
-    cdef Twofold e
-    if side.kind == PROBS:
-        for i in range(n):
-            x[i] = x[i] * power
-            x[ROOM + i] = 0
+    if side.kind != PROBS:
+        twofold_exp(x, n, side.top, side.scale, lift)
         return
+    masses(side, n, lift, x)
     for i in range(n):
-        h = x[i] - top
-        back = h - x[i]
-        low = (x[i] - (h - back)) + (-top - back)
-        e = twofold_exp(h, low, scale, lift)
-        x[i] = e.high if h >= lowest else 0.0
-        x[ROOM + i] = e.low if h >= lowest else 0.0
+        x[ROOM + i] = 0
 
 
 cdef inline double surprise(Side *side, Py_ssize_t i) noexcept nogil:
