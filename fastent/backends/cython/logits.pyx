@@ -116,7 +116,7 @@ cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nog
 
 cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     """Sums of one row of any length, block by block, merged in order."""
-    cdef Py_ssize_t count = blocks_of(row.classes), b
+    cdef Py_ssize_t count = blocks_of(row.classes), b, step = 1
     cdef LogitSums sums
     cdef LogitSums few[64]
     row.parts = &few[0]
@@ -126,9 +126,13 @@ cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
             sums.top = sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = NAN
             return sums
     tile.run(tile.runner, block_job, row, count, tile.scratch)
+    while step < count:                                 # a tree: the roundings grow with its depth
+        b = 0
+        while b + step < count:
+            merge_into(&row.parts[b], row.parts[b + step], row.scale)
+            b += 2 * step
+        step *= 2
     sums = row.parts[0]
-    for b in range(1, count):
-        merge_into(&sums, row.parts[b], row.scale)
     if count > 64:
         free(row.parts)
     return sums

@@ -11,6 +11,7 @@ other classes and the big one (M = 0 if there is none), S = R + M:
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.elementary cimport (
@@ -58,10 +59,6 @@ cdef struct LongRow:
     bint negative
 
 
-cdef inline int sums_of(int mode) noexcept nogil:
-    return 2 if mode == SPARSE else 3 if mode == ENTROPY else 5
-
-
 cdef int sparse_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
     cdef Py_ssize_t i
     cdef real x
@@ -74,16 +71,32 @@ cdef int sparse_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil
     return negative
 
 
+cdef int even_entropy_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
+    """Terms of rows without a class above ¾, as if there were none; tells whether there are (2),
+    and whether a number is negative (1)."""
+    cdef Py_ssize_t i
+    cdef real x
+    cdef int seen = 0
+    for i in range(n):
+        x = p[i]
+        # a subnormal or zero x gives a finite logarithm here, and a product below 1e-35 or 0
+        terms[i] = -x * log_normal(x)
+        terms[ROOM + i] = x
+        seen |= (0 if x <= <real>0.75 else 2) | (x < 0)
+    return seen
+
+
 cdef int entropy_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
+    """Terms with the big class apart. Rows without one get the same numbers from either function,
+    so a row does not depend on its neighbours."""
     cdef Py_ssize_t i
     cdef real x
     cdef int negative = 0
     for i in range(n):
         x = p[i]
-        # a subnormal or zero x gives a finite logarithm here, and a product below 1e-35 or 0
         terms[i] = -x * log_normal(x) if x <= <real>0.75 else <real>0
         terms[ROOM + i] = x if x <= <real>0.75 else <real>0
-        terms[2 * ROOM + i] = <real>0 if x <= <real>0.75 else x              # NaN and infinity too
+        terms[2 * ROOM + i] = <real>0 if x <= <real>0.75 else x      # NaN and infinity too
         negative |= x < 0
     return negative
 
@@ -110,12 +123,21 @@ cdef int cross_terms(const source *p, const source *q, Py_ssize_t n, real *terms
     return negative
 
 
-cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, real *scratch) noexcept nogil:
+cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, real *scratch, int *arrays) noexcept nogil:
+    """Fill the term arrays; whether a negative number was seen, and how many arrays have terms."""
+    cdef int seen
     if mode == SPARSE:
+        arrays[0] = 2
         return sparse_terms(q, n, scratch)
-    if mode == ENTROPY:
+    if mode == CROSS:
+        arrays[0] = 5
+        return cross_terms(p, q, n, scratch)
+    arrays[0] = 2
+    seen = even_entropy_terms(q, n, scratch)
+    if seen >= 2:
+        arrays[0] = 3
         return entropy_terms(q, n, scratch)
-    return cross_terms(p, q, n, scratch)
+    return seen
 
 
 cdef inline void leave_out(real *scratch, Py_ssize_t at) noexcept nogil:
@@ -126,13 +148,13 @@ cdef inline void leave_out(real *scratch, Py_ssize_t at) noexcept nogil:
 
 cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.classes - start)
-    cdef int k
-    if map_terms(row.mode, <const source *>row.p + start, <const source *>row.q + start, n, scratch):
+    cdef int k, arrays
+    if map_terms(row.mode, <const source *>row.p + start, <const source *>row.q + start, n, scratch, &arrays):
         row.negative = True
     if row.mode == SPARSE and start <= row.label < start + n:
         leave_out(scratch, row.label - start)
-    for k in range(sums_of(row.mode)):
-        row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n)
+    for k in range(WIDTH):
+        row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n) if k < arrays else 0
 
 
 cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
@@ -158,7 +180,7 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
             sums.of[k] = NAN
         return sums
     tile.run(tile.runner, block_job, row, count, tile.scratch)
-    for k in range(sums_of(row.mode)):
+    for k in range(WIDTH):
         sums.of[k] = ordered_sum(row.parts + k, count, WIDTH)
     if count > 64:
         free(row.parts)
@@ -276,7 +298,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
     cdef const source *q = <const source *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start = 0, r, n, at_once
     cdef bint negative
-    cdef int k
+    cdef int k, arrays
     cdef Sums sums
     cdef Batch batch
     cdef LongRow row
@@ -301,14 +323,17 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
     at_once = rows_of_chunk(classes)
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
-        negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch)
+        negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &arrays)
         if mode == SPARSE:
             for r in range(n):
                 if tile.labels[start + r] >= 0:
                     leave_out(scratch, r * classes + tile.labels[start + r])
                 batch.own[r] = label_probability(tile, start + r, q)
-        for k in range(sums_of(mode)):
-            row_sums(scratch + k * ROOM, n, classes, batch.of[k])
+        for k in range(WIDTH):
+            if k < arrays:
+                row_sums(scratch + k * ROOM, n, classes, batch.of[k])
+            else:
+                memset(batch.of[k], 0, n * sizeof(double))
         finish(tile, start, n, &batch, mode, out, q)
         if negative:
             report_negatives(tile, start, n, p + start * classes if p != NULL else p, q + start * classes)
