@@ -64,7 +64,8 @@ class Side:
         if top == inf:
             gaps = [mpf(0) if v == inf else -inf for v in x]
         else:
-            gaps = [(v - top) / mpf(temperature) for v in x]
+            scale = mpf(temperature if kind == "logits" else 1)
+            gaps = [(v - top) / scale for v in x]
         e = [exp(g) for g in gaps]
         rest = mp.fsum((c - (g == 0)) * v for v, c, g in zip(e, counts, gaps, strict=True))
         # `rest` is everything but one maximum, so log(1 + rest) cannot lose small rows

@@ -7,6 +7,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from fastent.backends.cython.kernels cimport Kernel
 from fastent.backends.cython.table cimport Table
 
+from fastent.backends.cython.derivatives import use_slopes
 from fastent.backends.cython.exact import use_blocks
 from fastent.backends.cython.operand import use_loaders
 
@@ -56,4 +57,5 @@ def use(level):
             kernels[i][k] = table.kernels[k]
     use_blocks(importlib.import_module(f"fastent.backends.cython.blocks_{level}").functions())
     use_loaders(importlib.import_module(f"fastent.backends.cython.loading_{level}").functions())
+    use_slopes(importlib.import_module(f"fastent.backends.cython.gradients_{level}").functions())
     active = level

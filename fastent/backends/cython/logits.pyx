@@ -11,7 +11,7 @@ Every term is positive: nothing cancels. A log-probability row is a logit row wh
 e^m (1 + s) is checked.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -43,6 +43,7 @@ cdef enum:
 cdef enum:
     FEW = 16                            # classes up to which rows lie across the vectors
     LANES = CHUNK // FEW                # rows at once
+    MOST_COUNTED = 1 << 30
 
 cdef struct Batch:                      # LogitSums of consecutive rows
     double top[LANES]
@@ -162,13 +163,20 @@ cdef LogitSums short_sums(Tile *tile, Py_ssize_t r, Scale scale, bint moments, b
 
 cdef inline double rank_of(const source *x, Py_ssize_t n, Py_ssize_t label) noexcept nogil:
     """Classes above the label plus equal ones before it."""
-    cdef Py_ssize_t i
-    cdef int64_t rank = 0
+    cdef Py_ssize_t i, start = 0, stop, ties
+    cdef double rank = 0
+    cdef int32_t above
     cdef source own = x[label]
-    for i in range(label):
-        rank += x[i] >= own
-    for i in range(label + 1, n):
-        rank += x[i] > own
+    while start < n:                    # 32-bit counts, as wide as a float, for as long as they fit
+        stop = min(n, start + MOST_COUNTED)
+        ties = min(stop, max(start, label))
+        above = 0
+        for i in range(start, ties):
+            above += x[i] >= own
+        for i in range(ties, stop):
+            above += x[i] > own
+        rank += above
+        start = stop
     return rank
 
 

@@ -8,7 +8,7 @@ from libc.stdlib cimport free, malloc
 from fastent.backends.cython.elementary cimport INFINITY
 from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_one
 from fastent.backends.cython.kernels cimport (
-    DOUBLE, SCRATCH, SINGLE, WIDENED, BadRow, Job, Tile,
+    DOUBLE, LOGITS, SCRATCH, SINGLE, WIDENED, BadRow, Job, Tile,
 )
 from fastent.backends.cython.operand cimport (
     FLOAT32, View, load_doubles, load_floats, load_labels, row_address,
@@ -201,7 +201,7 @@ cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) n
     cdef double *out[MOST_SLOTS]
     cdef Step *step
     cdef int s, k
-    cdef bint swapped
+    cdef bint swapped, both
     for s in range(plan.step_count):
         step = &plan.steps[s]
         for k in range(MOST_SLOTS):
@@ -213,6 +213,11 @@ cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) n
         tile.pred_kind = plan.true_kind if swapped else plan.pred_kind
         if step.seen == PRED_ONLY or step.seen == TRUE_AS_PRED:
             tile.true_rows = NULL
+        # logits only: log-probabilities beside them keep theirs
+        both = step.seen == BOTH or step.seen == SWAPPED
+        tile.temperature = 1.0
+        if tile.pred_kind == LOGITS or (both and tile.true_kind == LOGITS):
+            tile.temperature = plan.temperature
         tile.eps = plan.eps if step.clips else 0.0
         tile.precision = SINGLE if plan.stored == FLOAT32 else DOUBLE
         if step.widens and plan.stored == FLOAT32:
@@ -301,7 +306,6 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
         tile.terms_stride = plan.classes
     tile.tolerance = plan.tolerance
     tile.normalise = plan.normalise
-    tile.temperature = plan.temperature
     tile.smoothing = plan.smoothing
     tile.scratch = arena.kernels
     tile.run = run_spread if plan.spread else run_here

@@ -1,0 +1,167 @@
+"""Derivatives of cross-entropies: from arrays to tiles, and tiles to threads.
+
+Labels, weights and terms come settled (see fastent.gradients); logits and targets are read where
+they are, or tile by tile into scratch memory where kernels cannot.
+"""
+
+cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+import numpy as np
+
+from fastent.backends.cython.gradients cimport Slope, Slopes
+from fastent.backends.cython.operand cimport (
+    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats, operand,
+)
+from fastent.backends.cython.threads cimport run_parallel
+
+cnp.import_array()
+
+cdef enum:
+    TILE = 1 << 12                      # numbers a tile, about
+    SMALL = 1 << 14                     # numbers that one thread does faster than several
+    MARGIN = 64                         # sums read past the end of a row
+
+cdef Slope slopes[2]                    # of several classes, of one logit
+
+cdef struct Loop:
+    Slope slope
+    Slopes tile                         # what all tiles share
+    View *logits
+    View *target                        # NULL for labels
+    View *terms                         # NULL if they are class weights, or none
+    bint ready                          # logits are read where they are
+    Py_ssize_t rows
+    Py_ssize_t tile_rows
+    Py_ssize_t itemsize
+    char *arena
+    Py_ssize_t arena_size               # of a worker
+    Slopes *workers                     # what each found wrong
+
+
+cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
+    cdef Loop *loop = <Loop *>context
+    cdef Slopes tile = loop.tile
+    cdef Py_ssize_t start = index * loop.tile_rows, at = start * tile.classes
+    cdef double *free_room = <double *>(loop.arena + worker * loop.arena_size)
+    tile.rows = min(loop.tile_rows, loop.rows - start)
+    tile.scratch = free_room
+    free_room += 4 * tile.room
+    if loop.ready:
+        tile.x = <const char *>tile.x + at * loop.itemsize
+    else:
+        tile.x = free_room
+        if tile.single:
+            load_floats(loop.logits, start, tile.rows, <float *>free_room)
+        else:
+            load_doubles(loop.logits, start, tile.rows, free_room)
+    free_room += tile.room
+    tile.gradient = <char *>tile.gradient + at * loop.itemsize
+    if tile.hessian != NULL:
+        tile.hessian = <char *>tile.hessian + at * loop.itemsize
+    if tile.labels != NULL:
+        tile.labels += start
+    if tile.weight != NULL:
+        tile.weight += start
+    if loop.target != NULL:
+        load_doubles(loop.target, start, tile.rows, free_room)
+        tile.target = free_room
+        free_room += tile.room
+    if loop.terms != NULL:
+        load_doubles(loop.terms, start, tile.rows, free_room)
+        tile.terms = free_room
+    tile.bad.row = -1
+    loop.slope(&tile)
+    if tile.bad.row >= 0 and loop.workers[worker].bad.row < 0:
+        tile.bad.row += start
+        loop.workers[worker].bad = tile.bad
+
+
+def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight, terms, double smoothing,
+           double tolerance, int curvature, cnp.ndarray gradient, cnp.ndarray hessian, int threads,
+           bint only_check):
+    """Write the derivatives; (row, code, number) of the first bad row, or None.
+
+    `gradient` and `hessian` are C-contiguous float32 or float64; `labels` int64 and `weight` float64
+    of one number a row, or None; `terms` float64 of the shape of the logits or of one row.
+    """
+    cdef Loop loop
+    cdef Operand x, t, w
+    cdef int k
+    cdef Py_ssize_t count
+    axis = -1 if several else None
+    memset(&loop, 0, sizeof(Loop))
+    x = operand(logits, "logits", axis)
+    loop.logits = &x.view
+    loop.rows = x.rows
+    loop.tile.classes = x.classes
+    loop.tile.single = gradient.dtype == np.float32
+    loop.itemsize = 4 if loop.tile.single else 8
+    loop.ready = in_place(loop.logits, FLOAT32 if loop.tile.single else FLOAT64)
+    loop.tile.x = x.view.data
+    loop.slope = slopes[0 if several else 1]
+    loop.tile.gradient = cnp.PyArray_DATA(gradient)
+    if hessian is not None:
+        loop.tile.hessian = cnp.PyArray_DATA(hessian)
+    loop.tile.curvature = curvature
+    if target is not None:
+        t = operand(target, "target", axis)
+        loop.target = &t.view
+    if labels is not None:
+        loop.tile.labels = <const int64_t *>cnp.PyArray_DATA(labels)
+    if weight is not None:
+        loop.tile.weight = <const double *>cnp.PyArray_DATA(weight)
+    if terms is not None:
+        w = operand(terms, "sample_weight", axis)
+        if w.rows == 1:
+            loop.tile.terms = <const double *>w.view.data
+        else:
+            loop.terms = &w.view
+            loop.tile.terms_stride = x.classes
+    loop.tile.smoothing = smoothing
+    loop.tile.tolerance = tolerance
+    loop.tile.only_check = only_check
+    loop.tile_rows = max(<Py_ssize_t>1, TILE // x.classes)
+    loop.tile.room = (min(loop.tile_rows, x.rows) * x.classes + MARGIN + 7) & ~<Py_ssize_t>7
+    loop.arena_size = 7 * loop.tile.room * sizeof(double)
+    count = (x.rows + loop.tile_rows - 1) // loop.tile_rows
+    threads = <int>max(1, min(threads, x.rows * x.classes // SMALL, count))
+    loop.arena = <char *>calloc(threads, loop.arena_size)
+    loop.workers = <Slopes *>calloc(threads, sizeof(Slopes))
+    if loop.arena == NULL or loop.workers == NULL:
+        free(loop.arena)
+        free(loop.workers)
+        raise MemoryError("fastent: no memory for the scratch buffers")
+    for k in range(threads):
+        loop.workers[k].bad.row = -1
+    with nogil:
+        run_parallel(body, &loop, count, threads)
+    found = None
+    for k in range(threads):
+        if loop.workers[k].bad.row >= 0 and (found is None or loop.workers[k].bad.row < found[0]):
+            found = (loop.workers[k].bad.row, loop.workers[k].bad.code, loop.workers[k].bad.number)
+    free(loop.arena)
+    free(loop.workers)
+    return found
+
+
+def is_narrow(logits, target):
+    """Whether an operand holds 16-bit floats."""
+    cdef Operand x = operand(logits, "logits", None), t = operand(target, "target", None)
+    return x.view.stored in (FLOAT16, BFLOAT16) or t.view.stored in (FLOAT16, BFLOAT16)
+
+
+def as_array(given, str name):
+    """What NumPy sees of an argument, and whether that is a bfloat16 in disguise."""
+    cdef Operand op = operand(given, name, None)
+    return op.array, op.view.stored == BFLOAT16 and op.array.dtype.kind == "i"
+
+
+def use_slopes(pointers):
+    """Take the kernels of one SIMD level."""
+    cdef int k
+    for k in range(2):
+        slopes[k] = <Slope>PyCapsule_GetPointer(pointers[k], "fastent.slope")
