@@ -21,6 +21,7 @@ KERNELS = [
     "general",
     "blocks",
     "loading",
+    "gradients",
 ]
 PLAIN = [
     "exact",
@@ -31,6 +32,7 @@ PLAIN = [
     "threads",
     "levels",
     "operand",
+    "derivatives",
     "tiles",
     "engine",
 ]

@@ -128,12 +128,21 @@ class Accumulator:
         ):
             sources = (*sources, "target_weight")
         return prepare(
-            self._task, sources, true, pred, sample_weight=sample_weight,
-            **self._options, **self._running,
+            self._task,
+            sources,
+            true,
+            pred,
+            sample_weight=sample_weight,
+            **self._options,
+            **self._running,
         )
 
     def update(
-        self, true: Any, pred: Any, sample_weight: Any = None, groups: Any = None,
+        self,
+        true: Any,
+        pred: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
         clusters: Any = None,
     ) -> Accumulator:
         """Add a batch; one that is refused leaves the accumulator as it was.
@@ -162,7 +171,10 @@ class Accumulator:
         for start in range(0, rows, BLOCK_ROWS):
             stop = min(rows, start + BLOCK_ROWS)
             self._add(
-                waiting, call, start, stop,
+                waiting,
+                call,
+                start,
+                stop,
                 None if groups is None else groups[start:stop],
                 None if clusters is None else clusters[start:stop],
             )
@@ -225,8 +237,11 @@ class Accumulator:
 
     def _fresh(self) -> Accumulator:
         return Accumulator(
-            [m.name for m in self._metrics], task=self._task, bins=self._bins,
-            **self._options, **self._running,
+            [m.name for m in self._metrics],
+            task=self._task,
+            bins=self._bins,
+            **self._options,
+            **self._running,
         )
 
     def _settings(self) -> dict[str, Any]:
@@ -309,7 +324,10 @@ def _plan(metrics: list[Metric], task: str, bins: int) -> tuple[tuple[str, ...],
     if labelled and task == "binary":
         columns["target"] = ("target", TARGETS, 0, 0, False)
     state = State(
-        list(columns.values()), bins if calibrated else 0, confidence, correct,
+        list(columns.values()),
+        bins if calibrated else 0,
+        confidence,
+        correct,
         labelled and task == "sparse",
     )
     return tuple(sources), state

@@ -65,8 +65,9 @@ def standard_error(S: Total, A: Total, B: Total, W: Total, W2: Total, n: int) ->
     (s, a, b, w, w2), zeros = _stripped(totals)
     squares = a * w * w - 2 * s * b * w + s * s * w2
     # Unit left to the totals: 2**(zeros - 1074), once more below the line than above it.
-    return root_of_ratio(squares * n << max(0, 1074 - zeros),
-                         w**4 * (n - 1) << max(0, zeros - 1074))
+    return root_of_ratio(
+        squares * n << max(0, 1074 - zeros), w**4 * (n - 1) << max(0, zeros - 1074)
+    )
 
 
 def cluster_error(S: Total, W: Total, clusters: list[tuple[Total, Total]]) -> float | None:
@@ -145,8 +146,17 @@ class Result:
         Cluster-robust standard error; None unless every row came with a cluster.
     """
 
-    __slots__ = ("_part", "cluster_stderr", "count", "max", "metric", "min", "stderr", "value",
-                 "weight")
+    __slots__ = (
+        "_part",
+        "cluster_stderr",
+        "count",
+        "max",
+        "metric",
+        "min",
+        "stderr",
+        "value",
+        "weight",
+    )
 
     def __init__(self, metric: Metric, part: Part):
         self.metric = metric
@@ -174,8 +184,10 @@ class Result:
         return self._part.quantile(self.metric, float(q))
 
     def __repr__(self) -> str:
-        return (f"Result({self.metric.name}: value={self.value!r}, stderr={self.stderr!r}, "
-                f"count={self.count}, weight={self.weight!r})")
+        return (
+            f"Result({self.metric.name}: value={self.value!r}, stderr={self.stderr!r}, "
+            f"count={self.count}, weight={self.weight!r})"
+        )
 
 
 def _scaled(error: float | None, scale: float) -> float | None:
@@ -188,7 +200,11 @@ class Part(Mapping[str, Result]):
     """Results by metric name, of all rows or of one group."""
 
     def __init__(
-        self, state: Any, metrics: list[Metric], base: float | None, group: int | None = None,
+        self,
+        state: Any,
+        metrics: list[Metric],
+        base: float | None,
+        group: int | None = None,
         hold: object = None,
     ):
         self.state = state
@@ -270,8 +286,10 @@ class Part(Mapping[str, Result]):
 
     def _mean_totals(self, metric: Metric) -> tuple[Total, Total]:
         place = self.place(metric)
-        return (self.state.sums(place, self.group)[0],
-                self.state.weight(self.state.columns[place][3], self.group)[0])
+        return (
+            self.state.sums(place, self.group)[0],
+            self.state.weight(self.state.columns[place][3], self.group)[0],
+        )
 
     def error_scale(self, metric: Metric, value: float) -> float:
         """Derivative of the statistic by the mean."""
@@ -288,8 +306,9 @@ class Part(Mapping[str, Result]):
     def cluster_error(self, metric: Metric) -> float | None:
         if self.group is not None or not len(self.state.clusters):
             return None
-        return cluster_error(*self._mean_totals(metric),
-                             self.state.cluster_sums(self.place(metric)))
+        return cluster_error(
+            *self._mean_totals(metric), self.state.cluster_sums(self.place(metric))
+        )
 
     def quantile(self, metric: Metric, q: float) -> float:
         place = self.place(metric)
@@ -313,9 +332,7 @@ class Report(Part):
         Results by group name: ``report.groups["de"]["accuracy"].value``.
     """
 
-    def __init__(
-        self, state: Any, metrics: list[Metric], base: float | None, hold: object = None
-    ):
+    def __init__(self, state: Any, metrics: list[Metric], base: float | None, hold: object = None):
         super().__init__(state, metrics, base, None, hold)
         self.groups: Mapping[int | str, Part] = Groups(state, metrics, base, hold)
 

@@ -210,12 +210,16 @@ def test_groups_and_clusters_under_class_weights():
     (labels, logits), _ = batch("sparse")
     weights = np.array([0.0, 0.5, 1.0, 2.0, 3.5, 7.0])
     groups = rng(1).integers(0, 3, N)
-    acc = accumulator("sparse", class_weight=weights).update(labels, logits, groups=groups,
-                                                             clusters=np.arange(N))
+    acc = accumulator("sparse", class_weight=weights).update(
+        labels, logits, groups=groups, clusters=np.arange(N)
+    )
     report = acc.compute()
     for g in range(3):
-        alone = accumulator("sparse", class_weight=weights).update(
-            labels[groups == g], logits[groups == g]).compute()
+        alone = (
+            accumulator("sparse", class_weight=weights)
+            .update(labels[groups == g], logits[groups == g])
+            .compute()
+        )
         for name in ("cross_entropy", "accuracy"):
             a, b = report.groups[g][name], alone[name]
             assert (a.value, a.stderr, a.max) == (b.value, b.stderr, b.max)

@@ -54,16 +54,21 @@ def test_states_of_wild_rows_are_the_same_for_any_split(seed):
     r = rng(seed)
     n = int(r.integers(7, 900))
     values = wild(r, n)
-    weights = [None, r.exponential(size=n) * r.integers(0, 2, n), r.integers(0, 2, n) * 1.0,
-               10.0 ** r.uniform(-300, 300, n)][seed % 4]
+    weights = [
+        None,
+        r.exponential(size=n) * r.integers(0, 2, n),
+        r.integers(0, 2, n) * 1.0,
+        10.0 ** r.uniform(-300, 300, n),
+    ][seed % 4]
     targets = None if seed % 5 else r.integers(0, 3, n) * 0.5
     groups = None if seed % 2 else r.integers(0, 20, n)
     clusters = None if seed % 3 else r.integers(0, 20, n)
     labels = r.integers(0, 2**31, n)
 
     def state(rows=()):
-        found = State([("a", 0, 0, 0, True), ("b", 1, 0, 1, True), ("c", 0, 3, 0, True)],
-                      5, 0, 1, True)
+        found = State(
+            [("a", 0, 0, 0, True), ("b", 1, 0, 1, True), ("c", 0, 3, 0, True)], 5, 0, 1, True
+        )
         part = [None if x is None else x[rows] for x in (weights, targets)]
         names = [None if x is None else x[rows] for x in (groups, clusters)]
         if len(rows):
@@ -237,7 +242,11 @@ def test_memory_is_at_most_300_mb_and_4_kb_a_group(groups, rows):
     state = State([(f"column {c}", c, 0, 0, True) for c in range(9)], 15, 1, 2, True)
     step = 100_000
     for _ in range(0, rows, step):
-        state.add(2.0 ** r.uniform(-53, 7, (9, step)), r.exponential(size=step),
-                  labels=r.integers(0, 250_000, step), groups=r.integers(0, groups, step))
+        state.add(
+            2.0 ** r.uniform(-53, 7, (9, step)),
+            r.exponential(size=step),
+            labels=r.integers(0, 250_000, step),
+            groups=r.integers(0, groups, step),
+        )
     assert not state.detailed
     assert resident() - before < 300e6 + 4096 * groups
