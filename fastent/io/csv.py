@@ -23,7 +23,6 @@ class CsvTable(Table):
     """
 
     def __init__(self, path: str, role: str, names: list[str], first: list[str]) -> None:
-        self._arrow = require_pyarrow(path)
         self.path = path
         self._header = has_header(path)
         self.schema = self._typed(role, names, first)
@@ -32,6 +31,10 @@ class CsvTable(Table):
                 self.rows = sum(batch.num_rows for batch in reader)
         except self._arrow.ArrowInvalid as error:
             raise self._bad({}, error) from None
+
+    @property
+    def _arrow(self) -> Any:
+        return require_pyarrow(self.path)  # not kept: tables travel to other processes
 
     def _typed(self, role: str, names: list[str], first: list[str]) -> Any:
         """Which columns can be numbers is seen from the first row of values."""

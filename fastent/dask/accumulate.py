@@ -1,0 +1,101 @@
+"""Metrics of Dask arrays and dataframes: an accumulator per block, merged in a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import dask
+import numpy as np
+from dask.delayed import Delayed
+
+from fastent.accumulator import Accumulator
+from fastent.dask.blocks import SPLIT, align
+from fastent.results import Report
+
+
+class DaskReport(Report):
+    """A report that can travel, as the accumulator it was made from."""
+
+    def __init__(self, accumulator: Accumulator) -> None:
+        super().__init__(
+            accumulator._state, accumulator._metrics, accumulator._options["base"]
+        )  # fmt: skip
+        self._accumulator = accumulator
+
+    def __reduce__(self) -> Any:
+        return DaskReport, (self._accumulator,)
+
+
+def accumulate(
+    metrics: str | Iterable[str],
+    true: Any,
+    pred: Any,
+    *,
+    task: str = "sparse",
+    sample_weight: Any = None,
+    groups: Any = None,
+    clusters: Any = None,
+    axis: int = -1,
+    num_threads: int | None = None,
+    **options: Any,
+) -> Delayed:
+    """Metrics of all rows, lazily.
+
+    Parameters
+    ----------
+    metrics : str or sequence of str
+        As in `fastent.Accumulator`.
+    true, pred : dask array or dataframe
+        Labels or targets, then predictions; p and q for divergences. A dataframe has a column for
+        each class, a series is one number a row. What is in memory is cut like what is not.
+    sample_weight, groups, clusters : dask array or series, optional
+        As in `Accumulator.update`.
+    num_threads : int, optional
+        Of each task; 1, the thread that Dask gave it, if not given.
+    task, axis, **options
+        As in `fastent.Accumulator`.
+
+    Returns
+    -------
+    dask.delayed.Delayed
+        ``compute()`` gives the report, with the bits of one accumulator that saw all rows.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from fastent.dask import accumulate
+    >>> pred = da.from_array([[0.5, 0.5], [0.25, 0.75]], chunks=1)
+    >>> report = accumulate("accuracy", da.from_array([0, 1]), pred).compute(scheduler="sync")
+    >>> report["accuracy"].value
+    1.0
+    """
+    threads = 1 if num_threads is None else num_threads
+    options |= {"task": task, "axis": axis, "num_threads": threads}
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    Accumulator(names, **options)  # refuses now what it would refuse on a worker
+    sides = {"sample_weight": sample_weight, "groups": groups, "clusters": clusters}
+    where = None if task == "binary" else axis
+    first = "labels" if task == "sparse" else "p" if task == "divergence" else "target"
+    second = "q" if task == "divergence" else "pred"
+    blocks = align({first: true, second: pred}, where, task == "sparse", sides)
+    leaves = blocks.map(_add, metrics=names, operands=(first, second), options=options)
+    parts = np.ravel(np.array(leaves.to_delayed(), dtype=object)).tolist()
+    while len(parts) > 1:
+        parts = [dask.delayed(_merged)(parts[i : i + SPLIT]) for i in range(0, len(parts), SPLIT)]
+    return dask.delayed(DaskReport)(parts[0])
+
+
+def _add(
+    arrays: dict[str, Any], metrics: list[str], operands: tuple[str, str], options: dict[str, Any]
+) -> Accumulator:
+    true, pred = (arrays.pop(name) for name in operands)
+    return Accumulator(metrics, **options).update(true, pred, **arrays)
+
+
+def _merged(parts: list[Accumulator]) -> Accumulator:
+    """A new accumulator: what a task is given belongs to Dask."""
+    total = parts[0].copy()
+    for part in parts[1:]:
+        total.merge(part)
+    return total

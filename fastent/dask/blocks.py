@@ -1,0 +1,165 @@
+"""Operands cut alike: every block has whole rows, and knows where in the whole they are."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.layers import ArrayBlockIdDep, ArraySliceDep
+
+SPLIT = 8  # states that one task merges
+
+
+def as_dask_array(data: Any) -> da.Array:
+    """A Dask array of what was given; of a dataframe, with a block for each partition."""
+    if isinstance(data, da.Array):
+        return data
+    if hasattr(data, "to_dask_array"):
+        # Strings of pandas become Python's, which Dask would warn about.
+        numbers = data.ndim > 1 or isinstance(data.dtype, np.dtype)
+        return (data if numbers else data.astype(object)).to_dask_array()
+    array = np.asarray(data)
+    return da.from_array(array, chunks=array.shape)
+
+
+@dataclass
+class Blocks:
+    """Arrays in step: the operands first, then whatever belongs to the same rows by name."""
+
+    arrays: dict[str, da.Array]
+    letters: dict[str, tuple[int, ...]]
+    lead: tuple[int, ...]
+    chunks: tuple[tuple[int, ...], ...]
+
+    def map(self, work: Callable[..., Any], **options: Any) -> da.Array:
+        """``work(arrays by name, **options)`` on each block of rows."""
+        parts: list[Any] = []
+        for name, array in self.arrays.items():
+            parts += [array, self.letters[name]]
+        where: list[Any] = [None, None]
+        if self.lead:
+            known = not any(math.isnan(size) for sizes in self.chunks for size in sizes)
+            where = [(ArraySliceDep if known else ArrayBlockIdDep)(self.chunks), self.lead]
+        return da.blockwise(
+            _on_block, self.lead, *where, *parts, work=work, names=tuple(self.arrays),
+            options=options, align_arrays=False, dtype=np.float64,
+            meta=np.empty((0,) * len(self.lead)),
+        )  # fmt: skip
+
+
+def align(
+    operands: dict[str, Any], axis: int | None, sparse: bool, sides: dict[str, Any]
+) -> Blocks:
+    """Cut everything as the last operand is cut, with the class axis in one piece.
+
+    ``axis`` is None where every element is a row; with ``sparse`` the first operand has no classes.
+    """
+    arrays = {name: as_dask_array(data) for name, data in operands.items()}
+    # Where an operand is in memory, the cut is that of the one that is not.
+    main = next((n for n in reversed(operands) if n in _lazy(operands)), list(operands)[-1])
+    if sparse and main != "pred":
+        labels = arrays[main]
+        where = _place(axis, arrays["pred"].ndim)
+        sizes = list(labels.chunks)
+        sizes.insert(where, arrays["pred"].chunks[where])
+        arrays["pred"] = arrays["pred"].rechunk(tuple(sizes))
+        main = "pred"
+    pred = arrays[main]
+    lead = letters = tuple(range(pred.ndim))
+    if axis is not None:
+        where = _place(axis, pred.ndim)
+        lead = letters[:where] + letters[where + 1 :]
+        if pred.numblocks[where] > 1:
+            warnings.warn(
+                f"{main}: the class axis is in {pred.numblocks[where]} chunks and is rechunked "
+                "to one",
+                stacklevel=3,
+            )
+            pred = arrays[main] = pred.rechunk({where: -1})
+    shape = {letter: pred.shape[letter] for letter in letters}
+    cut = {letter: pred.chunks[letter] for letter in letters}
+    found = {name: letters for name in arrays}
+    if sparse:
+        found[next(iter(arrays))] = lead
+    for name, data in sides.items():
+        if data is not None:
+            arrays[name] = as_dask_array(data)
+            # Weights broadcast: their axes are the last ones; as many as pred has weigh terms.
+            ndim = arrays[name].ndim
+            axes = lead if axis is None or ndim < pred.ndim else letters
+            found[name] = axes[max(0, len(axes) - ndim) :]
+    for name, array in arrays.items():
+        expected = tuple(shape[letter] for letter in found[name])
+        wanted = tuple(cut[letter] for letter in found[name])
+        arrays[name] = _cut(name, array, expected, wanted, name in sides)
+    return Blocks(arrays, found, lead, tuple(cut[letter] for letter in lead))
+
+
+def _lazy(operands: dict[str, Any]) -> list[str]:
+    return [n for n, x in operands.items() if isinstance(x, da.Array) or hasattr(x, "dask")]
+
+
+def _place(axis: Any, ndim: int) -> int:
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise TypeError(f"axis: expected an integer, got {type(axis).__name__}")
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis: expected {-ndim} to {ndim - 1}, got {axis}")
+    return int(axis) % ndim
+
+
+def _cut(
+    name: str, array: da.Array, shape: tuple[Any, ...], cut: tuple[Any, ...], broadcasts: bool
+) -> da.Array:
+    """The array in the given chunks; an axis of length 1 stays where it broadcasts."""
+    wrong = array.ndim != len(shape) or any(
+        have != want and not (broadcasts and have == 1)
+        for have, want in zip(array.shape, shape, strict=True)
+        if not (math.isnan(have) or math.isnan(want))
+    )
+    if wrong:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    wanted = {}
+    for axis, (have, want) in enumerate(zip(array.chunks, cut, strict=True)):
+        if any(map(math.isnan, (*have, *want))):
+            # Of partitions only the number is known here; their rows are compared by the task.
+            if len(have) != len(want):
+                raise ValueError(f"{name}: expected {len(want)} partitions, got {len(have)}")
+        elif have != want and array.shape[axis] == shape[axis]:
+            wanted[axis] = want
+    return array.rechunk(wanted) if wanted else array
+
+
+def _on_block(
+    where: Any, *blocks: Any, work: Callable[..., Any], names: tuple[str, ...],
+    options: dict[str, Any],
+) -> Any:  # fmt: skip
+    arrays = dict(zip(names, map(_whole, blocks), strict=True))
+    try:
+        return work(arrays, **options)
+    except (ValueError, TypeError) as error:
+        raise type(error)(_located(str(error), where)) from None
+
+
+def _whole(block: Any) -> Any:
+    """The one chunk along the class axis, which Dask hands over in a list."""
+    while isinstance(block, list):
+        (block,) = block
+    return block
+
+
+def _located(text: str, where: Any) -> str:
+    """The message with the row counted through the whole array, or with the partition."""
+    if not where:
+        return text
+    if len(where) == 1 and isinstance(where[0], slice):
+        first = where[0].start
+        return re.sub(r"\brow (\d+)", lambda m: f"row {int(m[1]) + first}", text, count=1)
+    starts = [w.start if isinstance(w, slice) else w for w in where]
+    what = "block that begins at" if isinstance(where[0], slice) else "partition"
+    return f"{text} (in the {what} {', '.join(map(str, starts))})"

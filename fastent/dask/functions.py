@@ -1,0 +1,131 @@
+"""The row functions on Dask arrays: the same names, keywords and bits, and nothing computed yet."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+import fastent
+from fastent.backends.cython.engine import prepare
+from fastent.backends.cython.state import State
+from fastent.dask.blocks import SPLIT, Blocks, align
+from fastent.results import ratio, rounded
+
+WEIGHED = ("sparse", "categorical")  # tasks in which classes and terms have weights
+
+
+def _on_dask(function: Callable[..., Any], task: str, column: str) -> Callable[..., da.Array]:
+    signature = inspect.signature(function)
+    operands = [p.name for p in signature.parameters.values() if p.kind != p.KEYWORD_ONLY]
+
+    @functools.wraps(function)
+    def lazy(*args: Any, **keywords: Any) -> da.Array:
+        given = signature.bind(*args, **keywords).arguments
+        arrays = {name: given.pop(name) for name in operands}
+        if given.pop("out", None) is not None:
+            raise TypeError("out: does not apply to a lazy result")
+        weight = given.pop("sample_weight", None)
+        reduction = given.pop("reduction", "none")
+        axis = None if task == "binary" else given.get("axis", -1)
+        if given.get("num_threads") is None:
+            given["num_threads"] = 1
+        blocks = align(arrays, axis, task == "sparse", {"sample_weight": weight})
+        _try_options(function, blocks, operands, given, reduction)
+        if reduction == "none":
+            return blocks.map(_values, function=function, operands=operands, options=given)
+        sums = blocks.map(_sums, task=task, column=column, operands=operands, options=given)
+        parts = np.ravel(np.array(sums.to_delayed(), dtype=object)).tolist()
+        while len(parts) > 1:
+            parts = [
+                dask.delayed(_merged)(parts[i : i + SPLIT]) for i in range(0, len(parts), SPLIT)
+            ]
+        value = dask.delayed(_reduced)(parts[0], reduction)
+        return da.from_delayed(value, (), np.float64)
+
+    lazy.__doc__ = f"`fastent.{function.__name__}` on Dask arrays: lazy, without `out`."
+    lazy.__module__ = __name__
+    return lazy
+
+
+def _try_options(
+    function: Callable[..., Any],
+    blocks: Blocks,
+    operands: list[str],
+    options: dict[str, Any],
+    reduction: str,
+) -> None:
+    """Let the engine judge options and dtypes now, on no rows."""
+    if not blocks.lead:
+        return
+    empty = []
+    for name in operands:
+        array = blocks.arrays[name]
+        shape = [0 if i in blocks.lead else array.shape[i] for i in blocks.letters[name]]
+        empty.append(np.empty(shape, array.dtype))
+    function(*empty, reduction=reduction, **options)
+
+
+def _values(
+    arrays: dict[str, Any], function: Callable[..., Any], operands: list[str],
+    options: dict[str, Any],
+) -> np.ndarray:  # fmt: skip
+    weight = arrays.get("sample_weight")
+    found = function(*(arrays[name] for name in operands), sample_weight=weight, **options)
+    return np.asarray(found)
+
+
+def _state(task: str) -> State:
+    return State([("value", 0, 0, int(task in WEIGHED), True)])
+
+
+def _sums(
+    arrays: dict[str, Any], task: str, column: str, operands: list[str], options: dict[str, Any]
+) -> tuple[str, Any]:
+    """Exact sums of a block, as data that can travel."""
+    true, pred = [None, *(arrays[name] for name in operands)][-2:]
+    weight: Any = arrays.get("sample_weight")
+    by_term = options.get("class_weight") is not None or np.ndim(weight) == np.ndim(pred)
+    columns = (column, "target_weight") if task in WEIGHED and by_term else (column,)
+    call = prepare(task, columns, true, pred, sample_weight=weight, **options)
+    values = call.values(0, call.rows)
+    state = _state(task)
+    state.add(
+        values[:1],
+        call.weights(0, call.rows) if call.weighted else None,
+        values[1] if len(columns) > 1 else None,
+        None, None, None, None, call.num_threads,
+    )  # fmt: skip
+    return task, state.to_dict()
+
+
+def _merged(parts: list[tuple[str, Any]]) -> tuple[str, Any]:
+    task = parts[0][0]
+    total = _state(task)
+    for _, part in parts:
+        total.merge(_state(task).load(part))
+    return task, total.to_dict()
+
+
+def _reduced(part: tuple[str, Any], reduction: str) -> np.float64:
+    task, data = part
+    state = _state(task).load(data)
+    total = rounded(state.sums(0)[0])
+    if reduction == "sum":
+        return np.float64(total)
+    return np.float64(ratio(total, rounded(state.weight(int(task in WEIGHED))[0])))
+
+
+sparse_cross_entropy = _on_dask(fastent.sparse_cross_entropy, "sparse", "cross_entropy")
+categorical_cross_entropy = _on_dask(
+    fastent.categorical_cross_entropy, "categorical", "cross_entropy"
+)
+binary_cross_entropy = _on_dask(fastent.binary_cross_entropy, "binary", "cross_entropy")
+kl_divergence = _on_dask(fastent.kl_divergence, "divergence", "kl_divergence")
+js_divergence = _on_dask(fastent.js_divergence, "divergence", "js_divergence")
+entropy = _on_dask(fastent.entropy, "entropy", "entropy")
