@@ -14,13 +14,16 @@ from fastent.functions import (
     kl_divergence,
     sparse_cross_entropy,
 )
+from fastent.gradients import binary_cross_entropy_gradient, cross_entropy_gradient
 from fastent.settings import get_num_threads, set_backend, set_num_threads, show_config
 
 __all__ = [
     "Accumulator",
     "__version__",
     "binary_cross_entropy",
+    "binary_cross_entropy_gradient",
     "categorical_cross_entropy",
+    "cross_entropy_gradient",
     "entropy",
     "get_num_threads",
     "js_divergence",

@@ -7,6 +7,7 @@ has q_b = 1 up to rounding; there −Σ_{k≠b} (W·q_k − u_k) is taken, as th
 """
 
 from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastent.backends.cython.elementary cimport INFINITY, NAN
@@ -53,7 +54,8 @@ cdef void flat_exponentials(const source *x, Py_ssize_t n, const double *top, do
 cdef double others(const source *x, Py_ssize_t n, double top, double *e) noexcept nogil:
     """s = Σ e over all classes but one at the top; ties at the top get their e = 1."""
     cdef Py_ssize_t k
-    cdef double s, count = 0
+    cdef int64_t ties = 0               # whole, so that the loop is a vector one
+    cdef double s
     if not (top > -INFINITY):                           # NaN, or no class with any mass
         for k in range(n):
             e[k] = NAN
@@ -62,9 +64,9 @@ cdef double others(const source *x, Py_ssize_t n, double top, double *e) noexcep
         memset(e, 0, n * sizeof(double))
     s = row_sum(e, n)
     for k in range(n):
-        count += 1.0 if x[k] == top else 0.0
+        ties += x[k] == top
         e[k] = 1.0 if x[k] == top else e[k]
-    return s + (count - 1)
+    return s + <double>(ties - 1)
 
 
 cdef bint target_terms(Slopes *tile, Py_ssize_t r, double *u) noexcept nogil:

@@ -1,0 +1,324 @@
+"""Derivatives of the summed losses with respect to logits, as optimisers and boosting want them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+import fastent.backends.cython.derivatives as derivatives
+from fastent import errors, settings
+
+Hessian = Literal["diag", "xgboost", "lightgbm"]
+
+CURVATURES = {None: 0, "diag": 1, "xgboost": 2, "lightgbm": 3}
+HALVES = ("float16", "bfloat16")
+
+
+def cross_entropy_gradient(
+    target_or_labels: ArrayLike,
+    logits: ArrayLike,
+    *,
+    hessian: Hessian | None = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    out: Any = None,
+    hessian_out: Any = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Gradient of the summed cross-entropy with respect to the logits: softmax − target.
+
+    The loss is that of `sparse_cross_entropy` or `categorical_cross_entropy` with ``kind="logits"``
+    and ``reduction="sum"``; both derivatives come from one pass over the logits.
+
+    Parameters
+    ----------
+    target_or_labels : array_like
+        Class labels of shape (...), or probabilities of shape (..., C) that sum to 1.
+    logits : array_like, shape (..., C)
+        The predictions; the classes are the last axis.
+    hessian : {"diag", "xgboost", "lightgbm"}, optional
+        Also the second derivatives: the diagonal W·q·(1 − q), or what the built-in loss of that
+        library takes for it (twice as much and at least 1e-16; C/(C − 1) times as much).
+    sample_weight, class_weight, label_smoothing
+        See :mod:`fastent.functions`.
+    ignore_index : int, optional
+        Rows with this label have derivatives 0.
+    out, hessian_out : ndarray, optional
+        Where the results go: the shape and dtype of the logits. `out` may be `logits`.
+    num_threads : int, optional
+        Threads to use.
+
+    Returns
+    -------
+    ndarray, or a pair (gradient, hessian) of them
+        Of the shape and dtype of the logits (float64 for integers, float32 for bfloat16 tensors).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Labels out of range, bad targets, weights below 0, shapes that differ. Logits are then as
+        they were, also with ``out=logits``.
+
+    Notes
+    -----
+    The largest class of a confident row keeps its digits: 1 − q is summed from the other classes.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> fe.cross_entropy_gradient([0], [[0.0, 0.0]]).tolist()
+    [[-0.5, 0.5]]
+    >>> g, h = fe.cross_entropy_gradient([0], [[40.0, 0.0]], hessian="diag")
+    >>> g.tolist()
+    [[-4.248354255291589e-18, 4.248354255291589e-18]]
+    """
+    x, disguised = derivatives.as_array(logits, "logits")
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise ValueError(f"logits: expected at least one class, got shape {x.shape}")
+    given, _ = derivatives.as_array(target_or_labels, "target_or_labels")
+    lead, classes = x.shape[:-1], x.shape[-1]
+    target = labels = None
+    if given.shape == x.shape:
+        target = target_or_labels
+        if ignore_index is not None:
+            raise ValueError(f"ignore_index: applies to labels only, got {ignore_index!r}")
+    elif given.shape == lead:
+        labels = _labels(given, classes, ignore_index)
+    else:
+        raise ValueError(
+            f"target_or_labels: expected shape {lead} or {x.shape}, got shape {given.shape}"
+        )
+    weight, terms = _weights(sample_weight, class_weight, x.shape)
+    return _derive(
+        (logits, x, disguised), target, labels, weight, terms,
+        label_smoothing, hessian, out, hessian_out, num_threads, several=True,
+    )  # fmt: skip
+
+
+def binary_cross_entropy_gradient(
+    target: ArrayLike,
+    logits: ArrayLike,
+    *,
+    hessian: Hessian | None = None,
+    sample_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    out: Any = None,
+    hessian_out: Any = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Gradient of the summed binary cross-entropy with respect to the logits: σ(x) − t.
+
+    Parameters
+    ----------
+    target : array_like, any shape
+        Targets in [0, 1], hard or soft.
+    logits : array_like, the shape of `target`
+        Logits log(q/(1−q)).
+    hessian : {"diag", "xgboost", "lightgbm"}, optional
+        Also the second derivatives w·q·(1 − q); for XGBoost q·(1 − q) is at least 1e-16.
+    sample_weight, label_smoothing
+        See :mod:`fastent.functions`; smoothing is towards ½.
+    out, hessian_out : ndarray, optional
+        Where the results go: the shape and dtype of the logits. `out` may be `logits`.
+    num_threads : int, optional
+        Threads to use.
+
+    Returns
+    -------
+    ndarray, or a pair (gradient, hessian) of them
+        Of the shape and dtype of the logits (float64 for integers, float32 for bfloat16 tensors).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Targets outside [0, 1], weights below 0, shapes that differ.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> fe.binary_cross_entropy_gradient([1, 0], [0.0, 0.0]).tolist()
+    [-0.5, 0.5]
+    >>> float(fe.binary_cross_entropy_gradient([1.0], [40.0])[0])
+    -4.248354255291589e-18
+    """
+    x, disguised = derivatives.as_array(logits, "logits")
+    given, _ = derivatives.as_array(target, "target")
+    if given.shape != x.shape:
+        raise ValueError(f"target: expected the shape of logits, {x.shape}, got {given.shape}")
+    weight = None
+    if sample_weight is not None:
+        array = _floats(sample_weight, "sample_weight")
+        try:
+            weight = _checked(np.broadcast_to(array, x.shape))
+        except ValueError as error:
+            if array.shape == x.shape:
+                raise
+            raise ValueError(
+                f"sample_weight: expected shape {x.shape}, got {array.shape}"
+            ) from error
+    return _derive(
+        (logits, x, disguised), target, None, weight, None,
+        label_smoothing, hessian, out, hessian_out, num_threads, several=False,
+    )  # fmt: skip
+
+
+def _floats(given: Any, name: str) -> np.ndarray:
+    array, disguised = derivatives.as_array(given, name)
+    if disguised:
+        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float64)
+
+
+def _place(flat: int, lead: tuple[int, ...]) -> Any:
+    return flat if len(lead) == 1 else tuple(int(i) for i in np.unravel_index(flat, lead))
+
+
+def _checked(weight: np.ndarray) -> np.ndarray:
+    """Weights as contiguous float64, none of them below 0 or NaN."""
+    wrong = ~(weight >= 0)
+    if wrong.any():
+        row = _place(int(wrong.argmax()), weight.shape)
+        raise errors.bad_row(errors.WEIGHT, "sample_weight", row, float(weight[row]))
+    return np.ascontiguousarray(weight)
+
+
+def _labels(given: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
+    """Labels as contiguous int64, −1 for ignored rows."""
+    numbers = given if given.dtype.kind in "iub" else given.astype(np.float64)
+    ignored = np.zeros(given.shape, np.bool_)
+    if ignore_index is not None:
+        ignored = np.equal(numbers, ignore_index.__index__())
+    wrong = ~((numbers >= 0) & (numbers < classes)) & ~ignored
+    if numbers.dtype.kind == "f":
+        wrong |= (numbers != np.floor(numbers)) & ~ignored
+    if wrong.any():
+        row = _place(int(wrong.argmax()), given.shape)
+        number = numbers[row].item()
+        whole = not isinstance(number, float) or number.is_integer()
+        raise errors.bad_row(
+            errors.LABEL if whole else errors.FRACTION, "labels", row, number, classes=classes
+        )
+    if ignore_index is None:
+        return np.ascontiguousarray(numbers, np.int64)
+    return np.where(ignored, -1, np.where(ignored, 0, numbers).astype(np.int64))
+
+
+def _weights(
+    sample_weight: Any, class_weight: Any, shape: tuple[int, ...]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Weights of rows and of terms; class weights are terms of one row."""
+    weight = terms = None
+    if class_weight is not None:
+        terms = _floats(class_weight, "class_weight")
+        if terms.shape != shape[-1:]:
+            raise ValueError(f"class_weight: expected shape {shape[-1:]}, got {terms.shape}")
+        if not (terms >= 0).all():
+            c = int((~(terms >= 0)).argmax())
+            raise ValueError(
+                f"class_weight: expected weights of at least 0 that are not NaN, "
+                f"got {terms[c].item()!r} for class {c}"
+            )
+    if sample_weight is not None:
+        given = _floats(sample_weight, "sample_weight")
+        for wanted in (shape[:-1], shape):
+            try:
+                spread = np.broadcast_to(given, wanted)
+            except ValueError:
+                continue
+            if wanted == shape and given.shape != shape[:-1]:
+                checked = _checked(spread)
+                terms = checked if terms is None else checked * terms
+            else:
+                weight = _checked(spread)
+            break
+        else:
+            raise ValueError(
+                f"sample_weight: expected shape {shape[:-1]} or {shape}, got {given.shape}"
+            )
+    return weight, terms
+
+
+def _derive(
+    predicted: tuple[Any, np.ndarray, bool], target: Any, labels: np.ndarray | None,
+    weight: np.ndarray | None, terms: np.ndarray | None, label_smoothing: float,
+    hessian: str | None, out: Any, hessian_out: Any, num_threads: int | None, *, several: bool,
+) -> Any:  # fmt: skip
+    logits, x, disguised = predicted
+    if hessian not in CURVATURES:
+        raise ValueError(f"hessian: expected 'diag', 'xgboost' or 'lightgbm', got {hessian!r}")
+    if hessian is None and hessian_out is not None:
+        raise ValueError("hessian_out: applies with hessian= only")
+    smoothing = float(label_smoothing)
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
+    dtype = np.dtype(np.float32 if disguised else x.dtype).newbyteorder("=")
+    if dtype.kind in "iub":
+        dtype = np.dtype(np.float64)
+    narrow = dtype.name in HALVES
+    inner = np.dtype(np.float32) if narrow else dtype
+    sources = [x, labels, weight, terms]
+    given = None if target is None else derivatives.as_array(target, "target")[0]
+    first, final = _room(out, "out", x, dtype, [*sources[1:], given])
+    second, final_second = None, None
+    if hessian is not None:
+        second, final_second = _room(
+            hessian_out, "hessian_out", x, dtype, [*sources, given, final], in_place=False
+        )
+    narrow = narrow or disguised or (target is not None and derivatives.is_narrow(logits, target))
+    tolerance = 2e-2 if narrow else 1e-3
+    threads = settings.chosen_threads(num_threads)
+    gradient = np.empty(x.shape, inner) if first is None else first
+    curved = None
+    if hessian is not None:
+        curved = np.empty(x.shape, inner) if second is None else second
+    # a bad target must not leave half of the logits overwritten
+    passes = (True, False) if target is not None and np.may_share_memory(gradient, x) else (False,)
+    for only_check in passes:
+        bad = derivatives.derive(
+            several, logits, target, labels, weight, terms, smoothing, tolerance,
+            CURVATURES[hessian], gradient, curved, threads, only_check,
+        )  # fmt: skip
+        if bad is not None:
+            row, code, number = bad
+            lead = x.shape[:-1] if several else x.shape
+            name = "target_or_labels" if several else "target"
+            raise errors.bad_row(code, name, _place(row, lead), number, tolerance=tolerance)
+    results = [_delivered(gradient, final, dtype)]
+    if hessian is None:
+        return results[0]
+    results.append(_delivered(curved, final_second, dtype))
+    return tuple(results)
+
+
+def _delivered(computed: Any, final: Any, dtype: np.dtype) -> Any:
+    if final is None:
+        return computed.astype(dtype, copy=False)
+    if final is not computed:
+        final[...] = computed.astype(dtype, copy=False)
+    return final
+
+
+def _room(
+    out: Any, name: str, x: np.ndarray, dtype: np.dtype, others: list, *, in_place: bool = True
+) -> tuple[Any, Any]:
+    """(where kernels may write, where the caller wants it), either of them None."""
+    if out is None:
+        return None, None
+    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+        found = getattr(out, "dtype", type(out).__name__)
+        raise TypeError(f"{name}: expected a {dtype} array, got {found}")
+    if out.shape != x.shape:
+        raise ValueError(f"{name}: expected shape {x.shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name}: expected a writeable array, got a read-only one")
+    same = in_place and out.ctypes.data == x.ctypes.data and x.flags.c_contiguous
+    apart = same or not np.may_share_memory(out, x)
+    apart = apart and not any(o is not None and np.may_share_memory(out, o) for o in others)
+    direct = (
+        apart and out.flags.carray and dtype.name not in HALVES and (not same or x.dtype == dtype)
+    )
+    return (out if direct else None), out
