@@ -194,14 +194,17 @@ cdef void few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale sc
     cdef real *octaves = origin + LANES
     cdef real *rho = octaves + LANES
     cdef real *nan = rho + LANES
-    cdef real e, v, m
+    cdef real *tops = nan + LANES
+    cdef real e, f, v, w, m
+    cdef bint pair
     for r in range(rows):
         for c in range(classes):
             across[c * LANES + r] = x[r * classes + c]
     for r in range(rows):
         top[r] = across[r]
         nan[r] = across[r]
-        sums.count[r] = sums.rest[r] = sums.moment[r] = sums.square[r] = sums.gap[r] = sums.mass[r] = 0
+        tops[r] = 0
+        sums.rest[r] = sums.moment[r] = sums.square[r] = sums.gap[r] = sums.mass[r] = 0
     for c in range(1, classes):
         for r in range(rows):
             v = across[c * LANES + r]
@@ -214,22 +217,30 @@ cdef void few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale sc
             v = top[r] - origin[r]
             octaves[r] = whole_octaves(v)
             rho[r] = <float>(<double>v - <double>octaves[r] * 0.69314718055994530942)
-    for c in range(classes):
+    c = 0
+    while c < classes:                                  # two at a time: half the widening to double
+        pair = c + 1 < classes
         for r in range(rows):
             v = across[c * LANES + r]
+            w = across[(c + 1) * LANES + r] if pair else v
             m = top[r]
             if real is float:
                 e = exp_below_single(v, m, origin[r], m - origin[r], octaves[r], rho[r])
+                f = exp_below_single(w, m, origin[r], m - origin[r], octaves[r], rho[r]) if pair else <real>0
             else:
                 e = exp_below_double(v, m, scale)
-            sums.rest[r] += e
-            sums.count[r] += <real>1 if v == m else <real>0
+                f = exp_below_double(w, m, scale) if pair else <real>0
+            sums.rest[r] += e + f
+            tops[r] += (<real>1 if v == m else <real>0) + (<real>1 if pair & (w == m) else <real>0)
             if moments:
-                sums.square[r] += e * e
+                sums.square[r] += e * e + f * f
                 if real is float:
-                    sums.moment[r] += gap_single(v, m) * e
+                    sums.moment[r] += gap_single(v, m) * e + gap_single(w, m) * f
                 else:
-                    sums.moment[r] += gap_double(v, m, scale) * e
+                    sums.moment[r] += gap_double(v, m, scale) * e + gap_double(w, m, scale) * f
+        c += 2
+    for r in range(rows):
+        sums.count[r] = tops[r]
     if p != NULL:
         p += start * classes
         for r in range(rows):
