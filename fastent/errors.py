@@ -18,7 +18,7 @@ def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):
     number : float or int
         The offending number: a row sum, a probability, a label, a weight.
     """
-    where = f"row {row}" if row != () else "the only row"
+    where = f"row {0 if row == () else row}"
     if code == ROW_SUM and tolerance < 0:
         text = f"expected a positive finite row sum, got {number!r} in {where}"
     elif code == ROW_SUM:
