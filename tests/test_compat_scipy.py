@@ -1,0 +1,185 @@
+"""SciPy's entropy functions from fastent: SciPy's own tests, hard numbers, and its semantics."""
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.spatial.distance
+import scipy.special
+import scipy.stats
+from peer_suite import run_peer_tests
+
+from fastent.compat import scipy as compat
+
+MODULES = [
+    "scipy.special.tests.test_logsumexp",
+    "scipy.special.tests.test_basic",
+    "scipy.special.tests.test_support_alternative_backends",
+    "scipy.special.tests.test_cython_special",
+    "scipy.stats.tests.test_entropy",
+    "scipy.stats.tests.test_axis_nan_policy",
+    "scipy.stats.tests.test_device_dtype",
+    "scipy.stats.tests.test_marray",
+    "scipy.spatial.tests.test_distance",
+]
+# `test_doc` looks for a sentence in SciPy's own documentation of a function
+CHOSEN = "test_logsumexp.py or (entr or kl_div or jensenshannon) and not (differential or test_doc)"
+
+
+def test_scipys_own_tests_pass(tmp_path):
+    failed, passed, output = run_peer_tests("patched_scipy", MODULES, CHOSEN, tmp_path)
+    assert not failed, output
+    assert passed > 500
+
+
+PAIRS = {
+    "entr": ("-x*log(x)", scipy.special.entr, 1),
+    "rel_entr": ("x*log(x/y)", scipy.special.rel_entr, 2),
+    "kl_div": ("x*log(x/y)-x+y", scipy.special.kl_div, 2),
+}
+
+
+def exact(name, x, y):
+    with mpmath.workdps(60):
+        x, y = mpmath.mpf(float(x)), mpmath.mpf(float(y))
+        if name == "entr":
+            return -x * mpmath.log(x)
+        term = x * mpmath.log(x / y)
+        return term if name == "rel_entr" else term - x + y
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_elements_are_right_to_1e14(name):
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.random(60), 10.0 ** rng.uniform(-300, 300, 60), rng.random(200)])
+    near = 1 + rng.choice([-1, 1], 200) * 10.0 ** rng.uniform(-16, 0, 200) * 0.5
+    y = np.concatenate([rng.random(60), 10.0 ** rng.uniform(-300, 300, 60), x[120:] * near])
+    found = getattr(compat, name)(*(x, y)[: PAIRS[name][2]])
+    for a, b, value in zip(x, y, found, strict=True):
+        true = exact(name, a, b)
+        if abs(true) > 1e-290:
+            assert abs(value - true) <= 1e-14 * abs(true), (a, b)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_edges_are_as_in_scipy(name):
+    numbers = np.array([-np.inf, -1.0, -0.0, 0.0, 5e-324, 1.0, 1e308, np.inf, np.nan])
+    given = np.meshgrid(numbers, numbers)[: PAIRS[name][2]]
+    found, wanted = getattr(compat, name)(*given), PAIRS[name][1](*given)
+    finite = np.isfinite(wanted)
+    np.testing.assert_allclose(found[finite], wanted[finite], rtol=1e-14, atol=1e-320)
+    if name == "kl_div":  # a limit, where SciPy's own is nan or inf by version
+        return
+    np.testing.assert_array_equal(found[~finite], wanted[~finite])
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_out_broadcasting_and_dtypes(name, num_threads):
+    rng = np.random.default_rng(2)
+    x, y = rng.random((700, 600)), rng.random(600)
+    given = (x, y)[: PAIRS[name][2]]
+    function, peer = getattr(compat, name), PAIRS[name][1]
+    wanted = peer(*given)
+    found = function(*given, num_threads=num_threads)
+    np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-15)
+    out = np.empty((700, 1200))[:, ::2]
+    assert function(*given, out=out, num_threads=num_threads) is out
+    np.testing.assert_array_equal(out, found)
+    same = x.copy()
+    function(same, *given[1:], same, num_threads=num_threads)
+    np.testing.assert_array_equal(same, found)
+    for dtype in (np.float16, np.float32, np.int16, np.int64, bool):
+        ones = [np.ones(3, dtype)] * len(given)
+        assert function(*ones).dtype == peer(*ones).dtype
+        assert function(*ones, dtype=np.float32).dtype == np.float32
+    assert type(function(*[0.25] * len(given))) is np.float64
+    with pytest.raises(TypeError):
+        function(*[1j] * len(given))
+
+
+SHAPES = [((6, 5), (6, 5)), ((6, 5), (5,)), ((2, 6, 5), (6, 5)), ((6, 1), (6, 5))]
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+@pytest.mark.parametrize("axis", [0, -1, None])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_entropy_is_scipys(shapes, axis, keepdims):
+    if axis is None and shapes[0] != shapes[1]:
+        return
+    rng = np.random.default_rng(3)
+    p, q = (rng.random(s) for s in shapes)
+    p.flat[0] = 0.0
+    options = {"axis": axis, "keepdims": keepdims, "base": 2}
+    for given in [(p,), (p, q), (p.astype(np.float32), q.astype(np.float32))]:
+        found, wanted = compat.entropy(*given, **options), scipy.stats.entropy(*given, **options)
+        assert np.shape(found) == np.shape(wanted)
+        assert found.dtype == wanted.dtype
+        single = found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=3e-6 if single else 1e-15)
+
+
+def test_rows_without_a_normalised_form_are_scipys():
+    rng = np.random.default_rng(4)
+    p, q = rng.random((2, 7, 5))
+    p[1], p[2, 0], p[3, 1], p[4, 2], q[5, 0] = 0, -0.1, np.nan, np.inf, -0.1
+    with np.errstate(all="ignore"):
+        for given in [(p,), (p, q)]:
+            np.testing.assert_allclose(
+                compat.entropy(*given, axis=1), scipy.stats.entropy(*given, axis=1), rtol=1e-13
+            )
+        np.testing.assert_allclose(
+            compat.jensenshannon(p, q, axis=1),
+            scipy.spatial.distance.jensenshannon(p, q, axis=1),
+            rtol=1e-13,
+        )
+    assert compat.entropy(p, q, axis=1)[0] == compat.entropy(p[0], q[0])
+    omitted = compat.entropy(p, axis=1, nan_policy="omit")
+    np.testing.assert_allclose(omitted[3], compat.entropy(np.delete(p[3], 1)), rtol=1e-15)
+    with pytest.raises(ValueError, match="contains nan"):
+        compat.entropy(p, axis=1, nan_policy="raise")
+
+
+def test_nearly_equal_rows_keep_their_digits():
+    p = np.full(4, 0.25)
+    q = p + np.array([1e-12, -1e-12, 0, 0])
+    with mpmath.workdps(60):
+        total = mpmath.fsum(map(mpmath.mpf, q.tolist()))
+        true = mpmath.fsum(mpmath.log(total / (4 * mpmath.mpf(v))) / 4 for v in q.tolist())
+    assert abs(compat.entropy(p, q) - true) <= 1e-14 * true
+    assert compat.jensenshannon(p, q) == pytest.approx(float(mpmath.sqrt(true / 4)), rel=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, (0, 2), (1, 0), None])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32])
+def test_softmax_and_logsumexp_are_scipys(axis, dtype):
+    x = (np.random.default_rng(5).standard_normal((3, 4, 5)) * 8).astype(dtype)
+    rtol = 1e-6 if dtype == np.float32 else 1e-13
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        found = getattr(compat, name)(x, axis=axis)
+        assert found.dtype == getattr(scipy.special, name)(x, axis=axis).dtype
+        wanted = getattr(scipy.special, name)(x.astype(np.float64), axis=axis)
+        assert np.shape(found) == np.shape(wanted)
+        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=1e-15)
+    kept = compat.logsumexp(x, axis=axis, keepdims=True)
+    assert kept.shape == scipy.special.logsumexp(x, axis=axis, keepdims=True).shape
+
+
+def test_large_logits_keep_their_digits():
+    x = np.array([1e3 + 1 / 3, 700.123456789, 400.1, 320.7])
+    found, logs = compat.softmax(x), compat.log_softmax(x)
+    with mpmath.workdps(400):
+        powers = [mpmath.exp(mpmath.mpf(v)) for v in x.tolist()]
+        total = mpmath.fsum(powers)
+        for value, logarithm, power in zip(found, logs, powers, strict=True):
+            assert abs(value - power / total) <= 1e-14 * power / total
+            true = mpmath.log(power / total)
+            assert abs(logarithm - true) <= 1e-14 * abs(true)
+
+
+def test_infinite_logits_are_certain():
+    x = np.array([np.inf, 0.0, np.inf])
+    assert compat.softmax(x).tolist() == [0.5, 0.0, 0.5]
+    assert compat.log_softmax(x).tolist() == [-np.log(2), -np.inf, -np.log(2)]
+    assert compat.logsumexp(x) == np.inf
+    assert compat.logsumexp([-np.inf, -np.inf]) == -np.inf
+    assert np.isnan(compat.softmax([np.nan, np.inf])).all()
