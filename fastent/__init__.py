@@ -6,6 +6,16 @@ README for a tour.
 
 from fastent._version import version as __version__
 from fastent.accumulator import Accumulator
+from fastent.custom import divergence
+from fastent.divergences import (
+    alpha_divergence,
+    chi2_divergence,
+    hellinger_distance,
+    jeffreys_divergence,
+    renyi_divergence,
+    total_variation,
+    tsallis_divergence,
+)
 from fastent.functions import (
     binary_cross_entropy,
     categorical_cross_entropy,
@@ -20,16 +30,24 @@ from fastent.settings import get_num_threads, set_backend, set_num_threads, show
 __all__ = [
     "Accumulator",
     "__version__",
+    "alpha_divergence",
     "binary_cross_entropy",
     "binary_cross_entropy_gradient",
     "categorical_cross_entropy",
+    "chi2_divergence",
     "cross_entropy_gradient",
+    "divergence",
     "entropy",
     "get_num_threads",
+    "hellinger_distance",
+    "jeffreys_divergence",
     "js_divergence",
     "kl_divergence",
+    "renyi_divergence",
     "set_backend",
     "set_num_threads",
     "show_config",
     "sparse_cross_entropy",
+    "total_variation",
+    "tsallis_divergence",
 ]

@@ -191,7 +191,7 @@ cdef class Call:
     cdef object fill_by_module(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply):
         """The same by a backend's row_values, block by block where rows must be copied first."""
         cdef Py_ssize_t first, last, step = stop - start
-        module = settings.backend_module(self.backend)
+        module = self.rows_module or settings.backend_module(self.backend)
         lines = out.reshape(len(self.columns), stop - start)
         if not (self.plan.pred_in_place and (self.true_operand is None or self.plan.true_in_place)
                 and self.term_operand is None):
@@ -237,6 +237,7 @@ cdef class Call:
         return out
 
     cdef object weights_of_classes
+    cdef object rows_module                 # gives the row values instead of the backend, or None
 
     # --- reductions -------------------------------------------------------------------------------
 
@@ -617,11 +618,12 @@ cdef object settle_tiles(Call call):
 def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="check", eps=0.0,
             temperature=1.0, label_smoothing=0.0, class_weight=None, sample_weight=None,
             ignore_index=None, base=None, axis=-1, num_threads=None, backend=None,
-            bint by_weight=False):
+            bint by_weight=False, rows_module=None):
     """Settle the operands and options of a call: the Call gives its row values.
 
     Arguments are those of the public functions; `columns` names the row values wanted, out of
-    COLUMNS[task]; `by_weight` adds "target_weight" if the rows' weights depend on it. Raises TypeError and ValueError as they do.
+    COLUMNS[task]; `by_weight` adds "target_weight" if the rows' weights depend on it; the
+    `row_values` of `rows_module` replace the backend's. Raises TypeError and ValueError as they do.
     """
     cdef Call call = Call.__new__(Call)
     cdef Plan *plan = &call.plan
@@ -629,6 +631,7 @@ def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="chec
     call.task = task
     call.names = NAMES[task]
     call.columns = columns
+    call.rows_module = rows_module
     call.backend = settings.chosen_backend(backend)
     settle_kinds(call, kind)
     settle_numbers(call, row_sums, eps, temperature, label_smoothing, base)
