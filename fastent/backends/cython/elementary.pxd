@@ -296,8 +296,8 @@ cdef inline real log_of_reduced(real f, real e) noexcept nogil:
         return e * <real>6.93147180369123816490e-01 - ((half - (t + e * <real>1.90821492927058770002e-10)) - f)
 
 
-cdef inline real log_normal(real x) noexcept nogil:
-    """log(x) for a normal x > 0."""
+cdef inline real log_in_octaves(real x, real octaves) noexcept nogil:
+    """log(x·2^−octaves) for a normal x > 0 and whole octaves."""
     cdef int32_t k32
     cdef uint64_t k64, b
     cdef real f, e
@@ -311,24 +311,20 @@ cdef inline real log_normal(real x) noexcept nogil:
         k64 = b >> 52                                        # exponent + 2048
         f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - <real>1
         e = fe_from_bits_double(k64 | <uint64_t>0x4330000000000000) - <real>4503599627372544.0
-    return log_of_reduced(f, e)
+    return log_of_reduced(f, e - octaves)
+
+
+cdef inline real log_normal(real x) noexcept nogil:
+    """log(x) for a normal x > 0."""
+    return log_in_octaves(x, <real>0)
 
 
 cdef inline real minus_log_scaled(real x) noexcept nogil:
     """−log q for x = q·2^64 (float) or q·2^512 (double), so that a subnormal q is no exception."""
-    cdef int32_t k32
-    cdef uint64_t k64, b
-    cdef real f, e
     if real is float:
-        k32 = (<int32_t>fe_bits_float(x) - 0x3f3504f3) >> 23
-        f = fe_from_bits_float(fe_bits_float(x) - (<uint32_t>k32 << 23)) - <real>1
-        e = <real>(k32 - 64)
+        return -log_in_octaves(x, <real>64)
     else:
-        b = fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
-        k64 = b >> 52
-        f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - <real>1
-        e = fe_from_bits_double(k64 | <uint64_t>0x4330000000000000) - <real>4503599627373056.0
-    return -log_of_reduced(f, e)
+        return -log_in_octaves(x, <real>512)
 
 
 cdef inline double log1p_of(double x) noexcept nogil:
@@ -359,3 +355,10 @@ cdef inline real log1p_unit(real e) noexcept nogil:
     """log1p(e) for e in [0, 1]."""
     cdef bint small = e < <real>0.41421356
     return log_of_reduced(e if small else (e - <real>1) * <real>0.5, <real>0 if small else <real>1)
+
+
+cdef inline real lost_by(real x, real m, real high) noexcept nogil:
+    """What the rounding of high = x − m lost; nothing where the difference is infinite."""
+    cdef real back = high - x
+    cdef real low = (x - (high - back)) + (-m - back)
+    return low if high > <real>-INFINITY else <real>0

@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 from fastent.backends.cython.checks cimport check_log_sum
 from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, c_fma, excess, exp_of_sum, fe_lane_max_double, fe_lane_max_float, kappa,
-    log1p_of, log1p_unit, magnitude, phi, real,
+    log1p_of, log1p_unit, lost_by, magnitude, phi, real,
 )
 from fastent.backends.cython.exponentials cimport Scale, exp_over, scale_of
 from fastent.backends.cython.kernels cimport (
@@ -54,7 +54,7 @@ cdef struct Pair:                       # two rows and what is known of them so 
 cdef inline void centre_terms(const source *a, const source *b, Py_ssize_t n, Pair *pair, real *terms) noexcept nogil:
     cdef Py_ssize_t i
     cdef real ma = <real>pair.top_a, mb = <real>pair.top_b
-    cdef real ah, al, bh, bl, back, v, ea, eb, w, far
+    cdef real ah, al, bh, bl, v, ea, eb, w, far
     cdef bint near
     cdef Scale scale = pair.scale           # a copy: a store to terms cannot touch it
     cdef double product = pair.centre * scale.temperature
@@ -64,16 +64,10 @@ cdef inline void centre_terms(const source *a, const source *b, Py_ssize_t n, Pa
     cdef real inverse = <real>scale.inverse
     cdef real factor = <real>c_exp(-pair.centre)
     for i in range(n):
-        v = <real>a[i]
-        ah = v - ma
-        back = ah - v
-        al = (v - (ah - back)) + (-ma - back)
-        al = al if ah > <real>-INFINITY else <real>0
-        v = <real>b[i]
-        bh = v - mb
-        back = bh - v
-        bl = (v - (bh - back)) + (-mb - back)
-        bl = bl if bh > <real>-INFINITY else <real>0
+        ah = <real>a[i] - ma
+        al = lost_by(<real>a[i], ma, ah)
+        bh = <real>b[i] - mb
+        bl = lost_by(<real>b[i], mb, bh)
         if real is float:
             ea = exp_of_sum(ah, al)
             eb = exp_of_sum(bh, bl) * factor
@@ -95,7 +89,7 @@ cdef inline void centre_terms(const source *a, const source *b, Py_ssize_t n, Pa
 cdef inline void shannon_terms(const source *a, const source *b, Py_ssize_t n, Pair *pair, real *terms) noexcept nogil:
     cdef Py_ssize_t i
     cdef real ma = <real>pair.top_a, mb = <real>pair.top_b
-    cdef real ah, al, bh, bl, back, u, p, q, low, high, far
+    cdef real ah, al, bh, bl, u, p, q, low, high, far
     cdef Scale scale = pair.scale           # a copy: a store to terms cannot touch it
     cdef double product = pair.centre * scale.temperature
     cdef real c = <real>product
@@ -104,16 +98,10 @@ cdef inline void shannon_terms(const source *a, const source *b, Py_ssize_t n, P
     cdef real inverse = <real>scale.inverse
     cdef real per_a = <real>(1 / pair.mass_a), per_b = <real>(1 / pair.mass_b)
     for i in range(n):
-        u = <real>a[i]
-        ah = u - ma
-        back = ah - u
-        al = (u - (ah - back)) + (-ma - back)
-        al = al if ah > <real>-INFINITY else <real>0
-        u = <real>b[i]
-        bh = u - mb
-        back = bh - u
-        bl = (u - (bh - back)) + (-mb - back)
-        bl = bl if bh > <real>-INFINITY else <real>0
+        ah = <real>a[i] - ma
+        al = lost_by(<real>a[i], ma, ah)
+        bh = <real>b[i] - mb
+        bl = lost_by(<real>b[i], mb, bh)
         if real is float:
             p = exp_of_sum(ah, al) * per_a
             q = exp_of_sum(bh, bl) * per_b
