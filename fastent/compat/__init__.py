@@ -1,4 +1,5 @@
 """Drop-ins for functions of other packages: same names, arguments and meaning, fastent's numbers.
 
-`fastent.compat.scipy`, `fastent.compat.sklearn`; each needs the package it stands in for.
+`fastent.compat.scipy`, `fastent.compat.sklearn` and `fastent.compat.torch`; each needs the package
+that it stands in for.
 """

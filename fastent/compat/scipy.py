@@ -303,7 +303,7 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> Any:
     --------
     >>> from fastent.compat.scipy import log_softmax
     >>> log_softmax([40.0, 0.0, 0.0]).tolist()
-    [-8.496708517600164e-18, -40.0, -40.0]
+    [-8.496708510583178e-18, -40.0, -40.0]
     """
     array, axes, dtype = checked(x, axis)
     with np.errstate(all="ignore"):

@@ -1,0 +1,320 @@
+"""torch's `cross_entropy`, `nll_loss`, `kl_div`, `binary_cross_entropy` and
+`binary_cross_entropy_with_logits` for CPU tensors, with the arguments of `torch.nn.functional`.
+
+Values are what torch would give in float64, and come as float64 tensors; inputs of any float dtype,
+bfloat16 and half too, are read in place. Gradients flow to every operand that torch differentiates:
+the backward pass is torch's own, in float64, and arrives in the dtype of the operand. The loss can
+be differentiated once. Bad labels and probabilities raise fastent's ValueError.
+
+Where the numbers differ from torch's, these are right: a class at −inf that the target gives 0 adds
+0, not nan, and +inf logits are certainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as peer
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fastent import functions as fe
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "kl_div",
+    "nll_loss",
+]
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of logits with classes or probabilities along axis 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastent.compat.torch import cross_entropy
+    >>> cross_entropy(torch.tensor([[40.0, 0, 0]]).double(), torch.tensor([0])).item()
+    8.496708510583178e-18
+    """
+    reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
+    axis = 1 if input.ndim > 1 else 0
+    soft = target.is_floating_point() and target.shape == input.shape
+
+    def values(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        options: dict[str, Any] = {
+            "class_weight": doubles(weight),
+            "label_smoothing": label_smoothing,
+        }
+        if soft:
+            rows = fe.categorical_cross_entropy(
+                target, logits, kind="logits", axis=axis, row_sums="as_is", **options
+            )
+            return reduced(rows, reduction, logits.numel() // logits.shape[axis])
+        rows = fe.sparse_cross_entropy(
+            target, logits, kind="logits", axis=axis, ignore_index=ignore_index, **options
+        )
+        return reduced(rows, reduction, label_weight(target, weight, ignore_index))
+
+    def torchs(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        return peer.cross_entropy(
+            logits,
+            target,
+            weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+
+    return loss(values, torchs, input, target, weight)
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Minus the log-probability of each class, along axis 1; rows are not checked.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastent.compat.torch import nll_loss
+    >>> nll_loss(torch.tensor([[-0.5, -1.0]]), torch.tensor([1])).item()
+    1.0
+    """
+    reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
+    axis = 1 if input.ndim > 1 else 0
+
+    def values(logs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        rows = fe.sparse_cross_entropy(
+            target,
+            logs,
+            kind="logprobs",
+            row_sums="as_is",
+            axis=axis,
+            ignore_index=ignore_index,
+            class_weight=doubles(weight),
+        )
+        return reduced(rows, reduction, label_weight(target, weight, ignore_index))
+
+    def torchs(logs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        return peer.nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
+
+    return loss(values, torchs, input, target, weight)
+
+
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
+    """Terms p (log p − input) of the divergence of `target` p from e^`input`, or their sum.
+
+    As in torch, "mean" divides by the number of elements, "batchmean" by the size of axis 0. The
+    terms one by one are plain torch in float64, as are operands that must be broadcast.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastent.compat.torch import kl_div
+    >>> kl_div(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[1.0, 0.0]]), reduction="sum").item()
+    0.6931471824645996
+    """
+    reduction = named(reduction, size_average, reduce, ("none", "mean", "batchmean", "sum"))
+    kinds: Any = ("logprobs" if log_target else "probs", "logprobs")
+
+    def divisor(terms: Tensor) -> int:
+        return input.shape[0] if reduction == "batchmean" else terms.numel()
+
+    def values(logs: Tensor, target: Tensor) -> Tensor:
+        if reduction == "none" or logs.shape != target.shape or logs.ndim == 0:
+            terms = kl_terms(logs.double(), target.double(), log_target)
+            return reduced(terms, reduction, divisor(terms))
+        rows = fe.kl_divergence(target, logs, kind=kinds, row_sums="as_is")
+        return reduced(rows, reduction, divisor(logs))
+
+    def torchs(logs: Tensor, target: Tensor) -> Tensor:
+        terms = peer.kl_div(logs, target, reduction="none", log_target=log_target)
+        return reduced(terms, reduction, divisor(terms))
+
+    return loss(values, torchs, input, target)
+
+
+def kl_terms(logs: Tensor, target: Tensor, log_target: bool) -> Tensor:
+    p = target.exp() if log_target else target
+    terms = p * ((target if log_target else target.log()) - logs)
+    return torch.where(p == 0, p, terms)
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Binary cross-entropy of probabilities; as in torch, each logarithm stops at −100.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastent.compat.torch import binary_cross_entropy
+    >>> binary_cross_entropy(torch.tensor([0.0]), torch.tensor([1.0])).item()
+    100.0
+    """
+    reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
+
+    def values(q: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        found = torch.as_tensor(fe.binary_cross_entropy(target, q))
+        stopped = (q < STOP) | (q == 1)
+        if stopped.any():
+            wide = q.double()
+            ones, zeros = wide.log().clamp(min=-100), torch.log1p(-wide).clamp(min=-100)
+            t = target.double()
+            found = torch.where(stopped, -t * ones - (1 - t) * zeros, found)
+        return reduced(weighted(found, weight), reduction, q.numel())
+
+    def torchs(q: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        return peer.binary_cross_entropy(q, target, weight, reduction=reduction)
+
+    return loss(values, torchs, input, target, weight)
+
+
+STOP = 3.8e-44  # just above e^−100
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Binary cross-entropy of logits; `pos_weight` multiplies the term of the positive class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastent.compat.torch import binary_cross_entropy_with_logits
+    >>> binary_cross_entropy_with_logits(torch.zeros(1).double(), torch.ones(1)).item()
+    0.6931471805599453
+    """
+    reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
+
+    def values(
+        logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None
+    ) -> Tensor:
+        if pos_weight is None and bool(((target >= 0) & (target <= 1)).all()):
+            found = torch.as_tensor(fe.binary_cross_entropy(target, logits, kind="logits"))
+        else:
+            t = target.double()
+            positive = t if pos_weight is None else t * pos_weight.double()
+            ones, zeros = (
+                torch.as_tensor(fe.binary_cross_entropy(hard, logits, kind="logits"))
+                for hard in (torch.ones_like(logits), torch.zeros_like(logits))
+            )
+            found = torch.where(positive == 0, positive, positive * ones)
+            found = found + torch.where(t == 1, 0.0, (1 - t) * zeros)
+        return reduced(weighted(found, weight), reduction, logits.numel())
+
+    def torchs(
+        logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None
+    ) -> Tensor:
+        return peer.binary_cross_entropy_with_logits(
+            logits, target, weight, reduction=reduction, pos_weight=pos_weight
+        )
+
+    return loss(values, torchs, input, target, weight, pos_weight)
+
+
+class Loss(torch.autograd.Function):
+    """A value from fastent with torch's own derivative in float64."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Callable[..., Tensor], torchs: Callable[..., Tensor], *operands: Any
+    ) -> Tensor:
+        ctx.save_for_backward(*operands)
+        ctx.torchs = torchs
+        return values(*operands)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        wanted = ctx.needs_input_grad[2:]
+        operands = [
+            x.detach().double() if x is not None and x.is_floating_point() else x
+            for x in ctx.saved_tensors
+        ]
+        chosen = [x.requires_grad_() for x, w in zip(operands, wanted, strict=True) if w]
+        with torch.enable_grad():
+            value = ctx.torchs(*operands)
+        found = iter(torch.autograd.grad(value, chosen, gradient))
+        originals = zip(ctx.saved_tensors, wanted, strict=True)
+        return None, None, *(next(found).to(x.dtype) if w else None for x, w in originals)
+
+
+def loss(
+    values: Callable[..., Tensor], torchs: Callable[..., Tensor], *operands: Tensor | None
+) -> Tensor:
+    for x in operands:
+        if x is not None and x.device.type != "cpu":
+            raise ValueError(f"expected tensors on the CPU, got one on {x.device}")
+    return Loss.apply(values, torchs, *operands)
+
+
+def named(
+    reduction: str, size_average: bool | None, reduce: bool | None, known: tuple[str, ...]
+) -> str:
+    if size_average is not None or reduce is not None:
+        reduction = torch.nn._reduction.legacy_get_string(size_average, reduce)
+    if reduction not in known:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def doubles(weight: Tensor | None) -> np.ndarray | None:
+    return None if weight is None else weight.detach().double().numpy()
+
+
+def weighted(found: Tensor, weight: Tensor | None) -> Tensor:
+    return found if weight is None else found * weight.double()
+
+
+def label_weight(target: Tensor, weight: Tensor | None, ignore_index: int) -> Any:
+    """What torch's mean over labels divides by: the weights of the classes, unsmoothed."""
+    counted = target[target != ignore_index]
+    return counted.numel() if weight is None else weight.double()[counted].sum()
+
+
+def reduced(values: Any, reduction: str, divisor: Any) -> Tensor:
+    values = torch.as_tensor(values, dtype=torch.float64)
+    if reduction == "none":
+        return values
+    total = values.sum()
+    return total if reduction == "sum" else total / divisor

@@ -1,0 +1,151 @@
+"""torch's losses from fastent: values and gradients as torch gives them in float64."""
+
+import itertools
+
+import pytest
+
+torch = pytest.importorskip("torch")
+peer = torch.nn.functional
+compat = pytest.importorskip("fastent.compat.torch")
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+REDUCTIONS = ["none", "mean", "sum"]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def compare(name, operands, **options):
+    """The value, and the gradient of every floating operand but the weights, against float64."""
+    ours = [x.clone().requires_grad_(x.is_floating_point()) for x in operands]
+    wide = [
+        x.to(torch.float64, copy=True).requires_grad_() if x.is_floating_point() else x.clone()
+        for x in operands
+    ]
+    doubled = {k: v.double() if torch.is_tensor(v) else v for k, v in options.items()}
+    found, wanted = getattr(compat, name)(*ours, **options), getattr(peer, name)(*wide, **doubled)
+    narrow = any(x.dtype not in (torch.float64, torch.int64) for x in operands)
+    assert found.dtype == torch.float64
+    assert found.requires_grad
+    torch.testing.assert_close(
+        found, wanted, rtol=2e-6 if narrow else 1e-12, atol=1e-6 if narrow else 1e-14
+    )
+    upstream = torch.rand_like(wanted)
+    found.backward(upstream)
+    wanted.backward(upstream)
+    for mine, theirs in zip(ours, wide, strict=True):
+        if theirs.is_floating_point():
+            assert mine.grad.dtype == mine.dtype
+            torch.testing.assert_close(mine.grad, theirs.grad.to(mine.dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy_of_labels(dtype, reduction, smoothing, weighted):
+    weight = torch.rand(6).to(dtype) if weighted else None
+    options = {"reduction": reduction, "label_smoothing": smoothing, "weight": weight}
+    for shape in [(9, 6), (3, 6, 4, 2), (6,)]:
+        logits = (4 * torch.randn(shape)).to(dtype)
+        labels = torch.randint(6, shape[:1] + shape[2:] if len(shape) > 1 else ())
+        compare("cross_entropy", (logits, labels), **options)
+    labels = torch.tensor([1, -100, 2, 0, -100])
+    compare("cross_entropy", (torch.randn(5, 6).to(dtype), labels), **options)
+    labels = torch.tensor([1, 3, 2, 0, 3])
+    compare("cross_entropy", (torch.randn(5, 6).to(dtype), labels), ignore_index=3, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_probabilities(dtype, reduction, smoothing):
+    for shape, weight in itertools.product([(9, 6), (3, 6, 4), (6,)], [None, torch.rand(6)]):
+        logits = (4 * torch.randn(shape)).to(dtype)
+        target = torch.rand(shape).to(dtype)
+        weight = None if weight is None else weight.to(dtype)
+        options = {"reduction": reduction, "label_smoothing": smoothing, "weight": weight}
+        compare("cross_entropy", (logits, target), **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_nll_loss(dtype, reduction):
+    for weight in (None, torch.rand(6).to(dtype)):
+        logs = torch.randn(3, 6, 4).log_softmax(1).to(dtype)
+        labels = torch.randint(6, (3, 4))
+        labels[1] = -100
+        compare("nll_loss", (logs, labels), reduction=reduction, weight=weight)
+    compare("nll_loss", (torch.randn(5, 6).to(dtype), torch.arange(5)), reduction=reduction)
+
+
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")  # torch's own advice
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", [*REDUCTIONS, "batchmean"])
+@pytest.mark.parametrize("log_target", [False, True])
+def test_kl_div(dtype, reduction, log_target):
+    for shapes in [((9, 6), (9, 6)), ((3, 4, 6), (3, 4, 6)), ((9, 6), (6,)), ((6,), (6,))]:
+        logs, target = (torch.randn(s).log_softmax(-1).to(dtype) for s in shapes)
+        target = target if log_target else target.exp()
+        compare("kl_div", (logs, target), reduction=reduction, log_target=log_target)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binary_cross_entropy(dtype, reduction, weighted):
+    weight = torch.rand(5).to(dtype) if weighted else None
+    q, target = torch.rand(2, 7, 5).to(dtype)
+    target[0] = 0.0
+    target[1] = 1.0
+    compare("binary_cross_entropy", (q, target), reduction=reduction, weight=weight)
+    logits = (9 * torch.randn(7, 5)).to(dtype)
+    for pos_weight in (None, (3 * torch.rand(5)).to(dtype)):
+        options = {"reduction": reduction, "weight": weight, "pos_weight": pos_weight}
+        compare("binary_cross_entropy_with_logits", (logits, target), **options)
+    compare("binary_cross_entropy_with_logits", (logits, 2 * target), reduction=reduction)
+
+
+def test_the_logarithm_of_a_probability_stops_at_100():
+    q = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0, 1e-44], dtype=torch.float64)
+    target = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.5, 1.0], dtype=torch.float64)
+    found = compat.binary_cross_entropy(q, target, reduction="none")
+    torch.testing.assert_close(found, peer.binary_cross_entropy(q, target, reduction="none"))
+
+
+def test_classes_and_logits_at_infinity():
+    inf = float("inf")
+    logits = torch.tensor([[0.0, -inf, 0.0]], dtype=torch.float64)
+    target = torch.tensor([[0.5, 0.0, 0.5]], dtype=torch.float64)
+    log2 = torch.tensor(2.0).double().log()
+    assert peer.cross_entropy(logits, target).isnan()
+    torch.testing.assert_close(compat.cross_entropy(logits, target), log2)
+    certain = torch.tensor([inf, -inf], dtype=torch.float64)
+    hard = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    assert compat.binary_cross_entropy_with_logits(certain, hard).item() == 0.0
+    logs = torch.tensor([[0.0, -inf]], dtype=torch.float64)
+    assert compat.kl_div(logs, logs.exp(), reduction="sum").item() == 0.0
+    assert compat.kl_div(logs, logs, log_target=True, reduction="none").tolist() == [[0.0, 0.0]]
+
+
+def test_reductions_and_legacy_arguments():
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    total = compat.cross_entropy(logits, labels, reduction="sum")
+    with pytest.warns(UserWarning, match="size_average and reduce args"):
+        assert compat.cross_entropy(logits, labels, size_average=False) == total
+    with pytest.raises(ValueError, match="not a valid value for reduction"):
+        compat.cross_entropy(logits, labels, reduction="median")
+    ignored = torch.full((4,), -100)
+    assert compat.cross_entropy(logits, ignored).isnan()
+    with pytest.raises(ValueError, match="labels: expected classes"):
+        compat.cross_entropy(logits, labels + 1)
+    assert not compat.cross_entropy(logits, labels).requires_grad
+
+
+def test_inputs_stay_as_they_are():
+    logits = torch.randn(6, 5, dtype=torch.bfloat16).t()
+    before = logits.clone()
+    compat.cross_entropy(logits, torch.tensor([0, 1, 2, 3, 4]))
+    assert torch.equal(logits, before)
