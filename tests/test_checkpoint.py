@@ -48,9 +48,13 @@ def folder(tmp_path, monkeypatch):
         np.save(f"b-{number}.npy", part % 7)
 
 
-def start(*words):
+def start(*words, command=COMMAND):
+    """The command in a process that Ctrl-C reaches, also where the tests run in the background."""
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *COMMAND, *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", DRIVER, *command, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -105,13 +109,14 @@ def test_asked_to_leave_it_saves_first(number, code):
 
 def test_without_a_checkpoint_nothing_stays():
     words = ["score", "x-*.npy", "--labels", "y-*.npy", "--kind", "logits", "--rows", "r.parquet"]
-    process = subprocess.Popen([sys.executable, "-c", DRIVER, *words])
+    process = start(command=words)
     deadline = time.monotonic() + 60
     while not Path(".r.parquet.part0").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    process.communicate(timeout=60)
+    assert process.returncode == 130
     assert {path.suffix for path in Path().iterdir()} == {".npy"}
 
 

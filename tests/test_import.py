@@ -8,7 +8,7 @@ import textwrap
 def run(code):
     """Run code in a fresh interpreter with warnings as errors; its output."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        [sys.executable, "-P", "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         timeout=120,

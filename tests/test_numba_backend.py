@@ -189,7 +189,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 def test_child_after_fork():
     tests = os.path.dirname(os.path.abspath(__file__))
     code = FORKED.format(tests=tests, root=os.path.dirname(tests))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 

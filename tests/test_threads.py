@@ -66,7 +66,7 @@ def test_child_after_fork(backend):
         assert fe.entropy(x, **options).tobytes() == want.tobytes()
     """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        [sys.executable, "-P", "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         timeout=100,
