@@ -11,7 +11,6 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FOLDER = "fastent/backends/cython"
 KERNELS = [
     "logits",
     "probabilities",
@@ -69,10 +68,10 @@ DIRECTIVES = {
 }
 
 
-def extension(module, source, flags):
+def extension(module, source, flags, package="fastent.backends.cython"):
     return Extension(
-        f"fastent.backends.cython.{module}",
-        [f"{FOLDER}/{source}.pyx"],
+        f"{package}.{module}",
+        [f"{package.replace('.', '/')}/{source}.pyx"],
         include_dirs=[numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=FLAGS + flags,
@@ -87,7 +86,9 @@ def cythonized(extensions, folder):
 
 
 def modules():
-    found = cythonized([extension(name, name, []) for name in PLAIN], "plain")
+    plain = [extension(name, name, []) for name in PLAIN]
+    plain.append(extension("cython_api", "cython_api", [], package="fastent"))
+    found = cythonized(plain, "plain")
     for level, flags in LEVELS.items():
         found += cythonized([extension(f"{k}_{level}", k, flags) for k in KERNELS], level)
     return found

@@ -1,0 +1,94 @@
+"""Single rows for other packages written in Cython: tiles of one row, on the kernels in use."""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from fastent.backends.cython.elementary cimport INFINITY, NAN
+from fastent.backends.cython.exponentials cimport block_top
+from fastent.backends.cython.kernels cimport (
+    DOUBLE, LOGITS, PROBS, SCRATCH, SINGLE, Job, Kernel, Tile,
+)
+from fastent.backends.cython.levels cimport DIVERGENCE, LOGIT_ROWS, PROBABILITIES, kernels
+
+import fastent.settings                                 # puts the kernels of this machine in use
+
+
+cdef enum:
+    ENTROPY_KERNEL = 1                  # of PROBABILITIES; all others are number 0
+
+
+cdef void in_order(void *unused, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil:
+    cdef Py_ssize_t block
+    for block in range(count):
+        job(context, block, scratch)
+
+
+cdef double value_of(Kernel kernel, Py_ssize_t label, const void *true, const void *pred, Py_ssize_t n,
+                     int precision, int kind) noexcept nogil:
+    """The first column of a kernel for one row, NaN if it reports the row."""
+    cdef Tile tile
+    cdef double value = 0
+    cdef double *out[8]
+    cdef int64_t number = label
+    memset(&tile, 0, sizeof(Tile))
+    memset(out, 0, sizeof(out))
+    out[0] = &value
+    tile.true_rows = true
+    tile.pred_rows = pred
+    tile.precision = precision
+    tile.labels = &number
+    tile.rows = 1
+    tile.classes = n
+    tile.tolerance = 1e-3
+    tile.normalise = True
+    tile.temperature = 1
+    tile.true_kind = PROBS
+    tile.pred_kind = kind
+    tile.run = in_order
+    tile.bad.row = -1
+    tile.scratch = <char *>malloc(SCRATCH)
+    if tile.scratch == NULL:
+        return NAN
+    kernel(&tile, out)
+    free(tile.scratch)
+    return value if tile.bad.row < 0 else <double>NAN
+
+
+cdef inline int precision_of(const row_number *unused) noexcept nogil:
+    return SINGLE if row_number is float else DOUBLE
+
+
+cdef double logsumexp(const row_number *x, Py_ssize_t n) noexcept nogil:
+    """log(Σ e^x); −inf for n = 0."""
+    cdef Py_ssize_t place = 0
+    cdef double top
+    if n <= 0:
+        return -INFINITY
+    top = block_top(x, n)
+    if not (-INFINITY < top < INFINITY):
+        return top
+    while x[place] != top:
+        place += 1
+    return top + sparse_cross_entropy(place, x, n)
+
+
+cdef double entropy(const row_number *p, Py_ssize_t n) noexcept nogil:
+    """Entropy of a row of probabilities, in nats."""
+    if n <= 0:
+        return NAN
+    return value_of(kernels[<int>PROBABILITIES][<int>ENTROPY_KERNEL], 0, NULL, p, n, precision_of(p), PROBS)
+
+
+cdef double kl_divergence(const row_number *p, const row_number *q, Py_ssize_t n) noexcept nogil:
+    """KL(p ‖ q) of two rows of probabilities, in nats."""
+    if n <= 0:
+        return NAN
+    return value_of(kernels[<int>DIVERGENCE][0], 0, p, q, n, precision_of(p), PROBS)
+
+
+cdef double sparse_cross_entropy(Py_ssize_t label, const row_number *logits, Py_ssize_t n) noexcept nogil:
+    """Cross-entropy of a class label and a row of logits, in nats."""
+    if label < 0 or label >= n:
+        return NAN
+    return value_of(kernels[<int>LOGIT_ROWS][0], label, NULL, logits, n, precision_of(logits), LOGITS)
