@@ -1,4 +1,4 @@
-"""The terms of entropy and divergence, one number for each element, as SciPy defines them.
+"""Terms of entropy and divergence, and softmax, one number for each element, as in SciPy.
 
 Vectorised NumPy in float64, in blocks that stay in cache; large arrays are split among threads,
 which live no longer than the call.
@@ -18,8 +18,8 @@ BLOCK = 1 << 13  # numbers a block: a dozen float64 temporaries stay in the seco
 SHARE = 1 << 17  # numbers from which another thread pays
 SMALLEST = np.finfo(np.float64).tiny
 
-# u − log(1+u) = r·(u − 2y(1/3 + y/5 + y²/7 + …)) with r = u/(2+u), y = r²; |r| < 0.2 here, so
-# the terms left out are below 1e-17 of the sum.
+# u − log(1+u) = r·(u − 2y(1/3 + y/5 + y²/7 + …)) with r = u/(2+u), y = r²: for |u| < 0.3 the terms
+# left out are below 1e-17 of the sum; beyond, the plain difference loses little.
 SERIES = [1.0 / (2 * k + 3) for k in range(12)]
 
 
@@ -30,23 +30,30 @@ def entr_block(x: np.ndarray) -> np.ndarray:
     return found
 
 
-def rel_entr_block(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def log_ratio(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """log(x/y): near 1 by u·log(w)/(w−1), w = fl(1+u), in which the rounding of w cancels."""
     ratio = x / y
-    found = x * np.log(ratio)
-    near = (ratio > 0.5) & (ratio < 2)  # x − y is exact there
-    if near.any():
-        found[near] = x[near] * np.log1p((x[near] - y[near]) / y[near])
+    found = np.log(ratio)
+    u = (x - y) / y  # the difference is exact where this is used
+    w = 1 + u
+    near = (ratio > 0.5) & (ratio < 2)
+    np.copyto(found, np.where(w == 1, u, u * np.log(w) / (w - 1)), where=near)
     lost = ~((ratio >= SMALLEST) & (ratio < np.inf))  # the quotient left the range of float64
     if lost.any():
-        found[lost] = x[lost] * (np.log(x[lost]) - np.log(y[lost]))
-    return outside(found, x, y, 0.0)
+        found[lost] = np.log(x[lost]) - np.log(y[lost])
+    return found
+
+
+def rel_entr_block(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return outside(x * log_ratio(x, y), x, y, 0.0)
 
 
 def kl_div_block(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    u = (y - x) / x
-    near = np.abs(u) < 0.3
-    found = rel_entr_block(x, y) - x + y
-    if near.any():
+    more = y - x
+    u = more / x
+    found = x * log_ratio(x, y) + more
+    near = np.flatnonzero(np.abs(u) < 0.3)
+    if near.size:
         u = u[near]
         r = u / (2 + u)
         square = r * r
@@ -58,6 +65,29 @@ def kl_div_block(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     found = outside(found, x, y, y)
     found[((x == np.inf) & (y >= 0)) | ((y == np.inf) & (x >= 0))] = np.inf
     return found
+
+
+def gap(x: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """x − top; a row whose top is +inf is certain, and ties share it."""
+    found = x - top
+    certain = top == np.inf
+    if certain.any():
+        found = np.where(certain, np.where(x == top, 0.0, -np.inf), found)
+    return found
+
+
+def softmax_block(x: np.ndarray, top: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    down = gap(x, top)
+    taken = down - x
+    lost = (x - (down - taken)) - (top + taken)  # by rounding the difference
+    np.copyto(lost, 0.0, where=~np.isfinite(lost))
+    found = np.exp(down)
+    found += found * lost
+    return found * scale
+
+
+def log_softmax_block(x: np.ndarray, top: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    return gap(x, top) - rest
 
 
 def outside(found: np.ndarray, x: np.ndarray, y: np.ndarray, at_zero: Any) -> np.ndarray:

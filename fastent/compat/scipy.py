@@ -26,7 +26,9 @@ from fastent.compat.elementwise import (
     elementwise,
     entr_block,
     kl_div_block,
+    log_softmax_block,
     rel_entr_block,
+    softmax_block,
 )
 from fastent.compat.reduced import Axis, as_floats, as_rows, back, float_dtype, normalised
 
@@ -287,13 +289,10 @@ def softmax(x: ArrayLike, axis: Axis = None) -> Any:
     >>> softmax([0.0, 0.0, 800.0]).tolist()
     [0.0, 0.0, 1.0]
     """
-    array, axes, dtype = checked(x, axis)
+    array, top, rest = by_top(x, axis)
     with np.errstate(all="ignore"):
-        gap, lost, rest = gaps(array, axes)
-        found = np.exp(gap)
-        found += found * lost
-        found *= np.exp(-rest)
-    return found.astype(dtype, copy=False)[()]
+        scale = np.exp(-rest)
+    return elementwise(softmax_block, (array, top, scale), None, float_dtype(array), None)
 
 
 def log_softmax(x: ArrayLike, axis: Axis = None) -> Any:
@@ -305,32 +304,15 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> Any:
     >>> log_softmax([40.0, 0.0, 0.0]).tolist()
     [-8.496708510583178e-18, -40.0, -40.0]
     """
-    array, axes, dtype = checked(x, axis)
-    with np.errstate(all="ignore"):
-        gap, _, rest = gaps(array, axes)
-        gap -= rest
-    return gap.astype(dtype, copy=False)[()]
+    array, top, rest = by_top(x, axis)
+    return elementwise(log_softmax_block, (array, top, rest), None, float_dtype(array), None)
 
 
-def checked(x: Any, axis: Axis) -> tuple[np.ndarray, tuple[int, ...], np.dtype]:
+def by_top(x: Any, axis: Axis) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(x, its maximum, log Σ e^(x − maximum)), the last two broadcast along the axes."""
     array = np.asarray(x)
-    dtype = float_dtype(array)
-    array = as_floats(array)
     axes = normalised(axis, array.ndim)
     if math.prod(array.shape[i] for i in axes) == 0:
         raise ValueError("zero-size array to reduction operation maximum which has no identity")
-    return array, axes, dtype
-
-
-def gaps(array: np.ndarray, axes: tuple[int, ...]) -> Any:
-    """(x − max, what its rounding lost, log Σ e^(x − max)), in float64, the axes kept."""
-    top, rest = (np.expand_dims(v, axes) for v in top_and_rest(*as_rows(array, axes)))
-    x = array.astype(np.float64)
-    gap = x - top
-    taken = gap - x
-    lost = (x - (gap - taken)) - (top + taken)
-    lost = np.where(np.isfinite(lost), lost, 0.0)
-    certain = np.isposinf(top)
-    if certain.any():
-        gap = np.where(certain, np.where(x == top, 0.0, -np.inf), gap)
-    return gap, lost, rest
+    top, rest = top_and_rest(*as_rows(as_floats(array), axes))
+    return array, np.expand_dims(top, axes), np.expand_dims(rest, axes)
