@@ -185,7 +185,7 @@ class Divergence:
 
         try:
             found = compiled(*arguments)
-        except (NumbaError, AttributeError) as error:
+        except (NumbaError, AttributeError, TypeError) as error:
             raise TypeError(f"{self._name}: cannot be compiled: {_reason(error)}") from None
         if not isinstance(found, int | float):
             raise TypeError(

@@ -203,6 +203,20 @@ def test_what_cannot_be_compiled_is_said_in_one_line():
         fe.divergence(3)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_the_function_raises_comes_out(threads):
+    @fe.divergence
+    def wary(p, q):
+        if p > 0.9:
+            raise ValueError("too sure")
+        return p * q
+
+    p = np.full((5000, 20), 0.05)
+    p[4000] = np.eye(20)[3]
+    with pytest.raises(ValueError, match="too sure"):
+        wary(p, p, num_threads=threads)
+
+
 def test_it_looks_like_the_function():
     assert squares.__name__ == "squares"
     assert squares.__doc__ == "Squared distance."
