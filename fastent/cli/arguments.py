@@ -86,6 +86,17 @@ def _add_score(commands: argparse._SubParsersAction[Parser]) -> None:
     score.add_argument(
         "--worst", type=int, default=0, metavar="K", help="show the K rows of highest loss"
     )
+    score.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="score on the workers of this scheduler, or local:N for N processes here",
+    )
+    score.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="with --dask: a file that fails stops the run, or is left out and listed",
+    )
     _add_outputs(score)
 
 

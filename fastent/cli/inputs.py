@@ -6,7 +6,7 @@ import argparse
 import os
 
 from fastent.cli.arguments import UsageError
-from fastent.io import Reference, Source, expand, is_column_name, open_source
+from fastent.io import InputError, Reference, Source, expand, is_column_name, open_source
 from fastent.io.shards import Shards, align, resolve
 
 TABLES = (".npz", ".parquet", ".arrow", ".feather", ".safetensors", ".csv")
@@ -20,6 +20,9 @@ def score_shards(options: argparse.Namespace) -> Shards:
     if role not in sides:
         sides[role] = _labels_inside(references)
     flat = options.task == "binary"
+    left_out: list[dict[str, str]] = []
+    if options.on_error == "skip":
+        references, sides, left_out = _usable(references, sides, flat)
     predictions = [_flat(open_source(r, "predictions")) if flat else open_source(r, "predictions")
                    for r in references]  # fmt: skip
     opened = {}
@@ -28,7 +31,33 @@ def score_shards(options: argparse.Namespace) -> Shards:
         opened[name] = [_flat(s) if flatten else s for s in (open_source(r, name) for r in found)]
     _distinct(predictions, opened)
     opened = {("labels" if name == "targets" else name): opened[name] for name in opened}
-    return align(predictions, opened, need_classes=not flat)
+    shards = align(predictions, opened, need_classes=not flat)
+    shards.left_out = left_out
+    return shards
+
+
+def _usable(
+    predictions: list[Reference], sides: dict[str, list[Reference]], flat: bool
+) -> tuple[list[Reference], dict[str, list[Reference]], list[dict[str, str]]]:
+    """Files that open and agree in rows with what belongs to them; the others with the reason."""
+    for role, found in sides.items():
+        if len(found) != len(predictions):
+            raise UsageError(f"{role}: {len(found)} files, expected {len(predictions)}")
+    kept, left_out = [], []
+    for number, reference in enumerate(predictions):
+        try:
+            main = open_source(reference, "predictions")
+            parts = {role: [open_source(refs[number], role)] for role, refs in sides.items()}
+            flattened = {role: [_flat(part[0])] for role, part in parts.items()
+                         if role != "targets" or flat}  # fmt: skip
+            align([_flat(main) if flat else main], parts | flattened, need_classes=not flat)
+            kept.append(number)
+        except InputError as error:
+            left_out.append({"file": reference.name, "error": str(error)})
+    if not kept:
+        raise InputError(f"no file could be used; the first: {left_out[0]['error']}")
+    sides = {role: [found[number] for number in kept] for role, found in sides.items()}
+    return [predictions[number] for number in kept], sides, left_out
 
 
 def compare_shards(options: argparse.Namespace) -> Shards:

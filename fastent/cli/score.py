@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
 from fastent.cli.sums import Sums
 from fastent.cli.worst import Worst
+from fastent.io.paths import natural_key
 from fastent.io.shards import Block, Piece, Shards
 from fastent.report import document
 from fastent.results import ratio, rounded
@@ -68,7 +70,8 @@ class ScoreScorer:
         self._ignore_index = settings["ignore_index"]
         lanes = lane_count(threads, classes, bool(options.groups or options.clusters))
         numbers = {**settings, "num_threads": threads // lanes}
-        self.lanes = Lanes(lambda: Sums(names, numbers, options.nan_policy), lanes)
+        self._empty = lambda: Sums(names, numbers, options.nan_policy)
+        self.lanes = Lanes(self._empty, lanes)
         self._metrics = [registry.find(name, options.task) for name in shown]
         self._by_row = [metric for metric in self._metrics if metric.by_row]
         self.rows_columns = tuple(m.name for m in self._by_row) if options.rows else ()
@@ -126,6 +129,16 @@ class ScoreScorer:
             "ignored": self.ignored,
         }
 
+    def merge(self, state: dict[str, Any]) -> None:
+        """Add the state of other rows."""
+        other = self._empty()
+        other.load(state["sums"])
+        with self.lanes.borrow() as sums:
+            sums.merge(other)
+        self.worst.merge(state["worst"])
+        self.nans += state["nans"]
+        self.ignored += state["ignored"]
+
     def restore(self, state: dict[str, Any]) -> None:
         with self.lanes.borrow() as sums:
             sums.load(state["sums"])
@@ -137,6 +150,9 @@ class ScoreScorer:
 def run(options: argparse.Namespace, signals: Signals) -> int:
     if options.worst < 0:
         raise UsageError(f"--worst: expected 0 or more, got {options.worst}")
+    from fastent.cli import cluster  # it scores too, on workers
+
+    cluster.check_options(options)
     if options.html:
         from fastent.report.page import require_libraries
 
@@ -151,17 +167,27 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         "ignore_index": options.ignore_index,
         "bins": options.bins,
     }
-    threads = options.num_threads or fastent.get_num_threads()
+    threads = 1 if options.dask else options.num_threads or fastent.get_num_threads()
     scorer = ScoreScorer(options, shown, settings, shards.classes, threads)
     if options.rows and not scorer.rows_columns:
         raise UsageError(f"--rows: {', '.join(shown)} have no row values")
     kept = {**settings, "nan_policy": options.nan_policy, "metrics": shown}
-    with Run(options, shards, scorer, kept, signals) as work:
+    work: Run
+    if options.dask:
+        plan = cluster.Plan(options, shown, settings, shards.classes)
+        work = cluster.ClusterRun(plan, shards, scorer, kept, signals)
+    else:
+        work = Run(options, shards, scorer, kept, signals)
+    with work:
         work.work_through()
         found = describe(scorer, shards, kept, shown, options)
         work.finish()
         write_outputs(options, found, lambda: page(scorer, shards, found, options))
     show(options, found)
+    if shards.left_out and not options.quiet:
+        count = f"{len(shards.left_out)} files left out"
+        for entry in [{"error": count}, *found["left_out"]]:
+            print(f"fastent: {entry['error']}", file=sys.stderr)
     return 0
 
 
@@ -205,6 +231,8 @@ def describe(
         "settings": settings,
         "version": fastent.__version__,
     }
+    if options.on_error == "skip":
+        result["left_out"] = sorted(shards.left_out, key=lambda entry: natural_key(entry["file"]))
     if options.worst:
         result["worst"] = worst_rows(scorer, shards)
     return result

@@ -25,8 +25,11 @@ class Worst:
         index = np.flatnonzero(keep)
         if not index.size:
             return
-        self._losses = np.concatenate([self._losses, losses[index]])
-        self._rows = np.concatenate([self._rows, first_row + index])
+        self._keep(losses[index], first_row + index)
+
+    def _keep(self, losses: np.ndarray, rows: np.ndarray) -> None:
+        self._losses = np.concatenate([self._losses, losses])
+        self._rows = np.concatenate([self._rows, rows])
         order = np.lexsort((self._rows, -self._losses))[: self._size]
         self._losses, self._rows = self._losses[order], self._rows[order]
 
@@ -37,5 +40,11 @@ class Worst:
         return [[loss.hex(), row] for loss, row in self.items()]
 
     def restore(self, state: list[Any]) -> None:
-        self._losses = np.array([float.fromhex(loss) for loss, _ in state])
-        self._rows = np.array([row for _, row in state], dtype=np.int64)
+        self._losses = np.empty(0)
+        self._rows = np.empty(0, dtype=np.int64)
+        self.merge(state)
+
+    def merge(self, state: list[Any]) -> None:
+        """Add the state of other rows."""
+        losses = np.array([float.fromhex(loss) for loss, _ in state])
+        self._keep(losses, np.array([row for _, row in state], dtype=np.int64))

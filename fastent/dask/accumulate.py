@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import dask
-import numpy as np
 from dask.delayed import Delayed
 
 from fastent.accumulator import Accumulator
-from fastent.dask.blocks import SPLIT, align
+from fastent.dask.blocks import align, tree
 from fastent.results import Report
 
 
@@ -79,11 +77,8 @@ def accumulate(
     first = "labels" if task == "sparse" else "p" if task == "divergence" else "target"
     second = "q" if task == "divergence" else "pred"
     blocks = align({first: true, second: pred}, where, task == "sparse", sides)
-    leaves = blocks.map(_add, metrics=names, operands=(first, second), options=options)
-    parts = np.ravel(np.array(leaves.to_delayed(), dtype=object)).tolist()
-    while len(parts) > 1:
-        parts = [dask.delayed(_merged)(parts[i : i + SPLIT]) for i in range(0, len(parts), SPLIT)]
-    return dask.delayed(DaskReport)(parts[0])
+    leaves = blocks.map(_add, True, metrics=names, operands=(first, second), options=options)
+    return tree(leaves, _merged, DaskReport)
 
 
 def _add(

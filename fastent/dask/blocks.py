@@ -9,8 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
+from dask.base import tokenize
+from dask.core import flatten
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArrayBlockIdDep, ArraySliceDep
 
 SPLIT = 8  # states that one task merges
@@ -30,15 +35,16 @@ def as_dask_array(data: Any) -> da.Array:
 
 @dataclass
 class Blocks:
-    """Arrays in step: the operands first, then whatever belongs to the same rows by name."""
+    """Arrays in step, by name; ``letters`` are Dask's names of axes, ``lead`` those of rows."""
 
     arrays: dict[str, da.Array]
     letters: dict[str, tuple[int, ...]]
     lead: tuple[int, ...]
+    every: tuple[int, ...]
     chunks: tuple[tuple[int, ...], ...]
 
-    def map(self, work: Callable[..., Any], **options: Any) -> da.Array:
-        """``work(arrays by name, **options)`` on each block of rows."""
+    def map(self, work: Callable[..., Any], states: bool, **options: Any) -> da.Array:
+        """``work(arrays by name, **options)`` on each block of rows: row values, or states."""
         parts: list[Any] = []
         for name, array in self.arrays.items():
             parts += [array, self.letters[name]]
@@ -46,10 +52,14 @@ class Blocks:
         if self.lead:
             known = not any(math.isnan(size) for sizes in self.chunks for size in sizes)
             where = [(ArraySliceDep if known else ArrayBlockIdDep)(self.chunks), self.lead]
+        # States keep a class axis that means nothing: without one less axis Dask fuses the leaf
+        # with what makes its block, and for row values it would copy the block.
+        axes = self.every if states else self.lead
         return da.blockwise(
-            _on_block, self.lead, *where, *parts, work=work, names=tuple(self.arrays),
+            _on_block, axes, *where, *parts, work=work, names=tuple(self.arrays),
             options=options, align_arrays=False, dtype=np.float64,
-            meta=np.empty((0,) * len(self.lead)),
+            meta=np.empty((0,) * len(axes)),
+            concatenate=True if states else None,
         )  # fmt: skip
 
 
@@ -98,7 +108,7 @@ def align(
         expected = tuple(shape[letter] for letter in found[name])
         wanted = tuple(cut[letter] for letter in found[name])
         arrays[name] = _cut(name, array, expected, wanted, name in sides)
-    return Blocks(arrays, found, lead, tuple(cut[letter] for letter in lead))
+    return Blocks(arrays, found, lead, letters, tuple(cut[letter] for letter in lead))
 
 
 def _lazy(operands: dict[str, Any]) -> list[str]:
@@ -133,6 +143,25 @@ def _cut(
         elif have != want and array.shape[axis] == shape[axis]:
             wanted[axis] = want
     return array.rechunk(wanted) if wanted else array
+
+
+def tree(
+    leaves: da.Array, merge: Callable[[list[Any]], Any], finish: Callable[[Any], Any]
+) -> Delayed:
+    """What is left of all blocks after merging them, a few at a time."""
+    optimized: tuple[Any, ...] = dask.optimize(leaves)
+    best: Any = optimized[0]  # what makes a block is one task with its leaf
+    name = f"fastent-{tokenize(best.name, merge, finish)}"
+    keys = list(flatten(best.__dask_keys__()))
+    tasks: dict[Any, Any] = {}
+    level = 0
+    while len(keys) > 1:
+        level += 1
+        parts = [keys[i : i + SPLIT] for i in range(0, len(keys), SPLIT)]
+        keys = [(f"{name}-merge", level, i) for i in range(len(parts))]
+        tasks |= {key: (merge, part) for key, part in zip(keys, parts, strict=True)}
+    tasks[name] = (finish, keys[0])
+    return Delayed(name, HighLevelGraph.from_collections(name, tasks, dependencies=[best]))
 
 
 def _on_block(

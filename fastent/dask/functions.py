@@ -7,14 +7,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 
 import fastent
 from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.state import State
-from fastent.dask.blocks import SPLIT, Blocks, align
+from fastent.dask.blocks import Blocks, align, tree
 from fastent.results import ratio, rounded
 
 WEIGHED = ("sparse", "categorical")  # tasks in which classes and terms have weights
@@ -38,14 +37,9 @@ def _on_dask(function: Callable[..., Any], task: str, column: str) -> Callable[.
         blocks = align(arrays, axis, task == "sparse", {"sample_weight": weight})
         _try_options(function, blocks, operands, given, reduction)
         if reduction == "none":
-            return blocks.map(_values, function=function, operands=operands, options=given)
-        sums = blocks.map(_sums, task=task, column=column, operands=operands, options=given)
-        parts = np.ravel(np.array(sums.to_delayed(), dtype=object)).tolist()
-        while len(parts) > 1:
-            parts = [
-                dask.delayed(_merged)(parts[i : i + SPLIT]) for i in range(0, len(parts), SPLIT)
-            ]
-        value = dask.delayed(_reduced)(parts[0], reduction)
+            return blocks.map(_values, False, function=function, operands=operands, options=given)
+        sums = blocks.map(_sums, True, task=task, column=column, operands=operands, options=given)
+        value = tree(sums, _merged, functools.partial(_reduced, reduction=reduction))
         return da.from_delayed(value, (), np.float64)
 
     lazy.__doc__ = f"`fastent.{function.__name__}` on Dask arrays: lazy, without `out`."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -99,9 +99,15 @@ class Block:
 
 @dataclass
 class Shards:
-    """All files of a run."""
+    """All files of a run, and those that had to be left out with the reason."""
 
     items: list[Shard]
+    left_out: list[dict[str, str]] = field(default_factory=list)
+
+    def leave_out(self, shard: Shard, why: str) -> None:
+        """Go on without a shard; the rows of the others keep their numbers."""
+        self.items.remove(shard)
+        self.left_out.append({"file": shard.main.name, "error": why})
 
     @property
     def rows(self) -> int:

@@ -1,0 +1,270 @@
+"""``fastent score --dask``: files or row ranges are the tasks, and states come back, not rows."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pickle
+import queue
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import fastent
+from fastent.cli.arguments import UsageError
+from fastent.cli.progress import Progress
+from fastent.cli.run import Run, engine_name
+from fastent.cli.score import ScoreScorer
+from fastent.cli.signals import Signals
+from fastent.io import Buffer, InputError, Source
+from fastent.io.shards import Shard, Shards
+from fastent.io.table import Table
+
+TASK_BYTES = 64 << 20
+GATHERED = 64  # results fetched at once
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every task must know to score like every other."""
+
+    options: argparse.Namespace
+    shown: list[str]
+    settings: dict[str, Any]
+    classes: int | None
+
+    def scorer(self) -> ScoreScorer:
+        """One thread: the one that Dask gave the task."""
+        return ScoreScorer(self.options, self.shown, self.settings, self.classes, 1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rows of a shard that are one task."""
+
+    shard: Shard
+    start: int
+    stop: int
+
+
+def jobs_of(shards: Shards, whole: bool) -> list[Job]:
+    """Files, cut into row ranges where they are large and can be read from the middle."""
+    jobs = []
+    for shard in shards.items:
+        sources = shard.sources.values()
+        for source in sources:
+            anchor(source)
+        row_bytes = max(1, sum(source.row_bytes for source in sources))
+        if whole or any(source.sequential for source in sources):
+            row_bytes = 0
+        start = 0
+        # Ranges end where blocks do, so that no block is read twice.
+        for block in Shards([shard]).blocks(shard.first_row, 1):
+            if block.last or (row_bytes and (block.stop - start) * row_bytes >= TASK_BYTES):
+                jobs.append(Job(shard, start, block.stop))
+                start = block.stop
+    return jobs
+
+
+def anchor(source: Source) -> None:
+    """Make its path mean the same in any directory; messages go on calling it what they did."""
+    for part in (source, *vars(source).values()):
+        if isinstance(part, Source | Table):
+            part.path = os.path.abspath(part.path)
+
+
+def score_rows(packed: bytes, start: int, stop: int, plan: Plan) -> dict[str, Any]:
+    """A task: the state of some rows, or why there is none.
+
+    The shard comes packed, so that no two tasks of a worker share an open file.
+    """
+    shard = pickle.loads(packed)
+    buffers: dict[str, Buffer] = defaultdict(Buffer)
+    try:
+        scorer = plan.scorer()
+        for block in Shards([shard]).blocks(shard.first_row + start, 1):
+            if block.start >= stop:
+                break
+            read = block.open(buffers)
+            pieces = block.pieces(buffers, read)
+            scorer.collect(block, [scorer.work(piece) for piece in pieces])
+        return {"engine": worker_engine(), "state": scorer.state()}
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        return {"engine": worker_engine(), "failure": named(shard, error)}
+    finally:
+        shard.close()
+
+
+def worker_engine() -> str:
+    return f"fastent {fastent.__version__} {engine_name()}"
+
+
+def named(shard: Shard, error: BaseException) -> str:
+    """The error in one line that names the shard."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if any(name in text for s in shard.sources.values() for name in (s.name, s.path)):
+        return text
+    return f"{shard.main.name}: {text}"
+
+
+class ClusterRun(Run):
+    """A run whose rows are scored by the workers of a Dask cluster."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        shards: Shards,
+        scorer: ScoreScorer,
+        numbers: dict[str, Any],
+        signals: Signals,
+    ) -> None:
+        options = plan.options
+        numbers = {**numbers, "dask": True, "on_error": options.on_error}
+        super().__init__(options, shards, scorer, numbers, signals)
+        self._plan = plan
+        self._merged = scorer
+        self._skip = options.on_error == "skip"
+        self._jobs = jobs_of(shards, whole=self._skip)
+        self._done: set[int] = set()
+        self._failed: dict[int, str] = {}
+
+    def work_through(self) -> None:
+        self._resume()
+        done = sum(self._jobs[n].stop - self._jobs[n].start for n in self._done)
+        self._progress = Progress(self._shards.rows, self._shards.bytes, done, self._options.quiet)
+        self._row = done
+        self._signals.patient = True
+        try:
+            with connect(self._options.dask) as client:
+                self._on_cluster(client)
+        except CancelledError:
+            raise InputError(f"--dask {self._options.dask}: the scheduler was lost") from None
+        finally:
+            self._progress.close()
+        self._save()
+        for number, why in self._failed.items():
+            self._shards.leave_out(self._jobs[number].shard, why)
+
+    def _on_cluster(self, client: Any) -> None:
+        left = [n for n in range(len(self._jobs)) if n not in self._done | self._failed.keys()]
+        jobs = [self._jobs[number] for number in left]
+        futures = client.map(
+            score_rows,
+            [pickle.dumps(job.shard) for job in jobs],
+            [job.start for job in jobs],
+            [job.stop for job in jobs],
+            plan=self._plan,
+            pure=False,
+        )
+        running = dict(zip(left, futures, strict=True))
+        finished: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number, future in running.items():
+            future.add_done_callback(lambda _, number=number: finished.put(number))
+        del futures  # a result that was taken is forgotten by the workers
+        while running:
+            if self._pause():
+                self._save()
+                self._signals.check()
+            batch = self._finished(finished)
+            for number in [n for n in batch if running[n].status == "error"]:
+                error = running.pop(number).exception()
+                self._fail(number, named(self._jobs[number].shard, error))
+            fetched = [n for n in batch if n in running]
+            results = client.gather([running.pop(number) for number in fetched])
+            for number, result in zip(fetched, results, strict=True):
+                self._take(number, result)
+
+    @staticmethod
+    def _finished(finished: queue.SimpleQueue[int]) -> list[int]:
+        """Some jobs that have ended; none after a moment, so that signals are seen."""
+        batch: list[int] = []
+        try:
+            batch.append(finished.get(timeout=0.2))
+            while len(batch) < GATHERED:
+                batch.append(finished.get_nowait())
+        except queue.Empty:
+            pass
+        return batch
+
+    def _take(self, number: int, result: dict[str, Any]) -> None:
+        if result["engine"] != worker_engine():
+            raise InputError(
+                f"--dask {self._options.dask}: a worker has {result['engine']}, expected "
+                f"{worker_engine()} as here (FASTENT_SIMD and FASTENT_BACKEND choose)"
+            )
+        if "failure" in result:
+            self._fail(number, result["failure"])
+            return
+        self._merged.merge(result["state"])
+        self._done.add(number)
+        self._advance(number)
+
+    def _fail(self, number: int, why: str) -> None:
+        if not self._skip:
+            raise InputError(why)
+        self._failed[number] = why
+        self._advance(number)
+
+    def _advance(self, number: int) -> None:
+        self._row += self._jobs[number].stop - self._jobs[number].start
+        self._progress.advance(self._row)
+
+    def _resume(self) -> None:
+        state = self._checkpoint.load()
+        if state is not None:
+            self._merged.restore(state["scorer"])
+            self._done = set(state["done"])
+            self._failed = {int(number): why for number, why in state["failed"]}
+
+    def _save(self) -> None:
+        if self._options.checkpoint:
+            self._checkpoint.save(
+                {
+                    "done": sorted(self._done),
+                    "failed": sorted(self._failed.items()),
+                    "scorer": self._merged.state(),
+                }
+            )
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Any]:
+    """A client of the cluster at an address, or of one of N processes that ends with it."""
+    try:
+        import distributed
+    except ImportError:
+        raise InputError("--dask needs the package distributed (extra 'dask')") from None
+    with ExitStack() as stack:
+        where: Any = address
+        if address.startswith("local:"):
+            where = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=int(address.removeprefix("local:")),
+                    threads_per_worker=1,
+                    dashboard_address=":0",
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        yield stack.enter_context(
+            distributed.Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
+        )
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse what a cluster cannot do, and what only a cluster can."""
+    if options.dask is None:
+        if options.on_error == "skip":
+            raise UsageError("--on-error skip: needs --dask")
+        return
+    if options.dask.startswith("local:") and not re.fullmatch(r"local:[1-9]\d*", options.dask):
+        raise UsageError(f"--dask: expected an address or local:N, got {options.dask!r}")
+    if options.rows:
+        raise UsageError("--rows: row values stay on the workers, so not with --dask")
+    if options.num_threads:
+        raise UsageError("--num-threads: the workers have the threads Dask gave them")

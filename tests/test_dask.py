@@ -1,0 +1,330 @@
+"""On Dask nothing changes but the wall clock: the same bits from arrays, dataframes and files."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cloudpickle
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import distributed
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastent as fe
+import fastent.dask as fd
+from fastent.cli import checkpoint, cluster, main, signals
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+
+METRICS = ["cross_entropy", "perplexity", "accuracy", "ece", "skill", "entropy"]
+ROWS, CLASSES = 900, 7
+RNG = np.random.default_rng(8)
+LOGITS = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32)
+LABELS = RNG.integers(0, CLASSES, ROWS)
+P, Q = RNG.dirichlet(np.ones(CLASSES), (2, ROWS))
+WEIGHTS = RNG.random(ROWS)
+NAMES = np.array(["a", "b", "c"])[LABELS % 3]
+UNEVEN = ((1, 500, 3, 396), (CLASSES,))
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """Three processes; their FASTENT_NUM_THREADS is more than Dask gives a task."""
+    with distributed.LocalCluster(
+        n_workers=3, threads_per_worker=1, dashboard_address=":0", silence_logs=50,
+        env={"FASTENT_NUM_THREADS": "4"},
+    ) as made:  # fmt: skip
+        yield made
+
+
+@pytest.fixture
+def client(workers):
+    with distributed.Client(workers, set_as_default=False) as made:
+        yield made
+
+
+def everything(report):
+    parts = {"": report, **report.groups}
+    found = {(name, m): part[m] for name, part in parts.items() for m in METRICS}
+    return {key: (x.value, x.stderr, x.count, x.weight) for key, x in found.items()}
+
+
+# --- arrays and dataframes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize(
+    ("name", "operands", "options"),
+    [
+        ("sparse_cross_entropy", (LABELS, LOGITS), {"kind": "logits"}),
+        ("sparse_cross_entropy", (LABELS, P), {"sample_weight": WEIGHTS, "ignore_index": 2}),
+        ("sparse_cross_entropy", (LABELS, P), {"class_weight": np.arange(7.0), "base": 2}),
+        ("sparse_cross_entropy", (LABELS, P), {"sample_weight": P, "label_smoothing": 0.1}),
+        ("categorical_cross_entropy", (P, Q), {"eps": 1e-3}),
+        ("binary_cross_entropy", ((P > 0.2) * 1.0, Q), {"sample_weight": WEIGHTS[:, None]}),
+        ("kl_divergence", (P, LOGITS), {"kind": ("probs", "logits")}),
+        ("js_divergence", (P, Q), {}),
+        ("entropy", (P,), {}),
+        ("entropy", (P.T,), {"axis": 0}),
+    ],
+)
+def test_functions_give_the_same_bits(name, operands, options, reduction):
+    chunks = {0: 130, 1: -1} if options.get("axis") != 0 else {0: -1, 1: 130}
+    cut = [da.from_array(x, chunks=chunks if x.ndim == 2 else 77) for x in operands]
+    lazy = getattr(fd, name)(*cut, reduction=reduction, **options)
+    expected = getattr(fe, name)(*operands, reduction=reduction, **options)
+    assert isinstance(lazy, da.Array) and lazy.shape == np.shape(expected)
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), expected)
+
+
+def test_what_is_in_memory_is_cut_like_what_is_not():
+    lazy = fd.sparse_cross_entropy(da.from_array(LABELS, chunks=100), P)
+    assert lazy.chunks == ((100,) * 9,)
+    np.testing.assert_array_equal(
+        lazy.compute(scheduler="sync"), fe.sparse_cross_entropy(LABELS, P)
+    )
+
+
+def test_a_class_axis_in_chunks_is_rechunked_with_a_warning():
+    with pytest.warns(UserWarning, match="^p: the class axis is in 3 chunks"):
+        lazy = fd.entropy(da.from_array(P, chunks=(100, 3)))
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), fe.entropy(P))
+
+
+def test_errors_are_told_early_and_name_the_row():
+    logits = da.from_array(LOGITS, chunks=(100, CLASSES))
+    bad = np.where(np.arange(ROWS) == 501, 9, LABELS)
+    with pytest.raises(ValueError, match="kind: expected"):
+        fd.entropy(logits, kind="odds")
+    with pytest.raises(ValueError, match="labels: expected shape"):
+        fd.sparse_cross_entropy(LABELS[:5], logits)
+    with pytest.raises(TypeError, match="out: does not apply"):
+        fd.entropy(logits, out=np.empty(ROWS))
+    with pytest.raises(ValueError, match="no 'rank'"):
+        fd.accumulate("rank", LABELS, logits)
+    lazy = fd.sparse_cross_entropy(bad, logits, kind="logits")
+    with pytest.raises(ValueError, match=r"labels: .* got 9 in row 501"):
+        lazy.compute(scheduler="sync")
+
+
+def one_machine():
+    acc = fe.Accumulator(METRICS, kind="logits")
+    acc.update(LABELS, LOGITS, sample_weight=WEIGHTS, groups=NAMES, clusters=LABELS)
+    return everything(acc.compute())
+
+
+@pytest.mark.parametrize("chunks", [(ROWS, CLASSES), (13, CLASSES), UNEVEN], ids=str)
+def test_accumulate_on_arrays_by_workers(client, chunks):
+    logits = da.from_array(LOGITS, chunks=chunks)
+    lazy = fd.accumulate(
+        METRICS, LABELS, logits, kind="logits", sample_weight=WEIGHTS, groups=NAMES,
+        clusters=da.from_array(LABELS, chunks=50),
+    )  # fmt: skip
+    assert everything(client.compute(lazy).result()) == one_machine()
+
+
+def test_accumulate_on_dataframes():
+    frame = pd.DataFrame(LOGITS).rename(columns=str)
+    frame = frame.assign(label=LABELS, weight=WEIGHTS, name=NAMES)
+    lazy = dd.from_pandas(frame, npartitions=6)
+    report = fd.accumulate(
+        METRICS, lazy["label"], lazy[[str(c) for c in range(CLASSES)]], kind="logits",
+        sample_weight=lazy["weight"], groups=lazy["name"], clusters=lazy["label"],
+    ).compute(scheduler="sync")  # fmt: skip
+    assert everything(report) == one_machine()
+
+
+def test_accumulate_of_divergences():
+    lazy = fd.accumulate("kl_divergence", da.from_array(P, chunks=(64, 7)), Q, task="divergence")
+    acc = fe.Accumulator("kl_divergence", task="divergence").update(P, Q)
+    found = lazy.compute(scheduler="sync")["kl_divergence"]
+    assert (found.value, found.stderr) == (
+        acc.compute()["kl_divergence"].value,
+        acc.compute()["kl_divergence"].stderr,
+    )
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path, monkeypatch):
+    """Writes so many shards, one of them much larger than the others."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(count):
+        for number in range(count):
+            rows = 5000 if number == 3 else 1 + number % 5
+            np.save(f"x-{number}.npy", RNG.normal(size=(rows, 6)).astype(np.float32))
+            np.save(f"y-{number}.npy", RNG.integers(0, 6, rows))
+            np.save(f"g-{number}.npy", np.array(["a", "b"])[RNG.integers(0, 2, rows)])
+
+    return write
+
+
+def score(*words):
+    return main(
+        ["score", "x-*.npy", "--labels", "y-*.npy", "--kind", "logits", "--groups", "g-*.npy",
+         "--clusters", "y-*.npy", "--worst", "4", "--quiet", *words]
+    )  # fmt: skip
+
+
+def kill_one_when_busy(workers, killed):
+    with distributed.Client(workers, set_as_default=False) as watching:
+        pids = watching.run(os.getpid)
+        while not watching.run_on_scheduler(
+            lambda dask_scheduler: any(t.state == "memory" for t in dask_scheduler.tasks.values())
+        ):
+            time.sleep(0.005)
+        os.kill(next(iter(pids.values())), signal.SIGKILL)
+        killed.append(next(iter(pids.values())))
+
+
+def test_a_thousand_shards_and_a_killed_worker(workers, client, shards, monkeypatch):
+    shards(1000)
+    # Row ranges too: the large shard is several tasks.
+    monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 10)
+    killed = []
+    killer = threading.Thread(target=kill_one_when_busy, args=(workers, killed))
+    killer.start()
+    assert score("--json", "cluster.json", "--dask", workers.scheduler_address) == 0
+    killer.join()
+    assert killed
+    assert score("--json", "here.json") == 0
+    assert Path("cluster.json").read_bytes() == Path("here.json").read_bytes()
+    client.wait_for_workers(3)
+    assert killed[0] not in client.run(os.getpid).values()
+
+
+def test_processes_of_its_own(shards):
+    shards(8)
+    assert score("--json", "cluster.json", "--dask", "local:2") == 0
+    assert score("--json", "here.json") == 0
+    assert Path("cluster.json").read_bytes() == Path("here.json").read_bytes()
+
+
+def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):
+    from fastent.io import Reference, open_source, shards
+
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((1000, 6), np.float32))
+    monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 12)
+    monkeypatch.setattr(shards, "PIECE_ROWS", 10)
+    found = shards.align([open_source(Reference("x.npy"), "predictions")], {}, True)
+    ranges = [(job.start, job.stop) for job in cluster.jobs_of(found, whole=False)]
+    assert len(ranges) == 5
+    assert [start for start, _ in ranges] == [0, *(stop for _, stop in ranges[:-1])]
+    assert ranges[-1][1] == 1000
+    assert len(cluster.jobs_of(found, whole=True)) == 1
+
+
+def test_a_failing_shard_is_named_or_left_out(workers, shards, capsys):
+    shards(30)
+    labels = np.load("y-8.npy")
+    labels[1] = 77
+    np.save("y-8.npy", labels)
+    address = workers.scheduler_address
+    assert score("--dask", address) == 2
+    told = capsys.readouterr().err
+    assert told == "fastent: y-8.npy: expected classes in [0, 6), got 77 in row 1\n"
+    Path("x-11.npy").write_bytes(Path("x-11.npy").read_bytes()[:-1])
+    assert score("--dask", address, "--on-error", "skip", "--json", "skipped.json") == 0
+    found = json.loads(Path("skipped.json").read_text())
+    assert [entry["file"] for entry in found["left_out"]] == ["x-8.npy", "x-11.npy"]
+    assert "y-8.npy" in found["left_out"][0]["error"]
+    for number in (8, 11):
+        for name in "xyg":
+            Path(f"{name}-{number}.npy").unlink()
+    assert score("--json", "rest.json") == 0
+    rest = json.loads(Path("rest.json").read_text())
+    assert {key: found[key] for key in rest} == rest
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(workers, shards, monkeypatch):
+    shards(60)
+    words = ["--json", "cluster.json", "--checkpoint", "progress"]
+    words += ["--dask", workers.scheduler_address]
+    take, seen = cluster.ClusterRun._take, []
+
+    def stop_after_thirty(run, number, result):
+        take(run, number, result)
+        seen.append(number)
+        if len(seen) == 30:
+            run._save()
+            raise signals.Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(checkpoint, "FIRST_SECONDS", 0)
+    monkeypatch.setattr(cluster.ClusterRun, "_take", stop_after_thirty)
+    assert score(*words) == 143
+    assert Path("progress").exists()
+    assert score("--json", "here.json", "--checkpoint", "progress") == 2  # other work
+    assert score(*words) == 0
+    assert sorted(seen) == list(range(60))
+    assert not Path("progress").exists()
+    assert score("--json", "here.json") == 0
+    assert Path("cluster.json").read_bytes() == Path("here.json").read_bytes()
+
+
+def test_progress_is_shown(workers, shards, monkeypatch):
+    shards(20)
+    shown = []
+    monkeypatch.setattr(cluster.Progress, "advance", lambda self, done: shown.append(done))
+    assert score("--dask", workers.scheduler_address) == 0
+    assert len(shown) == 20 and shown == sorted(shown)
+    assert shown[-1] == sum(len(np.load(path)) for path in Path().glob("y-*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--dask", "local:0"], "--dask: expected an address or local:N"),
+        (["--on-error", "skip"], "--on-error skip: needs --dask"),
+        (["--dask", "local:1", "--rows", "r.parquet"], "--rows: row values stay"),
+        (["--dask", "local:1", "--num-threads", "2"], "--num-threads: the workers"),
+    ],
+)
+def test_bad_usage(words, told, capsys):
+    assert score(*words) == 2
+    found = capsys.readouterr().err
+    assert told in found and found.count("\n") == 1
+
+
+def test_without_distributed_the_extra_is_named(shards, monkeypatch, capsys):
+    shards(1)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert score("--dask", "local:1") == 2
+    assert "needs the package distributed (extra 'dask')" in capsys.readouterr().err
+
+
+def test_the_recipe_of_the_process_pool(tmp_path):
+    text = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```python\n(# pool\.py.*?)```", text, re.DOTALL)
+    (tmp_path / "pool.py").write_text(recipe, encoding="utf-8")
+    for number, part in enumerate(np.array_split(np.arange(ROWS), 5)):
+        np.save(tmp_path / f"x-{number}.npy", LOGITS[part])
+        np.save(tmp_path / f"y-{number}.npy", LABELS[part])
+    found = subprocess.run(
+        [sys.executable, "pool.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    report = fe.Accumulator(["cross_entropy", "accuracy"], kind="logits").update(LABELS, LOGITS)
+    assert found.stdout.split() == [
+        repr(report.compute()[name].value) for name in ("cross_entropy", "accuracy")
+    ], found.stderr
+
+
+def test_two_lazy_reports_at_once():
+    logits = da.from_array(LOGITS, chunks=UNEVEN)
+    lazy = [fd.accumulate(m, LABELS, logits, kind="logits") for m in ("accuracy", "brier")]
+    first, second = dask.compute(*lazy, scheduler="threads", num_workers=2)
+    acc = fe.Accumulator(["accuracy", "brier"], kind="logits").update(LABELS, LOGITS).compute()
+    assert first["accuracy"].value == acc["accuracy"].value
+    assert second["brier"].value == acc["brier"].value
