@@ -149,3 +149,15 @@ def test_inputs_stay_as_they_are():
     before = logits.clone()
     compat.cross_entropy(logits, torch.tensor([0, 1, 2, 3, 4]))
     assert torch.equal(logits, before)
+
+
+def test_a_weight_that_requires_a_gradient_is_refused_as_torch_does():
+    q, target, weight = torch.rand(3, 5, dtype=torch.float64)
+    weight.requires_grad_()
+    for found in (
+        compat.binary_cross_entropy_with_logits(q, target, weight),
+        compat.nll_loss(q[None].log(), torch.tensor([2]), weight),
+    ):
+        assert found.requires_grad
+        with pytest.raises(RuntimeError, match=r"not differentiable|not implemented"):
+            found.backward()

@@ -123,7 +123,7 @@ def entropy(
         plain = plain and (given is None or (type(given) is np.ndarray and given.size > 0))
     if plain and qk is not None:
         plain = pk.shape == qk.shape  # type: ignore[union-attr]
-    if plain and pk.ndim > 1 and -pk.ndim <= axis < pk.ndim:  # type: ignore[union-attr, operator]
+    if plain and -pk.ndim <= axis < pk.ndim:  # type: ignore[union-attr, operator]
         found = row_entropy(pk, qk, base, axis)
         return np.expand_dims(found, axis) if keepdims else found  # type: ignore[arg-type]
     if _no_deco:
