@@ -10,7 +10,6 @@ import threading
 import time
 from pathlib import Path
 
-import cloudpickle
 import dask
 import dask.array as da
 import dask.dataframe as dd
@@ -23,7 +22,7 @@ import fastent as fe
 import fastent.dask as fd
 from fastent.cli import checkpoint, cluster, main, signals
 
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+TASKS = "/proc/self/task"  # of Linux: a directory for each thread of the process
 
 METRICS = ["cross_entropy", "perplexity", "accuracy", "ece", "skill", "entropy"]
 ROWS, CLASSES = 900, 7
@@ -151,6 +150,29 @@ def test_accumulate_of_divergences():
         acc.compute()["kl_divergence"].value,
         acc.compute()["kl_divergence"].stderr,
     )
+
+
+def test_a_task_uses_the_thread_that_dask_gave_it(client):
+    def threads():
+        return {name: len(found) for name, found in client.run(os.listdir, TASKS).items()}
+
+    big = da.full((600_000, 10), 0.1, chunks=(100_000, 10))
+    labels = da.zeros(600_000, dtype=np.int64, chunks=100_000)
+    before = threads()
+    report = client.compute(fd.accumulate("entropy", labels, big)).result()
+    assert report["entropy"].count == 600_000
+    client.compute(fd.entropy(big, reduction="sum")).result()
+    after = threads()
+    assert all(after[name] <= before[name] + 1 for name in before)  # Dask may start one more
+    assert set(client.run(fe.get_num_threads).values()) == {4}
+
+
+def test_ten_thousand_small_tasks(client):
+    rows = 10_000
+    labels = da.zeros(rows, dtype=np.int64, chunks=1)
+    lazy = fd.accumulate("cross_entropy", labels, da.zeros((rows, 2), chunks=(1, 2)), kind="logits")
+    found = client.compute(lazy).result()["cross_entropy"]
+    assert (found.value, found.stderr, found.count) == (np.log(2), 0.0, rows)
 
 
 # --- files ----------------------------------------------------------------------------------------
