@@ -8,6 +8,8 @@ import os
 import pickle
 import queue
 import re
+import signal
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -243,17 +245,31 @@ def connect(address: str) -> Iterator[Any]:
     with ExitStack() as stack:
         where: Any = address
         if address.startswith("local:"):
-            where = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=int(address.removeprefix("local:")),
-                    threads_per_worker=1,
-                    dashboard_address=":0",
-                    silence_logs=logging.CRITICAL,
+            with deaf_children():
+                where = stack.enter_context(
+                    distributed.LocalCluster(
+                        n_workers=int(address.removeprefix("local:")),
+                        threads_per_worker=1,
+                        dashboard_address=":0",
+                        silence_logs=logging.CRITICAL,
+                    )
                 )
-            )
         yield stack.enter_context(
             distributed.Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
         )
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C, which is for this one to answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def check_options(options: argparse.Namespace) -> None:
