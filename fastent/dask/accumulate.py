@@ -63,7 +63,7 @@ def accumulate(
     --------
     >>> import dask.array as da
     >>> from fastent.dask import accumulate
-    >>> pred = da.from_array([[0.5, 0.5], [0.25, 0.75]], chunks=1)
+    >>> pred = da.from_array([[0.5, 0.5], [0.25, 0.75]], chunks=(1, 2))
     >>> report = accumulate("accuracy", da.from_array([0, 1]), pred).compute(scheduler="sync")
     >>> report["accuracy"].value
     1.0

@@ -412,10 +412,11 @@ cdef object settle_steps(Call call):
         plan.label_weighs = plan.class_weight != NULL and not options and not raw_pred
         plan.loss_column = find("cross_entropy", -1)
         plan.target_weight_column = find("target_weight", -1)
-        if options or raw_pred or (plan.target_weight_column >= 0 and not plan.label_weighs):
+        if options or raw_pred:
             step(plan, kernels[GENERAL][0], PRED_ONLY, plan.loss_column, 0, True, False)
-            step(plan, kernels[GENERAL][0], PRED_ONLY, plan.target_weight_column, 1, True, False)
             column.pop("cross_entropy", None)
+        if not plan.label_weighs:
+            step(plan, kernels[GENERAL][0], PRED_ONLY, plan.target_weight_column, 1, True, False)
         for slot, name in enumerate(("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence")):
             k = find(name, -1)
             if name == "entropy":
@@ -427,9 +428,9 @@ cdef object settle_steps(Call call):
         return
     plan.target_weight_column = find("target_weight", -1)
     k = find("cross_entropy", -1)
-    if options or raw or true_logs or plan.class_weight != NULL or plan.target_weight_column >= 0:
+    step(plan, kernels[GENERAL][0], BOTH, plan.target_weight_column, 1, True, False)
+    if options or raw or true_logs or plan.class_weight != NULL:
         step(plan, kernels[GENERAL][0], BOTH, k, 0, True, False)
-        step(plan, kernels[GENERAL][0], BOTH, plan.target_weight_column, 1, True, False)
     elif pred_logs:
         step(plan, kernels[LOGIT_ROWS][0], BOTH, k, 0, False, hot)
     else:
