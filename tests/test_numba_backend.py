@@ -172,7 +172,7 @@ def test_many_callers_at_once():
 
 FORKED = """
 import os, sys
-sys.path[:0] = [{tests!r}, {root!r}]
+sys.path.insert(0, {tests!r})
 import numpy as np
 from test_numba_backend import evaluate, large_block
 want = evaluate(*large_block())
@@ -188,7 +188,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_child_after_fork():
     tests = os.path.dirname(os.path.abspath(__file__))
-    code = FORKED.format(tests=tests, root=os.path.dirname(tests))
+    code = FORKED.format(tests=tests)
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
 
