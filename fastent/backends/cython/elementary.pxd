@@ -26,7 +26,6 @@ cdef extern from "<math.h>" nogil:
     const double NAN
     double c_sqrt "sqrt"(double)
     double c_fabs "fabs"(double)
-    bint c_isnan "isnan"(double)
 
 ctypedef fused real:
     float

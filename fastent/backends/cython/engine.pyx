@@ -32,7 +32,6 @@ cnp.import_array()
 
 CHECK = "check"
 KINDS = {"probs": PROBS, "logprobs": LOGPROBS, "logits": LOGITS}
-KIND_NAMES = ("probs", "logprobs", "logits")
 NAMES = {
     "sparse": ("labels", "pred"),
     "categorical": ("target", "pred"),

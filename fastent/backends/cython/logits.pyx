@@ -11,7 +11,6 @@ Every term is positive: nothing cancels. A log-probability row is a logit row wh
 e^m (1 + s) is checked.
 """
 
-from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -24,6 +23,7 @@ from fastent.backends.cython.exponentials cimport (
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Tile,
 )
+from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
 
@@ -43,7 +43,6 @@ cdef enum:
 cdef enum:
     FEW = 16                            # classes up to which rows lie across the vectors
     LANES = CHUNK // FEW                # rows at once
-    MOST_COUNTED = 1 << 30
 
 cdef struct Batch:                      # LogitSums of consecutive rows
     double top[LANES]
@@ -159,25 +158,6 @@ cdef LogitSums short_sums(Tile *tile, Py_ssize_t r, Scale scale, bint moments, b
         else:
             add_target(p, x, n, sums.top, scratch, &sums, negative)
     return sums
-
-
-cdef inline double rank_of(const source *x, Py_ssize_t n, Py_ssize_t label) noexcept nogil:
-    """Classes above the label plus equal ones before it."""
-    cdef Py_ssize_t i, start = 0, stop, ties
-    cdef double rank = 0
-    cdef int32_t above
-    cdef source own = x[label]
-    while start < n:                    # 32-bit counts, as wide as a float, for as long as they fit
-        stop = min(n, start + MOST_COUNTED)
-        ties = min(stop, max(start, label))
-        above = 0
-        for i in range(start, ties):
-            above += x[i] >= own
-        for i in range(ties, stop):
-            above += x[i] > own
-        rank += above
-        start = stop
-    return rank
 
 
 cdef void few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,

@@ -9,7 +9,6 @@ other classes and the big one (M = 0 if there is none), S = R + M:
     sparse              log1p(R/p_y), R over the classes other than the label; log S − log p_y if R >= p_y
 """
 
-from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -19,6 +18,7 @@ from fastent.backends.cython.elementary cimport (
     minus_log_scaled, real,
 )
 from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile
+from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
 from fastent.backends.cython.table cimport Table, capsule_of
 
@@ -213,18 +213,6 @@ cdef inline double largest_of(const source *p, Py_ssize_t n) noexcept nogil:
         return fe_lane_max_float(p, n)
     else:
         return fe_lane_max_double(p, n)
-
-
-cdef inline double rank_of(const source *x, Py_ssize_t n, Py_ssize_t label) noexcept nogil:
-    """Classes above the label plus equal ones before it."""
-    cdef Py_ssize_t i
-    cdef int64_t rank = 0
-    cdef source own = x[label]
-    for i in range(label):
-        rank += x[i] >= own
-    for i in range(label + 1, n):
-        rank += x[i] > own
-    return rank
 
 
 cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, double own, double **out, const source *unused) noexcept nogil:
