@@ -4,11 +4,8 @@ only after a sign bit was seen."""
 from libc.math cimport exp as c_exp
 
 from fastent.backends.cython.elementary cimport INFINITY, c_fabs
-from fastent.backends.cython.kernels cimport NEGATIVE, ROW_SUM, Tile, report
-
-ctypedef fused number:
-    float
-    double
+from fastent.backends.cython.kernels cimport CHUNK, NEGATIVE, ROW_SUM, Tile, report
+from fastent.backends.cython.long_rows cimport classes_of, stored
 
 
 cdef inline void check_sum(Tile *tile, Py_ssize_t row, int operand, double total) noexcept nogil:
@@ -38,25 +35,28 @@ cdef inline void check_log_sum(Tile *tile, Py_ssize_t row, int operand, double t
         check_sum(tile, row, operand, c_exp(top) * masses)
 
 
-cdef inline bint negative_in(const number *x, Py_ssize_t n, double *found) noexcept nogil:
+cdef inline bint negative_in(Tile *tile, int operand, Py_ssize_t r, double *found, const stored *unused) noexcept nogil:
     """Whether a row without NaN holds a negative number, and the first one."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t start = 0, n, i
+    cdef const stored *x
     cdef bint negative = False
-    for i in range(n):
-        if x[i] != x[i]:
-            return False
-        if x[i] < 0 and not negative:
-            negative = True
-            found[0] = x[i]
+    while start < tile.classes:
+        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
+        x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
+        for i in range(n):
+            if x[i] != x[i]:
+                return False
+            if x[i] < 0 and not negative:
+                negative = True
+                found[0] = x[i]
+        start += n
     return negative
 
 
-cdef inline void report_negatives(Tile *tile, Py_ssize_t start, Py_ssize_t rows, const number *p, const number *q) noexcept nogil:
-    """Report the first row in [start, start + rows) with a negative probability; p, q may be NULL."""
+cdef inline void report_negatives(Tile *tile, Py_ssize_t start, Py_ssize_t rows, int operand, const stored *unused) noexcept nogil:
+    """Report the rows in [start, start + rows) with a negative probability in an operand."""
     cdef Py_ssize_t r
     cdef double found = 0
-    for r in range(rows):
-        if p != NULL and negative_in(p + r * tile.classes, tile.classes, &found):
-            report(tile, start + r, NEGATIVE, 0, found)
-        if q != NULL and negative_in(q + r * tile.classes, tile.classes, &found):
-            report(tile, start + r, NEGATIVE, 1, found)
+    for r in range(start, start + rows):
+        if negative_in(tile, operand, r, &found, unused):
+            report(tile, r, NEGATIVE, operand, found)

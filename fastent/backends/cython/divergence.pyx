@@ -17,6 +17,7 @@ from fastent.backends.cython.elementary cimport (
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile,
 )
+from fastent.backends.cython.long_rows cimport classes_of
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
 from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -48,9 +49,8 @@ cdef struct Batch:                      # the same of consecutive rows
 
 
 cdef struct LongRow:                    # one row that is summed in blocks
-    const void *p
-    const void *q
-    Py_ssize_t classes
+    Tile *tile
+    Py_ssize_t r
     int precision
     bint symmetric
     double rescale                      # 0: first pass
@@ -129,9 +129,9 @@ cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double 
 
 cdef void block_sums(LongRow *row, Py_ssize_t block, real *terms, const source *unused) noexcept nogil:
     """Sums of one block of a row into its parts."""
-    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.classes - start)
-    cdef const source *p = <const source *>row.p + start
-    cdef const source *q = <const source *>row.q + start
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
+    cdef const source *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
+    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
     cdef double *part = row.parts + PARTS * block
     cdef bint negative = False
     if row.rescale != 0:
@@ -162,7 +162,7 @@ cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nog
 cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     """Sums of one row of any length, block by block."""
     cdef Sums sums
-    cdef Py_ssize_t count = blocks_of(row.classes)
+    cdef Py_ssize_t count = blocks_of(tile.classes)
     cdef double few[PARTS * 64]
     row.parts = &few[0]
     if count > 64:
@@ -200,14 +200,13 @@ cdef inline double js_value(double first, double second, double mass, double dri
     return value if not value < 0 else 0.0
 
 
-cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double drift, bint symmetric, Py_ssize_t width) noexcept nogil:
+cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double drift, bint symmetric) noexcept nogil:
     """The second pass of one row, against q·Σp/Σq."""
     cdef LongRow row
     cdef Sums sums
     cdef int again
-    row.p = <const char *>tile.true_rows + r * tile.classes * width
-    row.q = <const char *>tile.pred_rows + r * tile.classes * width
-    row.classes = tile.classes
+    row.tile = tile
+    row.r = r
     row.precision = tile.precision
     row.symmetric = symmetric
     row.rescale = mass / (mass + drift)
@@ -217,7 +216,7 @@ cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double drift, 
     return kl_value(sums.first, sums.mass, sums.drift, 0.5, &again)
 
 
-cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bint symmetric, Py_ssize_t width, double *out) noexcept nogil:
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bint symmetric, double *out) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
     cdef Py_ssize_t r
     cdef double up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
@@ -251,7 +250,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
             check_sum(tile, start + r, 0, sums.mass[r] * down)
             check_sum(tile, start + r, 1, (sums.mass[r] + sums.drift[r]) * down)
         if again[r]:
-            out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.drift[r], symmetric, width)
+            out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.drift[r], symmetric)
 
 
 cdef void rows_of(Tile *tile, double *out, bint symmetric, real *terms, const source *unused) noexcept nogil:
@@ -263,22 +262,22 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, real *terms, const so
     cdef LongRow row
     cdef bint negative
     if classes > CHUNK:
-        row.classes = classes
+        row.tile = tile
         row.precision = tile.precision
         row.symmetric = symmetric
         row.rescale = 0
         for r in range(tile.rows):
-            row.p = p + r * classes
-            row.q = q + r * classes
+            row.r = r
             row.negative = False
             sums = long_sums(tile, &row)
             batch.first[0] = sums.first
             batch.second[0] = sums.second
             batch.mass[0] = sums.mass
             batch.drift[0] = sums.drift
-            finish(tile, r, 1, &batch, symmetric, sizeof(source), out + r)
+            finish(tile, r, 1, &batch, symmetric, out + r)
             if row.negative:
-                report_negatives(tile, r, 1, p + r * classes, q + r * classes)
+                report_negatives(tile, r, 1, 0, unused)
+                report_negatives(tile, r, 1, 1, unused)
         return
     at_once = rows_of_chunk(classes)
     start = 0
@@ -292,9 +291,10 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, real *terms, const so
         row_sums(terms + FIRST, n, classes, batch.first)
         row_sums(terms + MASS, n, classes, batch.mass)
         row_sums(terms + DRIFT, n, classes, batch.drift)
-        finish(tile, start, n, &batch, symmetric, sizeof(source), out + start)
+        finish(tile, start, n, &batch, symmetric, out + start)
         if negative:
-            report_negatives(tile, start, n, p + start * classes, q + start * classes)
+            report_negatives(tile, start, n, 0, unused)
+            report_negatives(tile, start, n, 1, unused)
         start += n
 
 

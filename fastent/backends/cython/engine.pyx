@@ -16,7 +16,7 @@ from fastent.backends.cython import levels
 from fastent.backends.cython.exact cimport (
     ExactSum, exact_add, exact_clear, exact_merge, exact_round,
 )
-from fastent.backends.cython.kernels cimport LOGITS, LOGPROBS, PROBS, Kernel
+from fastent.backends.cython.kernels cimport CHUNK, LOGITS, LOGPROBS, PROBS, Kernel
 from fastent.backends.cython.levels cimport (
     BERNOULLI, DIVERGENCE, GENERAL, LOGIT_DIVERGENCE, LOGIT_ROWS, PROBABILITIES, kernels,
 )
@@ -610,6 +610,7 @@ cdef object settle_tiles(Call call):
     plan.true_in_place = plan.true_view != NULL and not (plan.rescale_true and call.backend == "cython") and in_place(plan.true_view, plan.stored)
     rows = TILE // plan.classes
     plan.tile_rows = 1 if rows < 1 else min(rows, 2048 if plan.classes == 1 else 1024)
+    plan.by_blocks = plan.tile_rows == 1 and plan.classes > CHUNK
     plan.columns = <int>len(call.columns)
     for k, name in enumerate(call.columns):
         plan.scale[k] = call.unit if name in IN_NATS else 1.0

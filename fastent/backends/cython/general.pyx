@@ -5,6 +5,7 @@ from fastent.backends.cython.elementary cimport INFINITY, NAN
 from fastent.backends.cython.kernels cimport (
     CHUNK, LOGITS, NEGATIVE, PROBS, ROOM, Kernel, Tile, report,
 )
+from fastent.backends.cython.long_rows cimport paired, weights_of
 from fastent.backends.cython.pairs cimport c_log, c_log1p, pair_values
 from fastent.backends.cython.sides cimport (
     Side, Sum, add, c_ldexp, element, lift_of, load_block, masses, side_at, side_of, surprise,
@@ -47,10 +48,11 @@ cdef Loss loss_of(Tile *tile) noexcept nogil:
     return loss
 
 
-cdef void label_loss(Tile *tile, Py_ssize_t r, Loss loss, const double *w, double **out) noexcept nogil:
+cdef void label_loss(Tile *tile, Py_ssize_t r, Loss loss, double **out) noexcept nogil:
     """A hard label without smoothing: one class counts. "as_is" reads one number of the row."""
     cdef Py_ssize_t label = tile.labels[r]
-    cdef double weight = w[label] if w != NULL else 1.0, value = NAN
+    cdef const double *w = weights_of(tile, r, label, 1, tile.scratch)
+    cdef double weight = w[0] if w != NULL else 1.0, value = NAN
     cdef Side pred
     if tile.normalise or tile.pred_kind == LOGITS:
         pred = side_of(tile, r, 1)
@@ -71,7 +73,7 @@ cdef void target_block(Tile *tile, Py_ssize_t r, Side *target, Py_ssize_t start,
     """w_c·t'_c of a block, times `mass`."""
     cdef Py_ssize_t i
     cdef double keep = loss.keep, even = loss.even * mass
-    if tile.true_rows == NULL:
+    if not paired(tile):
         for i in range(n):
             t[WEIGHT + i] = even
         if start <= tile.labels[r] < start + n:
@@ -83,22 +85,22 @@ cdef void target_block(Tile *tile, Py_ssize_t r, Side *target, Py_ssize_t start,
             t[WEIGHT + i] = keep * t[WEIGHT + i] + even
     if w != NULL:
         for i in range(n):
-            t[WEIGHT + i] *= w[start + i]
+            t[WEIGHT + i] *= w[i]
 
 
 cdef void impossible_terms(Side *target, Py_ssize_t start, Py_ssize_t n, const double *w, double *t) noexcept nogil:
     """A class without mass costs infinitely much, however small the target: it may underflow."""
     cdef Py_ssize_t i
     for i in range(n):
-        if t[LOSS + i] == INFINITY and element(target, start + i) > -INFINITY and (w == NULL or w[start + i] != 0):
+        if t[LOSS + i] == INFINITY and element(target, start + i) > -INFINITY and (w == NULL or w[i] != 0):
             t[TERM + i] = INFINITY
 
 
 cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     """Σ w_c t'_c (−log q_c) and Σ w_c t'_c with the smoothed target t' = (1 − ε)t + ε/C."""
     cdef Loss loss = loss_of(tile)
-    cdef bint sparse = tile.true_rows == NULL
-    cdef const double *w = NULL
+    cdef bint sparse = not paired(tile)
+    cdef const double *w
     cdef Side pred, target
     cdef Sum value, weight
     cdef double *t = <double *>tile.scratch
@@ -106,10 +108,8 @@ cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     cdef Py_ssize_t start = 0, n, i
     if sparse and tile.labels[r] < 0:
         return
-    if tile.terms != NULL:
-        w = tile.terms + r * tile.terms_stride
     if sparse and loss.even == 0:
-        label_loss(tile, r, loss, w, out)
+        label_loss(tile, r, loss, out)
         return
     pred = target = side_of(tile, r, 1)                 # a sparse target is not read
     if not sparse:
@@ -120,6 +120,7 @@ cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     value.total = value.lost = weight.total = weight.lost = 0
     while start < tile.classes:
         n = min(<Py_ssize_t>CHUNK, tile.classes - start)
+        w = weights_of(tile, r, start, n, tile.scratch)
         target_block(tile, r, &target, start, n, lift, mass, loss, w, t)
         load_block(&pred, start, n, t + LOSS)
         surprises(&pred, start, n, t + LOSS)

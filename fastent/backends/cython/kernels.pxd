@@ -11,7 +11,8 @@ cdef enum:
                                         # so that the compiler needs no run-time check for overlap
     DOUBLE_BLOCK = 512
     MOST_ROWS = 512                     # rows of a chunk: their sums and values are vectors too
-    SCRATCH = 8 * 8 * ROOM              # bytes: eight arrays of doubles, each with room to over-read
+    LOADED = 8 * 8 * ROOM               # bytes: eight arrays of doubles, each with room to over-read,
+    SCRATCH = LOADED + 3 * 8 * ROOM     # then a block of each operand and of the weights of terms
 
 cdef enum Bad:
     FINE = 0
@@ -30,9 +31,23 @@ ctypedef struct BadRow:
 ctypedef void (*Job)(void *context, Py_ssize_t block, char *scratch) noexcept nogil
 ctypedef void (*Runner)(void *runner, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil
 
+# Rows that are not in memory as the kernels need them: load(source, r, start, n, out) writes classes
+# [start, start + n) of row r of the tile to `out`, as float or double. See long_rows.pxd.
+ctypedef void (*Load)(const void *source, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil
+
+ctypedef struct Source:
+    Load load
+    void *view
+    Py_ssize_t row                      # the first one of the tile
+    double power                        # what its numbers are multiplied by, and then by,
+    double more_power
+    const double *class_weight          # for weights of terms, or NULL
+
 ctypedef struct Tile:
-    const void *true_rows               # (rows, classes), contiguous
+    const void *true_rows               # (rows, classes), contiguous; NULL: there is none, or
     const void *pred_rows
+    Source *true_source                 # it is loaded block by block, as long rows are
+    Source *pred_source
     int precision                       # Precision
     const int64_t *labels               # sparse: the label; < 0: the row is skipped; NULL: none are
     Py_ssize_t rows
@@ -45,6 +60,7 @@ ctypedef struct Tile:
     int pred_kind
     const double *terms                 # weights of terms, (rows or 1, classes), or NULL
     Py_ssize_t terms_stride             # classes, or 0 for class weights
+    Source *terms_source                # or these, loaded block by block
     double smoothing
     char *scratch
     Runner run

@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 from fastent.backends.cython.elementary cimport fe_from_bits_float, real
 from fastent.backends.cython.operand cimport (
     BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32,
-    View, even, row_address, row_stride,
+    Loaders, View, even, row_address, row_stride,
 )
 
 cdef extern from * nogil:
@@ -148,9 +148,21 @@ cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *ou
     load(view, start, rows, out)
 
 
+cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil:
+    copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out, 1)
+
+
+cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil:
+    copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out, 1)
+
+
+cdef Loaders table
+table.floats = load_floats
+table.doubles = load_doubles
+table.float_classes = load_float_classes
+table.double_classes = load_double_classes
+
+
 def functions():
-    """Capsules of the loaders of this SIMD level."""
-    return (
-        PyCapsule_New(<void *>load_floats, "fastent.loader", NULL),
-        PyCapsule_New(<void *>load_doubles, "fastent.loader", NULL),
-    )
+    """A capsule of the loaders of this SIMD level, for `operand.use_loaders`."""
+    return PyCapsule_New(&table, "fastent.loaders", NULL)

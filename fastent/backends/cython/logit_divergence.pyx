@@ -23,6 +23,7 @@ from fastent.backends.cython.exponentials cimport Scale, exp_over, scale_of
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Kernel, Tile,
 )
+from fastent.backends.cython.long_rows cimport classes_of
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
 
@@ -35,11 +36,12 @@ cdef enum:
     PARTS = 4
 
 cdef struct Pair:                       # two rows and what is known of them so far
-    const void *a
-    const void *b
-    Py_ssize_t classes
+    Tile *tile
+    Py_ssize_t r
     Py_ssize_t readable                 # elements from the start of the row to the end of the tile
     int precision
+    bint certain_a                      # its maximum is +inf: 0 where it is +inf, −inf elsewhere
+    bint certain_b
     Scale scale
     double top_a
     double top_b
@@ -124,10 +126,17 @@ cdef inline double top_of(const source *x, Py_ssize_t n) noexcept nogil:
         return fe_lane_max_double(x, n)
 
 
+cdef inline void make_certain(source *x, Py_ssize_t n) noexcept nogil:
+    """A maximum of +inf is certainty."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = <source>0 if x[i] == <source>INFINITY else <source>-INFINITY
+
+
 cdef void block_of(Pair *pair, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
-    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, pair.classes - start)
-    cdef const source *a = <const source *>pair.a + start
-    cdef const source *b = <const source *>pair.b + start
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, pair.tile.classes - start)
+    cdef const source *a = classes_of(pair.tile, 0, pair.r, start, n, <char *>scratch, unused)
+    cdef const source *b = classes_of(pair.tile, 1, pair.r, start, n, <char *>scratch, unused)
     cdef double *part = pair.parts + PARTS * block
     cdef Py_ssize_t room = (n + 15) & ~<Py_ssize_t>15
     cdef source *copy = <source *>(scratch + 4 * ROOM)
@@ -137,11 +146,15 @@ cdef void block_of(Pair *pair, Py_ssize_t block, real *scratch, const source *un
         part[1] = top_of(b, n)
         return
     # whole vectors: past the end of a row lies the next one, or, at the end of the tile, a copy
-    if start + room > pair.readable:
+    if start + room > pair.readable or pair.certain_a or pair.certain_b:
         memcpy(copy, a, n * sizeof(source))
         memcpy(copy + ROOM, b, n * sizeof(source))
         a = copy
         b = copy + ROOM
+        if pair.certain_a:
+            make_certain(copy, n)
+        if pair.certain_b:
+            make_certain(copy + ROOM, n)
     if pair.task == CENTRE:
         centre_terms(a, b, room, pair, scratch)
         for k in range(4):
@@ -163,7 +176,7 @@ cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nog
 
 cdef inline void one_pass(Tile *tile, Pair *pair, int task) noexcept nogil:
     pair.task = task
-    tile.run(tile.runner, block_job, pair, blocks_of(pair.classes), tile.scratch)
+    tile.run(tile.runner, block_job, pair, blocks_of(tile.classes), tile.scratch)
 
 
 cdef inline double top_in(const double *parts, Py_ssize_t count) noexcept nogil:
@@ -178,7 +191,7 @@ cdef inline double top_in(const double *parts, Py_ssize_t count) noexcept nogil:
 
 cdef double kl_of(Tile *tile, Pair *pair, bint settle) noexcept nogil:
     """KL of the pair, and its right centre as a side effect; `settle` asks for the low part too."""
-    cdef Py_ssize_t count = blocks_of(pair.classes)
+    cdef Py_ssize_t count = blocks_of(tile.classes)
     cdef double divergent, drift, gap, bend, value, threshold, delta
     cdef int attempt
     threshold = 0.3 if pair.precision == SINGLE else 0.5
@@ -216,38 +229,15 @@ cdef double js_of(Tile *tile, Pair *pair) noexcept nogil:
         pair.centre = log1p_of(pair.mass_b / pair.mass_a - 1)
         pair.centre_low = 0
     one_pass(tile, pair, SHANNON)
-    value = ordered_sum(pair.parts, blocks_of(pair.classes), PARTS)
+    value = ordered_sum(pair.parts, blocks_of(tile.classes), PARTS)
     return value if not value < 0 else 0.0
 
 
-cdef double certain_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric, const source *unused) noexcept nogil:
-    """A maximum of +inf is certainty: the row becomes 0 where it is +inf and −inf elsewhere."""
-    cdef Py_ssize_t n = pair.classes, i
-    cdef double *rows = <double *>malloc(2 * n * sizeof(double))
-    cdef double value
-    cdef Pair tame = pair[0]
-    if rows == NULL:
-        return NAN
-    for i in range(n):
-        rows[i] = (<const source *>pair.a)[i]
-        rows[n + i] = (<const source *>pair.b)[i]
-        if pair.top_a == INFINITY:
-            rows[i] = 0.0 if rows[i] == INFINITY else -INFINITY
-        if pair.top_b == INFINITY:
-            rows[n + i] = 0.0 if rows[n + i] == INFINITY else -INFINITY
-    tame.a = rows
-    tame.b = rows + n
-    tame.precision = DOUBLE
-    tame.readable = n
-    value = pair_value(tile, r, &tame, symmetric)
-    free(rows)
-    return value
-
-
 cdef double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric) noexcept nogil:
-    cdef Py_ssize_t count = blocks_of(pair.classes)
+    cdef Py_ssize_t count = blocks_of(tile.classes)
     cdef double value
     pair.centre = pair.centre_low = 0
+    pair.certain_a = pair.certain_b = False
     one_pass(tile, pair, TOPS)
     pair.top_a = top_in(pair.parts, count)
     pair.top_b = top_in(pair.parts + 1, count)
@@ -259,9 +249,12 @@ cdef double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric) noe
                 check_log_sum(tile, r, 1, pair.top_b, 1)
         return NAN
     if pair.top_a == INFINITY or pair.top_b == INFINITY:
-        if pair.precision == DOUBLE:
-            return certain_value(tile, r, pair, symmetric, <const double *>NULL)
-        return certain_value(tile, r, pair, symmetric, <const float *>NULL)
+        if pair.precision == SINGLE:
+            pair.precision = WIDENED
+        pair.certain_a = pair.top_a == INFINITY
+        pair.certain_b = pair.top_b == INFINITY
+        pair.top_a = 0 if pair.certain_a else pair.top_a
+        pair.top_b = 0 if pair.certain_b else pair.top_b
     value = js_of(tile, pair) if symmetric else kl_of(tile, pair, False)
     if tile.normalise and value == value:
         if tile.true_kind == LOGPROBS:
@@ -278,14 +271,13 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, const source *unused)
     pair.parts = &few[0]
     if count > 64:
         pair.parts = <double *>malloc(PARTS * count * sizeof(double))
-    pair.classes = tile.classes
+    pair.tile = tile
     pair.scale = scale_of(tile.temperature)
     for r in range(tile.rows):
         if pair.parts == NULL:
             out[r] = NAN
             continue
-        pair.a = <const source *>tile.true_rows + r * tile.classes
-        pair.b = <const source *>tile.pred_rows + r * tile.classes
+        pair.r = r
         pair.precision = tile.precision
         pair.readable = (tile.rows - r) * tile.classes
         out[r] = pair_value(tile, r, &pair, symmetric)

@@ -23,6 +23,7 @@ from fastent.backends.cython.exponentials cimport (
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Tile,
 )
+from fastent.backends.cython.long_rows cimport class_of, classes_of, paired
 from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -56,9 +57,8 @@ cdef struct Batch:                      # LogitSums of consecutive rows
 
 
 cdef struct LongRow:
-    const void *x
-    const void *target
-    Py_ssize_t classes
+    Tile *tile
+    Py_ssize_t r
     int precision
     Scale scale
     bint moments
@@ -93,15 +93,17 @@ cdef inline void certain_target(const source *p, const source *x, Py_ssize_t n, 
 
 
 cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
-    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.classes - start)
-    cdef const source *x = <const source *>row.x + start
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
+    cdef const source *x = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, unused)
+    cdef const source *p
     cdef LogitSums *sums = row.parts + block
     sums[0] = logit_sums(x, n, n, row.scale, row.moments, scratch)
-    if row.target != NULL:
+    if paired(row.tile):
+        p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, unused)
         if sums.top == INFINITY:
-            certain_target(<const source *>row.target + start, x, n, sums)
+            certain_target(p, x, n, sums)
         else:
-            add_target(<const source *>row.target + start, x, n, sums.top, scratch, sums, &row.negative)
+            add_target(p, x, n, sums.top, scratch, sums, &row.negative)
 
 
 cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
@@ -116,7 +118,7 @@ cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nog
 
 cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     """Sums of one row of any length, block by block, merged in order."""
-    cdef Py_ssize_t count = blocks_of(row.classes), b, step = 1
+    cdef Py_ssize_t count = blocks_of(tile.classes), b, step = 1
     cdef LogitSums sums
     cdef LogitSums few[64]
     row.parts = &few[0]
@@ -266,9 +268,8 @@ cdef void check_target(Tile *tile, Py_ssize_t r, Batch *sums, Py_ssize_t at) noe
 
 cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Scale scale, double **out, const source *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then what only some calls want."""
-    cdef const source *x
     cdef Py_ssize_t r, label
-    cdef double s, gap, p, square
+    cdef double s, gap, p, square, own
     cdef double *s_of = sums.rest
     cdef double *z = sums.partition
     cdef double *loss = out[CROSS_ENTROPY] + start if out[CROSS_ENTROPY] != NULL else NULL
@@ -281,7 +282,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
     if tile.pred_kind == LOGPROBS and tile.normalise:
         for r in range(rows):
             check_log_sum(tile, start + r, 1, sums.top[r], 1 + s_of[r])
-    if loss != NULL and tile.true_rows != NULL:
+    if loss != NULL and paired(tile):
         for r in range(rows):
             check_target(tile, start + r, sums, r)
             loss[r] = sums.gap[r] * scale.inverse / sums.mass[r] + z[r]
@@ -291,12 +292,12 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
     if out[CONFIDENCE] != NULL:
         for r in range(rows):
             out[CONFIDENCE][start + r] = 1 / (1 + s_of[r])
-    if tile.true_rows != NULL or tile.labels == NULL:
+    if paired(tile) or tile.labels == NULL:
         return
     if loss != NULL:
         for r in range(rows):
             label = max(tile.labels[start + r], 0)
-            p = (<const source *>tile.pred_rows)[(start + r) * tile.classes + label]
+            p = class_of(tile, 1, start + r, label, unused)
             gap = (sums.top[r] - p) * scale.inverse
             loss[r] = z[r] + (0.0 if p == sums.top[r] else gap)
     if out[RANK] == NULL and out[ACCURACY] == NULL and out[BRIER] == NULL:
@@ -305,15 +306,15 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
         label = tile.labels[start + r]
         if label < 0:
             continue
-        x = <const source *>tile.pred_rows + (start + r) * tile.classes
-        gap = 0.0 if x[label] == sums.top[r] else (sums.top[r] - <double>x[label]) * scale.inverse
+        own = class_of(tile, 1, start + r, label, unused)
+        gap = 0.0 if own == sums.top[r] else (sums.top[r] - own) * scale.inverse
         s = s_of[r]
         if out[RANK] != NULL:
-            out[RANK][start + r] = rank_of(x, tile.classes, label) if s == s else s
+            out[RANK][start + r] = rank_of(tile, start + r, unused) if s == s else s
         if out[ACCURACY] != NULL:
-            p = x[label] == sums.top[r]
+            p = own == sums.top[r]
             if p and sums.count[r] > 1:
-                p = rank_of(x, tile.classes, label) == 0
+                p = rank_of(tile, start + r, unused) == 0
             out[ACCURACY][start + r] = p if s == s else s
         if out[BRIER] != NULL:
             if gap == 0:                                # label at the maximum: 1 − p = s/(1+s)
@@ -332,7 +333,7 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
     cdef LogitSums sums
     cdef Batch batch
     cdef LongRow row
-    row.classes = tile.classes
+    row.tile = tile
     row.scale = scale
     row.moments = moments
     while start < tile.rows:
@@ -340,14 +341,11 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
         if few:
             few_class_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
         for r in range(n):
-            if few and tile.true_rows == NULL and not any_odd(tile, n, &batch):
+            if few and not paired(tile) and not any_odd(tile, n, &batch):
                 break
             row.precision = tile.precision
             row.negative = few
-            row.x = <const source *>tile.pred_rows + (start + r) * tile.classes
-            row.target = NULL
-            if tile.true_rows != NULL:
-                row.target = <const source *>tile.true_rows + (start + r) * tile.classes
+            row.r = start + r
             finite = few and batch.top[r] < INFINITY and batch.top[r] > -INFINITY
             if tile.classes > CHUNK:
                 sums = long_sums(tile, &row)
@@ -360,8 +358,8 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
                 row.precision = WIDENED
                 sums = long_sums(tile, &row)
                 put(&sums, &batch, r)
-            if row.negative and row.target != NULL:
-                report_negatives(tile, start + r, 1, <source *>row.target, <source *>NULL)
+            if row.negative and paired(tile):
+                report_negatives(tile, start + r, 1, 0, unused)
         finish(tile, start, n, &batch, scale, out, <const source *>NULL)
         start += n
 

@@ -33,8 +33,15 @@ cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out)
 cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
 cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out) noexcept nogil
 
-ctypedef void (*FloatsLoader)(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
-ctypedef void (*DoublesLoader)(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
+cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil
+cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil
+
+# The copying loops of a SIMD level: rows, or classes of one row.
+ctypedef struct Loaders:
+    void (*floats)(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
+    void (*doubles)(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
+    void (*float_classes)(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil
+    void (*double_classes)(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil
 
 
 cdef inline char *row_address(View *view, Py_ssize_t row) noexcept nogil:

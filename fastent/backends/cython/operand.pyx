@@ -12,8 +12,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 
 cnp.import_array()
 
-cdef FloatsLoader floats_loader = NULL
-cdef DoublesLoader doubles_loader = NULL
+cdef Loaders loaders
 
 ctypedef fused whole:
     int8_t
@@ -145,18 +144,25 @@ cdef bint in_place(View *view, int wanted) noexcept nogil:
 
 
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
-    floats_loader(view, start, rows, out)
+    loaders.floats(view, start, rows, out)
 
 
 cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil:
-    doubles_loader(view, start, rows, out)
+    loaders.doubles(view, start, rows, out)
 
 
-def use_loaders(pointers):
+cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil:
+    loaders.float_classes(view, row, start, n, out)
+
+
+cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil:
+    loaders.double_classes(view, row, start, n, out)
+
+
+def use_loaders(capsule):
     """Take the copying loops of one SIMD level."""
-    global floats_loader, doubles_loader
-    floats_loader = <FloatsLoader>PyCapsule_GetPointer(pointers[0], "fastent.loader")
-    doubles_loader = <DoublesLoader>PyCapsule_GetPointer(pointers[1], "fastent.loader")
+    global loaders
+    loaders = (<Loaders *>PyCapsule_GetPointer(capsule, "fastent.loaders"))[0]
 
 
 cdef inline Py_ssize_t copy_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out, const whole *unused) noexcept nogil:

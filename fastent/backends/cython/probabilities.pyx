@@ -14,10 +14,10 @@ from libc.string cimport memset
 
 from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, fe_lane_max_double, fe_lane_max_float, log1p_of, log_normal, log_positive,
-    minus_log_scaled, real,
+    INFINITY, NAN, log1p_of, log_normal, log_positive, minus_log_scaled, real,
 )
 from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile
+from fastent.backends.cython.long_rows cimport class_of, classes_of, top_in
 from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -49,9 +49,8 @@ cdef struct Batch:                      # the same of consecutive rows
 
 
 cdef struct LongRow:
-    const void *p
-    const void *q
-    Py_ssize_t classes
+    Tile *tile
+    Py_ssize_t r
     Py_ssize_t label
     int precision
     int mode
@@ -147,9 +146,13 @@ cdef inline void leave_out(real *scratch, Py_ssize_t at) noexcept nogil:
 
 
 cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
-    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.classes - start)
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
+    cdef const source *p = NULL
+    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, unused)
     cdef int k, arrays
-    if map_terms(row.mode, <const source *>row.p + start, <const source *>row.q + start, n, scratch, &arrays):
+    if row.mode == CROSS:
+        p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, unused)
+    if map_terms(row.mode, p, q, n, scratch, &arrays):
         row.negative = True
     if row.mode == SPARSE and start <= row.label < start + n:
         leave_out(scratch, row.label - start)
@@ -169,7 +172,7 @@ cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nog
 
 cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     cdef Sums sums
-    cdef Py_ssize_t count = blocks_of(row.classes)
+    cdef Py_ssize_t count = blocks_of(tile.classes)
     cdef double few[WIDTH * 64]
     cdef int k
     row.parts = &few[0]
@@ -208,22 +211,15 @@ cdef inline double sparse_value(double rest, double own) noexcept nogil:
     return near if rest < own else far
 
 
-cdef inline double largest_of(const source *p, Py_ssize_t n) noexcept nogil:
-    if source is float:
-        return fe_lane_max_float(p, n)
-    else:
-        return fe_lane_max_double(p, n)
-
-
 cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, double own, double **out, const source *unused) noexcept nogil:
     """What is wanted of a row beside its cross-entropy."""
-    cdef const source *p = <const source *>tile.pred_rows + r * tile.classes
+    cdef Py_ssize_t block
     cdef double total = rest + own, undefined = 0 if total == total else NAN, rank
     if not tile.normalise:                              # "as_is": distances of the raw numbers
         rest = rest if total != total else 1 - own
         total = 1 + undefined
     if out[ACCURACY] != NULL or out[RANK] != NULL:
-        rank = rank_of(p, tile.classes, tile.labels[r]) + undefined
+        rank = rank_of(tile, r, unused) + undefined
         if out[RANK] != NULL:
             out[RANK][r] = rank
         if out[ACCURACY] != NULL:
@@ -231,7 +227,7 @@ cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, d
     if out[BRIER] != NULL:
         out[BRIER][r] = (square + rest * rest) / (total * total)
     if out[CONFIDENCE] != NULL:
-        out[CONFIDENCE][r] = largest_of(p, tile.classes) / total
+        out[CONFIDENCE][r] = top_in(tile, 1, r, &block, unused) / total
 
 
 cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int mode, double **out, const source *unused) noexcept nogil:
@@ -278,7 +274,14 @@ cdef inline double label_probability(Tile *tile, Py_ssize_t r, const source *unu
     """p of the label; 1 for a skipped row, which has none."""
     if tile.labels[r] < 0:
         return 1
-    return (<const source *>tile.pred_rows)[r * tile.classes + tile.labels[r]]
+    return class_of(tile, 1, r, tile.labels[r], unused)
+
+
+cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, const source *unused) noexcept nogil:
+    """Look for negative numbers in every operand that was read."""
+    if mode == CROSS:
+        report_negatives(tile, start, rows, 0, unused)
+    report_negatives(tile, start, rows, 1, unused)
 
 
 cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const source *unused) noexcept nogil:
@@ -291,12 +294,11 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
     cdef Batch batch
     cdef LongRow row
     if classes > CHUNK:
-        row.classes = classes
+        row.tile = tile
         row.precision = tile.precision
         row.mode = mode
         for r in range(tile.rows):
-            row.p = p + r * classes if p != NULL else p
-            row.q = q + r * classes
+            row.r = r
             row.label = tile.labels[r] if tile.labels != NULL else -1
             row.negative = False
             sums = long_sums(tile, &row)
@@ -306,7 +308,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
                 batch.own[0] = label_probability(tile, r, q)
             finish(tile, r, 1, &batch, mode, out, q)
             if row.negative:
-                report_negatives(tile, r, 1, <const source *>row.p, q + r * classes)
+                report_rows(tile, mode, r, 1, unused)
         return
     at_once = rows_of_chunk(classes)
     while start < tile.rows:
@@ -324,7 +326,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
                 memset(batch.of[k], 0, n * sizeof(double))
         finish(tile, start, n, &batch, mode, out, q)
         if negative:
-            report_negatives(tile, start, n, p + start * classes if p != NULL else p, q + start * classes)
+            report_rows(tile, mode, start, n, unused)
         start += n
 
 

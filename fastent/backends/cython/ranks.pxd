@@ -2,28 +2,26 @@
 
 from libc.stdint cimport int32_t
 
-ctypedef fused source:
-    float
-    double
-
-cdef enum:
-    MOST_COUNTED = 1 << 30
+from fastent.backends.cython.kernels cimport CHUNK, Tile
+from fastent.backends.cython.long_rows cimport class_of, classes_of, stored
 
 
-cdef inline double rank_of(const source *x, Py_ssize_t n, Py_ssize_t label) noexcept nogil:
-    """Classes above the label plus equal ones before it."""
-    cdef Py_ssize_t i, start = 0, stop, ties
+cdef inline double rank_of(Tile *tile, Py_ssize_t r, const stored *unused) noexcept nogil:
+    """Classes above the label of a predicted row plus equal ones before it."""
+    cdef Py_ssize_t i, n, start = 0, ties, label = tile.labels[r]
+    cdef const stored *x
+    cdef stored own = class_of(tile, 1, r, label, unused)
     cdef double rank = 0
-    cdef int32_t above
-    cdef source own = x[label]
-    while start < n:                    # 32-bit counts, as wide as a float, for as long as they fit
-        stop = min(n, start + MOST_COUNTED)
-        ties = min(stop, max(start, label))
+    cdef int32_t above                  # as wide as a float
+    while start < tile.classes:
+        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
+        x = classes_of(tile, 1, r, start, n, tile.scratch, unused)
+        ties = min(n, max(<Py_ssize_t>0, label - start))
         above = 0
-        for i in range(start, ties):
+        for i in range(ties):
             above += x[i] >= own
-        for i in range(ties, stop):
+        for i in range(ties, n):
             above += x[i] > own
         rank += above
-        start = stop
+        start += n
     return rank

@@ -7,8 +7,7 @@ e^{(x−m)/T} for logits. They come multiplied by a power of two, so that e^−1
 
 from fastent.backends.cython.checks cimport check_log_sum, check_sum
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, exp_tail, fe_lane_max_double, fe_lane_max_float, log1p_of, log_positive, madd,
-    nearest_shifted, shift_of, times_power,
+    INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, nearest_shifted, shift_of, times_power,
 )
 from fastent.backends.cython.exponentials cimport (
     LogitSums, Scale, logit_sums, merge_into, scale_of,
@@ -16,6 +15,7 @@ from fastent.backends.cython.exponentials cimport (
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, ROOM, Tile, report,
 )
+from fastent.backends.cython.long_rows cimport class_of, classes_of, stored, top_in
 from fastent.backends.cython.sums cimport blocks_of, row_sum, two_sum_add
 from fastent.backends.cython.twofold cimport twofold_exp
 
@@ -28,8 +28,9 @@ cdef enum:
 
 
 cdef struct Side:
-    const float *single                 # the row, as the one or the other
-    const double *wide
+    Tile *tile                          # the row: where it is, and of which operand
+    Py_ssize_t row
+    int operand
     Py_ssize_t classes
     int kind
     bint raw                            # "as_is": no normalisation
@@ -60,13 +61,9 @@ cdef inline double value_of(Sum *s) noexcept nogil:
 cdef inline Side side_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
     """A row that is taken as it is; nothing is read yet."""
     cdef Side side
-    cdef const void *rows = tile.pred_rows if operand else tile.true_rows
-    side.single = NULL
-    side.wide = NULL
-    if tile.precision == DOUBLE:
-        side.wide = <const double *>rows + r * tile.classes
-    else:
-        side.single = <const float *>rows + r * tile.classes
+    side.tile = tile
+    side.row = r
+    side.operand = operand
     side.classes = tile.classes
     side.kind = tile.pred_kind if operand else tile.true_kind
     side.raw = not tile.normalise and side.kind != LOGITS
@@ -80,7 +77,11 @@ cdef inline Side side_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
 
 
 cdef inline double element(Side *side, Py_ssize_t i) noexcept nogil:
-    cdef double x = side.single[i] if side.single != NULL else side.wide[i]
+    cdef double x
+    if side.tile.precision == DOUBLE:
+        x = class_of(side.tile, side.operand, side.row, i, <const double *>NULL)
+    else:
+        x = class_of(side.tile, side.operand, side.row, i, <const float *>NULL)
     if side.certain:
         return 0.0 if x == INFINITY else -INFINITY
     return x
@@ -88,38 +89,35 @@ cdef inline double element(Side *side, Py_ssize_t i) noexcept nogil:
 
 cdef inline void load_block(Side *side, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
     cdef Py_ssize_t i
-    cdef const float *single = side.single
-    cdef const double *wide = side.wide
-    if single != NULL:
+    cdef Tile *tile = side.tile
+    cdef const float *single
+    cdef const double *wide
+    if tile.precision == DOUBLE:
+        wide = classes_of(tile, side.operand, side.row, start, n, tile.scratch, <const double *>NULL)
         for i in range(n):
-            x[i] = single[start + i]
+            x[i] = wide[i]
     else:
+        single = classes_of(tile, side.operand, side.row, start, n, tile.scratch, <const float *>NULL)
         for i in range(n):
-            x[i] = wide[start + i]
+            x[i] = single[i]
     if side.certain:
         for i in range(n):
             x[i] = 0.0 if x[i] == INFINITY else -INFINITY
 
 
-cdef inline void find_top(Side *side) noexcept nogil:
+cdef inline void find_top(Side *side, const stored *unused) noexcept nogil:
     """The largest element and where it first stands; NaN if there is one."""
-    cdef Py_ssize_t i = 0
-    cdef const float *single = side.single
-    cdef const double *wide = side.wide
-    cdef float narrow
-    if single != NULL:
-        narrow = fe_lane_max_float(single, side.classes)
-        side.top = narrow
-        if narrow == narrow:
-            while single[i] != narrow:
-                i += 1
-    else:
-        side.top = fe_lane_max_double(wide, side.classes)
-        if side.top == side.top:
-            while wide[i] != side.top:
-                i += 1
-    side.where = i
-    side.nan = side.top != side.top
+    cdef Py_ssize_t start = 0, n, i = 0
+    cdef const stored *x
+    cdef stored top = <stored>top_in(side.tile, side.operand, side.row, &start, unused)
+    side.top = top
+    side.nan = top != top
+    if not side.nan:
+        n = min(<Py_ssize_t>CHUNK, side.classes - start)
+        x = classes_of(side.tile, side.operand, side.row, start, n, side.tile.scratch, unused)
+        while x[i] != top:
+            i += 1
+    side.where = start + i
 
 
 cdef inline void sum_probabilities(Tile *tile, Py_ssize_t r, int operand, Side *side) noexcept nogil:
@@ -189,7 +187,10 @@ cdef inline void sum_exponentials(Tile *tile, Py_ssize_t r, int operand, Side *s
 cdef inline Side side_of(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
     """Read a row once for its maximum and normaliser, and check it."""
     cdef Side side = side_at(tile, r, operand)
-    find_top(&side)
+    if tile.precision == DOUBLE:
+        find_top(&side, <const double *>NULL)
+    else:
+        find_top(&side, <const float *>NULL)
     if side.nan:
         side.total = side.log_total = NAN
     elif side.kind == PROBS:

@@ -47,6 +47,7 @@ ctypedef struct Plan:
     bint pred_in_place
     bint rescale_true                   # bring row sums near 1 first
     bint rescale_pred
+    bint by_blocks                      # rows that are not in place are loaded block by block
     Py_ssize_t classes
     Py_ssize_t tile_rows
     int columns

@@ -5,13 +5,14 @@ from libc.math cimport frexp, ldexp
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from fastent.backends.cython.elementary cimport INFINITY
+from fastent.backends.cython.elementary cimport INFINITY, fe_lane_max_double, fe_lane_sum_double
 from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_one
 from fastent.backends.cython.kernels cimport (
-    DOUBLE, LOGITS, SCRATCH, SINGLE, WIDENED, BadRow, Job, Tile,
+    CHUNK, DOUBLE, LOADED, LOGITS, ROOM, SCRATCH, SINGLE, WIDENED, BadRow, Job, Source, Tile,
 )
 from fastent.backends.cython.operand cimport (
-    FLOAT32, View, load_doubles, load_floats, load_labels, row_address,
+    FLOAT32, View, load_double_classes, load_doubles, load_float_classes, load_floats, load_labels,
+    row_address,
 )
 from fastent.backends.cython.threads cimport exchange, run_parallel
 
@@ -50,13 +51,13 @@ cdef Py_ssize_t lay_out(Plan *plan, char *base, Arena *arena) noexcept nogil:
     arena.values = <double *>(base + at)
     at += padded(8 * n * plan.columns)
     arena.true_rows = base + at
-    if plan.true_view != NULL and not plan.true_in_place:
+    if plan.true_view != NULL and not plan.true_in_place and not plan.by_blocks:
         at += padded(item * n * plan.classes)
     arena.pred_rows = base + at
-    if not plan.pred_in_place:
+    if not plan.pred_in_place and not plan.by_blocks:
         at += padded(item * n * plan.classes)
     arena.terms = <double *>(base + at)
-    if plan.terms != NULL:
+    if plan.terms != NULL and not plan.by_blocks:
         at += padded(8 * n * plan.classes)
     return at
 
@@ -92,43 +93,111 @@ cdef void run_here(void *runner, Job job, void *context, Py_ssize_t count, char 
 
 # --- loading --------------------------------------------------------------------------------------
 
-cdef void load_side(View *view, bint in_place, int stored, Py_ssize_t start, Py_ssize_t n, char *room, const void **rows) noexcept nogil:
+cdef void load_block(const void *given, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil:
+    """A block of a float row, for kernels."""
+    cdef const Source *source = <const Source *>given
+    load_float_classes(<View *>source.view, source.row + r, start, n, <float *>out)
+
+
+cdef void load_double_block(const void *given, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil:
+    """The same of a double row, rescaled, or of weights, times those of the classes."""
+    cdef const Source *source = <const Source *>given
+    cdef const double *w = source.class_weight
+    cdef double *x = <double *>out
+    cdef Py_ssize_t i
+    load_double_classes(<View *>source.view, source.row + r, start, n, x)
+    if source.power != 1 or source.more_power != 1:
+        for i in range(n):
+            x[i] = x[i] * source.power * source.more_power
+    if w != NULL:
+        for i in range(n):
+            x[i] *= w[start + i]
+
+
+cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssize_t start, Py_ssize_t n, char *room,
+                    char *scratch, const void **rows, Source *source, Source **used) noexcept nogil:
+    """Rows of an operand: where they are, or how to load their blocks."""
+    source.view = view
+    source.row = start
+    source.power = source.more_power = 1
+    source.class_weight = NULL
     if in_place:
         rows[0] = row_address(view, start)
-    elif stored == FLOAT32:
+    elif plan.by_blocks:
+        source.load = load_block if plan.stored == FLOAT32 else load_double_block
+        if rescaled:
+            find_power(source, 0, plan.classes, NULL, <double *>(scratch + LOADED))
+        rows[0] = NULL
+        used[0] = source
+    elif plan.stored == FLOAT32:
         load_floats(view, start, n, <float *>room)
         rows[0] = room
     else:
         load_doubles(view, start, n, <double *>room)
+        if rescaled:
+            rescale(source, n, plan.classes, <double *>room, <double *>(scratch + LOADED))
         rows[0] = room
 
 
-cdef void rescale(double *rows, Py_ssize_t n, Py_ssize_t classes) noexcept nogil:
-    """Multiply each row by the power of two that brings its sum into [¾, 1½): exact, and what the
-    kernels of probabilities expect. Sums that are 0, infinite or NaN stay for the check."""
+# --- row sums near 1 ------------------------------------------------------------------------------
+
+cdef void find_power(Source *source, Py_ssize_t r, Py_ssize_t classes, const double *row, double *room) noexcept nogil:
+    """The power of two that brings the sum of row r into [¾, 1½), which is exact and what the kernels
+    of probabilities expect. `row` is where it is in memory, or NULL; `room` is for a block. Sums that
+    are not positive, infinite or NaN stay for the check."""
+    cdef Py_ssize_t start = 0, n, i
+    cdef double top = 0, total = 0, found
+    cdef int exponent, more
+    source.power = source.more_power = 1
+    while start < classes:
+        n = min(<Py_ssize_t>CHUNK, classes - start)
+        if row == NULL:
+            source.load(source, r, start, n, room)
+        found = fe_lane_max_double(row + start if row != NULL else room, n)
+        if found != found:
+            return
+        top = max(top, found)
+        start += n
+    if not (top > 0 and top < INFINITY):
+        return
+    frexp(top, &exponent)
+    set_power(source, exponent)
+    start = 0
+    while start < classes:
+        n = min(<Py_ssize_t>CHUNK, classes - start)
+        if row == NULL:
+            source.load(source, r, start, n, room)
+        else:
+            for i in range(n):
+                room[i] = row[start + i] * source.power * source.more_power
+        total += fe_lane_sum_double(room, n)
+        start += n
+    if total > 0:
+        more = exponent
+        if frexp(total, &exponent) < 0.75:
+            exponent -= 1
+        set_power(source, exponent + more)
+    else:
+        source.power = source.more_power = 1
+
+
+cdef inline void set_power(Source *source, int exponent) noexcept nogil:
+    """2^−exponent as two factors, since one may be beyond the range."""
+    cdef int first = min(max(-exponent, -1000), 1000)
+    source.power = ldexp(1.0, first)
+    source.more_power = ldexp(1.0, -exponent - first)
+
+
+cdef void rescale(Source *source, Py_ssize_t n, Py_ssize_t classes, double *rows, double *room) noexcept nogil:
+    """Rescale rows in memory."""
     cdef Py_ssize_t r, c
     cdef double *x
-    cdef double top, total
-    cdef int exponent
     for r in range(n):
         x = rows + r * classes
-        top = 0
-        for c in range(classes):
-            top = x[c] if x[c] > top else top
-        if not (top > 0 and top < INFINITY):
-            continue
-        frexp(top, &exponent)
-        total = 0
-        for c in range(classes):
-            x[c] = ldexp(x[c], -exponent)
-            total += x[c]
-        if not total > 0:
-            continue
-        total = frexp(total, &exponent)
-        if total < 0.75:
-            exponent -= 1
-        for c in range(classes):
-            x[c] = ldexp(x[c], -exponent)
+        find_power(source, r, classes, x, room)
+        if source.power != 1 or source.more_power != 1:
+            for c in range(classes):
+                x[c] = x[c] * source.power * source.more_power
 
 
 cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t n, BadRow *bad) noexcept nogil:
@@ -177,20 +246,50 @@ cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t 
     return skips or plan.labels != NULL
 
 
-cdef void load_terms(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t n, BadRow *bad) noexcept nogil:
-    cdef Py_ssize_t r, c
+cdef void load_terms(Plan *plan, Tile *tile, Arena *arena, Py_ssize_t start, Source *source, BadRow *bad) noexcept nogil:
+    """Weights of terms, checked: a copy, or how to load their blocks."""
+    cdef Py_ssize_t r, c, n, i
     cdef double *w = arena.terms
-    load_doubles(plan.terms, start, n, w)
-    for r in range(n):
-        for c in range(plan.classes):
-            if not w[r * plan.classes + c] >= 0:
-                if bad.row < 0 or r < bad.row:
-                    bad.row = r
-                    bad.code = WEIGHT
-                    bad.operand = WEIGHTS
-                    bad.number = w[r * plan.classes + c]
-            elif plan.class_weight != NULL:
-                w[r * plan.classes + c] *= plan.class_weight[c]
+    source.load = load_double_block
+    source.view = plan.terms
+    source.row = start
+    source.power = source.more_power = 1
+    source.class_weight = plan.class_weight
+    if plan.by_blocks:
+        w = <double *>(arena.kernels + LOADED)
+        tile.terms = NULL
+        tile.terms_source = source
+    else:
+        load_doubles(plan.terms, start, tile.rows, w)
+        tile.terms = w
+        tile.terms_stride = plan.classes
+    for r in range(tile.rows):
+        c = 0
+        while c < plan.classes:
+            n = min(<Py_ssize_t>CHUNK, plan.classes - c)
+            if plan.by_blocks:
+                load_double_classes(plan.terms, start + r, c, n, w)
+            check_terms(plan, w, n, r, bad)
+            if not plan.by_blocks:
+                if plan.class_weight != NULL:
+                    for i in range(n):
+                        w[i] *= plan.class_weight[c + i]
+                w += n
+            c += n
+
+
+cdef inline void check_terms(Plan *plan, const double *w, Py_ssize_t n, Py_ssize_t r, BadRow *bad) noexcept nogil:
+    """Weights are at least 0; the first row counts that has one which is not."""
+    cdef Py_ssize_t i
+    if bad.row >= 0 and bad.row <= r:
+        return
+    for i in range(n):
+        if not w[i] >= 0:
+            bad.row = r
+            bad.code = WEIGHT
+            bad.operand = WEIGHTS
+            bad.number = w[i]
+            return
 
 
 # --- a tile ---------------------------------------------------------------------------------------
@@ -198,6 +297,8 @@ cdef void load_terms(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t n, B
 cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) noexcept nogil:
     cdef const void *true_rows = tile.true_rows
     cdef const void *pred_rows = tile.pred_rows
+    cdef Source *true_source = tile.true_source
+    cdef Source *pred_source = tile.pred_source
     cdef double *out[MOST_SLOTS]
     cdef Step *step
     cdef int s, k
@@ -209,10 +310,13 @@ cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) n
         swapped = step.seen == SWAPPED or step.seen == TRUE_AS_PRED
         tile.true_rows = pred_rows if swapped else true_rows
         tile.pred_rows = true_rows if swapped else pred_rows
+        tile.true_source = pred_source if swapped else true_source
+        tile.pred_source = true_source if swapped else pred_source
         tile.true_kind = plan.pred_kind if swapped else plan.true_kind
         tile.pred_kind = plan.true_kind if swapped else plan.pred_kind
         if step.seen == PRED_ONLY or step.seen == TRUE_AS_PRED:
             tile.true_rows = NULL
+            tile.true_source = NULL
         # logits only: log-probabilities beside them keep theirs
         both = step.seen == BOTH or step.seen == SWAPPED
         tile.temperature = 1.0
@@ -228,6 +332,8 @@ cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) n
             tile.bad.operand = 1 - tile.bad.operand
     tile.true_rows = true_rows
     tile.pred_rows = pred_rows
+    tile.true_source = true_source
+    tile.pred_source = pred_source
 
 
 cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, Py_ssize_t stride) noexcept nogil:
@@ -281,6 +387,7 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
     cdef Tile tile
     cdef Arena arena
     cdef BadRow bad
+    cdef Source true_source, pred_source, terms_source
     cdef double *values
     if plan.bad.row >= 0 and plan.bad.row < start:
         return
@@ -291,19 +398,16 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
         tile.rows = bad.row                             # rows before it may be bad too
     tile.classes = plan.classes
     tile.true_rows = NULL
+    tile.true_source = tile.pred_source = tile.terms_source = NULL
     if plan.true_view != NULL:
-        load_side(plan.true_view, plan.true_in_place, plan.stored, start, tile.rows, arena.true_rows, &tile.true_rows)
-        if plan.rescale_true:
-            rescale(<double *>arena.true_rows, tile.rows, plan.classes)
-    load_side(plan.pred_view, plan.pred_in_place, plan.stored, start, tile.rows, arena.pred_rows, &tile.pred_rows)
-    if plan.rescale_pred:
-        rescale(<double *>arena.pred_rows, tile.rows, plan.classes)
+        load_side(plan, plan.true_view, plan.true_in_place, plan.rescale_true, start, tile.rows, arena.true_rows,
+                  arena.kernels, &tile.true_rows, &true_source, &tile.true_source)
+    load_side(plan, plan.pred_view, plan.pred_in_place, plan.rescale_pred, start, tile.rows, arena.pred_rows,
+              arena.kernels, &tile.pred_rows, &pred_source, &tile.pred_source)
     tile.terms = plan.class_weight
     tile.terms_stride = 0
     if plan.terms != NULL:
-        load_terms(plan, &arena, start, tile.rows, &bad)
-        tile.terms = arena.terms
-        tile.terms_stride = plan.classes
+        load_terms(plan, &tile, &arena, start, &terms_source, &bad)
     tile.tolerance = plan.tolerance
     tile.normalise = plan.normalise
     tile.smoothing = plan.smoothing

@@ -1,0 +1,73 @@
+"""Reading a row of a tile block by block, wherever its classes come from.
+
+A long row that is not in memory as the kernels need it (16-bit, of another dtype, strided) is
+converted right before a block of it is summed: the block stays in the first-level cache, and no long
+row is ever copied whole. Kernels that handle long rows form no pointers into them but ask here.
+"""
+
+from fastent.backends.cython.elementary cimport fe_lane_max_double, fe_lane_max_float
+from fastent.backends.cython.kernels cimport CHUNK, LOADED, ROOM, Source, Tile
+
+ctypedef fused stored:
+    float
+    double
+
+
+cdef inline bint paired(Tile *tile) noexcept nogil:
+    """Whether the tile has rows of the true operand."""
+    return tile.true_rows != NULL or tile.true_source != NULL
+
+
+cdef inline const stored *classes_of(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n,
+                                     char *scratch, const stored *unused) noexcept nogil:
+    """Classes [start, start + n) of row r, n <= CHUNK: in memory, or in the place that `scratch`, the
+    base of a worker's scratch memory, keeps for this operand (readable for 64 elements more)."""
+    cdef Source *source = tile.pred_source if operand else tile.true_source
+    cdef const void *rows = tile.pred_rows if operand else tile.true_rows
+    if source == NULL:
+        return <const stored *>rows + r * tile.classes + start
+    scratch += LOADED + operand * ROOM * sizeof(double)
+    source.load(source, r, start, n, scratch)
+    return <const stored *>scratch
+
+
+cdef inline stored class_of(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t c, const stored *unused) noexcept nogil:
+    """One number of a row."""
+    cdef Source *source = tile.pred_source if operand else tile.true_source
+    cdef const void *rows = tile.pred_rows if operand else tile.true_rows
+    cdef stored x
+    if source == NULL:
+        return (<const stored *>rows)[r * tile.classes + c]
+    source.load(source, r, c, 1, &x)
+    return x
+
+
+cdef inline const double *weights_of(Tile *tile, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, char *scratch) noexcept nogil:
+    """Weights of the terms [start, start + n) of row r; NULL if there are none."""
+    if tile.terms_source != NULL:
+        scratch += LOADED + 2 * ROOM * sizeof(double)
+        tile.terms_source.load(tile.terms_source, r, start, n, scratch)
+        return <const double *>scratch
+    return tile.terms + r * tile.terms_stride + start if tile.terms != NULL else NULL
+
+
+cdef inline double top_in(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t *where, const stored *unused) noexcept nogil:
+    """The largest number of a row, NaN if there is one, and the first block that it stands in."""
+    cdef Py_ssize_t start = 0, n
+    cdef const stored *x
+    cdef double top = 0, found
+    where[0] = 0
+    while start < tile.classes:
+        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
+        x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
+        if stored is float:
+            found = fe_lane_max_float(x, n)
+        else:
+            found = fe_lane_max_double(x, n)
+        if found != found:
+            return found
+        if start == 0 or found > top:
+            top = found
+            where[0] = start
+        start += n
+    return top
