@@ -14,6 +14,7 @@ import numpy as np
 import oracle
 import pytest
 
+import fastent as fe
 from fastent.backends.numba import row_values
 
 INF, NAN = np.inf, np.nan
@@ -30,7 +31,6 @@ def make_spec(task, kind="probs", columns=None, **options):
         "temperature": 1.0,
         "label_smoothing": 0.0,
         "class_weight": None,
-        "num_threads": 1,
     }
     return SimpleNamespace(
         task=task,
@@ -149,24 +149,23 @@ def test_bits_of_a_row_depend_on_the_row_alone(classes):
 
 def large_block():
     r = np.random.default_rng(3)
-    true, pred = hard.softmax(r.normal(size=(2, 3000, 50)))
-    return make_spec("divergence", ("probs", "probs"), num_threads=2), true, pred
+    return hard.softmax(r.normal(size=(2, 12_000, 50)))
 
 
-def test_threads_do_not_change_bits_nor_the_setting():
-    spec, true, pred = large_block()
+def shared(num_threads=3):
+    return fe.kl_divergence(*large_block(), backend="numba", num_threads=num_threads)
+
+
+def test_threads_do_not_change_bits_nor_numbas_setting():
     before = numba.get_num_threads()
-    shared = evaluate(spec, true, pred)
+    assert np.array_equal(shared(3), shared(1))
     assert numba.get_num_threads() == before
-    spec.num_threads = 1
-    assert np.array_equal(evaluate(spec, true, pred), shared)
 
 
 def test_many_callers_at_once():
-    spec, true, pred = large_block()
-    want = evaluate(spec, true, pred)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: evaluate(spec, true, pred), range(12)))
+    want = shared(1)
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: shared(), range(32)))
     assert all(np.array_equal(want, got) for got in found)
 
 
@@ -174,13 +173,13 @@ FORKED = """
 import os, sys
 sys.path.insert(0, {tests!r})
 import numpy as np
-from test_numba_backend import evaluate, large_block
-want = evaluate(*large_block())
+from test_numba_backend import shared
+want = shared()
 child = os.fork()
 if child == 0:
-    os._exit(0 if np.array_equal(evaluate(*large_block()), want) else 3)
+    os._exit(0 if np.array_equal(shared(), want) else 3)
 _, status = os.waitpid(child, 0)
-assert np.array_equal(evaluate(*large_block()), want)
+assert np.array_equal(shared(), want)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 

@@ -9,12 +9,16 @@ from libc.math cimport isfinite, log
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from functools import partial
+from threading import Lock
+
 import numpy as np
 
 from fastent import errors, settings
+from fastent.backends.sharing import share
 from fastent.backends.cython import levels
 from fastent.backends.cython.exact cimport (
-    ExactSum, exact_add, exact_clear, exact_merge, exact_round,
+    ExactSum, exact_add, exact_add_one, exact_clear, exact_merge, exact_round,
 )
 from fastent.backends.cython.kernels cimport CHUNK, LOGITS, LOGPROBS, PROBS, Kernel
 from fastent.backends.cython.levels cimport (
@@ -56,6 +60,20 @@ cdef enum:
     SMALL = 1 << 15                     # numbers that one thread does faster than several
     TILE = 1 << 14                      # numbers a tile, about
     LONG_ROW = 1 << 16                  # classes from which a row is shared among threads
+    # Blocks of the other backends, in numbers: a block costs 50 µs of Python.
+    COMPILED = 1 << 17                  # that are worth a thread
+    COPIED = 1 << 19                    # of rows that must be copied first: they stay in cache
+    SUMMED = 1 << 18                    # rows whose values wait to be summed
+
+
+cdef class TwoSums:
+    """Σ fl(w·v) and Σ W of some rows."""
+
+    cdef ExactSum of[2]
+
+    def __cinit__(self):
+        exact_clear(&self.of[0])
+        exact_clear(&self.of[1])
 
 
 cdef class Call:
@@ -155,28 +173,35 @@ cdef class Call:
         if ready and op.array.flags.c_contiguous:
             return op.array.reshape((op.rows, *shape[1:]))[start:stop]
         out = np.empty(shape, dtype)
-        if self.plan.stored == FLOAT32:
-            load_floats(&op.view, start, stop - start, <float *>cnp.PyArray_DATA(out))
-        else:
-            load_doubles(&op.view, start, stop - start, <double *>cnp.PyArray_DATA(out))
+        cdef void *room = cnp.PyArray_DATA(out)
+        with nogil:
+            if self.plan.stored == FLOAT32:
+                load_floats(&op.view, start, stop - start, <float *>room)
+            else:
+                load_doubles(&op.view, start, stop - start, <double *>room)
         return out
 
     cdef object checked_rows(self, Py_ssize_t start, Py_ssize_t stop):
         """(labels or None, weights or None) of a block; labels −1 skip a row."""
+        cdef Plan *plan = &self.plan
+        cdef Py_ssize_t n = stop - start, classes = plan.classes, r = 0, fraction
+        cdef cnp.ndarray room
+        cdef cnp.int64_t *given
         labels = None
         weights = self.weights(start, stop)
         if self.label_operand is not None:
-            labels = self.labels(start, stop)
-            found = np.asarray(self.label_operand.array).reshape(-1)[start:stop]
-            wrong = (labels < (-1 if self.plan.ignores else 0)) | (labels >= self.classes)
-            if self.plan.ignores:
-                wrong |= (labels == -1) & (found != self.plan.ignored)
-            if found.dtype.kind == "f":
-                wrong |= found != labels
-            if wrong.any():
-                row = int(wrong.argmax())
-                whole = found.dtype.kind != "f" or float(found[row]).is_integer()
-                raise self.error(errors.LABEL if whole else errors.FRACTION, 2, start + row, found[row])
+            labels = room = np.empty(n, np.int64)
+            given = <cnp.int64_t *>cnp.PyArray_DATA(room)
+            with nogil:
+                fraction = load_labels(plan.labels, start, n, given)
+                while r < n and r != fraction:
+                    if plan.ignores and given[r] == plan.ignored:
+                        given[r] = -1
+                    elif given[r] < 0 or given[r] >= classes:
+                        break
+                    r += 1
+            if r < n:
+                raise self.error(errors.FRACTION if r == fraction else errors.LABEL, 2, start + r, 0)
         if weights is not None:
             wrong = ~(weights >= 0)
             if wrong.any():
@@ -188,38 +213,50 @@ cdef class Call:
         return labels, weights
 
     cdef object fill_by_module(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply):
-        """The same by a backend's row_values, block by block where rows must be copied first."""
-        cdef Py_ssize_t first, last, step = stop - start
-        module = self.rows_module or settings.backend_module(self.backend)
+        """The same by a backend's row_values."""
+        cdef int threads
+        cdef Py_ssize_t step = self.block_rows(stop - start, &threads)
         lines = out.reshape(len(self.columns), stop - start)
+        share(partial(self._fill_rows, lines, start, multiply), start, stop, step, threads)
+
+    cdef Py_ssize_t block_rows(self, Py_ssize_t rows, int *threads) except -1:
+        """How many rows a block has: compiled row values are shared among threads, and rows that
+        must be copied first should stay in cache."""
+        cdef Py_ssize_t step = rows, classes = max(<Py_ssize_t>1, self.plan.classes)
+        threads[0] = 1
+        if self.backend == "numba":
+            threads[0] = <int>min(<Py_ssize_t>self.num_threads, max(<Py_ssize_t>1, rows * classes // COMPILED))
+            step = (rows + threads[0] - 1) // threads[0]
         if not (self.plan.pred_in_place and (self.true_operand is None or self.plan.true_in_place)
                 and self.term_operand is None):
-            step = max(1, (1 << 20) // max(1, self.classes))
-        first = start
-        while first < stop:
-            last = min(stop, first + step)
-            labels, weights = self.checked_rows(first, last)
-            true = None
-            if self.true_operand is not None:
-                true = self.rows_as_array(self.true_operand, self.plan.true_in_place, first, last)
-            pred = self.rows_as_array(self.pred_operand, self.plan.pred_in_place, first, last)
-            block = lines[:, first - start : last - start]
-            room = block if block.flags.c_contiguous else np.empty(block.shape)
-            bad = module.row_values(self, true, pred, labels, room, terms=self.term_rows(first, last))
-            if bad is not None:
-                row, code, number, which = bad
-                raise self.error(errors.CODES[code], which == "pred", first + row, number)
-            for k, name in enumerate(self.columns):
-                if name in IN_NATS and self.unit != 1:
-                    room[k] /= self.unit
-                if labels is not None:
-                    room[k][labels < 0] = 0.0
-                if multiply and weights is not None:
-                    room[k] *= weights
-                    room[k][weights == 0] = 0.0
-            if room is not block:
-                block[...] = room
-            first = last
+            step = min(step, COPIED // classes)
+        return max(<Py_ssize_t>1, step)
+
+    def _fill_rows(self, lines, Py_ssize_t start, bint multiply, Py_ssize_t first, Py_ssize_t last):
+        """Row values of one block, to its columns in `lines`, which begin at row `start`."""
+        module = self.rows_module or settings.backend_module(self.backend)
+        labels, weights = self.checked_rows(first, last)
+        true = None
+        if self.true_operand is not None:
+            true = self.rows_as_array(self.true_operand, self.plan.true_in_place, first, last)
+        pred = self.rows_as_array(self.pred_operand, self.plan.pred_in_place, first, last)
+        block = lines[:, first - start : last - start]
+        room = block if block.flags.c_contiguous else np.empty(block.shape)
+        bad = module.row_values(self, true, pred, labels, room, terms=self.term_rows(first, last))
+        if bad is not None:
+            row, code, number, which = bad
+            raise self.error(errors.CODES[code], which == "pred", first + row, number)
+        skipped = labels < 0 if labels is not None and (self.plan.ignores or weights is not None) else None
+        for k, name in enumerate(self.columns):
+            if name in IN_NATS and self.unit != 1:
+                room[k] /= self.unit
+            if skipped is not None:
+                room[k][skipped] = 0.0
+            if multiply and weights is not None:
+                room[k] *= weights
+                room[k][weights == 0] = 0.0
+        if room is not block:
+            block[...] = room
 
     cdef object term_rows(self, Py_ssize_t start, Py_ssize_t stop):
         cdef cnp.ndarray out
@@ -244,8 +281,6 @@ cdef class Call:
         """(Σ fl(w·v), Σ W) of the first column, each correctly rounded."""
         cdef int k, workers = self.num_threads
         cdef ExactSum *sums
-        cdef cnp.ndarray block, w
-        cdef Py_ssize_t start, stop
         cdef double first, second
         if self.backend != "cython":
             workers = 1
@@ -264,25 +299,43 @@ cdef class Call:
                     exact_merge(&sums[0], &sums[2 * k])
                     exact_merge(&sums[1], &sums[2 * k + 1])
             else:
-                start = 0
-                while start < self.rows:
-                    stop = min(self.rows, start + (1 << 18))
-                    block = np.empty((len(self.columns), stop - start))
-                    self.fill(start, stop, block, True)
-                    exact_add(&sums[0], <double *>cnp.PyArray_DATA(block), stop - start)
-                    if len(self.columns) > 1:
-                        w = np.ascontiguousarray(block[1])
-                    elif self.weighted:
-                        w = self.weights(start, stop)
-                    else:
-                        w = np.ones(stop - start)
-                    exact_add(&sums[1], <double *>cnp.PyArray_DATA(w), stop - start)
-                    start = stop
+                self.total_by_module(sums)
             first = exact_round(&sums[0])
             second = exact_round(&sums[1])
         finally:
             free(sums)
         return first, second
+
+    cdef object total_by_module(self, ExactSum *sums):
+        """The same by a backend's row_values."""
+        cdef int threads
+        cdef Py_ssize_t step = min(<Py_ssize_t>SUMMED, self.block_rows(self.rows, &threads))
+        cdef TwoSums totals = TwoSums.__new__(TwoSums)
+        share(partial(self._add_rows, totals, Lock()), 0, self.rows, step, threads)
+        memcpy(sums, totals.of, sizeof(totals.of))
+
+    def _add_rows(self, TwoSums totals, lock, Py_ssize_t start, Py_ssize_t stop):
+        """Add the weighted values and the weights of one block."""
+        cdef Py_ssize_t n = stop - start
+        cdef cnp.ndarray block = np.empty((len(self.columns), n)), w = None
+        cdef const double *values = <const double *>cnp.PyArray_DATA(block)
+        cdef const double *weights = NULL
+        cdef TwoSums here = TwoSums.__new__(TwoSums)
+        self._fill_rows(block, start, True, start, stop)
+        if len(self.columns) > 1:
+            weights = values + n
+        elif self.weighted:
+            w = self.weights(start, stop)
+            weights = <const double *>cnp.PyArray_DATA(w)
+        with nogil:
+            exact_add(&here.of[0], values, n)
+            if weights != NULL:
+                exact_add(&here.of[1], weights, n)
+            else:
+                exact_add_one(&here.of[1], <double>n)
+        with lock:
+            exact_merge(&totals.of[0], &here.of[0])
+            exact_merge(&totals.of[1], &here.of[1])
 
     def reduce(self, str reduction, out):
         """What a public function returns: row values of the first column, their sum or mean."""

@@ -10,7 +10,6 @@ from .elementary import reduction_unit
 from .logits import logit_rows
 from .plan import AGAIN, COLUMNS, CROSS_ENTROPY, FAULTS, KINDS, LOGPROBS, PROBS, RULES
 from .probabilities import prob_rows
-from .threads import run
 
 PAIR_COLUMNS = {
     "kl_divergence": pairs.KL,
@@ -67,14 +66,14 @@ def _binary(spec, true, pred, labels, out, faults):
     kind, temperature = KINDS[spec.kind_pred], _temperature(spec, spec.kind_pred)
     if kind != LOGPROBS and not (spec.eps or spec.label_smoothing):
         for k in np.flatnonzero(columns == CROSS_ENTROPY):
-            run(
-                loss_rows, pred.size, pred.size, spec.num_threads, true, pred, present, kind,
+            loss_rows(
+                0, pred.size, true, pred, present, kind,
                 reduction_unit(temperature), out[k], faults,
             )  # fmt: skip
         columns[columns == CROSS_ENTROPY] = -1
     if (columns >= 0).any():
-        run(
-            bernoulli_rows, pred.size, 8 * pred.size, spec.num_threads, true, pred, present,
+        bernoulli_rows(
+                0, pred.size, true, pred, present,
             columns, kind, temperature, float(spec.eps), float(spec.label_smoothing), out, faults,
         )  # fmt: skip
 
@@ -102,7 +101,7 @@ def _statistics(spec, x, kind, labels, columns, out, faults):
         kernel = logit_rows
         unit = reduction_unit(_temperature(spec, kind))
         arguments += [KINDS[kind], rule, unit, float(spec.sum_tolerance)]
-    run(kernel, rows, x.size, spec.num_threads, *arguments, out, faults)
+    kernel(0, rows, *arguments, out, faults)
 
 
 def _needs_options(spec, terms):
@@ -124,8 +123,8 @@ def _options(spec, true, pred, labels, out, terms, faults):
         return
     values = np.empty((2, rows))
     target = pred[:0].reshape(-1) if true is None else true.reshape(-1)
-    run(
-        careful.option_rows, rows, 8 * pred.size, spec.num_threads, target, pred.reshape(-1),
+    careful.option_rows(
+                0, rows, target, pred.reshape(-1),
         classes, labels, *_kinds(spec), float(spec.eps), float(spec.label_smoothing), weights,
         values[0], values[1], faults,
     )  # fmt: skip
@@ -138,8 +137,8 @@ def _single(spec, pred, labels, out, terms, faults):
     columns = np.array([COLUMNS[name] for name in spec.columns])
     if spec.row_sums == "as_is" and spec.kind_pred != "logits" and not _needs_options(spec, terms):
         if spec.columns == ("cross_entropy",):
-            run(
-                careful.lookup_rows, len(pred), len(pred), spec.num_threads, pred.reshape(-1),
+            careful.lookup_rows(
+                0, len(pred), pred.reshape(-1),
                 pred.shape[1], labels, KINDS[spec.kind_pred], out[0], faults,
             )  # fmt: skip
             return
@@ -154,8 +153,8 @@ def _pair(spec, true, pred, labels, out, terms, faults):
     kinds, rule, temperatures = _kinds(spec)
     missing = np.zeros(rows, np.bool_)
     if not PAIR_COLUMNS.keys() >= set(spec.columns):
-        run(
-            divergence.fault_rows, rows, pred.size, spec.num_threads, *operands, kinds, rule,
+        divergence.fault_rows(
+                0, rows, *operands, kinds, rule,
             float(spec.sum_tolerance), missing, faults,
         )  # fmt: skip
     for name, column in zip(spec.columns, out, strict=True):
@@ -165,7 +164,7 @@ def _pair(spec, true, pred, labels, out, terms, faults):
             checked = np.zeros(rows, np.int8)
             _statistics(spec, x, kind, np.minimum(labels, 0), codes, column[None], checked)
         elif name in ("accuracy", "top1_agreement"):
-            run(divergence.agreement_rows, rows, pred.size, spec.num_threads, *operands, column)
+            divergence.agreement_rows(0, rows, *operands, column)
         elif name == "target_weight":
             column[:] = labels >= 0
         else:
@@ -210,14 +209,14 @@ def _divergence(spec, name, operands, kinds, rule, temperatures, out, faults):
             arguments = (q, p, classes, labels)
         arguments += (what, not log_side, kinds[log_side], *tail, units[log_side])
     if kernel:
-        run(kernel, out.size, 4 * p.size, spec.num_threads, *arguments, out, found)
+        kernel(0, out.size, *arguments, out, found)
     else:
         found[labels >= 0] = AGAIN
     labels = np.where(found == AGAIN, 0, -1)
     found[found == AGAIN] = 0
     if labels.max() >= 0:
-        run(
-            divergence.careful_pair_rows, out.size, 64 * p.size, spec.num_threads, p, q, classes,
+        divergence.careful_pair_rows(
+                0, out.size, p, q, classes,
             labels, what, kinds, rule, tolerance, temperatures, eps, out, found,
         )  # fmt: skip
     if swapped:

@@ -15,10 +15,8 @@ from .elementary import constants, exp_gap, reduction_unit
 from .intrinsics import is_single, segment_max, segment_sum
 from .logits import gap_below
 from .plan import CHECK, KINDS, LOGPROBS, PROBS, RULES, SKIP, kernel
-from .threads import run
 
 FINE, NEGATIVE, SUM = 0, 1, 2
-UNDONE = -1  # no fault yet: the row is still to be done
 
 
 @kernel
@@ -100,7 +98,6 @@ def row_kernel(term, side, finish, count):
         for i in range(first, last):
             out[i] = 0.0
             if labels[i] < 0:
-                faults[i] = 0
                 continue
             row = i * classes
             wrong, lost = any_row(p, row, classes, kinds[0], rule, tolerance, units[0], a)
@@ -113,7 +110,6 @@ def row_kernel(term, side, finish, count):
                 continue
             if lost or gone:
                 out[i] = math.nan
-                faults[i] = 0
                 continue
             for j in range(classes):
                 x, y = a[j], b[j]
@@ -121,7 +117,6 @@ def row_kernel(term, side, finish, count):
                 sides[j] = 0.0 if x == 0.0 and y == 0.0 else side(x, y, *parameters)
             total = segment_sum(terms, 0, classes)
             out[i] = finish(total, segment_sum(sides, 0, classes), *parameters)
-            faults[i] = 0
 
     return rows
 
@@ -137,7 +132,7 @@ class Rows:
         rows, classes = pred.shape
         if rows == 0:
             return None
-        faults = np.full(rows, UNDONE, np.int8)
+        faults = np.zeros(rows, np.int8)
         kinds = (spec.kind_true, spec.kind_pred)
         hot = [float(spec.temperature) if kind == "logits" else 1.0 for kind in kinds]
         arguments = (
@@ -147,8 +142,6 @@ class Rows:
             float(spec.sum_tolerance), np.array([reduction_unit(t) for t in hot]), self.numbers,
             out[0], faults,
         )  # fmt: skip
-        run(self.compiled, rows, 16 * pred.size, spec.num_threads, *arguments)
-        if (faults == UNDONE).any():  # a function raised, which a parallel region swallows
-            self.compiled(0, rows, *arguments)
+        self.compiled(0, rows, *arguments)
         out[0] /= self.unit
         return _first_fault(spec, true, pred, faults)

@@ -1,0 +1,60 @@
+"""Blocks of rows shared among Python threads, for row values that are computed without the GIL.
+
+Plain threads rather than Numba's: those layers cannot take everything a caller may do (GNU OpenMP
+ends a process that forks after its first parallel region, the workqueue layer one that launches
+from two threads at once), and a parallel region costs 3 s of compilation more per kernel.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+MOST = 256  # helpers; they are started when they are needed
+
+_pools: dict[int, ThreadPoolExecutor] = {}  # by process: a child of a fork has none of our threads
+
+
+class _Work:
+    """Blocks that are claimed in order until none is left or one has failed."""
+
+    def __init__(self, body: Callable[[int, int], object], start: int, stop: int, step: int):
+        self.body, self.start, self.stop, self.step = body, start, stop, step
+        self.claimed = count()
+        self.failures: list[tuple[int, BaseException]] = []
+
+    def go(self) -> None:
+        while not self.failures:
+            first = self.start + next(self.claimed) * self.step
+            if first >= self.stop:
+                return
+            try:
+                self.body(first, min(first + self.step, self.stop))
+            except BaseException as error:
+                self.failures.append((first, error))
+
+
+def share(
+    body: Callable[[int, int], object], start: int, stop: int, step: int, threads: int
+) -> None:
+    """Call body(first, last) for every block of [start, stop), on this thread and on helpers.
+
+    What the first failing block raised is raised here: blocks before it have all been done.
+    """
+    work = _Work(body, start, stop, step)
+    helpers = min(threads, -(-(stop - start) // step)) - 1
+    waiting = []
+    if helpers > 0:
+        pool = _pools.get(os.getpid())
+        if pool is None:
+            pool = _pools.setdefault(os.getpid(), ThreadPoolExecutor(MOST, "fastent"))
+        waiting = [pool.submit(work.go) for _ in range(helpers)]
+    work.go()
+    for one in waiting:
+        while not (one.cancel() or one.done()):
+            try:
+                one.exception()
+            except KeyboardInterrupt as error:  # the helpers still write to the caller's memory
+                work.failures.append((start, error))
+    if work.failures:
+        raise min(work.failures, key=lambda failure: failure[0])[1]
