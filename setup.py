@@ -21,6 +21,8 @@ KERNELS = [
     "blocks",
     "loading",
     "gradients",
+    "shares",
+    "elements",
 ]
 PLAIN = [
     "exact",
@@ -32,6 +34,7 @@ PLAIN = [
     "levels",
     "operand",
     "derivatives",
+    "ufuncs",
     "tiles",
     "engine",
 ]

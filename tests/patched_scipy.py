@@ -6,7 +6,7 @@ import scipy.optimize
 import scipy.spatial.distance
 import scipy.special
 import scipy.stats
-from scipy._lib._array_api import xp_capabilities_table
+from scipy._lib._array_api import xp_capabilities, xp_capabilities_table
 
 from fastent.compat import scipy as compat
 
@@ -17,8 +17,8 @@ for name in compat.__all__:
         for attribute, value in list(vars(module).items()):
             if value is old:
                 setattr(module, attribute, new)
-    if old in xp_capabilities_table:  # which array libraries a test may try
-        xp_capabilities_table[new] = xp_capabilities_table[old]
+    if old in xp_capabilities_table:  # which array libraries a test may try; SciPy's note on them
+        xp_capabilities(**xp_capabilities_table[old])(new)
 
 # `pdist` calls this one for the metric "test_jensenshannon"
 distance = scipy.spatial.distance

@@ -1,157 +1,104 @@
-"""Terms of entropy and divergence, and softmax, one number for each element, as in SciPy.
+"""Calls of the elementwise functions: NumPy ufuncs of ours, on as many threads as pay.
 
-Vectorised NumPy in float64, in blocks that stay in cache; large arrays are split among threads,
-which live no longer than the call.
+Contiguous operands go to the ufunc as they are, whose inner loop is shared among threads. Others
+(strided, 16-bit, mixed dtypes, broadcast) reach it in small pieces, so large ones are cut along one
+axis, a slice a thread; those threads live no longer than the call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from fastent.settings import get_num_threads
+from fastent.backends.cython.ufuncs import LEAST_SHARED, threaded
+from fastent.settings import chosen_threads
 
-BLOCK = 1 << 13  # numbers a block: a dozen float64 temporaries stay in the second-level cache
-SHARE = 1 << 17  # numbers from which another thread pays
-SMALLEST = np.finfo(np.float64).tiny
-
-# u − log(1+u) = r·(u − 2y(1/3 + y/5 + y²/7 + …)) with r = u/(2+u), y = r²: for |u| < 0.3 the terms
-# left out are below 1e-17 of the sum; beyond, the plain difference loses little.
-SERIES = [1.0 / (2 * k + 3) for k in range(12)]
-
-
-def entr_block(x: np.ndarray) -> np.ndarray:
-    found = -x * np.log(x)
-    found[x == 0] = 0.0
-    found[x < 0] = -np.inf
-    return found
-
-
-def log_ratio(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """log(x/y): near 1 by u·log(w)/(w−1), w = fl(1+u), in which the rounding of w cancels."""
-    ratio = x / y
-    found = np.log(ratio)
-    u = (x - y) / y  # the difference is exact where this is used
-    w = 1 + u
-    near = (ratio > 0.5) & (ratio < 2)
-    np.copyto(found, np.where(w == 1, u, u * np.log(w) / (w - 1)), where=near)
-    lost = ~((ratio >= SMALLEST) & (ratio < np.inf))  # the quotient left the range of float64
-    if lost.any():
-        found[lost] = np.log(x[lost]) - np.log(y[lost])
-    return found
-
-
-def rel_entr_block(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return outside(x * log_ratio(x, y), x, y, 0.0)
-
-
-def kl_div_block(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    more = y - x
-    u = more / x
-    found = x * log_ratio(x, y) + more
-    near = np.flatnonzero(np.abs(u) < 0.3)
-    if near.size:
-        u = u[near]
-        r = u / (2 + u)
-        square = r * r
-        series = np.full_like(u, SERIES[-1])
-        for term in SERIES[-2::-1]:
-            series *= square
-            series += term
-        found[near] = x[near] * (r * (u - 2 * square * series))
-    found = outside(found, x, y, y)
-    found[((x == np.inf) & (y >= 0)) | ((y == np.inf) & (x >= 0))] = np.inf
-    return found
-
-
-def gap(x: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """x − top; a row whose top is +inf is certain, and ties share it."""
-    found = x - top
-    certain = top == np.inf
-    if certain.any():
-        found = np.where(certain, np.where(x == top, 0.0, -np.inf), found)
-    return found
-
-
-def softmax_block(x: np.ndarray, top: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    down = gap(x, top)
-    taken = down - x
-    lost = (x - (down - taken)) - (top + taken)  # by rounding the difference
-    np.copyto(lost, 0.0, where=~np.isfinite(lost))
-    found = np.exp(down)
-    found += found * lost
-    return found * scale
-
-
-def log_softmax_block(x: np.ndarray, top: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    return gap(x, top) - rest
-
-
-def outside(found: np.ndarray, x: np.ndarray, y: np.ndarray, at_zero: Any) -> np.ndarray:
-    """SciPy's values where x or y is not positive: convex, infinite off the domain."""
-    inside = (x > 0) & (y > 0)
-    if inside.all():
-        return found
-    found = np.where(inside, found, np.inf)
-    found = np.where((x == 0) & (y >= 0), at_zero, found)
-    found[np.isnan(x) | np.isnan(y)] = np.nan
-    return found
+SLICE = 1 << 17  # numbers from which a slice pays for its thread
+NUMBERS = (int, float, np.generic)
 
 
 def elementwise(
-    block: Callable[..., np.ndarray],
-    given: tuple[Any, ...],
-    out: Any,
-    dtype: Any,
-    num_threads: int | None,
+    function: Any, operands: tuple[Any, ...], num_threads: int | None, options: dict[str, Any]
 ) -> Any:
-    """`block` over the broadcast inputs, with the dtypes, `out=` and `dtype=` of a SciPy ufunc."""
-    plain = [type(x) in (int, float) for x in given]
-    arrays = [np.asarray(x) for x in given]
-    widest = np.result_type(
-        *(x if p else a.dtype for x, a, p in zip(given, arrays, plain, strict=True))
+    """function(*operands, **options), options being those of a NumPy ufunc."""
+    options = {name: value for name, value in options.items() if value is not None}
+    large = any(isinstance(x, np.ndarray) and x.size >= LEAST_SHARED for x in operands)
+    if not large and num_threads is None:
+        return function(*operands, **options)
+    threads = chosen_threads(num_threads)
+    if threads > 1 and not even(function, operands, options):
+        slices = min(threads, size_of(operands) // SLICE)
+        if slices > 1 and (sliced := cut(function, operands, options, slices)) is not None:
+            return sliced
+    return threaded(function, operands, threads, options)
+
+
+def even(function: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Whether the ufunc's loop gets all numbers at once."""
+    if not set(options) <= {"out"} or any(isinstance(x, np.generic) for x in operands):
+        return False
+    arrays = [x for x in operands if isinstance(x, np.ndarray)]
+    arrays += as_tuple(options.get("out"))
+    return len({(x.shape, x.dtype) for x in arrays}) == 1 and all(
+        x.dtype.char in "fd" and x.flags.carray for x in arrays
     )
-    if not np.can_cast(widest, np.float64):
-        raise TypeError(f"expected real numbers of at most 64 bits, got dtype {widest}")
-    if dtype is None:
-        dtype = np.float32 if np.can_cast(widest, np.float32) else np.float64
-    written = np.dtype(dtype) if out is None else np.dtype(np.float64)
-    target = out[0] if isinstance(out, tuple) else out
-    walk = np.nditer(
-        [*arrays, target],
-        flags=["external_loop", "buffered", "ranged", "delay_bufalloc", "zerosize_ok",
-               "copy_if_overlap"],
-        op_flags=[*[["readonly", "overlap_assume_elementwise"]] * len(arrays),
-                  ["writeonly", "allocate", "no_broadcast", "overlap_assume_elementwise"]],
-        op_dtypes=[*[np.dtype(np.float64)] * len(arrays), written],
-        casting="same_kind",
-        buffersize=BLOCK,
-    )  # type: ignore[call-overload]  # fmt: skip
-    with walk:
-        result = walk.operands[-1] if target is None else target
-        run(block, walk, num_threads or get_num_threads())
-    return result[()] if target is None and result.ndim == 0 else result
 
 
-def run(block: Callable[..., np.ndarray], walk: np.nditer, num_threads: int) -> None:
-    size = walk.itersize
-    threads = max(1, min(num_threads, size // SHARE))
-    if threads == 1:
-        walk_range(block, walk, 0, size)
-        return
-    edges = [size * i // threads for i in range(threads + 1)]
-    walks = [walk.copy() for _ in range(threads)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(walk_range, [block] * threads, walks, edges[:-1], edges[1:]))
+def as_tuple(out: Any) -> tuple[Any, ...]:
+    if out is None:
+        return ()
+    return out if isinstance(out, tuple) else (out,)
 
 
-def walk_range(block: Callable[..., np.ndarray], walk: np.nditer, start: int, stop: int) -> None:
-    if start == stop:
-        return
-    walk.iterrange = (start, stop)  # type: ignore[misc]
-    with np.errstate(all="ignore"):  # belongs to the thread
-        for *inputs, target in walk:
-            target[...] = block(*inputs)
+def size_of(operands: tuple[Any, ...]) -> int:
+    """Numbers of the result; 0 if the operands are more than plain arrays and numbers."""
+    if not all(type(x) is np.ndarray or isinstance(x, NUMBERS) for x in operands):
+        return 0
+    return int(np.prod(np.broadcast_shapes(*map(np.shape, operands)), dtype=np.int64))
+
+
+def cut(function: Any, operands: tuple[Any, ...], options: dict[str, Any], slices: int) -> Any:
+    """The same call in slices along the longest axis, or None if `out` may not be written before
+    all operands are read."""
+    shape = np.broadcast_shapes(*map(np.shape, operands))
+    out, where = options.pop("out", None), options.pop("where", True)
+    target = as_tuple(out)[0] if out is not None else None
+    if target is None:  # a call on nothing gives the dtype
+        dtype = function(*(x[..., :0] if np.ndim(x) else x for x in operands), **options).dtype
+        target = np.empty(shape, dtype)
+    apart = all(
+        not np.may_share_memory(x, target) or same_place(x, target)
+        for x in (*operands, where)
+        if isinstance(x, np.ndarray)
+    )
+    if type(target) is not np.ndarray or target.shape != shape or not apart:
+        options.update(out=out, where=where)
+        return None
+    axis = int(np.argmax(shape))
+    edges = [shape[axis] * i // slices for i in range(slices + 1)]
+
+    def part(x: Any, start: int, stop: int) -> Any:
+        if not isinstance(x, np.ndarray):
+            return x
+        whole = np.broadcast_to(x, shape) if x is not target else x
+        return whole[(slice(None),) * axis + (slice(start, stop),)]
+
+    def run(start: int, stop: int) -> None:
+        pieces = [part(x, start, stop) for x in operands]
+        options_here = {**options, "out": part(target, start, stop)}
+        function(*pieces, where=part(where, start, stop), **options_here)
+
+    with ThreadPoolExecutor(slices) as pool:
+        list(pool.map(run, edges[:-1], edges[1:]))
+    return target
+
+
+def same_place(x: np.ndarray, y: np.ndarray) -> bool:
+    return bool(
+        x.dtype == y.dtype
+        and x.shape == y.shape
+        and x.strides == y.strides
+        and x.__array_interface__["data"] == y.__array_interface__["data"]
+    )

@@ -1,20 +1,19 @@
 """SciPy's entropy functions: `entropy`, `entr`, `rel_entr`, `kl_div`, `jensenshannon`,
 `logsumexp`, `softmax` and `log_softmax`, with SciPy's arguments and meaning.
 
-Row values come from fastent's kernels; the elementwise functions, and what `softmax` and
-`log_softmax` do after the kernel, are vectorised NumPy in float64. SciPy itself is used only
-for what it alone does: NaN policies, masked arrays and tuples of axes in `entropy`, and `logsumexp`
-of complex numbers, with `b` or with `return_sign`.
+Row values come from fastent's kernels; `entr`, `rel_entr` and `kl_div` are compiled NumPy ufuncs,
+`softmax` and its relatives compiled row loops. SciPy itself is used only for what it alone does:
+NaN policies, masked arrays and tuples of axes in `entropy`, and `logsumexp` of complex numbers.
 
 Where the numbers differ from SciPy's, these are right: divergences of nearly equal rows keep their
-digits and are never negative, as are `kl_div` of near arguments, the logarithm of a softmax near 1,
-and `softmax` of large logits; +inf in `softmax` and `log_softmax` is certainty, shared by ties.
+digits and are never negative, as are `rel_entr` and `kl_div` of near arguments, the logarithm of a
+softmax near 1, and `softmax` of large logits; +inf in `softmax` and `log_softmax` is certainty,
+shared by ties.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,9 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp as scipy_logsumexp  # now: it may be patched later
 
 from fastent import functions as fe
-from fastent.compat.elementwise import (
-    elementwise,
-    entr_block,
-    kl_div_block,
-    log_softmax_block,
-    rel_entr_block,
-    softmax_block,
-)
+from fastent.backends.cython import ufuncs
+from fastent.compat import shares
+from fastent.compat.elementwise import elementwise
 from fastent.compat.reduced import Axis, as_floats, as_rows, back, float_dtype, normalised
 
 __all__ = [
@@ -44,10 +38,29 @@ __all__ = [
 ]
 
 
-def entr(
-    x: ArrayLike, out: Any = None, *, dtype: Any = None, num_threads: int | None = None
-) -> Any:
+def entr(x: ArrayLike, out: Any = None, *, num_threads: int | None = None, **keywords: Any) -> Any:
     """−x log x for each element; 0 at 0 and −inf below, as `scipy.special.entr`.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers; float32 and 16-bit ones are computed in float32, others in float64.
+    out : ndarray, optional
+        Where the result goes; may be `x`.
+    num_threads : int, optional
+        Threads to use; by default as many as fastent's functions use.
+    **keywords
+        `where`, `casting`, `order`, `dtype`, `subok`, `signature`: as for any NumPy ufunc.
+
+    Returns
+    -------
+    scalar or ndarray
+        Right to 1e-14 (float32: 1e-6), for numbers of any size.
+
+    Raises
+    ------
+    TypeError
+        Complex or longer than 64-bit numbers, or a keyword that ufuncs do not have.
 
     Examples
     --------
@@ -55,18 +68,30 @@ def entr(
     >>> entr([0.0, 1.0, -1.0]).tolist()
     [0.0, -0.0, -inf]
     """
-    return elementwise(entr_block, (x,), out, dtype, num_threads)
+    return elementwise(ufuncs.entr, (x,), num_threads, {"out": out, **keywords})
 
 
 def rel_entr(
-    x: ArrayLike,
-    y: ArrayLike,
-    out: Any = None,
-    *,
-    dtype: Any = None,
-    num_threads: int | None = None,
+    x: ArrayLike, y: ArrayLike, out: Any = None, *, num_threads: int | None = None, **keywords: Any
 ) -> Any:
     """x log(x/y) for each pair, as `scipy.special.rel_entr`.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Numbers, broadcast against each other.
+    out, num_threads, **keywords
+        As in `entr`.
+
+    Returns
+    -------
+    scalar or ndarray
+        0 where x = 0 <= y; inf where x or y is negative, or y = 0 < x.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `entr`; shapes that do not broadcast.
 
     Examples
     --------
@@ -74,18 +99,31 @@ def rel_entr(
     >>> rel_entr([0.0, 1.0, 1.0], [1.0, 1.0, 0.0]).tolist()
     [0.0, 0.0, inf]
     """
-    return elementwise(rel_entr_block, (x, y), out, dtype, num_threads)
+    return elementwise(ufuncs.rel_entr, (x, y), num_threads, {"out": out, **keywords})
 
 
 def kl_div(
-    x: ArrayLike,
-    y: ArrayLike,
-    out: Any = None,
-    *,
-    dtype: Any = None,
-    num_threads: int | None = None,
+    x: ArrayLike, y: ArrayLike, out: Any = None, *, num_threads: int | None = None, **keywords: Any
 ) -> Any:
     """x log(x/y) − x + y for each pair, as `scipy.special.kl_div`, but never negative.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Numbers, broadcast against each other.
+    out, num_threads, **keywords
+        As in `entr`.
+
+    Returns
+    -------
+    scalar or ndarray
+        y where x = 0 <= y; inf where x or y is negative or infinite, or y = 0 < x. Equal finite
+        arguments give 0, near ones keep their digits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `entr`; shapes that do not broadcast.
 
     Examples
     --------
@@ -93,7 +131,7 @@ def kl_div(
     >>> kl_div([0.0, 1.0, 1.0], [0.5, 1.0, 0.0]).tolist()
     [0.5, 0.0, inf]
     """
-    return elementwise(kl_div_block, (x, y), out, dtype, num_threads)
+    return elementwise(ufuncs.kl_div, (x, y), num_threads, {"out": out, **keywords})
 
 
 def entropy(
@@ -109,6 +147,31 @@ def entropy(
     """Entropy of `pk`, or KL divergence from `qk`, as `scipy.stats.entropy`.
 
     Rows are normalised. `_no_deco` is how SciPy's own tests leave out its NaN policy.
+
+    Parameters
+    ----------
+    pk : array_like
+        The (true) distributions; any positive sum.
+    qk : array_like, optional
+        The distributions to compare with, broadcast against `pk`.
+    base : float, optional
+        Base of the logarithm; nats by default.
+    axis : int, tuple of int or None
+        The class axes.
+    nan_policy : {"propagate", "omit", "raise"}
+        What a NaN does.
+    keepdims : bool
+        Whether the class axes stay, with length 1.
+
+    Returns
+    -------
+    scalar or ndarray
+        In the dtype of the operands.
+
+    Raises
+    ------
+    ValueError
+        A base that is not positive, shapes that do not broadcast, a NaN under "raise".
 
     Examples
     --------
@@ -181,6 +244,22 @@ def jensenshannon(
 
     Stands for `scipy.spatial.distance.jensenshannon`; rows are normalised.
 
+    Parameters
+    ----------
+    p, q : array_like
+        The distributions, broadcast against each other.
+    base : float, optional
+        Base of the logarithm; nats by default.
+    axis : int
+        The class axis.
+    keepdims : bool
+        Whether it stays, with length 1.
+
+    Returns
+    -------
+    scalar or ndarray
+        In the dtype of the operands.
+
     Examples
     --------
     >>> from fastent.compat.scipy import jensenshannon
@@ -249,39 +328,77 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: bool = False,
 ) -> Any:
-    """log(Σ e^a), as `scipy.special.logsumexp`.
+    """log(Σ b·e^a), as `scipy.special.logsumexp`.
 
-    SciPy's own function answers for complex numbers, with weights `b` and with `return_sign`.
+    Parameters
+    ----------
+    a : array_like
+        Exponents; complex ones are handed to SciPy.
+    axis : int, tuple of int or None
+        Axes to sum over; all by default.
+    b : array_like, optional
+        Factors, broadcast against `a`; they may be 0 or negative.
+    keepdims : bool
+        Whether the axes stay, with length 1.
+    return_sign : bool
+        Give the sign of the sum apart; otherwise a negative sum is nan.
+
+    Returns
+    -------
+    scalar or ndarray, or a pair (value, sign) of them
+        In the dtype of the operands.
 
     Examples
     --------
     >>> from fastent.compat.scipy import logsumexp
     >>> float(logsumexp([1000.0, 1000.0]))
     1000.6931471805599
+    >>> value, sign = logsumexp([1.0, 2.0], b=[1.0, -1.0], return_sign=True)
+    >>> float(value.round(12)), float(sign)
+    (1.541324854613, -1.0)
     """
     array = np.atleast_1d(np.asarray(a))
-    if b is not None or return_sign or array.dtype.kind not in "fiub":
+    factors = None if b is None else np.asarray(b)
+    if array.dtype.kind not in "fiub" or (factors is not None and factors.dtype.kind not in "fiub"):
         return scipy_logsumexp(a, axis=axis, b=b, keepdims=keepdims, return_sign=return_sign)
+    dtype = float_dtype(array) if factors is None else float_dtype(array, factors)
+    if factors is not None:
+        array, factors = np.broadcast_arrays(array, factors)
     axes = normalised(axis, array.ndim)
-    dtype = float_dtype(array)
+    sign: Any = 1.0
     if array.size == 0:
         kept = [n for i, n in enumerate(array.shape) if i not in axes]
-        return back(np.full(kept, -np.inf), axes, keepdims, dtype)
-    rows, at = as_rows(as_floats(array), axes)
-    top, rest = top_and_rest(rows, at)
-    return back(np.where(np.isinf(top), top, top + rest), axes, keepdims, dtype)
-
-
-def top_and_rest(rows: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """(maximum, log Σ e^(x − maximum)) of rows, both float64: the second keeps its digits."""
-    first = np.argmax(rows, axis=axis)
-    top = np.take_along_axis(rows, np.expand_dims(first, axis), axis).squeeze(axis)
-    rest = fe.sparse_cross_entropy(first, rows, kind="logits", axis=axis)
-    return top.astype(np.float64), np.asarray(rest)
+        value, sign = np.full(kept, -np.inf), np.zeros(kept)
+    elif factors is None:
+        value = shares.logsumexp(*as_rows(as_floats(array), axes))
+        sign = np.where(np.isnan(value), np.nan, np.where(value == -np.inf, 0.0, 1.0))
+    else:
+        rows, at = as_rows(array.astype(np.float64), axes)
+        value, sign = shares.signed_logsumexp(rows, as_rows(factors, axes)[0], at)
+    if return_sign:
+        return back(value, axes, keepdims, dtype), back(sign, axes, keepdims, dtype)
+    return back(np.where(sign < 0, np.nan, value), axes, keepdims, dtype)
 
 
 def softmax(x: ArrayLike, axis: Axis = None) -> Any:
     """e^x / Σ e^x, as `scipy.special.softmax`.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits.
+    axis : int, tuple of int or None
+        Axes to sum over; all by default.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`; float32 and float16 keep their dtype.
+
+    Raises
+    ------
+    ValueError
+        Rows of no numbers.
 
     Examples
     --------
@@ -289,14 +406,26 @@ def softmax(x: ArrayLike, axis: Axis = None) -> Any:
     >>> softmax([0.0, 0.0, 800.0]).tolist()
     [0.0, 0.0, 1.0]
     """
-    array, top, rest = by_top(x, axis)
-    with np.errstate(all="ignore"):
-        scale = np.exp(-rest)
-    return elementwise(softmax_block, (array, top, scale), None, float_dtype(array), None)
+    return shares.of_axes(x, axis, "softmax")
 
 
 def log_softmax(x: ArrayLike, axis: Axis = None) -> Any:
     """x − log Σ e^x, as `scipy.special.log_softmax`.
+
+    Parameters
+    ----------
+    x, axis
+        As in `softmax`.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`; the largest of a confident row keeps its digits.
+
+    Raises
+    ------
+    ValueError
+        Rows of no numbers.
 
     Examples
     --------
@@ -304,15 +433,4 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> Any:
     >>> log_softmax([40.0, 0.0, 0.0]).tolist()
     [-8.496708510583178e-18, -40.0, -40.0]
     """
-    array, top, rest = by_top(x, axis)
-    return elementwise(log_softmax_block, (array, top, rest), None, float_dtype(array), None)
-
-
-def by_top(x: Any, axis: Axis) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(x, its maximum, log Σ e^(x − maximum)), the last two broadcast along the axes."""
-    array = np.asarray(x)
-    axes = normalised(axis, array.ndim)
-    if math.prod(array.shape[i] for i in axes) == 0:
-        raise ValueError("zero-size array to reduction operation maximum which has no identity")
-    top, rest = top_and_rest(*as_rows(as_floats(array), axes))
-    return array, np.expand_dims(top, axes), np.expand_dims(rest, axes)
+    return shares.of_axes(x, axis, "log_softmax")

@@ -1,4 +1,4 @@
-"""Derivatives of cross-entropies: from arrays to tiles, and tiles to threads.
+"""Derivatives of cross-entropies, and softmax: from arrays to tiles, and tiles to threads.
 
 Labels, weights and terms come settled (see fastent.gradients); logits and targets are read where
 they are, or tile by tile into scratch memory where kernels cannot.
@@ -25,7 +25,25 @@ cdef enum:
     SMALL = 1 << 14                     # numbers that one thread does faster than several
     MARGIN = 64                         # sums read past the end of a row
 
-cdef Slope slopes[2]                    # of several classes, of one logit
+cdef enum Which:
+    SEVERAL = 0                         # derivatives of several classes
+    SINGLE = 1                          # of one logit
+    SOFTMAX = 2                         # of rows
+    LOG_SOFTMAX = 3
+    LOGSUMEXP = 4
+    SOFTMAX_NUMBERS = 5                 # of the numbers of one long row
+    LOG_SOFTMAX_NUMBERS = 6
+    SLOPES = 7
+
+cdef Slope slopes[SLOPES]
+
+SHARES = {
+    "softmax": SOFTMAX,
+    "log_softmax": LOG_SOFTMAX,
+    "logsumexp": LOGSUMEXP,
+    "softmax_numbers": SOFTMAX_NUMBERS,
+    "log_softmax_numbers": LOG_SOFTMAX_NUMBERS,
+}
 
 cdef struct Loop:
     Slope slope
@@ -33,12 +51,14 @@ cdef struct Loop:
     View *logits
     View *target                        # NULL for labels
     View *terms                         # NULL if they are class weights, or none
+    bint by_row                         # the result is one number a row
     bint ready                          # logits are read where they are
     Py_ssize_t rows
     Py_ssize_t tile_rows
     Py_ssize_t itemsize
     char *arena
     Py_ssize_t arena_size               # of a worker
+    int threads
     Slopes *workers                     # what each found wrong
 
 
@@ -59,7 +79,7 @@ cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
         else:
             load_doubles(loop.logits, start, tile.rows, free_room)
     free_room += tile.room
-    tile.gradient = <char *>tile.gradient + at * loop.itemsize
+    tile.gradient = <char *>tile.gradient + (start if loop.by_row else at) * loop.itemsize
     if tile.hessian != NULL:
         tile.hessian = <char *>tile.hessian + at * loop.itemsize
     if tile.labels != NULL:
@@ -80,6 +100,30 @@ cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
         loop.workers[worker].bad = tile.bad
 
 
+cdef int run_loop(Loop *loop, int threads, int rooms) except -1:
+    """All tiles; each worker has `rooms` tiles of scratch memory. The caller frees loop.workers."""
+    cdef Py_ssize_t classes = loop.tile.classes, count
+    cdef int k
+    loop.tile_rows = max(<Py_ssize_t>1, TILE // classes)
+    loop.tile.room = (min(loop.tile_rows, loop.rows) * classes + MARGIN + 7) & ~<Py_ssize_t>7
+    loop.arena_size = rooms * loop.tile.room * sizeof(double)
+    count = (loop.rows + loop.tile_rows - 1) // loop.tile_rows
+    threads = <int>max(1, min(threads, loop.rows * classes // SMALL, count))
+    loop.arena = <char *>calloc(threads, loop.arena_size)
+    loop.workers = <Slopes *>calloc(threads, sizeof(Slopes))
+    if loop.arena == NULL or loop.workers == NULL:
+        free(loop.arena)
+        free(loop.workers)
+        raise MemoryError("fastent: no memory for the scratch buffers")
+    for k in range(threads):
+        loop.workers[k].bad.row = -1
+    loop.threads = threads
+    with nogil:
+        run_parallel(body, loop, count, threads)
+    free(loop.arena)
+    return 0
+
+
 def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight, terms, double smoothing,
            double tolerance, int curvature, cnp.ndarray gradient, cnp.ndarray hessian, int threads,
            bint only_check):
@@ -91,7 +135,6 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     cdef Loop loop
     cdef Operand x, t, w
     cdef int k
-    cdef Py_ssize_t count
     axis = -1 if several else None
     memset(&loop, 0, sizeof(Loop))
     x = operand(logits, "logits", axis)
@@ -102,7 +145,7 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     loop.itemsize = 4 if loop.tile.single else 8
     loop.ready = in_place(loop.logits, FLOAT32 if loop.tile.single else FLOAT64)
     loop.tile.x = x.view.data
-    loop.slope = slopes[0 if several else 1]
+    loop.slope = slopes[<int>SEVERAL if several else <int>SINGLE]
     loop.tile.gradient = cnp.PyArray_DATA(gradient)
     if hessian is not None:
         loop.tile.hessian = cnp.PyArray_DATA(hessian)
@@ -124,28 +167,38 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     loop.tile.smoothing = smoothing
     loop.tile.tolerance = tolerance
     loop.tile.only_check = only_check
-    loop.tile_rows = max(<Py_ssize_t>1, TILE // x.classes)
-    loop.tile.room = (min(loop.tile_rows, x.rows) * x.classes + MARGIN + 7) & ~<Py_ssize_t>7
-    loop.arena_size = 7 * loop.tile.room * sizeof(double)
-    count = (x.rows + loop.tile_rows - 1) // loop.tile_rows
-    threads = <int>max(1, min(threads, x.rows * x.classes // SMALL, count))
-    loop.arena = <char *>calloc(threads, loop.arena_size)
-    loop.workers = <Slopes *>calloc(threads, sizeof(Slopes))
-    if loop.arena == NULL or loop.workers == NULL:
-        free(loop.arena)
-        free(loop.workers)
-        raise MemoryError("fastent: no memory for the scratch buffers")
-    for k in range(threads):
-        loop.workers[k].bad.row = -1
-    with nogil:
-        run_parallel(body, &loop, count, threads)
+    run_loop(&loop, threads, 7)
     found = None
-    for k in range(threads):
+    for k in range(loop.threads):
         if loop.workers[k].bad.row >= 0 and (found is None or loop.workers[k].bad.row < found[0]):
             found = (loop.workers[k].bad.row, loop.workers[k].bad.code, loop.workers[k].bad.number)
-    free(loop.arena)
     free(loop.workers)
     return found
+
+
+def shares(str name, x, cnp.ndarray out, int threads, double top=0, double rest=0):
+    """Softmax, its logarithm or log Σ e^x of rows of logits, into C-contiguous `out`.
+
+    `top` and `rest` are those of the one row that the numbers x belong to, for the names in `_numbers`.
+    """
+    cdef Loop loop
+    cdef int which = SHARES[name]
+    cdef Operand given = operand(x, "x", None if which >= SOFTMAX_NUMBERS else -1)
+    memset(&loop, 0, sizeof(Loop))
+    loop.logits = &given.view
+    loop.rows = given.rows
+    loop.tile.classes = given.classes
+    loop.tile.single = out.dtype == np.float32
+    loop.itemsize = 4 if loop.tile.single else 8
+    loop.ready = in_place(loop.logits, FLOAT32 if loop.tile.single else FLOAT64)
+    loop.tile.x = given.view.data
+    loop.slope = slopes[which]
+    loop.by_row = which == LOGSUMEXP
+    loop.tile.gradient = cnp.PyArray_DATA(out)
+    loop.tile.top = top
+    loop.tile.rest = rest
+    run_loop(&loop, threads, 5)
+    free(loop.workers)
 
 
 def is_narrow(logits, target):
@@ -163,5 +216,5 @@ def as_array(given, str name):
 def use_slopes(pointers):
     """Take the kernels of one SIMD level."""
     cdef int k
-    for k in range(2):
+    for k in range(SLOPES):
         slopes[k] = <Slope>PyCapsule_GetPointer(pointers[k], "fastent.slope")

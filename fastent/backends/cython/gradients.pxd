@@ -26,6 +26,8 @@ ctypedef struct Slopes:
     bint only_check                     # look at the target, write nothing
     Py_ssize_t rows
     Py_ssize_t classes
+    double top                          # of shares of one long row, and what they are scaled by
+    double rest
     double *scratch                     # four tiles with room to over-read
     Py_ssize_t room                     # distance of those tiles
     BadRow bad

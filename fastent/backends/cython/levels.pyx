@@ -10,6 +10,7 @@ from fastent.backends.cython.table cimport Table
 from fastent.backends.cython.derivatives import use_slopes
 from fastent.backends.cython.exact import use_blocks
 from fastent.backends.cython.operand import use_loaders
+from fastent.backends.cython.ufuncs import use_terms
 
 cdef extern from * nogil:
     """
@@ -57,5 +58,7 @@ def use(level):
             kernels[i][k] = table.kernels[k]
     use_blocks(importlib.import_module(f"fastent.backends.cython.blocks_{level}").functions())
     use_loaders(importlib.import_module(f"fastent.backends.cython.loading_{level}").functions())
-    use_slopes(importlib.import_module(f"fastent.backends.cython.gradients_{level}").functions())
+    slopes = [importlib.import_module(f"fastent.backends.cython.{part}_{level}") for part in ("gradients", "shares")]
+    use_slopes([slope for module in slopes for slope in module.functions()])
+    use_terms(importlib.import_module(f"fastent.backends.cython.elements_{level}").functions())
     active = level
