@@ -23,7 +23,7 @@ from fastent.backends.cython.exponentials cimport (
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Tile,
 )
-from fastent.backends.cython.long_rows cimport class_of, classes_of, paired
+from fastent.backends.cython.long_rows cimport classes_of, label_numbers, paired
 from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -54,6 +54,7 @@ cdef struct Batch:                      # LogitSums of consecutive rows
     double gap[LANES]
     double mass[LANES]
     double partition[LANES]             # log1p(s)
+    double own[LANES]                   # sparse: the label's logit
 
 
 cdef struct LongRow:
@@ -294,10 +295,10 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             out[CONFIDENCE][start + r] = 1 / (1 + s_of[r])
     if paired(tile) or tile.labels == NULL:
         return
+    label_numbers(tile, start, rows, sums.own, unused)
     if loss != NULL:
         for r in range(rows):
-            label = max(tile.labels[start + r], 0)
-            p = class_of(tile, 1, start + r, label, unused)
+            p = sums.own[r]
             gap = (sums.top[r] - p) * scale.inverse
             loss[r] = z[r] + (0.0 if p == sums.top[r] else gap)
     if out[RANK] == NULL and out[ACCURACY] == NULL and out[BRIER] == NULL:
@@ -306,7 +307,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
         label = tile.labels[start + r]
         if label < 0:
             continue
-        own = class_of(tile, 1, start + r, label, unused)
+        own = sums.own[r]
         gap = 0.0 if own == sums.top[r] else (sums.top[r] - own) * scale.inverse
         s = s_of[r]
         if out[RANK] != NULL:

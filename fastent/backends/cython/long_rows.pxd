@@ -5,6 +5,8 @@ converted right before a block of it is summed: the block stays in the first-lev
 row is ever copied whole. Kernels that handle long rows form no pointers into them but ask here.
 """
 
+from libc.stdint cimport int64_t
+
 from fastent.backends.cython.elementary cimport fe_lane_max_double, fe_lane_max_float
 from fastent.backends.cython.kernels cimport CHUNK, LOADED, ROOM, Source, Tile
 
@@ -40,6 +42,21 @@ cdef inline stored class_of(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t c,
         return (<const stored *>rows)[r * tile.classes + c]
     source.load(source, r, c, 1, &x)
     return x
+
+
+cdef inline void label_numbers(Tile *tile, Py_ssize_t start, Py_ssize_t rows, double *own, const stored *unused) noexcept nogil:
+    """The predicted number of the label of consecutive rows; 1 for a skipped row, which has none."""
+    cdef Py_ssize_t r
+    cdef const int64_t *labels = tile.labels + start
+    cdef const stored *x = <const stored *>tile.pred_rows + start * tile.classes
+    if tile.pred_source == NULL:
+        for r in range(rows):
+            own[r] = x[r * tile.classes + max(labels[r], <int64_t>0)]
+    else:
+        for r in range(rows):
+            own[r] = class_of(tile, 1, start + r, max(labels[r], <int64_t>0), unused)
+    for r in range(rows):
+        own[r] = own[r] if labels[r] >= 0 else 1.0
 
 
 cdef inline const double *weights_of(Tile *tile, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, char *scratch) noexcept nogil:

@@ -17,7 +17,7 @@ from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, log1p_of, log_normal, log_positive, minus_log_scaled, real,
 )
 from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile
-from fastent.backends.cython.long_rows cimport class_of, classes_of, top_in
+from fastent.backends.cython.long_rows cimport classes_of, label_numbers, top_in
 from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -270,13 +270,6 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int
             check_sum(tile, start + r, 1, sums.of[3][r] + sums.of[4][r])
 
 
-cdef inline double label_probability(Tile *tile, Py_ssize_t r, const source *unused) noexcept nogil:
-    """p of the label; 1 for a skipped row, which has none."""
-    if tile.labels[r] < 0:
-        return 1
-    return class_of(tile, 1, r, tile.labels[r], unused)
-
-
 cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, const source *unused) noexcept nogil:
     """Look for negative numbers in every operand that was read."""
     if mode == CROSS:
@@ -305,7 +298,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
             for k in range(WIDTH):
                 batch.of[k][0] = sums.of[k]
             if mode == SPARSE:
-                batch.own[0] = label_probability(tile, r, q)
+                label_numbers(tile, r, 1, batch.own, q)
             finish(tile, r, 1, &batch, mode, out, q)
             if row.negative:
                 report_rows(tile, mode, r, 1, unused)
@@ -315,10 +308,10 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
         n = min(at_once, tile.rows - start)
         negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &arrays)
         if mode == SPARSE:
+            label_numbers(tile, start, n, batch.own, q)
             for r in range(n):
                 if tile.labels[start + r] >= 0:
                     leave_out(scratch, r * classes + tile.labels[start + r])
-                batch.own[r] = label_probability(tile, start + r, q)
         for k in range(WIDTH):
             if k < arrays:
                 row_sums(scratch + k * ROOM, n, classes, batch.of[k])
