@@ -91,6 +91,7 @@ def cythonized(extensions, folder):
 def modules():
     plain = [extension(name, name, []) for name in PLAIN]
     plain.append(extension("cython_api", "cython_api", [], package="fastent"))
+    plain.append(extension("mapping", "mapping", [], package="fastent.io"))
     found = cythonized(plain, "plain")
     for level, flags in LEVELS.items():
         found += cythonized([extension(f"{k}_{level}", k, flags) for k in KERNELS], level)

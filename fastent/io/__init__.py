@@ -50,7 +50,9 @@ def open_source(reference: Reference, role: str) -> Source:
     try:
         if os.path.isdir(reference.path):
             raise InputError(f"{reference.path}: a directory, expected a file")
-        return OPENERS[suffix](reference, role)
+        source = OPENERS[suffix](reference, role)
+        source.mapped = role in ("predictions", "targets")
+        return source
     except OSError as error:
         raise InputError(f"{reference.path}: {error.strerror or error}") from None
 

@@ -16,7 +16,14 @@ from fastent.io.errors import InputError
 from fastent.io.npy import first_line
 from fastent.io.parts import choose_columns
 from fastent.io.paths import Reference
-from fastent.io.source import Buffer, Source, as_bytes, open_for_reading, read_exactly
+from fastent.io.source import (
+    Buffer,
+    FileBytes,
+    Source,
+    as_bytes,
+    open_for_reading,
+    read_exactly,
+)
 from fastent.io.table import Table, holds, open_columns, require_pyarrow
 
 LARGEST_BATCH = 64 << 20  # bytes of one column in a record batch that may enter memory whole
@@ -85,39 +92,63 @@ class ListRows(Source):
         self._batches = batches
         self._starts = np.concatenate([[0], np.cumsum([b[0] for b in batches])]).tolist()
         self.sequential = any(batch[1] for batch in batches)
-        self._fd = -1
+        self._bytes = FileBytes(name)
+        self._bare = all(
+            batch[1] is None and batch[2] % self.dtype.itemsize == 0 for batch in batches
+        )
         self._stream: Any = None
         self._stream_batch = -1
         self._at = 0
 
     def open(self) -> None:
-        if self._fd < 0:
-            self._fd = open_for_reading(self.path)
+        self._bytes.open(self.path, self.mapped and self._bare)
+
+    @property
+    def in_place(self) -> bool:
+        return self._bytes.mapped
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """The batches that hold rows: number, and the first and last of the rows."""
+        number = bisect.bisect_right(self._starts, start) - 1
+        while start < stop:
+            end = min(stop, self._starts[number + 1])
+            if end > start:
+                yield number, start, end
+            start = end
+            number += 1
+
+    def _place(self, number: int, row: int) -> int:
+        """Byte offset of a row of a batch."""
+        return self._batches[number][2] + (row - self._starts[number]) * self.row_bytes
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         self.open()
+        parts = list(self._parts(start, stop))
+        if self._bare and len(parts) == 1:
+            where = self._place(parts[0][0], start)
+            return self._bytes.rows(where, self.shape(stop - start), self.dtype, buffer)
         rows = buffer.array(self.shape(stop - start), self.dtype)
-        number = bisect.bisect_right(self._starts, start) - 1
-        at = start
-        while at < stop:
-            end = min(stop, self._starts[number + 1])
-            if end > at:
-                first = (at - self._starts[number]) * self.row_bytes
-                view = as_bytes(rows[at - start : end - start])
-                _, codec, offset, _ = self._batches[number]
-                if codec is None:
-                    read_exactly(self._fd, view, offset + first, self.name)
-                else:
-                    self._inflate(number, first, view)
-            at = end
-            number += 1
+        for number, first, end in parts:
+            view = as_bytes(rows[first - start : end - start])
+            if self._batches[number][1] is None:
+                self._bytes.read(self._place(number, first), view)
+            else:
+                self._inflate(number, (first - self._starts[number]) * self.row_bytes, view)
         return rows
+
+    def settle(self, start: int, stop: int) -> None:
+        for number, first, end in self._parts(start, stop):
+            self._bytes.settle(self._place(number, first), (end - first) * self.row_bytes)
+
+    def release(self, start: int, stop: int) -> None:
+        for number, first, end in self._parts(start, stop):
+            self._bytes.release(self._place(number, first), (end - first) * self.row_bytes)
 
     def _inflate(self, number: int, first: int, view: memoryview) -> None:
         _, codec, offset, length = self._batches[number]
         assert codec is not None
         if number != self._stream_batch or first < self._at:
-            self._stream = inflated(self._fd, codec, offset, length, self.name)
+            self._stream = inflated(self._bytes.fd, codec, offset, length, self.name)
             self._stream_batch, self._at = number, 0
         try:
             while self._at < first:
@@ -139,9 +170,7 @@ class ListRows(Source):
 
     def close(self) -> None:
         self._stream, self._stream_batch, self._at = None, -1, 0
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._bytes.close()
 
 
 class Region(io.RawIOBase):

@@ -114,8 +114,11 @@ class Pipeline:
         result: Any = []
         try:
             for piece in block.pieces(buffers, read):
-                with self._computing:
-                    result.append(self._work(piece))
+                try:
+                    with self._computing:
+                        result.append(self._work(piece))
+                finally:
+                    piece.settle()
         except BaseException as error:
             self._stopping = True
             result = error

@@ -18,6 +18,11 @@ PIECES = 8  # per block, so that handing out blocks costs nothing
 ALL_BUFFERS = 64 << 20
 
 
+def rows_within(room: int, row_bytes: int) -> int:
+    """How many rows a piece has."""
+    return max(1, min(PIECE_ROWS, room // max(1, row_bytes)))
+
+
 @dataclass
 class Shard:
     """One file of predictions with the parts that go with its rows, by role."""
@@ -56,15 +61,23 @@ class Piece:
         """The first row's number through all files."""
         return self.shard.first_row + self.start
 
+    def settle(self) -> None:
+        """Raise if its rows have gone from a file since; what was computed of them is void."""
+        for source in self.shard.sources.values():
+            source.settle(self.start, self.stop)
+
 
 @dataclass
 class Block:
-    """Rows ``start`` to ``stop`` of a shard, which one thread reads piece by piece."""
+    """Rows ``start`` to ``stop`` of a shard, which one thread reads piece by piece.
+
+    ``room`` is what the buffers of a piece may take.
+    """
 
     shard: Shard
     start: int
     stop: int
-    step: int
+    room: int
 
     @property
     def last(self) -> bool:
@@ -86,8 +99,11 @@ class Block:
 
     def pieces(self, buffers: dict[str, Buffer], read: dict[str, np.ndarray]) -> Iterator[Piece]:
         """The block's rows, the rest of them read by as many threads at once as there are."""
-        for start in range(self.start, self.stop, self.step):
-            stop = min(self.stop, start + self.step)
+        # Rows that lie mapped need no buffer, and the kernels take them by the tile.
+        buffered = sum(s.row_bytes for s in self.shard.sources.values() if not s.in_place)
+        step = rows_within(self.room, buffered)
+        for start in range(self.start, self.stop, step):
+            stop = min(self.stop, start + step)
             arrays = {}
             for role, source in self.shard.sources.items():
                 if source.sequential:
@@ -95,6 +111,8 @@ class Block:
                 else:
                     arrays[role] = source.read(start, stop, buffers[role])
             yield Piece(self.shard, start, stop, arrays)
+        for source in self.shard.sources.values():
+            source.release(self.start, self.stop)
 
 
 @dataclass
@@ -136,13 +154,13 @@ class Shards:
             row_bytes = sum(source.row_bytes for source in shard.sources.values())
             scattered = any(source.scattered for source in shard.sources.values())
             room = budget * PIECES if scattered else budget
-            step = max(1, min(PIECE_ROWS, room // max(1, row_bytes)))
+            step = rows_within(room, row_bytes)
             # What only goes forward is read for a whole block: no more of that than one piece.
             ordered = sum(s.row_bytes for s in shard.sources.values() if s.sequential)
             block = step if 2 * ordered > row_bytes else step * PIECES
             while start < shard.rows:
                 stop = min(shard.rows, start + block)
-                yield Block(shard, start, stop, step)
+                yield Block(shard, start, stop, room)
                 start = stop
 
     def place(self, row: int) -> tuple[Shard, int]:

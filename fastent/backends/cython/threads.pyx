@@ -4,14 +4,17 @@ Ours, because libgomp hangs in a child that was forked after a parallel region. 
 when first needed and sleep on a condition; in a forked child the pool starts anew. Any number of
 threads may call at once: each works on its own job and takes what helpers are free, so nothing
 waits for another caller and nothing is oversubscribed by us. Workers block all signals, which thus
-go to the caller's threads as if the pool did not exist.
+go to the caller's threads as if the pool did not exist, except SIGBUS: it is of the thread that
+touches a mapped file, and whoever maps files may have a handler for it.
 """
 
 cdef extern from "<signal.h>" nogil:
     ctypedef struct sigset_t:
         pass
     int sigfillset(sigset_t *)
+    int sigdelset(sigset_t *, int)
     int SIG_SETMASK
+    int SIGBUS
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
@@ -112,6 +115,7 @@ cdef void hire(int wanted) noexcept nogil:
         pthread_atfork(NULL, NULL, reset)
         watching_forks = True
     sigfillset(&everything)
+    sigdelset(&everything, SIGBUS)
     pthread_sigmask(SIG_SETMASK, &everything, &before)
     while workers < wanted and workers < MOST_WORKERS:
         if pthread_create(&thread, NULL, serve, NULL) != 0:

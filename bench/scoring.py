@@ -1,0 +1,112 @@
+"""``python -m bench.scoring``: ``fastent score`` beside merely reading the same bytes.
+
+Float32 logits in a file in the page cache. Reading means that as many threads as are scoring take
+the next stretch of the file into a buffer of their own, again and again, and look at nothing. The
+two run in turns; the best time of each counts. Under other load processor times (of all threads)
+say more than the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench import machine
+from bench.table import markdown_table
+from fastent.cli import main as command
+
+STRETCH = 2 << 20
+
+
+def write_shard(folder: Path, size: int, classes: int) -> tuple[Path, Path]:
+    """Logits and labels."""
+    rng = np.random.default_rng(classes)
+    rows = size // (4 * classes)
+    some = (3 * rng.standard_normal((min(rows, 5_000_000 // classes + 1), classes))).astype("<f4")
+    logits, labels = folder / "logits.npy", folder / "labels.npy"
+    with open(logits, "wb") as stream:
+        head = {"descr": "<f4", "fortran_order": False, "shape": (rows, classes)}
+        np.lib.format.write_array_header_1_0(stream, head)
+        for start in range(0, rows, len(some)):
+            some[: rows - start].tofile(stream)
+    np.save(labels, rng.integers(0, classes, rows))
+    return logits, labels
+
+
+def read(path: Path, threads: int) -> None:
+    """All bytes into reused buffers."""
+    size = path.stat().st_size
+    fd = os.open(path, os.O_RDONLY)
+    stretches = itertools.count(0, STRETCH)
+    turn = threading.Lock()
+
+    def work() -> None:
+        buffer = memoryview(bytearray(STRETCH))
+        while True:
+            with turn:
+                offset = next(stretches)
+            if offset >= size:
+                return
+            os.preadv(fd, [buffer], offset)
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    os.close(fd)
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock and of all processors."""
+    clock, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    call()
+    clock, after = time.perf_counter() - clock, resource.getrusage(resource.RUSAGE_SELF)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return clock, spent
+
+
+def line(classes: int, size: int, threads: int, metrics: str | None, repeats: int) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        logits, labels = write_shard(Path(folder), size, classes)
+        words = ["score", str(logits), "--labels", str(labels), "--kind", "logits", "--quiet"]
+        words += ["--num-threads", str(threads)]
+        words += ["--metrics", metrics] if metrics else []
+        times = [
+            (timed(lambda: read(logits, threads)), timed(lambda: command(words)))
+            for _ in range(repeats + 1)
+        ][1:]  # the first fills the cache and imports
+        bytes_read = logits.stat().st_size
+    reading, scoring = np.min(times, axis=0)
+    cells = [metrics or "the default ones", f"{classes:,}", str(threads)]
+    cells += [f"{bytes_read / seconds / 1e9:.1f}" for seconds in (reading[0], scoring[0])]
+    return cells + [f"{part:.2f}" for part in scoring / reading]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.scoring", description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000, 128_256])
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, machine.cores()}))
+    parser.add_argument("--metrics", nargs="+", default=[None, "cross_entropy"])
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    size = options.megabytes * 1_000_000
+    head = ["metrics", "classes", "threads", "reading GB/s", "scoring GB/s", "times as long"]
+    head += ["processor time"]
+    every = itertools.product(options.classes, options.threads, options.metrics)
+    lines = [line(c, size, threads, names, options.repeats) for c, threads, names in every]
+    print(markdown_table(head, lines))
+
+
+if __name__ == "__main__":
+    main()
