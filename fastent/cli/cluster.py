@@ -95,7 +95,7 @@ def score_rows(packed: bytes, start: int, stop: int, plan: Plan) -> dict[str, An
                 break
             read = block.open(buffers)
             pieces = block.pieces(buffers, read)
-            scorer.collect(block, [scorer.work(piece) for piece in pieces])
+            scorer.collect(block, [piece.give(scorer.work) for piece in pieces])
         return {"engine": worker_engine(), "state": scorer.state()}
     except (ValueError, TypeError, OSError, MemoryError) as error:
         return {"engine": worker_engine(), "failure": named(shard, error)}

@@ -114,11 +114,8 @@ class Pipeline:
         result: Any = []
         try:
             for piece in block.pieces(buffers, read):
-                try:
-                    with self._computing:
-                        result.append(self._work(piece))
-                finally:
-                    piece.settle()
+                with self._computing:
+                    result.append(piece.give(self._work))
         except BaseException as error:
             self._stopping = True
             result = error

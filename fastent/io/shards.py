@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ PIECE_BYTES = 2 << 20  # stays in the cache between being read and being compute
 PIECE_ROWS = 1 << 16  # row values take memory too
 PIECES = 8  # per block, so that handing out blocks costs nothing
 ALL_BUFFERS = 64 << 20
+
+T = TypeVar("T")
 
 
 def rows_within(room: int, row_bytes: int) -> int:
@@ -61,10 +63,13 @@ class Piece:
         """The first row's number through all files."""
         return self.shard.first_row + self.start
 
-    def settle(self) -> None:
-        """Raise if its rows have gone from a file since; what was computed of them is void."""
-        for source in self.shard.sources.values():
-            source.settle(self.start, self.stop)
+    def give(self, work: Callable[[Piece], T]) -> T:
+        """What ``work`` makes of the rows; an error if they went from a file meanwhile."""
+        try:
+            return work(self)
+        finally:
+            for source in self.shard.sources.values():
+                source.settle(self.start, self.stop)
 
 
 @dataclass
