@@ -18,6 +18,8 @@ FORMAT = "fastent accumulator"
 VERSION = 1
 BLOCK_ROWS = 65536
 MOST_BINS = 1000
+# Options that a divergence of one's own has no use for; those with a value are refused.
+NOT_OF_DIVERGENCES = ("eps", "label_smoothing", "class_weight", "ignore_index")
 # Row values of a binary task that come from the targets, not from a backend.
 TARGETS = -1
 
@@ -36,8 +38,11 @@ class Accumulator:
 
     Parameters
     ----------
-    metrics : str or sequence of str
-        Names from `fastent.metrics.names(task)`; ``top5_accuracy`` and the like for any k.
+    metrics : str, divergence, or sequence of them
+        Names from `fastent.metrics.names(task)`; ``top5_accuracy`` and the like for any k. For the
+        divergence task also what `fastent.divergence` makes and the ready-made divergences, with
+        their parameters as ``functools.partial(fe.renyi_divergence, alpha=2)``; such a metric is
+        named like the function, ``renyi_divergence(alpha=2.0)``.
     task : {"sparse", "categorical", "binary", "divergence"}
     bins : int
         Equal-width calibration bins of ece and mce.
@@ -56,7 +61,7 @@ class Accumulator:
 
     def __init__(
         self,
-        metrics: str | Iterable[str],
+        metrics: Any,
         *,
         task: str = "sparse",
         kind: Any = "probs",
@@ -72,10 +77,10 @@ class Accumulator:
         num_threads: int | None = None,
         backend: str | None = None,
     ):
-        names = [metrics] if isinstance(metrics, str) else list(metrics)
-        if not names:
+        several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
+        self._metrics = _distinct([find(m, task) for m in (metrics if several else [metrics])])
+        if not self._metrics:
             raise ValueError("metrics: expected at least one name")
-        self._metrics = [find(name, task) for name in dict.fromkeys(names)]
         if isinstance(bins, bool) or not isinstance(bins, int | np.integer):
             raise TypeError(f"bins: expected an integer, got {type(bins).__name__}")
         if not 1 <= bins <= MOST_BINS:
@@ -97,6 +102,7 @@ class Accumulator:
         }
         self._running: dict[str, Any] = {"num_threads": num_threads, "backend": backend}
         self._sources, self._state = _plan(self._metrics, task, self._bins)
+        self._own = [m for m in self._metrics if m.divergence is not None]
         self._hold: weakref.ref[_Hold] | None = None
         self._labels = any(m.needs_labels for m in self._metrics) and task == "sparse"
         self._targets = task == "binary" and any(
@@ -119,8 +125,34 @@ class Accumulator:
         sparse = self._task == "sparse"
         self._prepare(np.zeros([0] * (len(shape) - 1), np.int64) if sparse else pred, pred, None)
 
-    def _prepare(self, true: Any, pred: Any, sample_weight: Any) -> Any:
-        """The engine's view of a batch; its last column is `target_weight` where terms weigh."""
+    def _prepare(self, true: Any, pred: Any, sample_weight: Any) -> list[Any]:
+        """The engine's view of a batch, then those of the divergences.
+
+        The last column of the first is `target_weight` where terms weigh.
+        """
+        calls = []
+        if self._sources or not self._own:
+            calls.append(self._prepare_sources(true, pred, sample_weight))
+        for m in self._own:
+            for name in ("eps", "label_smoothing"):
+                if self._options[name]:
+                    value = self._options[name]
+                    raise ValueError(f"{name}: does not apply to {m.name}, got {value!r}")
+            options = {k: v for k, v in self._options.items() if k not in NOT_OF_DIVERGENCES}
+            assert m.divergence is not None
+            calls.append(
+                m.divergence.prepare(
+                    true,
+                    pred,
+                    parameters=dict(m.parameters),
+                    sample_weight=sample_weight,
+                    num_threads=self._running["num_threads"],
+                    **options,
+                )
+            )
+        return calls
+
+    def _prepare_sources(self, true: Any, pred: Any, sample_weight: Any) -> Any:
         sources = self._sources
         if self._weighs_terms and (
             self._options["class_weight"] is not None
@@ -157,14 +189,14 @@ class Accumulator:
             One name per row: of the part of the report that it counts in, and of the rows that
             it is not independent of.
         """
-        call = self._prepare(true, pred, sample_weight)
-        rows = call.rows
+        calls = self._prepare(true, pred, sample_weight)
+        rows = calls[0].rows
         if groups is not None:
             groups = row_ids(groups, rows, "groups")
         if clusters is not None:
             clusters = row_ids(clusters, rows, "clusters")
         if rows <= BLOCK_ROWS:
-            self._add(self._own_state(), call, 0, rows, groups, clusters)
+            self._add(self._own_state(), calls, 0, rows, groups, clusters)
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
@@ -172,7 +204,7 @@ class Accumulator:
             stop = min(rows, start + BLOCK_ROWS)
             self._add(
                 waiting,
-                call,
+                calls,
                 start,
                 stop,
                 None if groups is None else groups[start:stop],
@@ -182,13 +214,17 @@ class Accumulator:
         return self
 
     def _add(
-        self, state: Any, call: Any, start: int, stop: int, groups: Any, clusters: Any
+        self, state: Any, calls: list[Any], start: int, stop: int, groups: Any, clusters: Any
     ) -> None:
+        call = calls[0]
         values = call.values(start, stop)
+        if len(calls) > 1:
+            values = np.vstack([values, *(more.values(start, stop) for more in calls[1:])])
         weights = call.weights(start, stop) if call.weighted else None
         labels = call.labels(start, stop) if self._labels else None
         targets = call.labels(start, stop) if self._targets else None
-        target_weights = values[-1] if len(values) > len(self._sources) else None
+        weighed = len(values) > len(self._sources) + len(self._own)
+        target_weights = values[-1] if weighed else None
         state.add(
             values, weights, target_weights, targets, labels, groups, clusters, call.num_threads
         )
@@ -215,6 +251,7 @@ class Accumulator:
         for name, value in mine.items():
             if value != theirs[name]:
                 raise ValueError(f"merge: {name} differs: {value!r} and {theirs[name]!r}")
+        _distinct([*self._metrics, *other._metrics])
         self._own_state().merge(other._state)
         return self
 
@@ -237,7 +274,7 @@ class Accumulator:
 
     def _fresh(self) -> Accumulator:
         return Accumulator(
-            [m.name for m in self._metrics],
+            self._metrics,
             task=self._task,
             bins=self._bins,
             **self._options,
@@ -257,6 +294,9 @@ class Accumulator:
     def state_dict(self) -> dict[str, Any]:
         """Settings and content as JSON-able data, the same for any order of updates and merges."""
         settings = self._settings() | {"metrics": [m.name for m in self._metrics]}
+        own = [m.name for m in self._own if not m.ready]
+        if own:
+            settings["divergences"] = own
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -265,8 +305,25 @@ class Accumulator:
         }
 
     @classmethod
-    def from_state_dict(cls, data: dict[str, Any], **running: Any) -> Accumulator:
-        """The accumulator that gave the `state_dict`; `num_threads` and `backend` may be given."""
+    def from_state_dict(
+        cls, data: dict[str, Any], *, metrics: Any = (), **running: Any
+    ) -> Accumulator:
+        """The accumulator that gave the `state_dict`.
+
+        Parameters
+        ----------
+        data : dict
+            What `state_dict` returned, perhaps by way of JSON.
+        metrics : divergence, or sequence of them
+            The divergences of one's own among its metrics, which a state only names.
+        num_threads, backend
+            As in the constructor.
+
+        Raises
+        ------
+        ValueError
+            Not such a state, of another version, or with a divergence that is not given.
+        """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError("state_dict: not the state of an accumulator")
         if data.get("version") != VERSION:
@@ -274,20 +331,42 @@ class Accumulator:
         settings = dict(data["settings"])
         if isinstance(settings["kind"], list):
             settings["kind"] = tuple(settings["kind"])
-        new = cls(settings.pop("metrics"), **settings, **running)
+        given = metrics if isinstance(metrics, Iterable) else [metrics]
+        known = {m.name: m for m in (find(metric, settings["task"]) for metric in given)}
+        names = settings.pop("metrics")
+        for name in known:
+            if name not in names:
+                raise ValueError(f"metrics: the state has no {name!r}; it has {', '.join(names)}")
+        own = settings.pop("divergences", ())
+        for name in own:
+            if name not in known:
+                raise ValueError(
+                    f"state_dict: {name!r} is a divergence of one's own: give it as metrics=[...]"
+                )
+        new = cls([known.get(name, name) for name in names], **settings, **running)
         new._state.load(data["state"])
         return new
 
     def __reduce__(self) -> Any:
-        return _restored, (self.state_dict(), self._running)
+        return _restored, (self.state_dict(), [m for m in self._own if not m.ready], self._running)
 
     def __repr__(self) -> str:
         names = ", ".join(m.name for m in self._metrics)
         return f"<Accumulator of {names}; task {self._task}, {self._state.rows()} rows>"
 
 
-def _restored(data: dict[str, Any], running: dict[str, Any]) -> Accumulator:
-    return Accumulator.from_state_dict(data, **running)
+def _restored(data: dict[str, Any], metrics: list[Metric], running: dict[str, Any]) -> Accumulator:
+    return Accumulator.from_state_dict(data, metrics=metrics, **running)
+
+
+def _distinct(metrics: list[Metric]) -> list[Metric]:
+    """Each metric once; two divergences must not share a name."""
+    found: dict[str, Metric] = {}
+    for m in metrics:
+        first = found.setdefault(m.name, m)
+        if not m.same_as(first):
+            raise ValueError(f"metrics: two different divergences are named {m.name!r}")
+    return list(found.values())
 
 
 def _plain(value: Any) -> Any:
@@ -310,7 +389,7 @@ def _plan(metrics: list[Metric], task: str, bins: int) -> tuple[tuple[str, ...],
         return sources.setdefault(name, len(sources))
 
     for m in metrics:
-        if m.column and not m.needs_bins:
+        if m.column and not m.needs_bins and m.divergence is None:
             name = column_name(m)
             # Class and term weights weigh the cross-entropy and nothing else.
             kind = int(name == "cross_entropy" and task in ("sparse", "categorical"))
@@ -320,6 +399,8 @@ def _plan(metrics: list[Metric], task: str, bins: int) -> tuple[tuple[str, ...],
     if calibrated:
         confidence = source("probability" if task == "binary" else "confidence")
         correct = TARGETS if task == "binary" else source("accuracy")
+    for k, m in enumerate([m for m in metrics if m.divergence is not None]):
+        columns[m.name] = (m.name, len(sources) + k, 0, 0, True)  # after those of the engine
     labelled = any(m.needs_labels for m in metrics)
     if labelled and task == "binary":
         columns["target"] = ("target", TARGETS, 0, 0, False)

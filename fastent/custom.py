@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import linecache
 import math
+import os
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -61,7 +64,12 @@ def divergence(
 
 
 class Divergence:
-    """A compiled divergence; see `divergence`."""
+    """A compiled divergence; see `divergence`.
+
+    Called with (p, q); also a metric of `fastent.Accumulator`, by itself or as
+    ``functools.partial(divergence, parameter=number)``. It is pickled by the name it was defined
+    under.
+    """
 
     def __init__(
         self,
@@ -69,26 +77,52 @@ class Divergence:
         *,
         finish: Callable[..., float] | None = None,
         side: Callable[..., float] | None = None,
+        third: str | None = None,
         nats: bool = False,
         name: str | None = None,
+        check: Callable[..., None] | None = None,
+        ready: bool = False,
     ):
         if not callable(fn):
             raise TypeError(f"fn: expected a function of (p, q), got {fn!r}")
         functools.update_wrapper(self, fn)
-        self._name = name or getattr(fn, "__name__", "divergence")
+        self.name: str = name or getattr(fn, "__name__", "divergence")
         parameters = list(inspect.signature(fn).parameters.values())
-        if len(parameters) < 2 or any(
+        fixed = 2 if third is None else 3
+        if len(parameters) < fixed or any(
             p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters
         ):
-            raise TypeError(f"{self._name}: expected a function of (p, q), got {self._name}"
+            raise TypeError(f"{self.name}: expected a function of (p, q), got {self.name}"
                             f"{inspect.signature(fn)}")  # fmt: skip
-        self._parameters = parameters[2:]
+        self._parameters = parameters[fixed:]
         self._functions = (fn, side, finish)
-        self._nats = nats
+        self._third = third
+        self.nats = nats
+        self.ready = ready
+        self._check = check
         self._compiled: Any = None
 
     def __repr__(self) -> str:
-        return f"<divergence {self._name}>"
+        return f"<divergence {self.name}>"
+
+    def __reduce__(self) -> Any:
+        home: Any = sys.modules.get(self.__module__)
+        name = self.__dict__.get("__qualname__", "")  # of the function
+        for part in name.split("."):
+            home = getattr(home, part, None)
+        if home is self:
+            return name
+        fn, side, finish = self._functions
+        more: dict[str, Any] = {
+            "finish": finish,
+            "side": side,
+            "third": self._third,
+            "nats": self.nats,
+            "name": self.name,
+            "check": self._check,
+            "ready": self.ready,
+        }
+        return functools.partial(Divergence, fn, **more), ()
 
     def __call__(
         self,
@@ -107,19 +141,12 @@ class Divergence:
         **parameters: float,
     ) -> Any:
         """The divergence of each row; see :mod:`fastent.functions` for the keywords."""
-        if base is not None and not self._nats:
-            raise ValueError(f"base: does not apply to {self._name}, got {base!r}")
-        numbers = self._numbers(parameters)
-        from fastent.backends.numba.user_rows import Rows
-
-        if self._compiled is None:
-            self._compiled = self._compile(numbers)
-        unit = 1.0 if base is None or base <= 0 else math.log(base)
-        call = prepare(
-            "divergence",
-            (self._name,),
+        if base is not None and not self.nats:
+            raise ValueError(f"base: does not apply to {self.name}, got {base!r}")
+        call = self.prepare(
             p,
             q,
+            parameters=parameters,
             kind=kind,
             row_sums=row_sums,
             temperature=temperature,
@@ -127,10 +154,36 @@ class Divergence:
             base=base,
             axis=axis,
             num_threads=num_threads,
-            backend="numba",
-            rows_module=Rows(self._compiled, numbers, unit),
         )
         return call.reduce(reduction, out)
+
+    def prepare(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        parameters: dict[str, float],
+        base: float | None = None,
+        task: str = "divergence",
+        **options: Any,
+    ) -> Any:
+        """The engine's call, which gives the row values; `base` matters to what is in nats."""
+        numbers = self._numbers(dict(parameters))
+        from fastent.backends.numba.user_rows import Rows
+
+        if self._compiled is None:
+            self._compiled = self._compile(numbers)
+        unit = 1.0 if base is None or base <= 0 or not self.nats else math.log(base)
+        return prepare(
+            task,
+            (self.name,),
+            p,
+            q,
+            base=base,
+            backend="numba",
+            rows_module=Rows(self._compiled, numbers, unit),
+            **options,
+        )
 
     def _numbers(self, given: dict[str, float]) -> tuple[float, ...]:
         """The further parameters, in the order of the function."""
@@ -138,27 +191,36 @@ class Divergence:
         for parameter in self._parameters:
             number = given.pop(parameter.name, parameter.default)
             if number is parameter.empty:
-                raise TypeError(f"{self._name}: expected a number for {parameter.name}")
+                raise TypeError(f"{self.name}: expected a number for {parameter.name}")
             try:
                 numbers.append(float(number))
             except (TypeError, ValueError):
                 raise TypeError(f"{parameter.name}: expected a number, got {number!r}") from None
         if given:
-            raise TypeError(f"{self._name}: unexpected keyword {next(iter(given))!r}")
+            raise TypeError(f"{self.name}: unexpected keyword {next(iter(given))!r}")
+        if self._check is not None:
+            self._check(*numbers)
         return tuple(numbers)
 
     def _compile(self, numbers: tuple[float, ...]) -> Any:
         from numba import njit
 
-        from fastent.backends.numba.user_rows import row_kernel
+        from fastent.backends.numba.user_rows import DIFFERENCE, NOTHING, REST, row_kernel
 
         fn, side, finish = self._functions
         compiler = njit(nogil=True, error_model="numpy")
-        term = compiler(fn)
-        self._tried(term, fn, (0.5, 0.25, *numbers))
+        third = {None: NOTHING, "difference": DIFFERENCE, "rest": REST}[self._third]
+        given = compiler(fn)
+        self._tried(given, fn, (0.5, 0.25, *((0.25,) if third else ()), *numbers))
+        term = given
+        if not third:
+
+            @compiler
+            def term(p, q, unused, *numbers):
+                return given(p, q, *numbers)
 
         @compiler
-        def nothing(p, q, *numbers):
+        def nothing(p, q, third, *numbers):
             return 0.0
 
         if finish is None:
@@ -177,30 +239,75 @@ class Divergence:
 
         else:
             last = compiler(finish)
-        return row_kernel(term, nothing if side is None else compiler(side), last, len(numbers))
+        aside = nothing if side is None else compiler(side)
+        return row_kernel(term, aside, last, len(numbers), third)
+
+    def same_as(self, other: Divergence) -> bool:
+        """Whether both compute the same: the same code under the same name."""
+        codes = [[getattr(fn, "__code__", fn) for fn in one._functions] for one in (self, other)]
+        return self.name == other.name and codes[0] == codes[1]
 
     def _tried(self, compiled: Any, fn: Callable[..., float], arguments: tuple) -> None:
-        """Compile and call it once, so that what is wrong is said in one line."""
-        from numba.core.errors import NumbaError
+        """Compile it for these numbers, so that what is wrong is said in one line."""
+        from numba import typeof, types
 
         try:
-            found = compiled(*arguments)
-        except (NumbaError, AttributeError, TypeError) as error:
-            raise TypeError(f"{self._name}: cannot be compiled: {_reason(error)}") from None
-        if not isinstance(found, int | float):
+            compiled.compile(tuple(typeof(x) for x in arguments))
+        except Exception as error:  # Numba's own are of many kinds
+            raise TypeError(f"{self.name}: cannot be compiled: {_reason(error, fn)}") from None
+        found = compiled.nopython_signatures[0].return_type
+        if not isinstance(found, types.Boolean | types.Integer | types.Float):
             raise TypeError(
-                f"{self._name}: expected {getattr(fn, '__name__', 'it')} to return a number, "
-                f"got {found!r}"
+                f"{self.name}: expected {getattr(fn, '__name__', 'it')} to return a number, "
+                f"got {found}"
             )
 
 
-def _reason(error: Exception) -> str:
+def as_divergence(metric: Any) -> tuple[Divergence, dict[str, float], str] | None:
+    """(divergence, its parameters, the metric's name) of an object that is one, else None.
+
+    Partial applications and the ready-made functions count; their parameters show in the name.
+    """
+    parameters: dict[str, float] = {}
+    if isinstance(metric, functools.partial) and not metric.args:
+        parameters, metric = metric.keywords, metric.func
+    found: Any = metric if isinstance(metric, Divergence) else getattr(metric, "divergence", None)
+    if not isinstance(found, Divergence):
+        return None
+    numbers = found._numbers(dict(parameters))
+    shown = zip(found._parameters, numbers, strict=True)
+    inside = ", ".join(f"{p.name}={number!r}" for p, number in shown if p.name in parameters)
+    name = f"{found.name}({inside})" if inside else found.name
+    return found, dict(parameters), name
+
+
+def _reason(error: Exception, fn: Any) -> str:
     """The telling line of a Numba error, and the line of the function it is about."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Failed in", "During:", "- "))]
-    place = re.search(r'File "[^"]*", line (\d+)', text)
-    marked = [line.split("<source elided>")[-1] for line in lines if line.startswith("return ")]
-    where = f" (line {place.group(1)})" if place else ""
-    code = f": {marked[0]}" if marked else ""
-    return f"{telling[0] if telling else type(error).__name__}{where}{code}"
+    reason = telling[0] if telling else type(error).__name__
+    if reason.endswith("found for signature:") and len(telling) > 1:
+        reason = f"no implementation of {telling[1].removeprefix('>>> ')}"
+    reason = reason.split(" Raised from ")[0]
+    place = re.search(r'File "([^"]*)", line (\d+)', text)
+    if place:
+        file, line = place[1], int(place[2])
+    else:
+        file, line = _mention(fn, reason)
+    code = linecache.getline(file, line).strip()
+    where = f" (line {line} of {os.path.basename(file)})" if file else ""
+    return f"{reason}{where}{f': {code}' if code else ''}"
+
+
+def _mention(fn: Any, reason: str) -> tuple[str, int]:
+    """The line of a function with the name that an error quotes, or its first line."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return "", 0
+    lines = sorted({line for *_, line in code.co_lines() if line})
+    for name in reversed(re.findall(r"'([A-Za-z_]\w*)'", reason)):
+        for line in lines:
+            if re.search(rf"\b{name}\b", linecache.getline(code.co_filename, line)):
+                return code.co_filename, line
+    return code.co_filename, lines[0]

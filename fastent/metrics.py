@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
+
+from fastent.custom import Divergence, as_divergence
+from fastent.divergences import named
 
 TASKS = ("sparse", "categorical", "binary", "divergence")
 
@@ -30,6 +34,8 @@ class Metric:
         Whether its row values are logarithms, and so follow `base` and class weights.
     threshold : int
         k > 0: the row value is 1 where the column (a rank, from 0) is below k, else 0.
+    divergence : Divergence, optional
+        What computes the column, if no backend does; `parameters` go with it.
     """
 
     name: str
@@ -39,6 +45,18 @@ class Metric:
     description: str
     entropic: bool = False
     threshold: int = 0
+    divergence: Divergence | None = None
+    parameters: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether its name is enough to find it."""
+        return self.divergence is None or self.divergence.ready
+
+    def same_as(self, other: Metric) -> bool:
+        if self.divergence is None or other.divergence is None:
+            return self.divergence is other.divergence
+        return self.parameters == other.parameters and self.divergence.same_as(other.divergence)
 
     @property
     def by_row(self) -> bool:
@@ -137,16 +155,51 @@ def names(task: str) -> list[str]:
     return [record.name for record in RECORDS if task in record.tasks]
 
 
-def find(name: str, task: str) -> Metric:
-    """The metric of that name; ``top5_accuracy`` and the like are made on demand."""
+def find(metric: Any, task: str) -> Metric:
+    """The metric of that name, or that a divergence is.
+
+    ``top5_accuracy`` and the like are made on demand, and so are ready-made divergences by their
+    names, ``renyi_divergence(alpha=2.0)``.
+    """
     if task not in TASKS:
         raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {task!r}")
-    if not isinstance(name, str):
-        raise TypeError(f"metrics: expected names, got {type(name).__name__}")
-    record = METRICS.get(name)
-    top = _TOP.fullmatch(name)
+    if isinstance(metric, Metric):
+        return metric
+    if not isinstance(metric, str):
+        return _of_divergence(metric, task)
+    record = METRICS.get(metric)
+    top = _TOP.fullmatch(metric)
     if top:
-        record = replace(METRICS["top{k}_accuracy"], name=name, threshold=int(top[1]))
-    if record is None or "{" in name or task not in record.tasks:
-        raise ValueError(f"metrics: no {name!r} in task {task!r}; it has {', '.join(names(task))}")
+        record = replace(METRICS["top{k}_accuracy"], name=metric, threshold=int(top[1]))
+    if record is None and (ready := named(metric)) is not None:
+        return _of_divergence(ready, task)
+    if record is None or "{" in metric or task not in record.tasks:
+        raise ValueError(
+            f"metrics: no {metric!r} in task {task!r}; it has {', '.join(names(task))}"
+        )
     return record
+
+
+def _of_divergence(metric: Any, task: str) -> Metric:
+    found = as_divergence(metric)
+    if found is None:
+        raise TypeError(f"metrics: expected names or divergences, got {type(metric).__name__}")
+    divergence, parameters, name = found
+    if task != "divergence":
+        raise ValueError(
+            f"metrics: {name} is a divergence and needs task 'divergence', not {task!r}"
+        )
+    if name in METRICS:
+        if divergence.ready:  # the same, from the backends
+            return METRICS[name]
+        raise ValueError(f"metrics: {name!r} is the name of a built-in metric: rename the function")
+    return Metric(
+        name,
+        ("divergence",),
+        name,
+        "mean",
+        f"mean of {name}",
+        divergence.nats,
+        divergence=divergence,
+        parameters=tuple(parameters.items()),
+    )

@@ -1,6 +1,9 @@
 """Divergences of one's own and the ready-made ones, against exact arithmetic."""
 
+import functools
+import json
 import math
+import pickle
 
 import mpmath
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 
 import fastent as fe
 
-ORDERS = [0.3, 1, 2, 5.5]
+ORDERS = [1e-5, 0.3, 1 - 1e-12, 1, 1 + 1e-9, 2, 5.5]
 
 
 def power_sum(p, q, alpha):
@@ -40,7 +43,7 @@ def each(term):
 CASES = [
     *[(fe.renyi_divergence, renyi, (a,)) for a in ORDERS],
     *[(fe.tsallis_divergence, tsallis, (a,)) for a in ORDERS],
-    *[(fe.alpha_divergence, amari, (a,)) for a in [-1.5, 0, *ORDERS]],
+    *[(fe.alpha_divergence, amari, (a,)) for a in [-1.5, -1e-9, 0, *ORDERS]],
     (fe.chi2_divergence, each(lambda a, b: (a - b) ** 2 / b), ()),
     (
         fe.hellinger_distance,
@@ -58,19 +61,32 @@ def name_of(value):
     return getattr(value, "__name__", None) if callable(value) else None
 
 
-@pytest.mark.parametrize(("function", "truth", "order"), CASES, ids=name_of)
-def test_ready_made(function, truth, order):
+def near_and_far(kind):
+    """Rows that have nothing to do with each other, and ever nearer ones."""
     rng = np.random.default_rng(1)
-    p = rng.dirichlet(np.full(6, 0.5), 8)
-    q = rng.dirichlet(np.full(6, 0.5), 8)
-    q[4:] = p[4:] * (1 + rng.normal(size=(4, 6)) * 1e-3)
-    found = function(p, q, *order, row_sums="rescale")
-    with mpmath.workdps(50):
-        for i in range(8):
+    p, q = rng.normal(size=(2, 12, 6)) * 3
+    q[4:] = p[4:] + rng.normal(size=(8, 6)) * 10.0 ** -np.arange(0, 16, 2)[:, None]
+    if kind == "logits":
+        return p, q, np.float64
+    if kind == "float32":
+        return softmax(p).astype(np.float32), softmax(q).astype(np.float32), np.float32
+    return softmax(p), softmax(q) * 1.0002, np.float64
+
+
+@pytest.mark.parametrize("kind", ["probs", "float32", "logits"])
+@pytest.mark.parametrize(("function", "truth", "order"), CASES, ids=name_of)
+def test_ready_made(function, truth, order, kind):
+    p, q, dtype = near_and_far(kind)
+    found = function(p, q, *order, kind="logits" if kind == "logits" else "probs")
+    with mpmath.workdps(60):
+        for i in range(len(p)):
             a, b = ([mpmath.mpf(float(v)) for v in row[i]] for row in (p, q))
+            if kind == "logits":
+                a, b = ([mpmath.exp(v) for v in row] for row in (a, b))
             a, b = ([v / mpmath.fsum(row) for v in row] for row in (a, b))
             value = truth(a, b, *map(mpmath.mpf, order))
-            assert abs(float(found[i]) - value) <= (1e-12 if i < 4 else 1e-10) * value
+            bound = 1e-14 if dtype == np.float64 else 1e-6
+            assert abs(float(found[i]) - value) <= bound * max(value, mpmath.mpf("1e-30")), i
 
 
 def test_zeros():
@@ -124,6 +140,101 @@ def test_kinds_axes_and_dtypes():
     cool = ((softmax(x / 2) - softmax(y / 2)) ** 2).sum(-1)
     np.testing.assert_allclose(squares(x, y, kind="logits", temperature=2), cool, rtol=1e-12)
     np.testing.assert_array_equal(squares([[-np.inf, 0.0]], [[0.0, -np.inf]], kind="logits"), [2])
+
+
+def report_of(acc, name):
+    return acc.compute()[name]
+
+
+def test_a_divergence_is_a_metric():
+    rng = np.random.default_rng(5)
+    p, q = rng.dirichlet(np.ones(5), (2, 400))
+    w, groups = rng.integers(0, 3, 400) * 0.5, rng.integers(0, 2, 400)
+    third = functools.partial(minkowski, power=3)
+    metrics = [squares, "kl_divergence", third, fe.jeffreys_divergence,
+               functools.partial(fe.renyi_divergence, alpha=2)]  # fmt: skip
+    names = ["squares", "kl_divergence", "minkowski(power=3.0)", "jeffreys_divergence",
+             "renyi_divergence(alpha=2.0)"]  # fmt: skip
+    acc = fe.Accumulator(metrics, task="divergence")
+    acc.update(p, q, w, groups=groups)
+    report = acc.compute()
+    assert list(report) == names
+    values = minkowski(p, q, power=3, sample_weight=w)
+    assert report["minkowski(power=3.0)"].value == math.fsum(values) / w.sum()
+    assert report["squares"].value == squares(p, q, sample_weight=w, reduction="mean")
+    assert report["squares"].max == squares(p, q)[w > 0].max()
+    assert report["renyi_divergence(alpha=2.0)"].value == fe.renyi_divergence(
+        p, q, 2, sample_weight=w, reduction="mean"
+    )
+    some = groups == 1
+    assert report.groups[1]["squares"].value == squares(
+        p[some], q[some], sample_weight=w[some], reduction="mean"
+    )
+    parts = [fe.Accumulator(metrics, task="divergence", num_threads=2) for _ in range(3)]
+    for part, rows in zip(parts, np.split(rng.permutation(400), [10, 150]), strict=True):
+        part.update(p[rows], q[rows], w[rows], groups=groups[rows])
+    merged = parts[2] + parts[0] + parts[1]
+    assert merged.state_dict() == acc.state_dict()
+    data = json.loads(json.dumps(acc.state_dict()))
+    again = fe.Accumulator.from_state_dict(data, metrics=[third, squares])
+    assert again.state_dict() == pickle.loads(pickle.dumps(again)).state_dict() == data
+    with pytest.raises(ValueError, match=r"'squares' is a divergence of one's own: give it as met"):
+        fe.Accumulator.from_state_dict(data, metrics=third)
+    with pytest.raises(ValueError, match="the state has no 'hellinger'"):
+        fe.Accumulator.from_state_dict(data, metrics=[third, squares, "hellinger"])
+
+
+def test_a_metric_alone_and_its_options():
+    p, q = softmax(np.random.default_rng(6).normal(size=(2, 3, 4, 30)))
+    alone = fe.Accumulator(squares, task="divergence", axis=1)
+    alone.update(np.moveaxis(p, -1, 1), np.moveaxis(q, -1, 1))
+    assert report_of(alone, "squares").value == squares(p, q, reduction="mean")
+    based = fe.Accumulator(
+        [fe.jeffreys_divergence, squares], task="divergence", kind="logits", temperature=2, base=2
+    ).update(p, q)
+    options = {"kind": "logits", "temperature": 2, "reduction": "mean"}
+    assert report_of(based, "jeffreys_divergence").value == fe.jeffreys_divergence(
+        p, q, base=2, **options
+    )
+    assert report_of(based, "squares").value == squares(p, q, **options)
+    state = alone.state_dict()
+    with pytest.raises(ValueError, match=r"p: expected no negative .* got -1.0 in row \(0, 1\)"):
+        alone.update([[[0.5, 2.0], [0.5, -1.0]]], [[[0.5, 1.0], [0.5, 0.0]]])
+    with pytest.raises(ValueError, match="p: expected the shape of"):
+        alone.update(p, q[:2])
+    assert alone.state_dict() == state
+
+
+def test_metrics_that_cannot_be():
+    @fe.divergence
+    def kl_divergence(p, q):
+        return p
+
+    other = fe.divergence(lambda p, q: p * q)
+    other.name = "squares"
+    wrong = [
+        ("sparse", squares, "squares is a divergence and needs task 'divergence'"),
+        ("divergence", [squares, other], "two different divergences are named 'squares'"),
+        ("divergence", kl_divergence, "'kl_divergence' is the name of a built-in metric"),
+        (
+            "divergence",
+            functools.partial(fe.renyi_divergence, alpha=-1),
+            "alpha: expected a finite",
+        ),
+        ("divergence", "renyi_divergence(alpha=-1)", "alpha: expected a finite number above 0"),
+    ]
+    for task, metrics, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            fe.Accumulator(metrics, task=task)
+    with pytest.raises(TypeError, match="renyi_divergence: expected a number for alpha"):
+        fe.Accumulator(fe.renyi_divergence, task="divergence")
+    with pytest.raises(TypeError, match="metrics: expected names or divergences, got int"):
+        fe.Accumulator([3], task="divergence")
+    with pytest.raises(ValueError, match="eps: does not apply to squares"):
+        fe.Accumulator(squares, task="divergence", eps=0.1)
+    one, two = (fe.Accumulator(s, task="divergence") for s in (squares, other))
+    with pytest.raises(ValueError, match="two different divergences"):
+        one.merge(two)
 
 
 def test_weights_reductions_and_out():
@@ -183,10 +294,27 @@ def test_what_cannot_be_compiled_is_said_in_one_line():
     def text(p, q):
         return "p"
 
+    def sometimes(p, q):
+        return p if p > q else None
+
+    def added(p, q):
+        return p + "q"
+
+    def opened(p, q):
+        import os
+
+        return os.getpid() * p
+
     cases = [
         (unknown, "unknown: cannot be compiled: .*name 'missing' is not defined"),
         (attribute, "attribute: cannot be compiled: Unknown attribute 'log' of type float64"),
-        (text, "text: expected text to return a number, got 'p'"),
+        (text, "text: expected text to return a number, got .*str"),
+        (sometimes, r"sometimes: expected sometimes to return a number, got OptionalType\(float64"),
+        (
+            added,
+            r"no implementation of add\(float64, .*\(line \d+ of test_divergences.py\): return p",
+        ),
+        (opened, "opened: cannot be compiled: .*opcode .*test_divergences.py"),
     ]
     for function, message in cases:
         made = fe.divergence(function)

@@ -1,7 +1,8 @@
 """Row kernels of divergences given as scalar functions of (p, q).
 
 A row of either kind becomes normalised float64 probabilities in scratch memory; the functions see
-nothing else. Classes with p = q = 0 add nothing.
+nothing else. Classes with p = q = 0 add nothing. Ready-made functions also get a third number: d =
+q − p with its digits, where the difference of the rounded numbers has lost them, or 1 − q.
 """
 
 import math
@@ -12,34 +13,35 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from . import _first_fault
 from .elementary import constants, exp_gap, reduction_unit
-from .intrinsics import is_single, segment_max, segment_sum
+from .intrinsics import exact_fma, is_single, segment_max, segment_sum
 from .logits import gap_below
 from .plan import CHECK, KINDS, LOGPROBS, PROBS, RULES, SKIP, kernel
 
 FINE, NEGATIVE, SUM = 0, 1, 2
+NOTHING, DIFFERENCE, REST = range(3)  # the third number
 
 
 @kernel
 def probability_row(x, start, size, rule, tolerance, into):
-    """Normalised probabilities; what is wrong with them, and whether there is a NaN."""
+    """Normalised probabilities; what is wrong, whether there is a NaN, and what was divided by."""
     negative = 0
     for j in range(size):
         into[j] = np.float64(x[start + j])
         negative += into[j] < 0.0
     if negative:
-        return NEGATIVE, False
+        return NEGATIVE, False, 1.0
     total = segment_sum(into, 0, size)
     if total != total:
-        return FINE, True
+        return FINE, True, 1.0
     if rule == SKIP:
-        return FINE, False
+        return FINE, False, 1.0
     if rule == CHECK and abs(total - 1.0) > tolerance:
-        return SUM, False
+        return SUM, False, total
     if not 0.0 < total < math.inf:
-        return SUM, False
+        return SUM, False, total
     for j in range(size):
         into[j] /= total
-    return FINE, False
+    return FINE, False, total
 
 
 @kernel
@@ -53,11 +55,11 @@ def log_row(x, start, size, kind, rule, tolerance, unit, into):
         has_nan |= value != value
         ties += value == top
     if has_nan:
-        return FINE, True
+        return FINE, True, 1.0
     if kind == LOGPROBS and rule == SKIP:
         for j in range(size):
             into[j] = math.exp(np.float64(x[start + j]))
-        return FINE, False
+        return FINE, False, 1.0
     if abs(top) == math.inf:
         for j in range(size):
             into[j] = 1.0 / ties if x[start + j] == top else 0.0
@@ -69,12 +71,12 @@ def log_row(x, start, size, kind, rule, tolerance, unit, into):
     if kind == LOGPROBS:
         mass = math.exp(top) * total
         if top == -math.inf or top == math.inf or (rule == CHECK and abs(mass - 1.0) > tolerance):
-            return SUM, False
+            return SUM, False, total
     elif top == -math.inf:
-        return FINE, True
+        return FINE, True, 1.0
     for j in range(size):
         into[j] /= total
-    return FINE, False
+    return FINE, False, total
 
 
 @kernel
@@ -84,37 +86,98 @@ def any_row(x, start, size, kind, rule, tolerance, unit, into):
     return log_row(x, start, size, kind, rule, tolerance, unit, into)
 
 
-def row_kernel(term, side, finish, count):
-    """The kernel over rows of finish(Σ term, Σ side, *parameters), `count` of them."""
+@kernel
+def differences(p, q, start, size, kinds, rule, hot, sums, a, b, d):
+    """d = q − p of the normalised rows a and b, to a rounding error of itself.
+
+    Rows of one kind: the rounding of their sums moves all of d by a multiple of b, which Σ d, being
+    0, tells. Mixed kinds have the digits of a and b.
+    """
+    plain = rule == SKIP or kinds[0] != kinds[1]
+    if kinds[0] == PROBS:
+        scale = sums[0] / sums[1]
+        plain |= not 1e-290 < scale < 1e290
+        for j in range(size):
+            if plain:
+                d[j] = b[j] - a[j]
+            else:
+                x, y = np.float64(p[start + j]), np.float64(q[start + j])
+                d[j] = exact_fma(y, scale, -x) / sums[0]
+    else:
+        single = is_single(p)
+        top, other = (
+            np.float64(segment_max(p, start, size)),
+            np.float64(segment_max(q, start, size)),
+        )
+        plain |= not (abs(top) < math.inf and abs(other) < math.inf)
+        shift = math.log(sums[1] / sums[0])
+        for j in range(size):
+            d[j] = b[j] - a[j]
+            if not plain:
+                h, low = gap_below(np.float64(p[start + j]), top, single)
+                g, tail = gap_below(np.float64(q[start + j]), other, single)
+                v = ((g - h) + (tail - low)) / hot - shift
+                if abs(v) < 1.0:
+                    d[j] = a[j] * math.expm1(v)
+    if not plain:
+        lost = segment_sum(d, 0, size)
+        for j in range(size):
+            d[j] -= b[j] * lost
+
+
+@kernel
+def rests(b, size, d):
+    """d = 1 − b of a normalised row, from the other numbers where one is above ½."""
+    big = -1
+    for j in range(size):
+        d[j] = 1.0 - b[j]
+        if b[j] > 0.5:
+            big = j
+    if big >= 0:
+        own = b[big]
+        b[big] = 0.0
+        d[big] = segment_sum(b, 0, size)
+        b[big] = own
+
+
+def row_kernel(term, side, finish, count, third=NOTHING):
+    """The kernel over rows of finish(Σ term, Σ side, *parameters), `count` of them.
+
+    Term and side take (p, q, third, *parameters).
+    """
     width = count + 1
 
     @njit(nogil=True, error_model="numpy")
     def rows(
-        first, last, p, q, classes, labels, kinds, rule, tolerance, units, numbers, out, faults
+        first, last, p, q, classes, labels, kinds, rule, tolerance, units, hot, numbers, out, faults
     ):
         parameters = to_fixed_tuple(numbers, width)[1:]
         a, b = np.empty(classes), np.empty(classes)
-        terms, sides = np.empty(classes), np.empty(classes)
+        terms, sides, d = np.empty(classes), np.empty(classes), np.zeros(classes)
         for i in range(first, last):
             out[i] = 0.0
             if labels[i] < 0:
                 continue
             row = i * classes
-            wrong, lost = any_row(p, row, classes, kinds[0], rule, tolerance, units[0], a)
+            wrong, lost, mass = any_row(p, row, classes, kinds[0], rule, tolerance, units[0], a)
             if wrong:
                 faults[i] = 2 * wrong - 1
                 continue
-            wrong, gone = any_row(q, row, classes, kinds[1], rule, tolerance, units[1], b)
+            wrong, gone, other = any_row(q, row, classes, kinds[1], rule, tolerance, units[1], b)
             if wrong:
                 faults[i] = 2 * wrong
                 continue
             if lost or gone:
                 out[i] = math.nan
                 continue
+            if third == DIFFERENCE:
+                differences(p, q, row, classes, kinds, rule, hot, (mass, other), a, b, d)
+            elif third == REST:
+                rests(b, classes, d)
             for j in range(classes):
                 x, y = a[j], b[j]
-                terms[j] = 0.0 if x == 0.0 and y == 0.0 else term(x, y, *parameters)
-                sides[j] = 0.0 if x == 0.0 and y == 0.0 else side(x, y, *parameters)
+                terms[j] = 0.0 if x == 0.0 and y == 0.0 else term(x, y, d[j], *parameters)
+                sides[j] = 0.0 if x == 0.0 and y == 0.0 else side(x, y, d[j], *parameters)
             total = segment_sum(terms, 0, classes)
             out[i] = finish(total, segment_sum(sides, 0, classes), *parameters)
 
@@ -139,8 +202,8 @@ class Rows:
             true.reshape(-1), pred.reshape(-1), classes,
             np.zeros(rows, np.int64) if labels is None else labels,
             np.array([KINDS[kind] for kind in kinds]), RULES[spec.row_sums],
-            float(spec.sum_tolerance), np.array([reduction_unit(t) for t in hot]), self.numbers,
-            out[0], faults,
+            float(spec.sum_tolerance), np.array([reduction_unit(t) for t in hot]), hot[0],
+            self.numbers, out[0], faults,
         )  # fmt: skip
         self.compiled(0, rows, *arguments)
         out[0] /= self.unit
