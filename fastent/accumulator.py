@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -33,8 +34,7 @@ class Accumulator:
 
     Every metric is Σ fl(w·v) / Σ w of correctly rounded sums, so its bits are the same for any
     split into batches, any order of merges and any number of threads. Memory does not grow with
-    the number of rows. Not to be shared between threads without a lock: give each its own, and
-    merge.
+    the number of rows. Threads that share one wait for each other: give each its own, and merge.
 
     Parameters
     ----------
@@ -104,6 +104,7 @@ class Accumulator:
         self._sources, self._state = _plan(self._metrics, task, self._bins)
         self._own = [m for m in self._metrics if m.divergence is not None]
         self._hold: weakref.ref[_Hold] | None = None
+        self._lock = threading.RLock()  # the state is moved and freed as it grows
         self._labels = any(m.needs_labels for m in self._metrics) and task == "sparse"
         self._targets = task == "binary" and any(
             m.needs_labels or m.needs_bins for m in self._metrics
@@ -196,26 +197,26 @@ class Accumulator:
         if clusters is not None:
             clusters = row_ids(clusters, rows, "clusters")
         if rows <= BLOCK_ROWS:
-            self._add(self._own_state(), calls, 0, rows, groups, clusters)
+            found = self._rows(calls, 0, rows)
+            with self._lock:
+                self._own_state().add(*found, groups, clusters, calls[0].num_threads)
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
         for start in range(0, rows, BLOCK_ROWS):
             stop = min(rows, start + BLOCK_ROWS)
-            self._add(
-                waiting,
-                calls,
-                start,
-                stop,
+            waiting.add(
+                *self._rows(calls, start, stop),
                 None if groups is None else groups[start:stop],
                 None if clusters is None else clusters[start:stop],
+                calls[0].num_threads,
             )
-        self._own_state().merge(waiting)
+        with self._lock:
+            self._own_state().merge(waiting)
         return self
 
-    def _add(
-        self, state: Any, calls: list[Any], start: int, stop: int, groups: Any, clusters: Any
-    ) -> None:
+    def _rows(self, calls: list[Any], start: int, stop: int) -> tuple[Any, ...]:
+        """What a state adds of rows: values, weights, target weights, targets, labels."""
         call = calls[0]
         values = call.values(start, stop)
         if len(calls) > 1:
@@ -225,15 +226,16 @@ class Accumulator:
         targets = call.labels(start, stop) if self._targets else None
         weighed = len(values) > len(self._sources) + len(self._own)
         target_weights = values[-1] if weighed else None
-        state.add(
-            values, weights, target_weights, targets, labels, groups, clusters, call.num_threads
-        )
+        return values, weights, target_weights, targets, labels
 
     def compute(self) -> Report:
         """Results so far, as they are now: later updates do not change the report."""
-        hold = _Hold()
-        self._hold = weakref.ref(hold)
-        return Report(self._state, self._metrics, self._options["base"], hold)
+        with self._lock:
+            # One for all reports of this state: it may change when the last of them is gone.
+            hold = (self._hold and self._hold()) or _Hold()
+            self._hold = weakref.ref(hold)
+            state = self._state
+        return Report(state, self._metrics, self._options["base"], hold)
 
     def _own_state(self) -> Any:
         """The state, to be changed: a copy while a report still reads from it."""
@@ -252,7 +254,10 @@ class Accumulator:
             if value != theirs[name]:
                 raise ValueError(f"merge: {name} differs: {value!r} and {theirs[name]!r}")
         _distinct([*self._metrics, *other._metrics])
-        self._own_state().merge(other._state)
+        # Always in the same order: two that are merged into each other do not wait for ever.
+        first, second = sorted((self, other), key=id)
+        with first._lock, second._lock:
+            self._own_state().merge(other._state)
         return self
 
     def __add__(self, other: Accumulator) -> Accumulator:
@@ -263,13 +268,15 @@ class Accumulator:
     def copy(self) -> Accumulator:
         """An independent accumulator with the same rows."""
         new = self._fresh()
-        new._state = self._state.copy()
+        with self._lock:
+            new._state = self._state.copy()
         return new
 
     def reset(self) -> Accumulator:
         """Forget all rows."""
-        self._state = self._state.empty()
-        self._hold = None
+        with self._lock:
+            self._state = self._state.empty()
+            self._hold = None
         return self
 
     def _fresh(self) -> Accumulator:
@@ -297,12 +304,9 @@ class Accumulator:
         own = [m.name for m in self._own if not m.ready]
         if own:
             settings["divergences"] = own
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "settings": settings,
-            "state": self._state.to_dict(),
-        }
+        with self._lock:
+            state = self._state.to_dict()
+        return {"format": FORMAT, "version": VERSION, "settings": settings, "state": state}
 
     @classmethod
     def from_state_dict(

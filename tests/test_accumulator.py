@@ -315,3 +315,12 @@ def test_leading_shapes_count_their_rows():
     deep = fe.Accumulator(names, kind="logits").update(labels, logits)
     first = fe.Accumulator(names, kind="logits", axis=1).update(labels, np.moveaxis(logits, -1, 1))
     assert flat.state_dict()["state"] == deep.state_dict()["state"] == first.state_dict()["state"]
+
+
+def test_every_report_stays_as_it_was():
+    acc = fe.Accumulator("accuracy").update([0], [[0.6, 0.4]])
+    first, second = acc.compute(), acc.compute()
+    del second
+    acc.update([1], [[0.6, 0.4]])
+    assert first["accuracy"].value == 1.0
+    assert acc.compute()["accuracy"].value == 0.5
