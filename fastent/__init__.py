@@ -4,6 +4,7 @@ The order of arguments is always (true, predicted). See the functions' own docum
 README for a tour.
 """
 
+import fastent._interpreter  # noqa: F401 - first: it refuses subinterpreters
 from fastent._version import version as __version__
 from fastent.accumulator import Accumulator
 from fastent.custom import divergence
