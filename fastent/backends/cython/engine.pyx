@@ -408,6 +408,7 @@ cdef class Steps:
     cdef bint label_weighs
 
 
+# Steps never change once they are here: without a GIL threads at worst settle the same ones twice.
 cdef dict settled = {}
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
+from fastent.backends.views import as_numpy
+
 cnp.import_array()
 
 cdef Loaders loaders
@@ -23,26 +25,6 @@ ctypedef fused whole:
     uint16_t
     uint32_t
     uint64_t
-
-
-cdef tuple viewed(object given, str name):
-    """(array, is bfloat16 in disguise): what NumPy can see of `given` without a copy."""
-    cdef object module = type(given).__module__
-    if isinstance(given, np.ndarray):
-        return given, False
-    if isinstance(module, str) and module.split(".")[0] == "torch" and hasattr(given, "detach"):
-        import torch
-
-        given = given.detach()
-        if given.dtype == torch.bfloat16:
-            return given.view(torch.int16).numpy(), True
-        return given.numpy(), False
-    if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
-        return np.from_dlpack(given), False
-    try:
-        return np.asarray(given), False
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected an array, got {type(given).__name__} ({error})") from None
 
 
 cdef int stored_as(cnp.ndarray array, str name) except -1:
@@ -77,7 +59,7 @@ cdef Operand operand(object given, str name, object axis):
         array = given
         disguised = False
     else:
-        found, disguised = viewed(given, name)
+        found, disguised = as_numpy(given, name)
         array = found
     if not cnp.PyArray_ISNOTSWAPPED(array):
         array = array.astype(array.dtype.newbyteorder("="))
