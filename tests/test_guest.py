@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-INSIDE = "shared foreign fork pools joblib loader dask calls="
+INSIDE = "shared fork pools joblib loader dask calls="
 TORCH = " torch" if importlib.util.find_spec("torch") else ""
 
 
@@ -41,11 +41,26 @@ def test_guest_with_compiled_kernels():
 
 
 def test_guest_with_numba():
-    guest("numba", f"{INSIDE}5000" + TORCH)
+    guest("numba", f"{INSIDE}30000" + TORCH)
 
 
-def test_guest_with_the_layer_of_numba_that_takes_one_caller():
-    guest("numba", "shared foreign fork", NUMBA_THREADING_LAYER="workqueue")
+LATE = """
+import atexit, sys, threading
+import guests
+want = guests.work(0)
+def check(what):
+    for _ in range(20):
+        assert guests.work(0) == want
+    print(what)
+atexit.register(check, "after the last thread")
+threading.Thread(target=check, args=["after the main thread"]).start()
+"""
+
+
+@pytest.mark.parametrize("backend", ["cython", "numba"])
+def test_calls_while_the_interpreter_is_on_its_way_out(backend):
+    found = run(["-c", LATE, backend])
+    assert found.stdout.splitlines() == ["after the main thread", "after the last thread"]
 
 
 # --- interpreters ---------------------------------------------------------------------------------

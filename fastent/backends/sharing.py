@@ -7,7 +7,7 @@ from two threads at once), and a parallel region costs 3 s of compilation more p
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
 MOST = 256  # helpers; they are started when they are needed
@@ -33,6 +33,11 @@ class _Work:
             except BaseException as error:
                 self.failures.append((first, error))
 
+    def help(self, ticket: "Future[None]") -> None:
+        if ticket.set_running_or_notify_cancel():
+            self.go()
+            ticket.set_result(None)
+
 
 def share(
     body: Callable[[int, int], object], start: int, stop: int, step: int, threads: int
@@ -43,14 +48,20 @@ def share(
     """
     work = _Work(body, start, stop, step)
     helpers = min(threads, -(-(stop - start) // step)) - 1
-    waiting = []
+    tickets: list[Future[None]] = []
     if helpers > 0:
         pool = _pools.get(os.getpid())
         if pool is None:
             pool = _pools.setdefault(os.getpid(), ThreadPoolExecutor(MOST, "fastent"))
-        waiting = [pool.submit(work.go) for _ in range(helpers)]
+        try:
+            for _ in range(helpers):
+                # Its own, as one that submit() refuses may be in the queue already.
+                tickets.append(Future())
+                pool.submit(work.help, tickets[-1])
+        except RuntimeError:  # no more threads, or none since the interpreter is on its way out
+            pass
     work.go()
-    for one in waiting:
+    for one in tickets:
         while not (one.cancel() or one.done()):
             try:
                 one.exception()
