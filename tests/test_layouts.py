@@ -57,6 +57,22 @@ def test_any_axis(function, dtype, engine):
                 same(got, want, f"{shape} axis {axis}")
 
 
+@pytest.mark.parametrize("dtype", hard.DTYPES)
+def test_rows_across_the_memory_in_any_number(dtype, compiled):
+    dtype = hard.DTYPES[dtype]
+    wide = np.result_type(dtype, np.float32) if dtype != hard.bfloat16 else np.dtype(np.float32)
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 4, 5, 7, 8, 9, 17):
+        x = rng.normal(size=(2, 217, classes)).astype(dtype)
+        want = fe.entropy(x.astype(wide), kind="logits", backend=compiled)
+        first = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+        same(fe.entropy(first, kind="logits", axis=1, backend=compiled), want, f"{classes} middle")
+        for rows in (1, 2, 3, 4, 6, 15, 16, 18, 65, 217):
+            for order in (slice(rows), slice(rows - 1, None, -1)):
+                got = fe.entropy(first[1][:, order], kind="logits", axis=0, backend=compiled)
+                same(got, want[1, order], f"{classes} {rows}")
+
+
 @every_function
 @every_dtype
 def test_any_neighbours_and_cut(function, dtype, engine):

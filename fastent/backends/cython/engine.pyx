@@ -25,8 +25,8 @@ from fastent.backends.cython.levels cimport (
     BERNOULLI, DIVERGENCE, GENERAL, LOGIT_DIVERGENCE, LOGIT_ROWS, PROBABILITIES, kernels,
 )
 from fastent.backends.cython.operand cimport (
-    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats,
-    load_labels, operand,
+    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, lies_across, load_doubles,
+    load_floats, load_labels, operand,
 )
 from fastent.backends.cython.tiles cimport (
     BOTH, MOST_SLOTS, MOST_STEPS, PRED_ONLY, SWAPPED, TRUE_AS_PRED, Plan, Step, run_plan,
@@ -60,6 +60,8 @@ cdef enum:
     SMALL = 1 << 15                     # numbers that one thread does faster than several
     TILE = 1 << 14                      # numbers a tile, about
     LONG_ROW = 1 << 16                  # classes from which a row is shared among threads
+    LINE = 16                           # numbers in a cache line, at most
+    MOST_TILES = 1 << 21                # numbers in the tiles of all threads: 16 MB of doubles
     # Blocks of the other backends, in numbers: a block costs 50 µs of Python.
     COMPILED = 1 << 17                  # that are worth a thread
     COPIED = 1 << 19                    # of rows that must be copied first: they stay in cache
@@ -651,9 +653,26 @@ cdef object settle_operands(Call call, object true, object pred, object axis):
     plan.tolerance = call.sum_tolerance
 
 
+cdef Py_ssize_t rows_of_tile(Call call):
+    """Rows that fill the second-level cache; of operands whose rows lie across the memory, at least
+    the rows that share a cache line, as far as there is room for them."""
+    cdef Plan *plan = &call.plan
+    cdef Py_ssize_t rows = TILE // plan.classes, numbers
+    if plan.classes == 1:
+        return min(rows, <Py_ssize_t>2048)
+    rows = max(<Py_ssize_t>1, min(rows, <Py_ssize_t>1024))
+    if plan.classes >= LONG_ROW and call.rows < 2 * call.num_threads:
+        return 1                                        # threads share a row: each loads its blocks
+    if lies_across(plan.pred_view) or (plan.true_view != NULL and lies_across(plan.true_view)):
+        rows = (rows + LINE - 1) & -LINE
+        numbers = plan.classes * call.num_threads * (2 if plan.true_view != NULL else 1)
+        while rows > 1 and rows * numbers > MOST_TILES:
+            rows //= 2
+    return rows
+
+
 cdef object settle_tiles(Call call):
     cdef Plan *plan = &call.plan
-    cdef Py_ssize_t rows
     if call.row_sums == "rescale":
         plan.tolerance = -1
         plan.rescale_pred = plan.pred_kind == PROBS
@@ -662,8 +681,7 @@ cdef object settle_tiles(Call call):
             plan.stored = FLOAT64
     plan.pred_in_place = not (plan.rescale_pred and call.backend == "cython") and in_place(plan.pred_view, plan.stored)
     plan.true_in_place = plan.true_view != NULL and not (plan.rescale_true and call.backend == "cython") and in_place(plan.true_view, plan.stored)
-    rows = TILE // plan.classes
-    plan.tile_rows = 1 if rows < 1 else min(rows, 2048 if plan.classes == 1 else 1024)
+    plan.tile_rows = rows_of_tile(call)
     plan.by_blocks = plan.tile_rows == 1 and plan.classes > CHUNK
     plan.columns = <int>len(call.columns)
     for k, name in enumerate(call.columns):

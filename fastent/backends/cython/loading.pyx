@@ -7,14 +7,20 @@ from libc.stdint cimport (
 )
 from libc.string cimport memcpy
 
-from fastent.backends.cython.elementary cimport fe_from_bits_float, real
+from fastent.backends.cython.elementary cimport real
 from fastent.backends.cython.operand cimport (
     BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32,
-    Loaders, View, even, row_address, row_stride,
+    Loaders, View, lies_across, row_address,
 )
 
-cdef extern from * nogil:
-    void prefetch "__builtin_prefetch"(const void *)
+cdef extern from "loading.h" nogil:
+    float fe_half(uint16_t)
+    float fe_brain(uint16_t)
+    void fe_halves(const char *, Py_ssize_t, float *)
+    void fe_brains(const char *, Py_ssize_t, float *)
+    void fe_across_float(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t, Py_ssize_t)
+    void fe_across_double(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t, Py_ssize_t)
+    void fe_ask(const char *, Py_ssize_t)
 
 ctypedef fused stored:
     float
@@ -30,114 +36,126 @@ ctypedef fused stored:
 
 
 cdef enum:
-    BLOCK = 64                          # rows
+    SOME_ROWS = 64                      # converted at once where they are transposed after
+    SOME_CLASSES = 8
 
 
-cdef inline void prefetch_run(const char *at, Py_ssize_t size) noexcept nogil:
-    """Ask for a run of memory; an address that is not ours does no harm."""
-    cdef Py_ssize_t line
-    for line in range((min(size, 512) + 63) // 64):
-        prefetch(at + 64 * line)
-
-
-cdef inline float half(uint16_t bits) noexcept nogil:
-    """float16 to float: exact, subnormals, infinities and NaN included."""
-    cdef uint32_t magnitude = <uint32_t>(bits & 0x7fff) << 13
-    cdef uint32_t sign = <uint32_t>(bits & 0x8000) << 16
-    cdef uint32_t normal = magnitude + (<uint32_t>112 << 23)
-    # a subnormal: its fraction on top of 2^-14, minus 2^-14
-    cdef float small = fe_from_bits_float(magnitude + (<uint32_t>113 << 23)) - <float>6.103515625e-05
-    cdef float value = fe_from_bits_float(
-        normal + (<uint32_t>112 << 23) if magnitude >= 0x0f800000 else normal)
-    value = small if magnitude < 0x00800000 else value
-    return -value if sign else value
-
-
-cdef inline float brain(uint16_t bits) noexcept nogil:
-    return fe_from_bits_float(<uint32_t>bits << 16)
-
-
-cdef inline void copy_run(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step, const stored *unused) noexcept nogil:
-    """n elements at a distance, aligned or not, to out[0], out[step], ..."""
+cdef inline void copy_run(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, const stored *unused) noexcept nogil:
+    """n elements at a distance, aligned or not."""
     cdef Py_ssize_t i
     cdef stored x
     cdef const stored *near = <const stored *>at
-    if stride == sizeof(stored) and step == 1 and (<size_t>at) % sizeof(stored) == 0:
+    if stride == sizeof(stored) and (<size_t>at) % sizeof(stored) == 0:
         for i in range(n):
             out[i] = <real>near[i]
         return
     for i in range(n):
         memcpy(&x, at + i * stride, sizeof(stored))
-        out[i * step] = <real>x
+        out[i] = <real>x
 
 
-cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step, bint is_half) noexcept nogil:
+cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, bint is_half) noexcept nogil:
     """The same for the 16-bit floats."""
     cdef Py_ssize_t i
     cdef uint16_t x
-    cdef const uint16_t *near = <const uint16_t *>at
-    if stride == 2 and step == 1 and (<size_t>at) % 2 == 0:
-        if is_half:
-            for i in range(n):
-                out[i] = half(near[i])
-        else:
-            for i in range(n):
-                out[i] = brain(near[i])
-        return
+    if real is float:
+        if stride == 2 and is_half:
+            fe_halves(at, n, out)
+            return
+        if stride == 2:
+            fe_brains(at, n, out)
+            return
     for i in range(n):
         memcpy(&x, at + i * stride, 2)
-        out[i * step] = half(x) if is_half else brain(x)
+        out[i] = fe_half(x) if is_half else fe_brain(x)
 
 
-cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out, Py_ssize_t step) noexcept nogil:
+cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out) noexcept nogil:
+    """n elements of any dtype at a distance, as float or double."""
     if view.stored == FLOAT32:
-        copy_run(at, stride, n, out, step, <const float *>NULL)
+        copy_run(at, stride, n, out, <const float *>NULL)
     elif view.stored == FLOAT64:
-        copy_run(at, stride, n, out, step, <const double *>NULL)
+        copy_run(at, stride, n, out, <const double *>NULL)
     elif view.stored == FLOAT16 or view.stored == BFLOAT16:
-        copy_short(at, stride, n, out, step, view.stored == FLOAT16)
+        copy_short(at, stride, n, out, view.stored == FLOAT16)
     elif view.stored == BOOL or view.stored == UINT8:
-        copy_run(at, stride, n, out, step, <const uint8_t *>NULL)
+        copy_run(at, stride, n, out, <const uint8_t *>NULL)
     elif view.stored == INT8:
-        copy_run(at, stride, n, out, step, <const int8_t *>NULL)
+        copy_run(at, stride, n, out, <const int8_t *>NULL)
     elif view.stored == INT16:
-        copy_run(at, stride, n, out, step, <const int16_t *>NULL)
+        copy_run(at, stride, n, out, <const int16_t *>NULL)
     elif view.stored == INT32:
-        copy_run(at, stride, n, out, step, <const int32_t *>NULL)
+        copy_run(at, stride, n, out, <const int32_t *>NULL)
     elif view.stored == INT64:
-        copy_run(at, stride, n, out, step, <const int64_t *>NULL)
+        copy_run(at, stride, n, out, <const int64_t *>NULL)
     elif view.stored == UINT16:
-        copy_run(at, stride, n, out, step, <const uint16_t *>NULL)
+        copy_run(at, stride, n, out, <const uint16_t *>NULL)
     elif view.stored == UINT32:
-        copy_run(at, stride, n, out, step, <const uint32_t *>NULL)
+        copy_run(at, stride, n, out, <const uint32_t *>NULL)
     else:
-        copy_run(at, stride, n, out, step, <const uint64_t *>NULL)
+        copy_run(at, stride, n, out, <const uint64_t *>NULL)
 
 
-cdef inline Py_ssize_t magnitude(Py_ssize_t x) noexcept nogil:
-    return -x if x < 0 else x
+cdef inline void across(const char *at, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t classes, real *out,
+                        Py_ssize_t step, Py_ssize_t ahead) noexcept nogil:
+    if real is float:
+        fe_across_float(at, stride, rows, classes, out, step, ahead)
+    else:
+        fe_across_double(at, stride, rows, classes, out, step, ahead)
+
+
+cdef void load_across(View *view, char *at, Py_ssize_t down, Py_ssize_t rows, real *out) noexcept nogil:
+    """Rows at equal distances that are shorter than those of the classes, as with the class axis
+    first: along the rows, which is how the memory runs. What must be converted is, a few classes of
+    a few rows at a time, into a block that is transposed from the first-level cache."""
+    cdef real block[SOME_CLASSES * SOME_ROWS]
+    cdef bint ready
+    cdef char *run
+    cdef Py_ssize_t r = 0, c, k, n, first, some = min(view.classes, <Py_ssize_t>SOME_CLASSES)
+    if real is float:
+        ready = view.stored == FLOAT32 and down == sizeof(real)
+    else:
+        ready = view.stored == FLOAT64 and down == sizeof(real)
+    if ready:
+        across(at, view.class_stride, rows, view.classes, out, view.classes, rows * down)
+        return
+    while r < rows:
+        n = min(<Py_ssize_t>SOME_ROWS, rows - r)
+        c = 0
+        while c < view.classes:
+            first = min(c, view.classes - some)
+            for k in range(some):
+                run = at + r * down + (first + k) * view.class_stride
+                fe_ask(run + rows * down, n * down)
+                copy_elements(view, run, down, n, block + k * SOME_ROWS)
+            across(<char *>block, SOME_ROWS * sizeof(real), n, some, out + r * view.classes + first,
+                   view.classes, 0)
+            c += some
+        r += n
 
 
 cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcept nogil:
-    """Rows [start, start + rows) as a contiguous (rows, classes) tile."""
-    cdef Py_ssize_t r, c, n, classes = view.classes, down = row_stride(view)
+    """Rows [start, start + rows) as a contiguous (rows, classes) tile: in runs of rows at equal
+    distances, each in the order of the memory."""
+    cdef Py_ssize_t n, r, classes = view.classes, wide = view.class_stride
+    cdef Py_ssize_t length = view.shape[view.axes - 1] if view.axes > 0 else 1
+    cdef Py_ssize_t down = view.strides[view.axes - 1] if view.axes > 0 else 0
     cdef char *at
-    if even(view) and magnitude(view.class_stride) > magnitude(down) and view.axes == 1:
-        # class axis first: along the rows, which is how the memory runs, in blocks of rows that
-        # stay in the first-level cache on the other side. The next block is asked for ahead, as no
-        # hardware prefetcher follows a hundred streams (3.2 ns a pair of KL without, 2.0 with).
-        for r in range((rows + BLOCK - 1) // BLOCK):
-            n = min(BLOCK, rows - r * BLOCK)
-            for c in range(classes):
-                at = view.data + (start + r * BLOCK) * down + c * view.class_stride
-                prefetch_run(at + BLOCK * down, BLOCK * magnitude(down))
-                copy_elements(view, at, down, n, out + r * BLOCK * classes + c, classes)
-    elif even(view) and classes == 1:
-        copy_elements(view, view.data + start * down, down, rows, out, 1)
-    else:
-        for r in range(rows):
-            copy_elements(view, row_address(view, start + r), view.class_stride, classes,
-                          out + r * classes, 1)
+    while rows > 0:
+        n = min(rows, length - start % length)
+        at = row_address(view, start)
+        if classes == 1:
+            copy_elements(view, at, down, n, out)
+        elif wide == view.itemsize and down == classes * wide:
+            copy_elements(view, at, wide, n * classes, out)
+        elif lies_across(view) and n > 1:
+            load_across(view, at, down, n, out)
+        else:
+            for r in range(n):
+                copy_elements(view, at + r * down, wide, classes, out + r * classes)
+        start += n
+        rows -= n
+        out += n * classes
 
 
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
@@ -149,11 +167,11 @@ cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *ou
 
 
 cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil:
-    copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out, 1)
+    copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out)
 
 
 cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil:
-    copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out, 1)
+    copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out)
 
 
 cdef Loaders table

@@ -53,6 +53,16 @@ cdef inline char *row_address(View *view, Py_ssize_t row) noexcept nogil:
     return at + row * view.strides[0] if view.axes > 0 else at
 
 
+cdef inline Py_ssize_t magnitude(Py_ssize_t x) noexcept nogil:
+    return -x if x < 0 else x
+
+
+cdef inline bint lies_across(View *view) noexcept nogil:
+    """Whether neighbours in memory belong to different rows, as with the class axis first."""
+    cdef Py_ssize_t down = view.strides[view.axes - 1] if view.axes > 0 else 0
+    return view.classes > 1 and down != 0 and magnitude(view.class_stride) > magnitude(down)
+
+
 cdef inline bint even(View *view) noexcept nogil:
     """Whether the rows are at equal distances."""
     return view.axes <= 1

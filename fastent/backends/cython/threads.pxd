@@ -7,8 +7,9 @@ cdef void run_parallel(Body body, void *context, Py_ssize_t count, int threads) 
 
 cdef extern from * nogil:
     """
-    #define FE_FETCH_ADD(p, n) __atomic_fetch_add((p), (n), __ATOMIC_RELAXED)
+    #define FE_CLAIMED(p, was, now) \\
+        __atomic_compare_exchange_n((p), (was), (now), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
     #define FE_EXCHANGE(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
     """
-    Py_ssize_t fetch_add "FE_FETCH_ADD"(Py_ssize_t *p, Py_ssize_t n)
+    bint claimed "FE_CLAIMED"(Py_ssize_t *p, Py_ssize_t *was, Py_ssize_t now)
     char *exchange "FE_EXCHANGE"(char **p, char *v)

@@ -1,0 +1,116 @@
+"""Long rows that are not plain in memory are converted block by block: same bits, and no copy."""
+
+import subprocess
+import sys
+import textwrap
+from functools import partial
+
+import numpy as np
+import pytest
+
+import fastent as fe
+
+ROWS, CLASSES = 4, 16_500
+TOPS = ["cross_entropy", "accuracy", "top5_accuracy", "brier", "entropy", "confidence"]
+BOTH = ["reverse_kl", "js_divergence", "total_variation", "hellinger", "top1_agreement"]
+
+
+def metrics(task, names, *batch, **options):
+    found = fe.Accumulator(names, task=task, **options).update(*batch).compute()
+    return [found[name].value for name in names]
+
+
+def every_path(backend):
+    """{name: (operands, call)}: all kernels of long rows, and every way out of them."""
+    rng = np.random.default_rng(0)
+    labels, weights = rng.integers(0, CLASSES, ROWS), rng.random((ROWS, CLASSES))
+    x = rng.normal(0, 3, (2, ROWS, CLASSES))
+    p, q = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+    negative = p.copy()
+    negative[3, 12_345] *= -1
+    x[0, 1, 5], x[1, 1, 16_400], x[0, 2, 16_499] = np.inf, np.inf, np.nan
+    logits = {"kind": "logits", "backend": backend}
+    counts = {"row_sums": "rescale", "backend": backend}
+    raw = {"row_sums": "as_is", "backend": backend}
+    weighed = partial(fe.sparse_cross_entropy, labels, **logits)
+    scattered = np.asfortranarray(weights)
+    return {
+        "KL": (x, partial(fe.kl_divergence, **logits)),
+        "JS": (x, partial(fe.js_divergence, temperature=2, **logits)),
+        "distances": (x[:, :1], partial(metrics, "divergence", BOTH, **logits)),
+        "rows of logits": (x[:1], partial(metrics, "sparse", TOPS, labels, **logits)),
+        "weights": (x[:1], partial(weighed, label_smoothing=0.1, sample_weight=scattered)),
+        "both weights": (
+            x[:1],
+            partial(weighed, class_weight=weights[0], sample_weight=scattered),
+        ),
+        "bad weight": (x[:1], partial(weighed, sample_weight=scattered - 0.9999)),
+        "two kinds": (
+            (p, x[0]),
+            partial(fe.kl_divergence, eps=1e-9, **counts | {"kind": ("probs", "logits")}),
+        ),
+        "target": ((p, x[0]), partial(fe.categorical_cross_entropy, **counts | logits)),
+        "negative target": (
+            (negative, x[0]),
+            partial(fe.categorical_cross_entropy, **counts | logits),
+        ),
+        "KL of counts": ((p, q), partial(fe.kl_divergence, **counts)),
+        "negative count": ((negative, q), partial(fe.js_divergence, **counts)),
+        "raw": ((p, q), partial(fe.categorical_cross_entropy, **raw)),
+        "rows of probabilities": ((p,), partial(metrics, "sparse", TOPS, labels, **counts)),
+    }
+
+
+def every_other(a):
+    wide = np.zeros((a.shape[0], 2 * a.shape[1]), a.dtype)
+    wide[:, ::2] = a
+    return wide[:, ::2]
+
+
+def outcome(call, operands):
+    try:
+        return np.asarray(call(*operands)).tobytes()
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_the_same_from_any_memory(dtype, compiled):
+    for name, (operands, call) in every_path(compiled).items():
+        given = [o.astype(dtype) for o in operands]
+        plain = [o.astype(np.result_type(dtype, np.float32)) for o in given]
+        want = outcome(call, plain)
+        assert isinstance(want, str) == (name.startswith(("negative", "bad"))), want
+        moved = [np.asfortranarray(o) for o in given]
+        for places in (given, moved, [every_other(o) for o in given], [*moved[:-1], given[-1]]):
+            assert outcome(call, places) == want, name
+
+
+DRIVER = """
+import resource
+import numpy as np
+import fastent as fe
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+x = np.full((2, 20_000_000), 0.5, np.float16)
+x[:, 7] = 2
+odd = x[:, ::2]
+single = np.full(10_000_000, 0.5, np.float32)
+fe.kl_divergence(*odd[:, :100_000], kind="logits", num_threads=2)   # the threads are there
+before = peak()
+fe.sparse_cross_entropy([7], x[:1], kind="logits", num_threads=2)
+fe.kl_divergence(x[0], x[1], kind="logits", num_threads=2)
+fe.kl_divergence(odd[0], single, kind="logits", num_threads=2)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts kilobytes on Linux only")
+def test_no_row_is_copied_whole():
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(DRIVER)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) < 32 << 20
