@@ -17,6 +17,7 @@ from fastent.divergences import (
     total_variation,
     tsallis_divergence,
 )
+from fastent.focal import binary_focal_cross_entropy, focal_cross_entropy
 from fastent.functions import (
     binary_cross_entropy,
     categorical_cross_entropy,
@@ -25,8 +26,10 @@ from fastent.functions import (
     kl_divergence,
     sparse_cross_entropy,
 )
+from fastent.gaussians import gaussian_entropy, gaussian_kl_divergence
 from fastent.gradients import binary_cross_entropy_gradient, cross_entropy_gradient
 from fastent.settings import get_num_threads, set_backend, set_num_threads, show_config
+from fastent.tables import conditional_entropy, mutual_information, population_stability_index
 
 __all__ = [
     "Accumulator",
@@ -34,16 +37,23 @@ __all__ = [
     "alpha_divergence",
     "binary_cross_entropy",
     "binary_cross_entropy_gradient",
+    "binary_focal_cross_entropy",
     "categorical_cross_entropy",
     "chi2_divergence",
+    "conditional_entropy",
     "cross_entropy_gradient",
     "divergence",
     "entropy",
+    "focal_cross_entropy",
+    "gaussian_entropy",
+    "gaussian_kl_divergence",
     "get_num_threads",
     "hellinger_distance",
     "jeffreys_divergence",
     "js_divergence",
     "kl_divergence",
+    "mutual_information",
+    "population_stability_index",
     "renyi_divergence",
     "set_backend",
     "set_num_threads",

@@ -86,7 +86,7 @@ class Divergence:
         if not callable(fn):
             raise TypeError(f"fn: expected a function of (p, q), got {fn!r}")
         functools.update_wrapper(self, fn)
-        self.name: str = name or getattr(fn, "__name__", "divergence")
+        self.name = str(name or getattr(fn, "__name__", "divergence"))
         parameters = list(inspect.signature(fn).parameters.values())
         fixed = 2 if third is None else 3
         if len(parameters) < fixed or any(
@@ -176,7 +176,7 @@ class Divergence:
         unit = 1.0 if base is None or base <= 0 or not self.nats else math.log(base)
         return prepare(
             task,
-            (self.name,),
+            ("own",),
             p,
             q,
             base=base,

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 import fastent.backends.cython.derivatives as derivatives
 from fastent import errors, settings
+from fastent.weights import as_floats, checked, place, row_and_term_weights, whole_labels
 
 Hessian = Literal["diag", "xgboost", "lightgbm"]
 
@@ -87,12 +88,12 @@ def cross_entropy_gradient(
         if ignore_index is not None:
             raise ValueError(f"ignore_index: applies to labels only, got {ignore_index!r}")
     elif given.shape == lead:
-        labels = _labels(given, classes, ignore_index)
+        labels = whole_labels(given, classes, ignore_index)
     else:
         raise ValueError(
             f"target_or_labels: expected shape {lead} or {x.shape}, got shape {given.shape}"
         )
-    weight, terms = _weights(sample_weight, class_weight, x.shape)
+    weight, terms = row_and_term_weights(sample_weight, class_weight, x.shape)
     return _derive(
         (logits, x, disguised), target, labels, weight, terms,
         label_smoothing, hessian, out, hessian_out, num_threads, several=True,
@@ -151,9 +152,9 @@ def binary_cross_entropy_gradient(
         raise ValueError(f"target: expected the shape of logits, {x.shape}, got {given.shape}")
     weight = None
     if sample_weight is not None:
-        array = _floats(sample_weight, "sample_weight")
+        array = as_floats(sample_weight, "sample_weight")
         try:
-            weight = _checked(np.broadcast_to(array, x.shape))
+            weight = checked(np.broadcast_to(array, x.shape))
         except ValueError as error:
             if array.shape == x.shape:
                 raise
@@ -164,82 +165,6 @@ def binary_cross_entropy_gradient(
         (logits, x, disguised), target, None, weight, None,
         label_smoothing, hessian, out, hessian_out, num_threads, several=False,
     )  # fmt: skip
-
-
-def _floats(given: Any, name: str) -> np.ndarray:
-    array, disguised = derivatives.as_array(given, name)
-    if disguised:
-        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float64)
-
-
-def _place(flat: int, lead: tuple[int, ...]) -> Any:
-    return flat if len(lead) == 1 else tuple(int(i) for i in np.unravel_index(flat, lead))
-
-
-def _checked(weight: np.ndarray) -> np.ndarray:
-    """Weights as contiguous float64, none of them below 0 or NaN."""
-    wrong = ~(weight >= 0)
-    if wrong.any():
-        row = _place(int(wrong.argmax()), weight.shape)
-        raise errors.bad_row(errors.WEIGHT, "sample_weight", row, float(weight[row]))
-    return np.ascontiguousarray(weight)
-
-
-def _labels(given: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
-    """Labels as contiguous int64, −1 for ignored rows."""
-    numbers = given if given.dtype.kind in "iub" else given.astype(np.float64)
-    ignored = np.zeros(given.shape, np.bool_)
-    if ignore_index is not None:
-        ignored = np.equal(numbers, ignore_index.__index__())
-    wrong = ~((numbers >= 0) & (numbers < classes)) & ~ignored
-    if numbers.dtype.kind == "f":
-        wrong |= (numbers != np.floor(numbers)) & ~ignored
-    if wrong.any():
-        row = _place(int(wrong.argmax()), given.shape)
-        number = numbers[row].item()
-        whole = not isinstance(number, float) or number.is_integer()
-        raise errors.bad_row(
-            errors.LABEL if whole else errors.FRACTION, "labels", row, number, classes=classes
-        )
-    if ignore_index is None:
-        return np.ascontiguousarray(numbers, np.int64)
-    return np.where(ignored, -1, np.where(ignored, 0, numbers).astype(np.int64))
-
-
-def _weights(
-    sample_weight: Any, class_weight: Any, shape: tuple[int, ...]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Weights of rows and of terms; class weights are terms of one row."""
-    weight = terms = None
-    if class_weight is not None:
-        terms = _floats(class_weight, "class_weight")
-        if terms.shape != shape[-1:]:
-            raise ValueError(f"class_weight: expected shape {shape[-1:]}, got {terms.shape}")
-        if not (terms >= 0).all():
-            c = int((~(terms >= 0)).argmax())
-            raise ValueError(
-                f"class_weight: expected weights of at least 0 that are not NaN, "
-                f"got {terms[c].item()!r} for class {c}"
-            )
-    if sample_weight is not None:
-        given = _floats(sample_weight, "sample_weight")
-        for wanted in (shape[:-1], shape):
-            try:
-                spread = np.broadcast_to(given, wanted)
-            except ValueError:
-                continue
-            if wanted == shape and given.shape != shape[:-1]:
-                checked = _checked(spread)
-                terms = checked if terms is None else checked * terms
-            else:
-                weight = _checked(spread)
-            break
-        else:
-            raise ValueError(
-                f"sample_weight: expected shape {shape[:-1]} or {shape}, got {given.shape}"
-            )
-    return weight, terms
 
 
 def _derive(
@@ -286,7 +211,7 @@ def _derive(
             row, code, number = bad
             lead = x.shape[:-1] if several else x.shape
             name = "target_or_labels" if several else "target"
-            raise errors.bad_row(code, name, _place(row, lead), number, tolerance=tolerance)
+            raise errors.bad_row(code, name, place(row, lead), number, tolerance=tolerance)
     results = [_delivered(gradient, final, dtype)]
     if hessian is None:
         return results[0]

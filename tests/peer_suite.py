@@ -15,7 +15,7 @@ def run_peer_tests(plugin, modules, chosen, folder):
         [sys.executable, "-m", "pytest", "-q", "-rf", "-p", plugin, "-p", "no:cacheprovider",
          "--pyargs", *modules, "-k", chosen],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path[1:]])},
         capture_output=True,
         text=True,
         timeout=600,

@@ -264,6 +264,7 @@ def test_logsumexp_with_factors(axis):
 
 
 def test_infinite_logits_are_certain():
+    assert compat.softmax(3.0) == 1
     x = np.array([np.inf, 0.0, np.inf])
     assert compat.softmax(x).tolist() == [0.5, 0.0, 0.5]
     assert compat.log_softmax(x).tolist() == [-np.log(2), -np.inf, -np.log(2)]

@@ -2,17 +2,17 @@
 
 Contiguous operands go to the ufunc as they are, whose inner loop is shared among threads. Others
 (strided, 16-bit, mixed dtypes, broadcast) reach it in small pieces, so large ones are cut along one
-axis, a slice a thread; those threads live no longer than the call.
+axis, a slice a thread.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from fastent.backends.cython.ufuncs import LEAST_SHARED, threaded
+from fastent.backends.sharing import share
 from fastent.settings import chosen_threads
 
 SLICE = 1 << 17  # numbers from which a slice pays for its thread
@@ -77,7 +77,6 @@ def cut(function: Any, operands: tuple[Any, ...], options: dict[str, Any], slice
         options.update(out=out, where=where)
         return None
     axis = int(np.argmax(shape))
-    edges = [shape[axis] * i // slices for i in range(slices + 1)]
 
     def part(x: Any, start: int, stop: int) -> Any:
         if not isinstance(x, np.ndarray):
@@ -90,8 +89,7 @@ def cut(function: Any, operands: tuple[Any, ...], options: dict[str, Any], slice
         options_here = {**options, "out": part(target, start, stop)}
         function(*pieces, where=part(where, start, stop), **options_here)
 
-    with ThreadPoolExecutor(slices) as pool:
-        list(pool.map(run, edges[:-1], edges[1:]))
+    share(run, 0, shape[axis], -(-shape[axis] // slices), slices)
     return target
 
 

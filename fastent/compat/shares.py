@@ -35,7 +35,7 @@ def of_axes(x: Any, axis: Axis, name: str) -> Any:
         found = np.moveaxis(found, -1, at)
     else:
         kept = [n for i, n in enumerate(array.shape) if i not in axes]
-        found = found.reshape(*kept, *(array.shape[i] for i in axes))
+        found = found.reshape([*kept, *(array.shape[i] for i in axes)])
         found = np.moveaxis(found, range(-len(axes), 0), axes) if axes else found
     return found.astype(float_dtype(array), copy=False)[()]
 

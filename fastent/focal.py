@@ -1,0 +1,252 @@
+"""Focal cross-entropy: the loss of each row times (1 − q)^γ, so that sure rows count little.
+
+1 − q is not taken from a rounded q: for labels it is −expm1(−loss), for soft targets the sum of the
+other classes, so confident rows keep their digits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+import fastent.backends.cython.derivatives as derivatives
+from fastent.backends.cython.engine import evaluate
+from fastent.custom import Divergence
+from fastent.functions import Kind, Reduction, RowSums
+from fastent.reductions import log_of_base, reduced
+from fastent.weights import as_floats, checked, row_and_term_weights, whole_labels
+
+
+def _term(t: float, q: float, rest: float, gamma: float) -> float:
+    if t == 0.0:
+        return 0.0
+    if q == 0.0:
+        return math.inf
+    return -t * rest**gamma * (math.log1p(-rest) if q > 0.5 else math.log(q))
+
+
+_SOFT = Divergence(_term, third="rest", nats=True, name="focal_cross_entropy")
+
+
+def focal_cross_entropy(
+    target_or_labels: ArrayLike,
+    pred: ArrayLike,
+    *,
+    gamma: float = 2.0,
+    kind: Kind = "probs",
+    row_sums: RowSums = "check",
+    temperature: float = 1.0,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    reduction: Reduction = "none",
+    base: float | None = None,
+    axis: int = -1,
+    out: Any = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Focal cross-entropy: −(1 − q)^γ log q of the label, or −Σ t (1 − q)^γ log q of a target.
+
+    Parameters
+    ----------
+    target_or_labels : array_like
+        Class labels of shape (...), or probabilities of the shape of `pred`.
+    pred : array_like, shape (..., C)
+        Predicted probabilities, log-probabilities or logits.
+    gamma : float
+        The focusing exponent, at least 0; 0 gives the cross-entropy.
+    ignore_index : int, optional
+        Rows with this label get value 0 and weight 0.
+    kind, row_sums, temperature, class_weight, sample_weight, reduction, base, axis, out, \
+num_threads
+        See :mod:`fastent.functions`. `class_weight`, and weights of terms, are for labels only.
+
+    Returns
+    -------
+    ndarray of float64, shape (...), or a scalar
+        Nats, unless `base` says otherwise.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the cross-entropies; a negative `gamma`.
+
+    References
+    ----------
+    .. [1] Lin et al., "Focal loss for dense object detection", ICCV 2017.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> fe.focal_cross_entropy([0, 1], [[0.5, 0.5], [0.25, 0.75]], base=2).round(6).tolist()
+    [0.25, 0.02594]
+    >>> f'{fe.focal_cross_entropy(0, [40.0, 0.0, 0.0], kind="logits", gamma=1):.12e}'
+    '7.219405551382e-35'
+    """
+    focus = _exponent(gamma)
+    given, _ = derivatives.as_array(target_or_labels, "target_or_labels")
+    shape = derivatives.as_array(pred, "pred")[0].shape
+    if given.shape == shape and len(shape):
+        for name, value in (("class_weight", class_weight), ("ignore_index", ignore_index)):
+            if value is not None:
+                raise ValueError(f"{name}: applies to labels only, got {value!r}")
+        return _SOFT(
+            target_or_labels,
+            pred,
+            gamma=focus,
+            kind=("probs", kind),
+            row_sums=row_sums,
+            temperature=temperature,
+            sample_weight=sample_weight,
+            reduction=reduction,
+            base=base,
+            axis=axis,
+            out=out,
+            num_threads=num_threads,
+        )
+    unit = log_of_base(base)
+    options: dict[str, Any] = {
+        "kind": kind,
+        "row_sums": row_sums,
+        "temperature": temperature,
+        "ignore_index": ignore_index,
+        "axis": axis,
+        "num_threads": num_threads,
+    }
+    weight = None
+    if class_weight is None and sample_weight is None and ignore_index is None:
+        losses = evaluate(
+            "sparse", ("cross_entropy",), target_or_labels, pred, "none", None, **options
+        )
+    else:
+        weight = _weight_of_labels(given, shape, axis, class_weight, sample_weight, ignore_index)
+        counted = (weight != 0).astype(np.float64)
+        losses = evaluate(
+            "sparse", ("cross_entropy",), target_or_labels, pred, "none", None,
+            sample_weight=counted, **options,
+        )  # fmt: skip
+    return reduced(_focused(np.asarray(losses), focus) / unit, weight, reduction, out)
+
+
+def binary_focal_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    kind: Kind = "probs",
+    temperature: float = 1.0,
+    sample_weight: ArrayLike | None = None,
+    reduction: Reduction = "none",
+    base: float | None = None,
+    out: Any = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Binary focal cross-entropy: −t (1 − q)^γ log q − (1 − t) q^γ log(1 − q) of each element.
+
+    Parameters
+    ----------
+    target : array_like, any shape
+        Targets in [0, 1], hard or soft.
+    pred : array_like, the shape of `target`
+        Predicted probabilities, their logarithms, or logits log(q/(1−q)).
+    gamma : float
+        The focusing exponent, at least 0.
+    alpha : float, optional
+        Weight of the positive term, from 0 to 1; the negative one gets 1 − alpha. Neither is
+        weighted by default.
+    kind, temperature, sample_weight, reduction, base, out, num_threads
+        See :mod:`fastent.functions`.
+
+    Returns
+    -------
+    ndarray of float64 of the shape of `pred`, or a scalar
+        Nats, unless `base` says otherwise.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `binary_cross_entropy`; a negative `gamma`; `alpha` outside [0, 1].
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> fe.binary_focal_cross_entropy([1, 0], [0.5, 0.25], base=2).round(6).tolist()
+    [0.25, 0.02594]
+    """
+    focus = _exponent(gamma)
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ValueError(f"alpha: expected a number in [0, 1], got {alpha!r}")
+    unit = log_of_base(base)
+    weight = None
+    shape = derivatives.as_array(pred, "pred")[0].shape
+    if sample_weight is not None:
+        weight, _ = row_and_term_weights(sample_weight, None, (*shape, 1))
+    counted = None if weight is None else (weight != 0).astype(np.float64)
+
+    def losses(hard: Any) -> np.ndarray:
+        found = evaluate(
+            "binary", ("cross_entropy",), hard, pred, "none", None, kind=kind,
+            temperature=temperature, sample_weight=counted, num_threads=num_threads,
+        )  # fmt: skip
+        return np.asarray(found)
+
+    t = as_floats(target, "target")
+    own = losses(target)  # also checks the operands
+    positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
+    if counted is not None:
+        t = np.where(counted == 0, 0.0, t)
+    if np.all((t == 0) | (t == 1)):
+        values = _focused(own, focus)
+        if alpha is not None:
+            values = values * np.where(t == 1, positive, negative)
+    else:
+        values = np.zeros(shape)
+        for share, scale, hard in ((t, positive, 1.0), (1 - t, negative, 0.0)):
+            terms = _focused(losses(np.full(shape, hard)), focus)
+            values += np.where(share == 0, 0.0, share * scale * terms)
+    return reduced(values / unit, weight, reduction, out)
+
+
+def _exponent(gamma: float) -> float:
+    try:
+        number = float(gamma)
+    except (TypeError, ValueError):
+        raise TypeError(f"gamma: expected a number, got {gamma!r}") from None
+    if not 0 <= number < math.inf:
+        raise ValueError(f"gamma: expected a finite number of at least 0, got {gamma!r}")
+    return number
+
+
+def _focused(losses: np.ndarray, gamma: float) -> np.ndarray:
+    """loss·(1 − e^−loss)^γ."""
+    return losses * (-np.expm1(-losses)) ** gamma
+
+
+def _weight_of_labels(
+    given: np.ndarray,
+    shape: tuple[int, ...],
+    axis: int,
+    class_weight: Any,
+    sample_weight: Any,
+    ignore_index: int | None,
+) -> np.ndarray:
+    """W of each row: its weight times that of its label; 0 where it is ignored."""
+    at = axis + len(shape) if axis < 0 else axis
+    lead = shape[:at] + shape[at + 1 :]
+    if given.shape != lead:
+        raise ValueError(f"labels: expected shape {lead}, got {given.shape}")
+    classes = shape[at]
+    if sample_weight is not None and np.shape(sample_weight) == shape and lead != shape:
+        sample_weight = np.moveaxis(as_floats(sample_weight, "sample_weight"), at, -1)
+    rows, terms = row_and_term_weights(sample_weight, class_weight, (*lead, classes))
+    labels = whole_labels(given, classes, ignore_index)
+    weight = np.ones(lead) if rows is None else rows
+    if terms is not None:
+        picked = np.broadcast_to(terms, (*lead, classes))
+        picked = np.take_along_axis(picked, np.maximum(labels, 0)[..., None], -1)[..., 0]
+        weight = weight * picked
+    return checked(np.where(labels < 0, 0.0, weight))
