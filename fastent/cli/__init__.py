@@ -48,6 +48,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: Exception) -> int:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    text = " ".join(text.split()) or type(error).__name__
     print(f"fastent: {text}", file=sys.stderr)
     return BAD_INPUT

@@ -9,6 +9,7 @@ import fastent
 
 KINDS = ("probs", "logprobs", "logits")
 SCORED_TASKS = ("sparse", "categorical", "binary")
+MOST_THREADS = 1024
 
 
 class UsageError(Exception):
@@ -79,7 +80,7 @@ def _add_score(commands: argparse._SubParsersAction[Parser]) -> None:
         help="bytes of text behind each row: files or a column; adds bits_per_byte",
     )
     score.add_argument(
-        "--ignore-index", type=int, metavar="I", help="label of rows that do not count"
+        "--ignore-index", type=_label, metavar="I", help="label of rows that do not count"
     )
     score.add_argument("--bins", type=int, default=15, metavar="N", help="calibration bins (15)")
     score.add_argument("--rows", metavar="FILE", help="write the row values of every metric here")
@@ -118,7 +119,7 @@ def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_numbers(compare)
     _add_sides(compare)
     compare.add_argument(
-        "--ignore-index", type=int, metavar="I", help="label of rows that do not count"
+        "--ignore-index", type=_label, metavar="I", help="label of rows that do not count"
     )
     compare.set_defaults(task="divergence", metrics=None, bytes=None, bins=15, rows=None, worst=0)
     _add_outputs(compare)
@@ -159,7 +160,7 @@ def _add_outputs(command: Parser) -> None:
     command.add_argument(
         "--checkpoint", metavar="FILE", help="save progress here and go on from it"
     )
-    command.add_argument("--num-threads", type=_positive, metavar="N")
+    command.add_argument("--num-threads", type=_threads, metavar="N")
     command.add_argument("--quiet", action="store_true", help="no table and no progress")
 
 
@@ -170,11 +171,21 @@ def _kind(text: str) -> str | tuple[str, str]:
     return names[0] if len(names) == 1 else (names[0], names[1])
 
 
-def _positive(text: str) -> int:
+def _whole(text: str, least: int, most: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+        number = least - 1
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from {least} to {most}, got {text!r}"
+        )
     return number
+
+
+def _threads(text: str) -> int:
+    return _whole(text, 1, MOST_THREADS)
+
+
+def _label(text: str) -> int:
+    return _whole(text, -(1 << 63), (1 << 63) - 1)

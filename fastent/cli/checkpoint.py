@@ -42,15 +42,16 @@ class Checkpoint:
             with open(self.path, encoding="utf-8") as stream:
                 kept = json.load(stream)
             state: dict[str, Any] = kept["state"]
+            identity: dict[str, Any] = dict(kept["identity"])
             intact = kept["format"] == FORMAT and kept["digest"] == _digest(state)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             intact = False
         if not intact:
             raise InputError(f"{self.path}: not a checkpoint of this version of fastent")
         for name, now in self._identity.items():
-            before = kept["identity"].get(name)
+            before = identity.get(name)
             if before != now:
                 raise InputError(
                     f"{self.path}: a checkpoint of other {name}{_difference(before, now)}; "

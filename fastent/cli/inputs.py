@@ -9,12 +9,10 @@ from fastent.cli.arguments import UsageError
 from fastent.io import InputError, Reference, Source, expand, is_column_name, open_source
 from fastent.io.shards import Shards, align, resolve
 
-TABLES = (".npz", ".parquet", ".arrow", ".feather", ".safetensors", ".csv")
-
 
 def score_shards(options: argparse.Namespace) -> Shards:
     """Predictions with their labels and sides."""
-    references = expand(options.predictions)
+    references = _files(options.predictions)
     role = "labels" if options.task == "sparse" else "targets"
     sides = _sides(options, references, role)
     if role not in sides:
@@ -30,8 +28,11 @@ def score_shards(options: argparse.Namespace) -> Shards:
         flatten = name != "targets" or flat
         opened[name] = [_flat(s) if flatten else s for s in (open_source(r, name) for r in found)]
     _distinct(predictions, opened)
+    _alike(opened)
     opened = {("labels" if name == "targets" else name): opened[name] for name in opened}
     shards = align(predictions, opened, need_classes=not flat)
+    if options.task == "categorical":
+        _same_classes(shards, "labels")
     shards.left_out = left_out
     return shards
 
@@ -62,18 +63,32 @@ def _usable(
 
 def compare_shards(options: argparse.Namespace) -> Shards:
     """P as the predictions, Q as the other operand, labels and sides if there are any."""
-    references = expand([options.p])
+    references = _files([options.p])
     sides = _sides(options, references, "labels")
     predictions = [open_source(r, "predictions") for r in references]
-    opened = {"other": [open_source(r, "predictions") for r in expand([options.q])]}
+    opened = {"other": [open_source(r, "predictions") for r in _files([options.q])]}
     for name, found in sides.items():
         opened[name] = [_flat(open_source(r, name)) for r in found]
+    _alike(opened)
     shards = align(predictions, opened, need_classes=True)
-    for shard in shards.items:
-        p, q = shard.main, shard.sources["other"]
-        if shard.rows and p.classes != q.classes:
-            raise UsageError(f"{q.name}: {q.classes} classes, expected {p.classes} as in {p.name}")
+    _same_classes(shards, "other")
     return shards
+
+
+def _same_classes(shards: Shards, role: str) -> None:
+    for shard in shards.items:
+        p, q = shard.main, shard.sources[role]
+        if shard.rows and p.classes != q.classes:
+            raise UsageError(
+                f"{q.name}: {q.classes or 'no'} classes, expected {p.classes} as in {p.name}"
+            )
+
+
+def _files(words: list[str]) -> list[Reference]:
+    for word in words:
+        if word.startswith(":"):
+            raise UsageError(f"{word}: expected a file before the colon")
+    return expand(words)
 
 
 def _sides(
@@ -92,7 +107,7 @@ def _sides(
 
 def _labels_inside(predictions: list[Reference]) -> list[Reference]:
     for reference in predictions:
-        if os.path.splitext(reference.path)[1] not in TABLES:
+        if os.path.splitext(reference.path)[1] == ".npy":
             raise UsageError(f"--labels is required: {reference.path} holds predictions only")
     return [Reference(reference.path) for reference in predictions]
 
@@ -110,4 +125,16 @@ def _distinct(predictions: list[Source], sides: dict[str, list[Source]]) -> None
                 raise UsageError(
                     f"{source.name}: these are the predictions, expected {role}: name their file "
                     "or column"
+                )
+
+
+def _alike(sides: dict[str, list[Source]]) -> None:
+    """In a report the group 1 and the group "1" would be one."""
+    for role in ("groups", "clusters"):
+        sources = [source for source in sides.get(role, []) if source.rows]
+        for source in sources:
+            if (source.dtype.kind in "iu") != (sources[0].dtype.kind in "iu"):
+                raise UsageError(
+                    f"{source.name}: {source.dtype} {role}, expected all integers or all text, "
+                    f"got {sources[0].dtype} in {sources[0].name}"
                 )

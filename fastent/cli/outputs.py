@@ -31,6 +31,8 @@ def check_writable(path: str) -> None:
     """Fail before the work, not after it, when a target cannot be written."""
     if path == "-":
         return
+    if not os.path.basename(path):
+        raise InputError(f"{path or repr(path)}: expected the name of a file to write")
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise InputError(f"{path}: no directory {folder} to write it in")

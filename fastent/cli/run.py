@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
@@ -59,9 +60,7 @@ class Run:
         self._threads = options.num_threads or fastent.get_num_threads()
         self._row = 0
         self._kept_parts: tuple[str, ...] = ()
-        for path in (options.json, options.html, options.rows, options.checkpoint):
-            if path:
-                check_writable(path)
+        _check_targets(options, shards)
         if options.checkpoint and (is_direct(options.checkpoint) or options.checkpoint == "-"):
             raise UsageError(f"--checkpoint {options.checkpoint}: expected an ordinary file")
         if options.checkpoint and options.rows and is_direct(options.rows):
@@ -145,6 +144,25 @@ class Run:
         parts = self._rows.cut() if self._rows is not None else []
         self._checkpoint.save({"row": self._row, "parts": parts, "scorer": self._scorer.state()})
         self._kept_parts = tuple(parts)
+
+
+def _check_targets(options: argparse.Namespace, shards: Shards) -> None:
+    """Refuse, before the work, what could not be written after it or would overwrite something."""
+    inputs = {
+        os.path.realpath(source.path) for shard in shards.items for source in shard.sources.values()
+    }
+    taken: dict[str, str] = {}
+    for option in ("json", "html", "rows", "checkpoint"):
+        path = getattr(options, option)
+        if path is None:
+            continue
+        check_writable(path)
+        place = path if path == "-" else os.path.realpath(path)
+        if place in inputs:
+            raise UsageError(f"--{option} {path}: would overwrite an input")
+        if place in taken and (path == "-" or not is_direct(path)):
+            raise UsageError(f"--{option} {path}: --{taken[place]} writes it too")
+        taken[place] = option
 
 
 def write_outputs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from fastent.io.arrow import open_arrow
 from fastent.io.csv import open_csv
@@ -48,8 +49,10 @@ def open_source(reference: Reference, role: str) -> Source:
     if suffix not in OPENERS:
         raise InputError(f"{reference.path}: expected a file ending in {', '.join(SUFFIXES)}")
     try:
-        if os.path.isdir(reference.path):
-            raise InputError(f"{reference.path}: a directory, expected a file")
+        mode = os.stat(reference.path).st_mode
+        if not stat.S_ISREG(mode):
+            what = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
+            raise InputError(f"{reference.path}: {what}, expected a file")
         source = OPENERS[suffix](reference, role)
         source.mapped = role in ("predictions", "targets")
         return source

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fastent.io.csv_lines import WIDE, bad_value, first_lines, has_header, is_number, open_wide
+from fastent.io.csv_lines import (
+    WIDE,
+    bad_value,
+    first_lines,
+    fits,
+    has_header,
+    open_wide,
+    real,
+    unspoilt,
+    whole,
+)
 from fastent.io.errors import InputError
 from fastent.io.npy import first_line
 from fastent.io.paths import Reference
@@ -19,7 +29,8 @@ class CsvTable(Table):
     """A CSV file; its rows are counted by reading it once.
 
     Types follow the role and not the first rows: predictions and weights are float64 even if
-    they begin with whole numbers, labels are integers, names of groups stay text.
+    they begin with whole numbers, labels are integers unless the first has a point, names of groups
+    stay text.
     """
 
     def __init__(self, path: str, role: str, names: list[str], first: list[str]) -> None:
@@ -29,7 +40,7 @@ class CsvTable(Table):
         try:
             with self._open({names[0]: self._arrow.string()}) as reader:
                 self.rows = sum(batch.num_rows for batch in reader)
-        except self._arrow.ArrowInvalid as error:
+        except self._arrow.ArrowException as error:
             raise self._bad({}, error) from None
 
     @property
@@ -37,15 +48,21 @@ class CsvTable(Table):
         return require_pyarrow(self.path)  # not kept: tables travel to other processes
 
     def _typed(self, role: str, names: list[str], first: list[str]) -> Any:
-        """Which columns can be numbers is seen from the first row of values."""
+        """Which columns can be numbers is seen from the first row of values, if there is one."""
         arrow = self._arrow
-        kind = arrow.int64() if role in ("labels", "bytes") else arrow.float64()
-        if role in ("groups", "clusters"):
-            kind = arrow.string()
-        numbers = {name for name, text in zip(names, first, strict=False) if is_number(text)}
-        return arrow.schema(
-            [arrow.field(name, kind if name in numbers else arrow.string()) for name in names]
-        )
+
+        def kind(text: str) -> Any:
+            if role in ("groups", "clusters") or not fits(text):
+                return arrow.string()
+            return (
+                arrow.int64()
+                if role in ("labels", "bytes") and fits(text, whole)
+                else (arrow.float64())
+            )
+
+        texts = first or ["0"] * len(names)
+        texts += [""] * (len(names) - len(texts))
+        return arrow.schema([(name, kind(text)) for name, text in zip(names, texts, strict=False)])
 
     def _open(self, types: dict[str, Any]) -> Any:
         import pyarrow.csv as csv
@@ -68,7 +85,7 @@ class CsvTable(Table):
     def _bad(self, types: dict[str, Any], error: Exception) -> InputError:
         """Arrow does not say in which row a value is bad; looking again does."""
         arrow = self._arrow
-        kinds = {arrow.int64(): int, arrow.float64(): float, arrow.string(): str}
+        kinds = {arrow.int64(): whole, arrow.float64(): real, arrow.string(): unspoilt}
         found = bad_value(self.path, {name: kinds[kind] for name, kind in types.items()})
         if found is None:
             return InputError(f"{self.path}: not a readable CSV file: {first_line(error)}")
@@ -84,7 +101,7 @@ class CsvTable(Table):
                         continue
                     yield batch.slice(start)
                     start = 0
-        except self._arrow.ArrowInvalid as error:
+        except self._arrow.ArrowException as error:
             raise self._bad(types, error) from None
 
 

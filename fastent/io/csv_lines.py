@@ -6,7 +6,7 @@ Arrow takes memory and time for every column of every block, gigabytes for 250,0
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 import numpy as np
@@ -20,9 +20,37 @@ WIDE = 2000  # columns from which on a file is read by the line
 LONGEST_FIELD = 1 << 20
 
 
-def is_number(text: str) -> bool:
+def real(text: str) -> float:
+    """A number as CSV has them; Python's own rules allow 1_000 too."""
+    if "_" in text:
+        raise ValueError
+    return float(text)
+
+
+def whole(text: str) -> int:
+    number = int(text)
+    if "_" in text or not -(1 << 63) <= number < 1 << 63:
+        raise ValueError
+    return number
+
+
+def unspoilt(text: str) -> str:
+    """Text that was UTF-8; the reader of lines puts U+FFFD where it was not."""
+    if "\ufffd" in text:
+        raise ValueError
+    return text
+
+
+KINDS: dict[Callable[[str], object], str] = {
+    real: "a number",
+    whole: "a whole number of 64 bits",
+    unspoilt: "UTF-8 text",
+}
+
+
+def fits(text: str, kind: Callable[[str], object] = real) -> bool:
     try:
-        float(text)
+        kind(text)
     except ValueError:
         return False
     return True
@@ -36,41 +64,41 @@ def split(line: str) -> list[str]:
 
 
 def open_lines(path: str) -> IO[str]:
-    return open(path, encoding="utf-8", errors="replace", newline="")
+    """The text of a file, without the mark that spreadsheets put before it."""
+    return open(path, encoding="utf-8-sig", errors="replace", newline="")
 
 
 def first_lines(path: str) -> tuple[list[str], list[str]]:
     """Names of the columns, made up where there is no header, and the first row of values."""
     with open_lines(path) as stream:
-        fields = split(stream.readline())
-        if all(is_number(field) for field in fields):
+        lines = filter(str.strip, stream)
+        fields = split(next(lines, ""))
+        if all(map(fits, fields)):
             return [f"f{number}" for number in range(len(fields))], fields
-        line = stream.readline()
-        return fields, split(line) if line.strip() else []
+        line = next(lines, "")
+        return fields, split(line) if line else []
 
 
 def has_header(path: str) -> bool:
     with open_lines(path) as stream:
-        return not all(is_number(field) for field in split(stream.readline()))
+        return not all(map(fits, split(next(filter(str.strip, stream), ""))))
 
 
-def bad_value(path: str, columns: dict[str, type]) -> tuple[int, str] | None:
-    """The first row whose value in one of the columns is not of its type, and what is wrong."""
+def bad_value(path: str, columns: dict[str, Callable[[str], object]]) -> tuple[int, str] | None:
+    """The first row whose value in one of the columns is not of its kind, and what is wrong."""
     names, _ = first_lines(path)
     places = {names.index(name): (name, kind) for name, kind in columns.items()}
     csv.field_size_limit(LONGEST_FIELD)
     with open_lines(path) as stream:
+        lines = filter(None, csv.reader(stream))
         if has_header(path):
-            stream.readline()
-        for row, fields in enumerate(filter(None, csv.reader(stream))):
+            next(lines)
+        for row, fields in enumerate(lines):
             if len(fields) != len(names):
                 return row, f"{len(fields)} columns, expected {len(names)}"
             for place, (name, kind) in places.items():
-                try:
-                    kind(fields[place])
-                except ValueError:
-                    what = "a whole number" if kind is int else "a number"
-                    return row, f"expected {what} in column {name}, got {fields[place]!r}"
+                if not fits(fields[place], kind):
+                    return row, f"expected {KINDS[kind]} in column {name}, got {fields[place]!r}"
     return None
 
 
@@ -116,7 +144,7 @@ class LineRows(Source):
         try:
             return np.array(fields, dtype=np.float64)
         except ValueError:
-            bad = next(field for field in fields if not is_number(field))
+            bad = next(field for field in fields if not fits(field))
             raise InputError(
                 f"{self.name}: row {self._at}: expected a number, got {bad!r}"
             ) from None
@@ -132,7 +160,7 @@ def open_wide(reference: Reference, role: str, names: list[str], first: list[str
     """The columns of a wide file that play a role."""
     path = reference.path
     kinds = {
-        name: "number" if k < len(first) and is_number(first[k]) else "other"
+        name: "number" if not first or (k < len(first) and fits(first[k])) else "other"
         for k, name in enumerate(names)
     }
     columns = choose_columns(path, kinds, reference.part, role)

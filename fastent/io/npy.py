@@ -6,7 +6,7 @@ import math
 import struct
 import zipfile
 import zlib
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -50,6 +50,8 @@ def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np
         raise InputError(f"{name}: dtype {dtype}, expected numbers or strings")
     if not shape:
         raise InputError(f"{name}: a single number, expected rows")
+    if min(shape) < 0:
+        raise InputError(f"{name}: not a .npy array: its shape is {shape}")
     return shape, by_column, dtype, stream.tell()
 
 
@@ -71,12 +73,18 @@ def open_npz(reference: Reference, role: str) -> Source:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            shapes = {}
+            shapes: dict[str, Any] = {}
+            unfit: dict[str, InputError] = {}  # and no concern of who asks for another array
             for key, info in members.items():
-                with archive.open(info) as stream:
-                    shapes[key] = read_header(stream, f"{path}:{key}")
+                try:
+                    with archive.open(info) as stream:
+                        shapes[key] = read_header(stream, f"{path}:{key}")
+                except InputError as error:
+                    unfit[key] = error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(f"{path}: not a readable .npz file: {first_line(error)}") from None
+    if reference.part in unfit or (unfit and not shapes):
+        raise unfit[reference.part or next(iter(unfit))]
     key = choose_array(path, {k: len(v[0]) for k, v in shapes.items()}, reference.part, role)
     shape, by_column, dtype, offset = shapes[key]
     info = members[key]

@@ -7,7 +7,9 @@ few columns at a time into a temporary file, from which rows are then read.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,18 @@ from fastent.io.source import Buffer, Source, as_bytes, read_exactly
 READER_BYTES = 3 << 20  # of one column, at most
 READERS = 64 << 20  # of all that are open at once
 BATCH_ROWS = 1 << 16
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Say that it is the temporary file that fails, and not the one that is read."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"a temporary file in {tempfile.gettempdir()}: {error.strerror} (TMPDIR names another "
+            "directory)"
+        ) from None
 
 
 def reader_bytes(metadata: Any, group: int, columns: list[int]) -> int:
@@ -66,7 +80,8 @@ class SpilledColumns(Source):
         self.close()
         rows = self._starts[group + 1] - self._starts[group]
         try:
-            self._file = tempfile.TemporaryFile(prefix="fastent-")
+            with writing():
+                self._file = tempfile.TemporaryFile(prefix="fastent-")
             with parquet.ParquetFile(self.path, buffer_size=1 << 16, pre_buffer=False) as file:
                 step = max(1, READERS // READER_BYTES)
                 for first in range(0, len(self._columns), step):
@@ -75,10 +90,13 @@ class SpilledColumns(Source):
                     for batch in file.iter_batches(BATCH_ROWS, [group], names, use_threads=False):
                         for number, name in enumerate(names, first):
                             place = number * rows + at - self._starts[group]
-                            self._file.seek(place * self.dtype.itemsize)
-                            self._file.write(as_bytes(self._numbers(batch.column(name), at)))
+                            data = as_bytes(self._numbers(batch.column(name), at))
+                            with writing():
+                                self._file.seek(place * self.dtype.itemsize)
+                                self._file.write(data)
                         at += batch.num_rows
-            self._file.flush()
+            with writing():
+                self._file.flush()
         except InputError:
             raise
         except (OSError, ValueError) as error:

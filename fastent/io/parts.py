@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from fastent.io.errors import InputError
@@ -52,10 +53,12 @@ def choose_columns(path: str, columns: dict[str, str], part: str | None, role: s
     """
     names = list(columns)
     if part is not None:
-        found = [part] if part in columns else _family(names, columns, part)
+        if part in columns:
+            return [part]
+        found = _family(names, columns, part)
         if not found:
             raise InputError(f"{path}: no column {part!r}, expected one of: {_listed(names)}")
-        return found
+        return _without_gaps(path, part, found)
     usual = [name for name in USUAL_NAMES[role] if name in columns]
     if usual:
         return usual[:1]
@@ -65,11 +68,11 @@ def choose_columns(path: str, columns: dict[str, str], part: str | None, role: s
         lists = [name for name in names if columns[name] == "list"]
         if len(lists) == 1:
             return lists
-        families = {re.sub(r"\d+$", "", n) for n in names if re.search(r"\d+$", n)}
-        complete = [_family(names, columns, prefix) for prefix in sorted(families)]
-        complete = [family for family in complete if len(family) > 1]
-        if not lists and len(complete) == 1:
-            return complete[0]
+        prefixes = {re.sub(r"\d+$", "", n) for n in names if re.search(r"\d+$", n)}
+        families = {prefix: _family(names, columns, prefix) for prefix in prefixes}
+        families = {prefix: family for prefix, family in families.items() if len(family) > 1}
+        if not lists and len(families) == 1:
+            return _without_gaps(path, *families.popitem())
     raise InputError(
         f"{path}: which column holds the {role}? expected {path}:NAME with one of: {_listed(names)}"
     )
@@ -80,3 +83,15 @@ def _family(names: list[str], columns: dict[str, str], prefix: str) -> list[str]
     pattern = re.compile(re.escape(prefix) + r"\d+")
     members = [n for n in names if pattern.fullmatch(n) and columns[n] == "number"]
     return sorted(members, key=natural_key)
+
+
+def _without_gaps(path: str, prefix: str, family: list[str]) -> list[str]:
+    """The columns of a family: if a class had none, the next one would take its number."""
+    numbers = [int(name.removeprefix(prefix)) for name in family]
+    for before, number in itertools.pairwise(numbers):
+        if number != before + 1:
+            raise InputError(
+                f"{path}: {prefix}{number} comes after {prefix}{before}, expected a column for "
+                "each class"
+            )
+    return family

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -43,6 +44,8 @@ def expand(words: list[str]) -> list[Reference]:
 
 def _expand_one(word: str) -> list[Reference]:
     path, part = word, None
+    if not word:
+        raise InputError("'': expected the name of a file")
     if not os.path.lexists(word) and ":" in word and not _matches(word):
         path, part = word.rsplit(":", 1)
         if not part:
@@ -59,9 +62,19 @@ def _expand_one(word: str) -> list[Reference]:
     else:
         files = _matches(path)
         if not files:
-            what = "no file matches" if glob.has_magic(path) else "no such file"
-            raise InputError(f"{path}: {what}")
+            raise InputError(f"{word}: {_why_none(path)}")
     return [Reference(name, part) for name in sorted(files, key=natural_key)]
+
+
+def _why_none(path: str) -> str:
+    if glob.has_magic(path):
+        return "no file matches"
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            os.lstat(path)
+        except (PermissionError, ValueError) as error:  # a directory's, or a null byte
+            return getattr(error, "strerror", None) or str(error)
+    return "no such file"
 
 
 def _matches(pattern: str) -> list[str]:

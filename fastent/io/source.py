@@ -85,7 +85,7 @@ class Source:
     def flattened(self) -> Source:
         """The same numbers as one scalar per row (binary tasks: every element is a row)."""
         raise InputError(
-            f"{self.name}: rows of {self.classes}, expected one number per row for a binary task"
+            f"{self.name}: rows of {self.classes} numbers, expected one number per row"
         )
 
     def close(self) -> None:
@@ -272,7 +272,7 @@ class RawRows(Source):
 
     def flattened(self) -> Source:
         if self._by_column and self.classes != 1:
-            raise InputError(f"{self.name}: Fortran order, expected C order for a binary task")
+            raise InputError(f"{self.name}: Fortran order, expected C order for one number per row")
         count = self.rows * (1 if self.classes is None else self.classes)
         flat = RawRows(self.path, self.name, self._offset, (count,), self._stored)
         flat.mapped = self.mapped

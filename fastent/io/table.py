@@ -42,7 +42,7 @@ def holds(kind: Any) -> str:
 
     if types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
         return "list"
-    if types.is_integer(kind) or types.is_floating(kind):
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
         return "number"
     return "other"
 

@@ -86,12 +86,12 @@ def render(document: dict[str, Any]) -> Iterator[bytes]:
 def _render_groups(groups: Groups) -> Iterator[bytes]:
     separator = "{"
     for name, entries in groups.items():
-        yield f"{separator}\n    {json.dumps(name, ensure_ascii=False)}: ".encode()
-        yield _text(entries, "\n    ")
+        yield separator.encode() + _text(name, "", "\n    ") + _text(entries, "\n    ", ": ")
         separator = ","
     yield b"\n  }" if len(groups) else b"{}"
 
 
-def _text(value: Any, margin: str) -> bytes:
+def _text(value: Any, margin: str, before: str = "") -> bytes:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    return text.replace("\n", margin).encode()
+    # A file name that is not UTF-8 has halves of surrogate pairs: \\udcff is how JSON writes them.
+    return (before + text.replace("\n", margin)).encode(errors="backslashreplace")

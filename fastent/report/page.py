@@ -74,7 +74,7 @@ def render(
         plots=pictures,
         after=_sections(after),
     )
-    return page.encode()
+    return page.encode(errors="backslashreplace")
 
 
 def _sections(tables: list[Table]) -> list[dict[str, Any]]:
