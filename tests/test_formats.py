@@ -217,6 +217,28 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path):
             source.read(10, ROWS, Buffer())
 
 
+@pytest.mark.parametrize("suffix", [suffix for suffix in TABLES if suffix != ".parquet"])
+def test_columns_of_batches_that_do_not_fit(suffix, tmp_path, monkeypatch):
+    """Read in pieces; columns of several dtypes, among others, and a single one."""
+    monkeypatch.setattr("fastent.io.arrow.LARGEST_BATCH", 0)
+    path = f"{tmp_path}/columns{suffix}"
+    found = table("prefix")
+    doubled = found["class_1"].cast(pyarrow.float64())
+    found = found.set_column(found.column_names.index("class_1"), "class_1", doubled)
+    TABLES[suffix](pyarrow.table({**MIXED, **{n: found[n] for n in found.column_names}}), path)
+    for step in (130, 1):
+        np.testing.assert_array_equal(read(f"{path}:class_", step=step), LOGITS)
+    np.testing.assert_array_equal(read(f"{path}:label", "labels"), LABELS)
+    for place in (3, 170, ROWS - 1):
+        holes = pyarrow.array(LABELS, mask=np.arange(ROWS) == place)
+        TABLES[suffix](pyarrow.table({"class_0": LABELS, "class_1": holes}), path)
+        with pytest.raises(InputError, match=f"row {place} is null"):
+            read(path)
+    TABLES[suffix](pyarrow.table({"flag_0": LABELS > 1, "flag_1": LABELS > 2}), path)
+    with pytest.raises(InputError, match="a record batch of"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [

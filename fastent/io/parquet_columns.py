@@ -7,9 +7,6 @@ few columns at a time into a temporary file, from which rows are then read.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,22 +14,11 @@ import numpy as np
 from fastent.io.errors import InputError
 from fastent.io.npy import first_line
 from fastent.io.source import Buffer, Source, as_bytes, read_exactly
+from fastent.io.temporary import Temporary
 
 READER_BYTES = 3 << 20  # of one column, at most
 READERS = 64 << 20  # of all that are open at once
 BATCH_ROWS = 1 << 16
-
-
-@contextlib.contextmanager
-def writing() -> Iterator[None]:
-    """Say that it is the temporary file that fails, and not the one that is read."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"a temporary file in {tempfile.gettempdir()}: {error.strerror} (TMPDIR names another "
-            "directory)"
-        ) from None
 
 
 def reader_bytes(metadata: Any, group: int, columns: list[int]) -> int:
@@ -55,7 +41,7 @@ class SpilledColumns(Source):
         self._columns = columns
         self._starts = np.concatenate([[0], np.cumsum(groups)]).tolist()
         self._group = -1
-        self._file: Any = None
+        self._file: Temporary | None = None
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         found = buffer.array((len(self._columns), stop - start), self.dtype)
@@ -67,9 +53,10 @@ class SpilledColumns(Source):
             end = min(stop, last)
             if group != self._group:
                 self._spill(group)
+            assert self._file is not None
             for number, column in enumerate(found[:, at - start : end - start]):
                 where = (number * (last - first) + at - first) * item
-                read_exactly(self._file.fileno(), as_bytes(column), where, self.name)
+                read_exactly(self._file.fd, as_bytes(column), where, self.name)
             at = end
         return found.T
 
@@ -80,8 +67,7 @@ class SpilledColumns(Source):
         self.close()
         rows = self._starts[group + 1] - self._starts[group]
         try:
-            with writing():
-                self._file = tempfile.TemporaryFile(prefix="fastent-")
+            self._file = Temporary()
             with parquet.ParquetFile(self.path, buffer_size=1 << 16, pre_buffer=False) as file:
                 step = max(1, READERS // READER_BYTES)
                 for first in range(0, len(self._columns), step):
@@ -91,12 +77,8 @@ class SpilledColumns(Source):
                         for number, name in enumerate(names, first):
                             place = number * rows + at - self._starts[group]
                             data = as_bytes(self._numbers(batch.column(name), at))
-                            with writing():
-                                self._file.seek(place * self.dtype.itemsize)
-                                self._file.write(data)
+                            self._file.put(place * self.dtype.itemsize, data)
                         at += batch.num_rows
-            with writing():
-                self._file.flush()
         except InputError:
             raise
         except (OSError, ValueError) as error:

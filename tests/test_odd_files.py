@@ -1,0 +1,200 @@
+"""Files that look odd and are right score as plain ones do; those that are wrong are told of."""
+
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from fastent.cli import main
+
+ROWS, CLASSES = 40, 3
+RNG = np.random.default_rng(11)
+LOGITS = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32)
+LABELS = RNG.integers(0, CLASSES, ROWS)
+HEAD = "label,p0,p1,p2\n"
+LINES = [
+    f"{label},{','.join(map(repr, row))}\n"
+    for label, row in zip(LABELS, LOGITS.astype(float).tolist(), strict=True)
+]
+CSV = HEAD + "".join(LINES)
+OWN = ["--labels", "y.npy"]
+COLUMNS = {f"p{k}": LOGITS[:, k] for k in range(CLASSES)}
+
+
+def write(data):
+    return lambda path: Path(path).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def parquet(**columns):
+    return lambda path: pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+def npz(**arrays):
+    return lambda path: np.savez(path, **arrays)
+
+
+def npy(array):
+    return lambda path: np.save(path, array)
+
+
+def edited_npy(old, new):
+    def edit(path):
+        np.save(path, LOGITS)
+        Path(path).write_bytes(Path(path).read_bytes().replace(old, new))
+
+    return edit
+
+
+def tensors(path):
+    """A tensor that does not begin where its numbers could be read in place."""
+    entries, body = {}, b""
+    parts = [("a", "U8", [1], b"1"), ("labels", "I64", [ROWS], LABELS.tobytes())]
+    for name, kind, shape, data in [*parts, ("logits", "F32", [ROWS, CLASSES], LOGITS.tobytes())]:
+        offsets = [len(body), len(body) + len(data)]
+        entries[name] = {"dtype": kind, "shape": shape, "data_offsets": offsets}
+        body += data
+    head = json.dumps(entries).encode()
+    Path(path).write_bytes(struct.pack("<Q", len(head)) + head + body)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", LOGITS)
+    np.save("y.npy", LABELS)
+
+
+def score(path, *words):
+    command = ["score", path, *words, "--kind", "logits", "--quiet", "--json", "report.json"]
+    return main(command)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("mark.csv", write("\ufeff" + CSV)),
+        ("dos.csv", write(CSV.replace("\n", "\r\n"))),
+        ("blank.csv", write("\n\n" + HEAD + "\n".join(LINES) + "\n\n")),
+        ("quoted.csv", write(CSV.replace(",", '","').replace("\n", '"\n"')[:-1].join('""')[:-1])),
+        ("no-end.csv", write(CSV[:-1])),
+        ("points.csv", write(HEAD + "".join(line.replace(",", ".0,", 1) for line in LINES))),
+        ("others.npz", npz(logits=LOGITS, labels=LABELS, n=np.array(3), about=np.array([{}]))),
+        ("big-endian.npz", npz(logits=LOGITS.astype(">f8"), labels=LABELS.astype(">i2"))),
+        ("odd.safetensors", tensors),
+        ("columns.parquet", parquet(**COLUMNS, label=LABELS.astype(np.uint8))),
+        ("nine.parquet",
+         parquet(**{f"c{k + 9:02}": LOGITS[:, k] for k in range(3)}, label=LABELS)),
+        ("with:colon.npz", npz(logits=LOGITS, labels=LABELS)),
+        ("[1] ☃ \udcff.npz", npz(logits=LOGITS, labels=LABELS)),
+    ],
+)  # fmt: skip
+def test_odd_and_right(name, make, capsys):
+    assert score("x.npy", "--labels", "y.npy") == 0
+    expected = json.loads(Path("report.json").read_text())["metrics"]
+    make(name)
+    assert score(name, "--html", "page.html") == 0
+    report = json.loads(Path("report.json").read_text())
+    assert report["inputs"][0]["predictions"].startswith(name)
+    for metric in ("accuracy", "cross_entropy"):
+        assert report["metrics"][metric]["value"] == pytest.approx(expected[metric]["value"])
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        ("none.npy", npy(LOGITS[:0]), ["--labels", "zero.npy"]),
+        ("none.csv", write(HEAD), []),
+        ("none.parquet", parquet(**{n: c[:0] for n, c in COLUMNS.items()}, label=LABELS[:0]), []),
+        ("none.npz", npz(logits=LOGITS[:0], labels=LABELS[:0]), []),
+    ],
+)
+def test_no_rows(name, make, words):
+    np.save("zero.npy", LABELS[:0])
+    make(name)
+    assert score(name, *words, "--html", "page.html", "--rows", "rows.parquet") == 0
+    report = json.loads(Path("report.json").read_text())
+    assert report["rows"] == 0 and report["metrics"]["cross_entropy"]["value"] == "nan"
+    assert pyarrow.parquet.read_table("rows.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words", "expected"),
+    [
+        ("a.csv", write(CSV.encode("utf-16")), [], "a.csv: "),
+        ("a.csv", write(b"\x1f\x8b\x08\x00zipped,\nx"), [], "a.csv: "),
+        ("a.csv", write(CSV + "1_0,1,2,3\n"), [], "row 40: expected a whole number of 64 bits"),
+        ("a.csv", write(CSV + f"{1 << 63},1,2,3\n"), [], "row 40: expected a whole number"),
+        ("a.csv", write("label,g,p0,p1\n0,a,1,2\n0,\xe9,1,2\n".encode("latin-1")),
+         ["--groups", "g"], "row 1: expected UTF-8 text in column g"),
+        ("a.csv.gz", write(b""), [], "a.csv.gz: expected a file ending in"),
+        ("gap.parquet", parquet(p0=LOGITS[:, 0], p2=LOGITS[:, 2], label=LABELS), [],
+         "gap.parquet: p2 comes after p0"),
+        ("list.parquet", parquet(logits=[[1.0, 2.0]], label=[[0, 1]]), [],
+         "list.parquet:label: rows of 2 numbers, expected one number per row"),
+        ("when.parquet", parquet(**COLUMNS, label=LABELS,
+                                 when=pyarrow.array([0] * ROWS, pyarrow.timestamp("s", "UTC"))),
+         ["--groups", "when"], "when.parquet:when: expected integers or strings"),
+        ("minus.npy", edited_npy(b"(40, 3)", b"(-4, 3)"), OWN, "shape is (-4, 3)"),
+        ("huge.npy", edited_npy(b"(40, 3), ", b"(4" + b"0" * 22 + b", 3), "),
+         OWN, "huge.npy: "),
+        ("number.npy", npy(np.float32(1)), OWN, "number.npy: a single number"),
+        ("complex.npy", npy(LOGITS.astype(complex)), OWN, "got dtype complex128"),
+        ("pickled.npy", write(pickle.dumps(LOGITS)), OWN, "not a .npy array"),
+        ("some.npz", npz(about=np.array([{}])), OWN, "some.npz:about: holds Python"),
+        ("pipe.npy", os.mkfifo, OWN, "pipe.npy: a pipe or device"),
+        ("loop.npy", lambda path: os.symlink(path, path), OWN, "loop.npy: Too many"),
+        ("gone.npy", lambda path: os.symlink("nowhere", path), OWN, "gone.npy: No"),
+    ],
+)  # fmt: skip
+def test_wrong(name, make, words, expected, capsys):
+    make(name)
+    assert score(name, *words) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"fastent: {name}") and expected in line
+    assert line.count("\n") == 1 and not Path("report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["", "--labels", "y.npy"], "'': expected the name of a file"),
+        ([":p", "--labels", "y.npy"], ":p: expected a file before the colon"),
+        (["s3://bucket/x.npy", "--labels", "y.npy"], "s3://bucket/x.npy: no such file"),
+        (["x.npy", "--labels", "y.npy", "--task", "categorical"], "y.npy: no classes, expected 3"),
+        (["x.npy", "--labels", "y.npy", "--ignore-index", "9" * 30], "--ignore-index: expected"),
+        (["x.npy", "--labels", "y.npy", "--num-threads", "9" * 30], "--num-threads: expected"),
+        (["x.npy", "--labels", "y.npy", "--html", ""], "'': expected the name of a file to write"),
+        (["x.npy", "--labels", "y.npy", "--html", "page/"], "page/: expected the name of a file"),
+        (["x.npy", "--labels", "y.npy", "--rows", "./y.npy"], "--rows ./y.npy: would overwrite"),
+        (["x.npy", "--labels", "y.npy", "--html", "report.json"], "--html report.json: --json"),
+        (["x.npy", "--labels", "y.npy", "--html", "-", "--rows", "-"], "--rows -: --html writes"),
+        (["x.npy", "x.npy", "--labels", "y.npy", "y.npy", "--groups", "y.npy", "text.npy"],
+         "text.npy: <U1 groups, expected all integers or all text"),
+    ],
+)  # fmt: skip
+def test_wrong_words(words, expected, capsys):
+    np.save("text.npy", LABELS.astype(str).astype("U1"))
+    before = Path("y.npy").read_bytes()
+    assert score(*words) == 2
+    line = capsys.readouterr().err
+    assert expected in line and line.count("\n") == 1
+    assert Path("y.npy").read_bytes() == before and not Path("report.json").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[]", b"7", b"\xff", b"[" * 100_000, b'{"format": 1}',
+                b'{"format": 1, "state": {}, "identity": [1], "digest": ""}'],
+)  # fmt: skip
+def test_a_file_that_is_no_checkpoint_is_left_alone(content, capsys):
+    Path("progress").write_bytes(content)
+    assert score("x.npy", "--labels", "y.npy", "--checkpoint", "progress") == 2
+    line = capsys.readouterr().err
+    assert line == "fastent: progress: not a checkpoint of this version of fastent\n"
+    assert Path("progress").read_bytes() == content
