@@ -36,6 +36,8 @@ PLAIN = [
     "derivatives",
     "ufuncs",
     "tiles",
+    "call",
+    "steps",
     "engine",
 ]
 

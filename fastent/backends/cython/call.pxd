@@ -1,0 +1,42 @@
+"""A settled call: what to compute, and from which operands."""
+
+cimport numpy as cnp
+
+from fastent.backends.cython.exact cimport ExactSum
+from fastent.backends.cython.operand cimport Operand
+from fastent.backends.cython.tiles cimport Plan
+
+cdef enum:
+    SMALL = 1 << 15                     # numbers that one thread does faster than several
+    LONG_ROW = 1 << 16                  # classes from which a row is shared among threads
+
+
+cdef class TwoSums:
+    cdef ExactSum of[2]
+
+
+cdef class Call:
+    cdef Plan plan
+    cdef Operand true_operand, pred_operand, label_operand, weight_operand, term_operand
+    cdef readonly str task, row_sums, backend, kind_true, kind_pred
+    cdef readonly tuple columns, names
+    cdef readonly double eps, temperature, label_smoothing, sum_tolerance
+    cdef readonly object class_weight
+    cdef readonly int num_threads
+    cdef readonly Py_ssize_t rows, classes
+    cdef readonly bint weighted
+    cdef double unit                    # ln(base)
+    cdef object weights_of_classes
+    cdef object rows_module                 # gives the row values instead of the backend, or None
+
+    cdef object fill(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply)
+    cdef object run(self, Py_ssize_t start, Py_ssize_t stop)
+    cdef object error(self, int code, int which, Py_ssize_t row, double number)
+    cdef object rows_as_array(self, Operand op, bint ready, Py_ssize_t start, Py_ssize_t stop)
+    cdef object checked_rows(self, Py_ssize_t start, Py_ssize_t stop)
+    cdef object fill_by_module(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply)
+    cdef Py_ssize_t block_rows(self, Py_ssize_t rows, int *threads) except -1
+    cdef object term_rows(self, Py_ssize_t start, Py_ssize_t stop)
+    cdef tuple totals(self)
+    cdef object total_by_module(self, ExactSum *sums)
+    cdef object check_out(self, out, shape)

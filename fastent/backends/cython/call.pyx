@@ -1,0 +1,319 @@
+"""A settled call runs: row values of any range of rows, or their exact sums, by any backend."""
+
+cimport numpy as cnp
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from functools import partial
+from threading import Lock
+
+import numpy as np
+
+from fastent import errors, settings
+from fastent.backends.sharing import share
+from fastent.backends.cython.exact cimport (
+    ExactSum, exact_add, exact_add_one, exact_clear, exact_merge, exact_round,
+)
+from fastent.backends.cython.operand cimport FLOAT32, Operand, load_doubles, load_floats, load_labels
+from fastent.backends.cython.tiles cimport Plan, run_plan
+
+cnp.import_array()
+
+cdef enum:
+    # Blocks of the other backends, in numbers: a block costs 50 µs of Python.
+    COMPILED = 1 << 17                  # that are worth a thread
+    COPIED = 1 << 19                    # of rows that must be copied first: they stay in cache
+    SUMMED = 1 << 18                    # rows whose values wait to be summed
+
+
+cdef class TwoSums:
+    """Σ fl(w·v) and Σ W of some rows."""
+
+    def __cinit__(self):
+        exact_clear(&self.of[0])
+        exact_clear(&self.of[1])
+
+
+cdef class Call:
+    """The row values of one call, settled by `engine.prepare`."""
+
+    def values(self, Py_ssize_t start, Py_ssize_t stop):
+        """Unweighted row values of rows [start, stop): float64, one line a column."""
+        out = np.empty((len(self.columns), stop - start))
+        self.fill(start, stop, out, False)
+        return out
+
+    def weights(self, Py_ssize_t start, Py_ssize_t stop):
+        """Row weights, 0 for ignored rows; None where every row counts 1."""
+        cdef cnp.ndarray out
+        if not self.weighted:
+            return None
+        out = np.ones(stop - start)
+        if self.weight_operand is not None:
+            load_doubles(&self.weight_operand.view, start, stop - start, <double *>cnp.PyArray_DATA(out))
+        if self.plan.ignores:
+            out[self.labels(start, stop) < 0] = 0.0
+        return out
+
+    def labels(self, Py_ssize_t start, Py_ssize_t stop):
+        """Labels as int64 with −1 for ignored rows; the targets of a binary call."""
+        cdef cnp.ndarray out
+        if self.label_operand is None:
+            out = np.empty(stop - start)
+            load_doubles(&self.true_operand.view, start, stop - start, <double *>cnp.PyArray_DATA(out))
+            return out
+        out = np.empty(stop - start, np.int64)
+        load_labels(&self.label_operand.view, start, stop - start, <cnp.int64_t *>cnp.PyArray_DATA(out))
+        if self.plan.ignores:
+            out[np.equal(out, self.plan.ignored)] = -1
+        return out
+
+    cdef object fill(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply):
+        """Row values into `out`, (columns, rows) or (rows,), C-contiguous float64."""
+        if self.backend != "cython":
+            self.fill_by_module(start, stop, out, multiply)
+            return None
+        self.plan.out = <double *>cnp.PyArray_DATA(out)
+        self.plan.out_stride = stop - start
+        self.plan.multiply = multiply
+        self.plan.sums = NULL
+        self.run(start, stop)
+
+    cdef object run(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef Plan *plan = &self.plan
+        cdef Py_ssize_t numbers = (stop - start) * plan.classes
+        plan.start = start
+        plan.stop = stop
+        plan.threads = self.num_threads
+        if numbers < 2 * SMALL or plan.threads > numbers // SMALL:
+            plan.threads = <int>max(1, numbers // SMALL)
+        plan.spread = plan.threads > 1 and stop - start < 2 * self.num_threads and plan.classes >= LONG_ROW
+        with nogil:
+            run_plan(plan)
+        if plan.no_memory:
+            raise MemoryError("fastent: no memory for the scratch buffers")
+        if plan.bad.row >= 0:
+            raise self.error(plan.bad.code, plan.bad.operand, plan.bad.row, plan.bad.number)
+
+    cdef object error(self, int code, int which, Py_ssize_t row, double number):
+        lead = self.pred_operand.lead
+        index = row
+        if len(lead) != 1:
+            index = tuple(int(i) for i in np.unravel_index(row, lead)) if lead else ()
+        name = ("labels", "sample_weight")[which - 2] if which > 1 else self.names[which]
+        found = number
+        if which == 2:                                  # as it was given: a double is too short for some
+            found = np.asarray(self.label_operand.array)[index].item()
+        tolerance = self.sum_tolerance if self.row_sums == "check" else -1.0
+        kind = self.kind_pred if which else self.kind_true
+        return errors.bad_row(code, name, index, found, kind=kind, classes=self.classes, tolerance=tolerance)
+
+    # --- other backends ---------------------------------------------------------------------------
+
+    cdef object rows_as_array(self, Operand op, bint ready, Py_ssize_t start, Py_ssize_t stop):
+        """Rows [start, stop) as a contiguous float32 or float64 array, in place if they are one."""
+        cdef cnp.ndarray out
+        shape = [stop - start]
+        if self.task != "binary":
+            shape.append(self.classes)
+        dtype = np.float32 if self.plan.stored == FLOAT32 else np.float64
+        if ready and op.array.flags.c_contiguous:
+            return op.array.reshape((op.rows, *shape[1:]))[start:stop]
+        out = np.empty(shape, dtype)
+        cdef void *room = cnp.PyArray_DATA(out)
+        with nogil:
+            if self.plan.stored == FLOAT32:
+                load_floats(&op.view, start, stop - start, <float *>room)
+            else:
+                load_doubles(&op.view, start, stop - start, <double *>room)
+        return out
+
+    cdef object checked_rows(self, Py_ssize_t start, Py_ssize_t stop):
+        """(labels or None, weights or None) of a block; labels −1 skip a row."""
+        cdef Plan *plan = &self.plan
+        cdef Py_ssize_t n = stop - start, classes = plan.classes, r = 0, fraction
+        cdef cnp.ndarray room
+        cdef cnp.int64_t *given
+        labels = None
+        weights = self.weights(start, stop)
+        if self.label_operand is not None:
+            labels = room = np.empty(n, np.int64)
+            given = <cnp.int64_t *>cnp.PyArray_DATA(room)
+            with nogil:
+                fraction = load_labels(plan.labels, start, n, given)
+                while r < n and r != fraction:
+                    if plan.ignores and given[r] == plan.ignored:
+                        given[r] = -1
+                    elif given[r] < 0 or given[r] >= classes:
+                        break
+                    r += 1
+            if r < n:
+                raise self.error(errors.FRACTION if r == fraction else errors.LABEL, 2, start + r, 0)
+        if weights is not None:
+            wrong = ~(weights >= 0)
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise self.error(errors.WEIGHT, 3, start + row, weights[row])
+            if labels is None:
+                labels = np.zeros(stop - start, np.int64)
+            labels[weights == 0] = -1
+        return labels, weights
+
+    cdef object fill_by_module(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply):
+        """The same by a backend's row_values."""
+        cdef int threads
+        cdef Py_ssize_t step = self.block_rows(stop - start, &threads)
+        lines = out.reshape(len(self.columns), stop - start)
+        share(partial(self._fill_rows, lines, start, multiply), start, stop, step, threads)
+
+    cdef Py_ssize_t block_rows(self, Py_ssize_t rows, int *threads) except -1:
+        """How many rows a block has: compiled row values are shared among threads, and rows that
+        must be copied first should stay in cache."""
+        cdef Py_ssize_t step = rows, classes = max(<Py_ssize_t>1, self.plan.classes)
+        threads[0] = 1
+        if self.backend == "numba":
+            threads[0] = <int>min(<Py_ssize_t>self.num_threads, max(<Py_ssize_t>1, rows * classes // COMPILED))
+            step = (rows + threads[0] - 1) // threads[0]
+        if not (self.plan.pred_in_place and (self.true_operand is None or self.plan.true_in_place)
+                and self.term_operand is None):
+            step = min(step, COPIED // classes)
+        return max(<Py_ssize_t>1, step)
+
+    def _fill_rows(self, lines, Py_ssize_t start, bint multiply, Py_ssize_t first, Py_ssize_t last):
+        """Row values of one block, to its columns in `lines`, which begin at row `start`."""
+        module = self.rows_module or settings.backend_module(self.backend)
+        labels, weights = self.checked_rows(first, last)
+        true = None
+        if self.true_operand is not None:
+            true = self.rows_as_array(self.true_operand, self.plan.true_in_place, first, last)
+        pred = self.rows_as_array(self.pred_operand, self.plan.pred_in_place, first, last)
+        block = lines[:, first - start : last - start]
+        room = block if block.flags.c_contiguous else np.empty(block.shape)
+        bad = module.row_values(self, true, pred, labels, room, terms=self.term_rows(first, last))
+        if bad is not None:
+            row, code, number, which = bad
+            raise self.error(errors.CODES[code], which == "pred", first + row, number)
+        skipped = labels < 0 if labels is not None and (self.plan.ignores or weights is not None) else None
+        for k in range(len(self.columns)):
+            if self.plan.scale[k] != 1:
+                room[k] /= self.plan.scale[k]
+            if skipped is not None:
+                room[k][skipped] = 0.0
+            if multiply and weights is not None:
+                room[k] *= weights
+                room[k][weights == 0] = 0.0
+        if room is not block:
+            block[...] = room
+
+    cdef object term_rows(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef cnp.ndarray out
+        if self.term_operand is None:
+            return None
+        out = np.empty((stop - start, self.classes))
+        load_doubles(&self.term_operand.view, start, stop - start, <double *>cnp.PyArray_DATA(out))
+        wrong = ~(out >= 0)
+        if wrong.any():
+            row, column = (int(i) for i in np.unravel_index(wrong.argmax(), wrong.shape))
+            raise self.error(errors.WEIGHT, 3, start + row, out[row, column])
+        if self.plan.class_weight != NULL:
+            out *= np.frombuffer(self.weights_of_classes)
+        return out
+
+    # --- reductions -------------------------------------------------------------------------------
+
+    cdef tuple totals(self):
+        """(Σ fl(w·v), Σ W) of the first column, each correctly rounded."""
+        cdef int k, workers = self.num_threads
+        cdef ExactSum *sums
+        cdef double first, second
+        if self.backend != "cython":
+            workers = 1
+        sums = <ExactSum *>calloc(2 * workers, sizeof(ExactSum))
+        if sums == NULL:
+            raise MemoryError("fastent: no memory for the exact sums")
+        try:
+            for k in range(2 * workers):
+                exact_clear(&sums[k])
+            if self.backend == "cython":
+                self.plan.out = NULL
+                self.plan.multiply = True
+                self.plan.sums = sums
+                self.run(0, self.rows)
+                for k in range(1, workers):
+                    exact_merge(&sums[0], &sums[2 * k])
+                    exact_merge(&sums[1], &sums[2 * k + 1])
+            else:
+                self.total_by_module(sums)
+            first = exact_round(&sums[0])
+            second = exact_round(&sums[1])
+        finally:
+            free(sums)
+        return first, second
+
+    cdef object total_by_module(self, ExactSum *sums):
+        """The same by a backend's row_values."""
+        cdef int threads
+        cdef Py_ssize_t step = min(<Py_ssize_t>SUMMED, self.block_rows(self.rows, &threads))
+        cdef TwoSums totals = TwoSums.__new__(TwoSums)
+        share(partial(self._add_rows, totals, Lock()), 0, self.rows, step, threads)
+        memcpy(sums, totals.of, sizeof(totals.of))
+
+    def _add_rows(self, TwoSums totals, lock, Py_ssize_t start, Py_ssize_t stop):
+        """Add the weighted values and the weights of one block."""
+        cdef Py_ssize_t n = stop - start
+        cdef cnp.ndarray block = np.empty((len(self.columns), n)), w = None
+        cdef const double *values = <const double *>cnp.PyArray_DATA(block)
+        cdef const double *weights = NULL
+        cdef TwoSums here = TwoSums.__new__(TwoSums)
+        self._fill_rows(block, start, True, start, stop)
+        if len(self.columns) > 1:
+            weights = values + n
+        elif self.weighted:
+            w = self.weights(start, stop)
+            weights = <const double *>cnp.PyArray_DATA(w)
+        with nogil:
+            exact_add(&here.of[0], values, n)
+            if weights != NULL:
+                exact_add(&here.of[1], weights, n)
+            else:
+                exact_add_one(&here.of[1], <double>n)
+        with lock:
+            exact_merge(&totals.of[0], &here.of[0])
+            exact_merge(&totals.of[1], &here.of[1])
+
+    def reduce(self, str reduction, out):
+        """What a public function returns: row values of the first column, their sum or mean."""
+        cdef cnp.ndarray room
+        cdef Py_ssize_t lead
+        if reduction == "none":
+            shape = self.pred_operand.lead
+            if out is None:
+                room = np.empty(shape)
+            else:
+                self.check_out(out, shape)
+                room = out if out.flags.c_contiguous else np.empty(shape)
+            self.fill(0, self.rows, room.reshape(1, -1) if self.backend != "cython" else room, True)
+            if out is not None:
+                if out is not room:
+                    out[...] = room
+                return out
+            return room if len(shape) else room[()]
+        if reduction != "sum" and reduction != "mean":
+            raise ValueError(f"reduction: expected 'none', 'sum' or 'mean', got {reduction!r}")
+        total, weight = self.totals()
+        value = total
+        if reduction == "mean":
+            value = total / weight if weight != 0 else float("nan")
+        if out is None:
+            return np.float64(value)
+        self.check_out(out, ())
+        out[...] = value
+        return out
+
+    cdef object check_out(self, out, shape):
+        if not isinstance(out, np.ndarray) or out.dtype != np.float64:
+            raise TypeError(f"out: expected a float64 array, got {getattr(out, 'dtype', type(out).__name__)}")
+        if out.shape != shape:
+            raise ValueError(f"out: expected shape {shape}, got {out.shape}")
+        if not out.flags.writeable:
+            raise ValueError("out: expected a writeable array, got a read-only one")
