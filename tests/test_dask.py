@@ -16,7 +16,9 @@ import dask.dataframe as dd
 import distributed
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import feather, parquet
 
 import fastent as fe
 import fastent.dask as fd
@@ -227,11 +229,76 @@ def test_a_thousand_shards_and_a_killed_worker(workers, client, shards, monkeypa
     assert killed[0] not in client.run(os.getpid).values()
 
 
-def test_processes_of_its_own(shards):
+def same_files(*words, dask):
+    """The command on the cluster and here: JSON and row values, byte for byte."""
+    written = []
+    for number, more in enumerate((["--dask", *dask], [])):
+        made = [f"found-{number}.json", f"found-{number}.parquet"]
+        assert main(["score", *words, "--json", made[0], "--rows", made[1], "--quiet", *more]) == 0
+        written.append([Path(name).read_bytes() for name in made])
+    assert written[0] == written[1]
+    return json.loads(written[0][0])
+
+
+@pytest.mark.parametrize("dask", [["local:2"], ["local:1", "--num-threads", "3"]], ids=str)
+def test_processes_of_its_own(shards, dask):
     shards(8)
-    assert score("--json", "cluster.json", "--dask", "local:2") == 0
-    assert score("--json", "here.json") == 0
-    assert Path("cluster.json").read_bytes() == Path("here.json").read_bytes()
+    same_files("x-*.npy", "--labels", "y-*.npy", "--kind", "logits", dask=dask)
+
+
+def test_tasks_of_several_threads_share_those_of_the_worker():
+    def task(wanted):
+        with cluster.lent_threads(wanted) as threads:
+            began = time.monotonic()
+            time.sleep(0.02)
+            return threads, began, time.monotonic()
+
+    with (
+        distributed.LocalCluster(
+            processes=False, n_workers=1, threads_per_worker=4, dashboard_address=":0"
+        ) as made,
+        distributed.Client(made, set_as_default=False) as client,
+    ):
+        found = client.gather(client.map(task, [2, 3, 9, 2, 2, 3] * 2, pure=False))
+    assert [threads for threads, _, _ in found] == [2, 3, 4, 2, 2, 3] * 2
+    for _, now, _ in found:
+        assert sum(threads for threads, began, ended in found if began <= now < ended) <= 4
+
+
+def test_everything_that_a_command_takes(workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 13)
+    rng = np.random.default_rng(21)
+    dask = [workers.scheduler_address]
+    for number, rows in enumerate((700, 1, 40, 0, 333)):
+        probs = rng.dirichlet(np.ones(5), rows).astype(np.float32)
+        probs[rng.random(rows) < 0.02] = np.nan
+        labels = rng.integers(-1, 5, rows)
+        np.savez(f"s{number}.npz", probs=probs, labels=labels, weights=rng.random(rows),
+                 target=rng.dirichlet(np.ones(5), rows), who=rng.integers(0, 9, rows),
+                 hits=(probs > 0.3) * 1.0)  # fmt: skip
+        table = {"labels": labels, "weights": rng.random(rows), "who": labels.astype(str)}
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(probs.reshape(-1)), 5)
+        parquet.write_table(pa.table({"probs": lists, **table}), f"t{number}.parquet")
+        feather.write_feather(
+            pa.table({"probs": lists, **table}), f"t{number}.arrow", compression="uncompressed"
+        )
+    metrics = "cross_entropy,perplexity,accuracy,top2_accuracy,ece,mce,label_entropy,skill"
+    found = same_files(
+        "s*.npz", "t*.parquet", "t*.arrow", "--labels", ":labels", "--kind", "probs",
+        "--metrics", metrics, "--weights", "weights", "--groups", "who", "--clusters", "labels",
+        "--ignore-index", "-1", "--nan-policy", "omit", "--worst", "7", "--bins", "9", dask=dask,
+    )  # fmt: skip
+    assert found["nan_rows"] > 0 and found["ignored_rows"] > 0 and len(found["worst"]) == 7
+    found = same_files(
+        "s*.npz:probs", "--labels", ":target", "--task", "categorical", "--kind", "probs",
+        "--clusters", "who", "--nan-policy", "propagate", "--worst", "3", dask=dask,
+    )  # fmt: skip
+    assert found["metrics"]["kl_divergence"]["value"] == "nan"
+    same_files(
+        "s*.npz:probs", "--labels", ":hits", "--task", "binary", "--kind", "probs",
+        "--nan-policy", "omit", dask=dask,
+    )  # fmt: skip
 
 
 def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):
@@ -242,11 +309,13 @@ def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 12)
     monkeypatch.setattr(shards, "PIECE_ROWS", 10)
     found = shards.align([open_source(Reference("x.npy"), "predictions")], {}, True)
-    ranges = [(job.start, job.stop) for job in cluster.jobs_of(found, whole=False)]
+    ranges = [(job.start, job.stop) for job in cluster.jobs_of(found, whole=False, most_rows=10**6)]
     assert len(ranges) == 5
     assert [start for start, _ in ranges] == [0, *(stop for _, stop in ranges[:-1])]
     assert ranges[-1][1] == 1000
-    assert len(cluster.jobs_of(found, whole=True)) == 1
+    assert len(cluster.jobs_of(found, whole=True, most_rows=10)) == 1
+    by_rows = cluster.jobs_of(found, whole=False, most_rows=100)
+    assert {job.stop - job.start for job in by_rows} == {160, 40}
 
 
 def test_a_failing_shard_is_named_or_left_out(workers, shards, capsys):
@@ -259,21 +328,25 @@ def test_a_failing_shard_is_named_or_left_out(workers, shards, capsys):
     told = capsys.readouterr().err
     assert told == "fastent: y-8.npy: expected classes in [0, 6), got 77 in row 1\n"
     Path("x-11.npy").write_bytes(Path("x-11.npy").read_bytes()[:-1])
-    assert score("--dask", address, "--on-error", "skip", "--json", "skipped.json") == 0
+    np.save("x-5.npy", np.zeros((len(np.load("y-5.npy")), 7), np.float32))
+    words = ["--json", "skipped.json", "--rows", "skipped.parquet"]
+    assert score("--dask", address, "--on-error", "skip", *words) == 0
     found = json.loads(Path("skipped.json").read_text())
-    assert [entry["file"] for entry in found["left_out"]] == ["x-8.npy", "x-11.npy"]
-    assert "y-8.npy" in found["left_out"][0]["error"]
-    for number in (8, 11):
+    assert [entry["file"] for entry in found["left_out"]] == ["x-5.npy", "x-8.npy", "x-11.npy"]
+    assert "x-5.npy: 7 classes, expected 6" in found["left_out"][0]["error"]
+    assert "y-8.npy" in found["left_out"][1]["error"]
+    for number in (5, 8, 11):
         for name in "xyg":
             Path(f"{name}-{number}.npy").unlink()
-    assert score("--json", "rest.json") == 0
+    assert score("--json", "rest.json", "--rows", "rest.parquet") == 0
+    assert Path("skipped.parquet").read_bytes() == Path("rest.parquet").read_bytes()
     rest = json.loads(Path("rest.json").read_text())
     assert {key: found[key] for key in rest} == rest
 
 
 def test_a_stopped_run_goes_on_from_its_checkpoint(workers, shards, monkeypatch):
     shards(60)
-    words = ["--json", "cluster.json", "--checkpoint", "progress"]
+    words = ["--json", "cluster.json", "--checkpoint", "progress", "--rows", "rows.parquet"]
     words += ["--dask", workers.scheduler_address]
     take, seen = cluster.ClusterRun._take, []
 
@@ -287,13 +360,15 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(workers, shards, monkeypatch)
     monkeypatch.setattr(checkpoint, "FIRST_SECONDS", 0)
     monkeypatch.setattr(cluster.ClusterRun, "_take", stop_after_thirty)
     assert score(*words) == 143
-    assert Path("progress").exists()
+    assert Path("progress").exists() and not Path("rows.parquet").exists()
     assert score("--json", "here.json", "--checkpoint", "progress") == 2  # other work
     assert score(*words) == 0
     assert sorted(seen) == list(range(60))
-    assert not Path("progress").exists()
-    assert score("--json", "here.json") == 0
+    left = {path.name for path in Path().iterdir() if not re.match(r"[xyg]-", path.name)}
+    assert left == {"cluster.json", "rows.parquet"}
+    assert score("--json", "here.json", "--rows", "here.parquet") == 0
     assert Path("cluster.json").read_bytes() == Path("here.json").read_bytes()
+    assert Path("rows.parquet").read_bytes() == Path("here.parquet").read_bytes()
 
 
 def test_progress_is_shown(workers, shards, monkeypatch):
@@ -310,8 +385,7 @@ def test_progress_is_shown(workers, shards, monkeypatch):
     [
         (["--dask", "local:0"], "--dask: expected an address or local:N"),
         (["--on-error", "skip"], "--on-error skip: needs --dask"),
-        (["--dask", "local:1", "--rows", "r.parquet"], "--rows: row values stay"),
-        (["--dask", "local:1", "--num-threads", "2"], "--num-threads: the workers"),
+        (["--dask", "local:1", "--rows", "-"], "--rows -: expected an ordinary file with --dask"),
     ],
 )
 def test_bad_usage(words, told, capsys):

@@ -121,7 +121,9 @@ def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
     compare.add_argument(
         "--ignore-index", type=_label, metavar="I", help="label of rows that do not count"
     )
-    compare.set_defaults(task="divergence", metrics=None, bytes=None, bins=15, rows=None, worst=0)
+    compare.set_defaults(
+        task="divergence", metrics=None, bytes=None, bins=15, rows=None, worst=0, dask=None
+    )
     _add_outputs(compare)
 
 

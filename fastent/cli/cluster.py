@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import pickle
@@ -16,19 +17,26 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
 
 import fastent
 from fastent.cli.arguments import UsageError
+from fastent.cli.outputs import is_direct
 from fastent.cli.progress import Progress
 from fastent.cli.run import Run, engine_name
 from fastent.cli.score import ScoreScorer
 from fastent.cli.signals import Signals
 from fastent.io import Buffer, InputError, Source
-from fastent.io.shards import Shard, Shards
+from fastent.io.pipeline import Pipeline
+from fastent.io.shards import Block, Shard, Shards
 from fastent.io.table import Table
 
 TASK_BYTES = 64 << 20
+TASK_ROWS = 1 << 18  # where row values travel too
 GATHERED = 64  # results fetched at once
+GATHERED_ROWS = 4  # the same where they hold row values
 CONNECT_SECONDS = 10
 
 
@@ -41,9 +49,13 @@ class Plan:
     settings: dict[str, Any]
     classes: int | None
 
-    def scorer(self) -> ScoreScorer:
-        """One thread: the one that Dask gave the task."""
-        return ScoreScorer(self.options, self.shown, self.settings, self.classes, 1)
+    @property
+    def threads(self) -> int:
+        """Threads of a task: the one that Dask gave it, unless more are asked for."""
+        return self.options.num_threads or 1
+
+    def scorer(self, threads: int) -> ScoreScorer:
+        return ScoreScorer(self.options, self.shown, self.settings, self.classes, threads)
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ class Job:
     stop: int
 
 
-def jobs_of(shards: Shards, whole: bool) -> list[Job]:
+def jobs_of(shards: Shards, whole: bool, most_rows: int) -> list[Job]:
     """Files, cut into row ranges where they are large and can be read from the middle."""
     jobs = []
     for shard in shards.items:
@@ -68,7 +80,9 @@ def jobs_of(shards: Shards, whole: bool) -> list[Job]:
         start = 0
         # Ranges end where blocks do, so that no block is read twice.
         for block in Shards([shard]).blocks(shard.first_row, 1):
-            if block.last or (row_bytes and (block.stop - start) * row_bytes >= TASK_BYTES):
+            rows = block.stop - start
+            full = rows * row_bytes >= TASK_BYTES or rows >= most_rows
+            if block.last or (row_bytes and full):
                 jobs.append(Job(shard, start, block.stop))
                 start = block.stop
     return jobs
@@ -87,20 +101,58 @@ def score_rows(packed: bytes, start: int, stop: int, plan: Plan) -> dict[str, An
     The shard comes packed, so that no two tasks of a worker share an open file.
     """
     shard = pickle.loads(packed)
-    buffers: dict[str, Buffer] = defaultdict(Buffer)
+    blocks = Shards([shard]).blocks(shard.first_row + start, 1)
+    wanted = itertools.takewhile(lambda block: block.start < stop, blocks)
+    rows: list[np.ndarray] = []
     try:
-        scorer = plan.scorer()
-        for block in Shards([shard]).blocks(shard.first_row + start, 1):
-            if block.start >= stop:
-                break
-            read = block.open(buffers)
-            pieces = block.pieces(buffers, read)
-            scorer.collect(block, [piece.give(scorer.work) for piece in pieces])
-        return {"engine": worker_engine(), "state": scorer.state()}
+        with lent_threads(plan.threads) as threads:
+            scorer = plan.scorer(threads)
+
+            def collect(block: Block, results: list[Any]) -> None:
+                rows.extend(scorer.collect(block, results))
+
+            if threads > 1:
+                Pipeline(scorer.work, collect, threads).run(wanted, lambda: False)
+            else:
+                buffers: dict[str, Buffer] = defaultdict(Buffer)
+                for block in wanted:
+                    pieces = block.pieces(buffers, block.open(buffers))
+                    collect(block, [piece.give(scorer.work) for piece in pieces])
+        return {"engine": worker_engine(), "state": scorer.state(), "rows": rows}
     except (ValueError, TypeError, OSError, MemoryError) as error:
         return {"engine": worker_engine(), "failure": named(shard, error)}
     finally:
         shard.close()
+
+
+_lent: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()  # threads of a worker in use
+_returned = threading.Condition()
+
+
+@contextmanager
+def lent_threads(wanted: int) -> Iterator[int]:
+    """Several threads for a task, while as many of the worker's other tasks wait for theirs.
+
+    Never more than Dask gave the worker, whatever the number of tasks that it runs at once.
+    """
+    if wanted == 1:
+        yield 1
+        return
+    from distributed import get_worker
+
+    worker = get_worker()
+    own = worker.state.nthreads
+    threads = min(wanted, own)
+    with _returned:
+        in_use = _lent.setdefault(worker, [0])
+        _returned.wait_for(lambda: in_use[0] + threads <= own)
+        in_use[0] += threads
+    try:
+        yield threads
+    finally:
+        with _returned:
+            in_use[0] -= threads
+            _returned.notify_all()
 
 
 def worker_engine() -> str:
@@ -132,7 +184,9 @@ class ClusterRun(Run):
         self._plan = plan
         self._merged = scorer
         self._skip = options.on_error == "skip"
-        self._jobs = jobs_of(shards, whole=self._skip)
+        most_rows = TASK_ROWS if options.rows else shards.rows
+        self._jobs = jobs_of(shards, self._skip, most_rows)
+        self._gathered = GATHERED_ROWS if options.rows else GATHERED
         self._done: set[int] = set()
         self._failed: dict[int, str] = {}
 
@@ -143,7 +197,7 @@ class ClusterRun(Run):
         self._row = done
         self._signals.patient = True
         try:
-            with connect(self._options.dask) as client:
+            with connect(self._options.dask, self._plan.threads) as client:
                 self._on_cluster(client)
         except CancelledError:
             raise InputError(f"--dask {self._options.dask}: the scheduler was lost") from None
@@ -182,13 +236,12 @@ class ClusterRun(Run):
             for number, result in zip(fetched, results, strict=True):
                 self._take(number, result)
 
-    @staticmethod
-    def _finished(finished: queue.SimpleQueue[int]) -> list[int]:
+    def _finished(self, finished: queue.SimpleQueue[int]) -> list[int]:
         """Some jobs that have ended; none after a moment, so that signals are seen."""
         batch: list[int] = []
         try:
             batch.append(finished.get(timeout=0.2))
-            while len(batch) < GATHERED:
+            while len(batch) < self._gathered:
                 batch.append(finished.get_nowait())
         except queue.Empty:
             pass
@@ -203,6 +256,8 @@ class ClusterRun(Run):
         if "failure" in result:
             self._fail(number, result["failure"])
             return
+        if self._rows is not None:
+            self._rows.write_part(number, result["rows"])
         self._merged.merge(result["state"])
         self._done.add(number)
         self._advance(number)
@@ -217,26 +272,16 @@ class ClusterRun(Run):
         self._row += self._jobs[number].stop - self._jobs[number].start
         self._progress.advance(self._row)
 
-    def _resume(self) -> None:
-        state = self._checkpoint.load()
-        if state is not None:
-            self._merged.restore(state["scorer"])
-            self._done = set(state["done"])
-            self._failed = {int(number): why for number, why in state["failed"]}
+    def _place(self) -> dict[str, Any]:
+        return {"done": sorted(self._done), "failed": sorted(self._failed.items())}
 
-    def _save(self) -> None:
-        if self._options.checkpoint:
-            self._checkpoint.save(
-                {
-                    "done": sorted(self._done),
-                    "failed": sorted(self._failed.items()),
-                    "scorer": self._merged.state(),
-                }
-            )
+    def _go_to(self, state: dict[str, Any]) -> None:
+        self._done = set(state["done"])
+        self._failed = dict(state["failed"])
 
 
 @contextmanager
-def connect(address: str) -> Iterator[Any]:
+def connect(address: str, threads: int = 1) -> Iterator[Any]:
     """A client of the cluster at an address, or of one of N processes that ends with it."""
     try:
         import distributed
@@ -249,7 +294,7 @@ def connect(address: str) -> Iterator[Any]:
                 where = stack.enter_context(
                     distributed.LocalCluster(
                         n_workers=int(address.removeprefix("local:")),
-                        threads_per_worker=1,
+                        threads_per_worker=threads,
                         dashboard_address=":0",
                         silence_logs=logging.CRITICAL,
                     )
@@ -280,7 +325,5 @@ def check_options(options: argparse.Namespace) -> None:
         return
     if options.dask.startswith("local:") and not re.fullmatch(r"local:[1-9]\d*", options.dask):
         raise UsageError(f"--dask: expected an address or local:N, got {options.dask!r}")
-    if options.rows:
-        raise UsageError("--rows: row values stay on the workers, so not with --dask")
-    if options.num_threads:
-        raise UsageError("--num-threads: the workers have the threads Dask gave them")
+    if options.rows and is_direct(options.rows):
+        raise UsageError(f"--rows {options.rows}: expected an ordinary file with --dask")

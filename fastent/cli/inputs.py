@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 
 from fastent.cli.arguments import UsageError
 from fastent.io import InputError, Reference, Source, expand, is_column_name, open_source
@@ -44,7 +45,8 @@ def _usable(
     for role, found in sides.items():
         if len(found) != len(predictions):
             raise UsageError(f"{role}: {len(found)} files, expected {len(predictions)}")
-    kept, left_out = [], []
+    widths: dict[int, int | None] = {}  # None where any number of classes will do
+    left_out = []
     for number, reference in enumerate(predictions):
         try:
             main = open_source(reference, "predictions")
@@ -52,11 +54,17 @@ def _usable(
             flattened = {role: [_flat(part[0])] for role, part in parts.items()
                          if role != "targets" or flat}  # fmt: skip
             align([_flat(main) if flat else main], parts | flattened, need_classes=not flat)
-            kept.append(number)
+            widths[number] = main.classes if main.rows and not flat else None
         except InputError as error:
             left_out.append({"file": reference.name, "error": str(error)})
-    if not kept:
+    if not widths:
         raise InputError(f"no file could be used; the first: {left_out[0]['error']}")
+    for usual, _ in Counter(filter(None, widths.values())).most_common(1):
+        for number in [n for n, width in widths.items() if width not in (usual, None)]:
+            name = predictions[number].name
+            why = f"{name}: {widths.pop(number)} classes, expected {usual} as in most files"
+            left_out.append({"file": name, "error": why})
+    kept = list(widths)
     sides = {role: [found[number] for number in kept] for role, found in sides.items()}
     return [predictions[number] for number in kept], sides, left_out
 

@@ -1,7 +1,8 @@
 """``--rows``: the row values as Parquet, written as they come and complete after a resume.
 
 A Parquet file ends in a footer, so one that is cut off is lost. With a checkpoint the rows are
-therefore written in parts, each finished when a checkpoint is, and put together at the end.
+therefore written in parts, each finished when a checkpoint is, and put together at the end. So are
+those of a cluster, whose tasks end in any order.
 """
 
 from __future__ import annotations
@@ -71,15 +72,17 @@ class RowsFile:
         self._schema = pyarrow.schema([(name, pyarrow.float64()) for name in columns])
         self._stem = "" if self._direct else partial_name(path, "part")
         self._parts: list[str] = []
+        self._synced = 0  # parts of which a loss of power takes nothing
         self._writer: RowGroups | None = None
         self._open_files = contextlib.ExitStack()
 
     def resume(self, parts: list[str]) -> None:
         """Take up the parts of a checkpoint; what was written after it is dropped."""
-        for number, part in enumerate(parts):
-            if part != f"{self._stem}{number}" or not os.path.exists(part):
+        for part in parts:
+            if not part.startswith(self._stem) or not os.path.exists(part):
                 raise InputError(f"{self._path}: the rows written so far are not there: {part}")
         self._parts = list(parts)
+        self._synced = len(parts)
         for stray in glob.glob(glob.escape(self._stem) + "[0-9]*"):
             if stray not in parts:
                 remove_quietly(stray)
@@ -88,6 +91,16 @@ class RowsFile:
         """Row values of shape (columns, rows)."""
         with named_errors(self._path):
             self._open().write(values)
+
+    def write_part(self, number: int, values: list[np.ndarray]) -> None:
+        """All rows of a task, whose number says where they belong in the whole."""
+        part = f"{self._stem}{number}"
+        self._parts.append(part)
+        with named_errors(self._path):
+            writer = RowGroups(part, self._schema)
+            for piece in values:
+                writer.write(piece)
+            writer.close()
 
     def _open(self) -> RowGroups:
         if self._writer is None:
@@ -104,13 +117,15 @@ class RowsFile:
 
     def cut(self) -> list[str]:
         """Finish the part that is being written, for a checkpoint to name."""
-        if self._writer is not None:
-            with named_errors(self._path):
+        with named_errors(self._path):
+            if self._writer is not None:
                 self._writer.close()
                 self._writer = None
-                descriptor = os.open(self._parts[-1], os.O_RDONLY)
+            for part in self._parts[self._synced :]:
+                descriptor = os.open(part, os.O_RDONLY)
                 os.fsync(descriptor)
                 os.close(descriptor)
+        self._synced = len(self._parts)
         return list(self._parts)
 
     def finish(self, keep_parts: bool) -> None:
@@ -148,7 +163,7 @@ class RowsFile:
         whole = partial_name(self._path)
         try:
             joined = RowGroups(whole, self._schema)
-            for part in self._parts:
+            for part in sorted(self._parts, key=lambda part: int(part[len(self._stem) :])):
                 with parquet.ParquetFile(part) as file:
                     for batch in file.iter_batches(GROUP_ROWS, use_threads=False):
                         joined.write(np.stack([column.to_numpy() for column in batch.columns]))

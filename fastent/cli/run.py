@@ -132,7 +132,7 @@ class Run:
             parts = []
         else:
             self._scorer.restore(state["scorer"])
-            self._row = state["row"]
+            self._go_to(state)
             parts = state["parts"]
         self._kept_parts = tuple(parts)
         if self._rows is not None:
@@ -142,8 +142,15 @@ class Run:
         if not self._options.checkpoint:
             return
         parts = self._rows.cut() if self._rows is not None else []
-        self._checkpoint.save({"row": self._row, "parts": parts, "scorer": self._scorer.state()})
+        self._checkpoint.save({**self._place(), "parts": parts, "scorer": self._scorer.state()})
         self._kept_parts = tuple(parts)
+
+    def _place(self) -> dict[str, Any]:
+        """How far the run has come, for a checkpoint."""
+        return {"row": self._row}
+
+    def _go_to(self, state: dict[str, Any]) -> None:
+        self._row = state["row"]
 
 
 def _check_targets(options: argparse.Namespace, shards: Shards) -> None:

@@ -26,20 +26,21 @@ class ArrowTable(Table):
     """Record batches read into memory one at a time: for what is not found bare, and names."""
 
     def __init__(self, path: str) -> None:
-        self._arrow = require_pyarrow(path)
+        arrow = require_pyarrow(path)
         self.path = path
         try:
-            with self._arrow.memory_map(path) as mapped:
+            with arrow.memory_map(path) as mapped:
                 self.is_file = mapped.read(6) == b"ARROW1"
                 mapped.seek(0)
                 self.schema = self._reader(mapped, None).schema
-                self.heads = read_batches(self._arrow, mapped, self.is_file)
-        except (self._arrow.ArrowException, OSError, EOFError, struct.error, IndexError) as error:
+                self.heads = read_batches(arrow, mapped, self.is_file)
+        except (arrow.ArrowException, OSError, EOFError, struct.error, IndexError) as error:
             raise InputError(f"{path}: not a readable Arrow file: {first_line(error)}") from None
         self.rows = sum(head.rows for head in self.heads)
 
     def _reader(self, stream: Any, columns: list[str] | None) -> Any:
-        ipc = self._arrow.ipc
+        import pyarrow.ipc as ipc
+
         chosen = None
         if columns is not None:
             chosen = [self.schema.names.index(column) for column in columns]
@@ -47,10 +48,12 @@ class ArrowTable(Table):
         return (ipc.open_file if self.is_file else ipc.open_stream)(stream, options=options)
 
     def batches(self, columns: list[str], start: int, size: int) -> Iterator[Any]:
+        import pyarrow
+
         starts = np.concatenate([[0], np.cumsum([head.rows for head in self.heads])]).tolist()
         first = max(0, bisect.bisect_right(starts, start) - 1)
         drop = start - starts[first]
-        with self._arrow.OSFile(self.path) as stream:
+        with pyarrow.OSFile(self.path) as stream:
             reader = self._reader(stream, columns)
             for number in range(len(self.heads)):
                 if self.is_file:
