@@ -401,15 +401,21 @@ def test_without_distributed_the_extra_is_named(shards, monkeypatch, capsys):
     assert "needs the package distributed (extra 'dask')" in capsys.readouterr().err
 
 
-def test_the_recipe_of_the_process_pool(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "needs"), [("pool", "numpy"), ("ray", "ray"), ("spark", "pyspark")]
+)
+def test_recipes(name, needs, tmp_path):
+    pytest.importorskip(needs)
     text = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
-    (recipe,) = re.findall(r"```python\n(# pool\.py.*?)```", text, re.DOTALL)
-    (tmp_path / "pool.py").write_text(recipe, encoding="utf-8")
+    (recipe,) = re.findall(rf"```python\n(# {name}_scores\.py.*?)```", text, re.DOTALL)
+    (tmp_path / "recipe.py").write_text(recipe, encoding="utf-8")
     for number, part in enumerate(np.array_split(np.arange(ROWS), 5)):
         np.save(tmp_path / f"x-{number}.npy", LOGITS[part])
         np.save(tmp_path / f"y-{number}.npy", LABELS[part])
+    table = pa.table({"label": LABELS, "logits": list(LOGITS)})
+    parquet.write_table(table, tmp_path / "scores.parquet", row_group_size=100)
     found = subprocess.run(
-        [sys.executable, "pool.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "recipe.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     report = fe.Accumulator(["cross_entropy", "accuracy"], kind="logits").update(LABELS, LOGITS)
     assert found.stdout.split() == [
