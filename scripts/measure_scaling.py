@@ -1,4 +1,4 @@
-"""The table of docs/scaling.md: ``fastent score --dask local:N`` on 1, 2 and all cores.
+"""The table of docs/scaling.md: ``fastent score`` on 1, 2 and all cores, on Dask and by threads.
 
 Usage: python scripts/measure_scaling.py [shards] [megabytes of a shard]
 """
@@ -32,45 +32,54 @@ def write(folder: Path, shards: int, megabytes: int) -> int:
     return shards * logits.nbytes
 
 
-def seconds(folder: Path, processes: int) -> tuple[float, float]:
-    """Of starting the processes, and of the best run after that."""
+def scored(folder: Path, *more: str) -> float:
+    """Seconds of the best run of the command."""
+    words = ["score", str(folder / "x-*.npy"), "--labels", str(folder / "y-*.npy")]
+    best = float("inf")
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        if main([*words, "--kind", "logits", "--quiet", *more]):
+            raise SystemExit(1)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+def on_processes(folder: Path, processes: int) -> tuple[float, float]:
+    """Seconds of starting the processes, and of the best run after that."""
     began = time.perf_counter()
     with cluster.connect(f"local:{processes}") as client:
         client.run(__import__, "fastent.cli.cluster")
         started = time.perf_counter() - began
-        best = float("inf")
 
         @contextlib.contextmanager
-        def running(address: str) -> Iterator[Any]:
+        def running(address: str, threads: int) -> Iterator[Any]:
             yield client
 
         connect, cluster.connect = cluster.connect, running
         try:
-            for _ in range(REPEATS):
-                began = time.perf_counter()
-                words = ["score", str(folder / "x-*.npy"), "--labels", str(folder / "y-*.npy")]
-                words += ["--kind", "logits", "--quiet", "--dask", f"local:{processes}"]
-                if main(words):
-                    raise SystemExit(1)
-                best = min(best, time.perf_counter() - began)
+            return started, scored(folder, "--dask", f"local:{processes}")
         finally:
             cluster.connect = connect
-    return started, best
 
 
 def measure(shards: int, megabytes: int) -> None:
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         size = write(Path(name), shards, megabytes)
-        print(f"{shards} shards, {size / 1e9:.2f} GB, {cores} cores\n")
-        print("| processes | starting, s | scoring, s | GB/s | speed-up |")
-        print("| --- | --- | --- | --- | --- |")
+        print(f"{shards} files of logits, {size / 1e9:.2f} GB in the page cache, {cores} cores:\n")
+        print(
+            "| cores | Dask: starting, s | scoring, s | GB/s | speed-up | threads, no Dask: GB/s |"
+        )
+        print("| --- | --- | --- | --- | --- | --- |")
         first = 0.0
-        for processes in sorted({1, min(2, cores), cores}):
-            started, best = seconds(Path(name), processes)
+        for number in sorted({1, min(2, cores), cores}):
+            started, best = on_processes(Path(name), number)
+            threads = scored(Path(name), "--num-threads", str(number))
             first = first or best
-            rate = size / best / 1e9
-            print(f"| {processes} | {started:.1f} | {best:.2f} | {rate:.2f} | {first / best:.2f} |")
+            print(
+                f"| {number} | {started:.1f} | {best:.2f} | {size / best / 1e9:.2f} "
+                f"| {first / best:.2f} | {size / threads / 1e9:.2f} |"
+            )
 
 
 if __name__ == "__main__":
