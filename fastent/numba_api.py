@@ -18,25 +18,34 @@ import math
 
 import numpy as np
 
+from fastent.backends.numba.careful import single_rows
 from fastent.backends.numba.divergence import careful_pair_rows
-from fastent.backends.numba.elementary import reduction_unit
-from fastent.backends.numba.logits import first_maximum, logit_rows
+from fastent.backends.numba.formulas import reduction_unit
+from fastent.backends.numba.logits import ROWS as LOGIT_ROWS
+from fastent.backends.numba.loops import at, is_single
 from fastent.backends.numba.pairs import KL
-from fastent.backends.numba.plan import (
-    AGAIN,
-    CHECK,
-    CROSS_ENTROPY,
-    ENTROPY,
-    LOGITS,
-    kernel,
-)
-from fastent.backends.numba.prob_divergence import prob_pair_rows
-from fastent.backends.numba.probabilities import prob_rows
+from fastent.backends.numba.plan import AGAIN, CHECK, CROSS_ENTROPY, ENTROPY, LOGITS, PROBS, kernel
+from fastent.backends.numba.prob_divergence import ROWS as PAIR_ROWS
+from fastent.backends.numba.prob_divergence import limits
+from fastent.backends.numba.probabilities import entropy_rows
+from fastent.backends.numba.sums import APART, ARRAYS, ROOM, SPARE, lane_max
 
 __all__ = ["entropy", "kl_divergence", "logsumexp", "sparse_cross_entropy"]
 
 UNIT = reduction_unit(1.0)
 TOLERANCE = 1e-3
+SUMS = (1.0 - TOLERANCE, 1.0 + TOLERANCE)
+KINDS = np.full(2, PROBS)
+NONE, NO_LABELS = np.empty(0), np.empty(0, np.int64)
+LOSS, HEAT = np.array([CROSS_ENTROPY]), np.array([ENTROPY])
+SINGLE_LIMITS, DOUBLE_LIMITS = limits(KL, *SUMS, True), limits(KL, *SUMS, False)
+row_loss, row_divergence = LOGIT_ROWS[False, False], PAIR_ROWS[KL]
+
+
+@kernel
+def room_of(row):
+    """Scratch memory for the kernels of a row."""
+    return np.empty(ARRAYS * ROOM, row.dtype), np.empty((SPARE + 4) * APART)
 
 
 @kernel
@@ -45,9 +54,15 @@ def sparse_cross_entropy(label, logits):
     row = np.ascontiguousarray(logits)
     if not 0 <= label < row.size:
         return math.nan
-    labels, columns = np.array([np.int64(label)]), np.array([CROSS_ENTROPY])
-    out, faults = np.empty((1, 1)), np.zeros(1, np.int8)
-    logit_rows(0, 1, row, row.size, labels, columns, LOGITS, CHECK, UNIT, TOLERANCE, out, faults)
+    t, s = room_of(row)
+    labels, out, faults = np.array([np.int64(label)]), np.empty((1, 1)), np.zeros(1, np.int8)
+    least = 8e-28 if is_single(row) and row.size > 1 else -1.0
+    limits = (least, 0.0, -math.inf, math.inf)
+    others = (NONE, NONE, NONE, NONE, NONE)
+    row_loss(row, row.size, labels, UNIT, limits, t, s, out[0], others, faults)
+    if faults[0] < 0:
+        faults[0] = AGAIN
+        single_rows(row, row.size, labels, LOSS, LOGITS, CHECK, TOLERANCE, 1.0, out, faults)
     return out[0, 0]
 
 
@@ -57,12 +72,12 @@ def logsumexp(x):
     if x.size == 0:
         return -math.inf
     row = np.ascontiguousarray(x)
-    top, place = first_maximum(row, 0, row.size)
-    for value in row:
-        if value != value:
-            return math.nan
-    if abs(top) == math.inf:
+    top = np.float64(lane_max(at(row, 0), row.size))
+    if not abs(top) < math.inf:
         return top
+    place = 0
+    while row[place] != top:
+        place += 1
     return top + sparse_cross_entropy(place, row)
 
 
@@ -72,9 +87,12 @@ def entropy(p):
     row = np.ascontiguousarray(p)
     if row.size == 0:
         return math.nan
-    labels, columns = np.zeros(1, np.int64), np.array([ENTROPY])
+    t, s = room_of(row)
     out, faults = np.empty((1, 1)), np.zeros(1, np.int8)
-    prob_rows(0, 1, row, row.size, labels, columns, CHECK, TOLERANCE, out, faults)
+    entropy_rows(row, row.size, SUMS[0], SUMS[1], t, s, out[0], faults)
+    if faults[0] < 0:
+        faults[0] = AGAIN
+        single_rows(row, row.size, NO_LABELS, HEAT, PROBS, CHECK, TOLERANCE, 1.0, out, faults)
     return math.nan if faults[0] else out[0, 0]
 
 
@@ -84,12 +102,11 @@ def kl_divergence(p, q):
     a, b = np.ascontiguousarray(p), np.ascontiguousarray(q)
     if a.size == 0 or a.size != b.size:
         return math.nan
-    labels, out, faults = np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.int8)
-    prob_pair_rows(0, 1, a, b, a.size, labels, KL, CHECK, TOLERANCE, out, faults)
-    if faults[0] == AGAIN:  # nearly equal rows, or bad ones: sorted out in pairs of float64
-        faults[0] = 0
-        careful_pair_rows(
-            0, 1, a, b, a.size, labels, KL, np.zeros(2, np.int64), CHECK, TOLERANCE,
-            np.ones(2), 0.0, out, faults,
-        )  # fmt: skip
+    t, s = room_of(a)
+    out, faults = np.zeros(1), np.zeros(1, np.int8)
+    low, high, threshold, allowed = SINGLE_LIMITS if is_single(a) else DOUBLE_LIMITS
+    row_divergence(a, b, a.size, low, high, threshold, allowed, t, s, out, faults)
+    if faults[0] < 0:  # nearly equal rows, or bad ones: sorted out in pairs of float64
+        faults[0] = AGAIN
+        careful_pair_rows(a, b, a.size, KL, KINDS, CHECK, TOLERANCE, np.ones(2), 0.0, out, faults)
     return math.nan if faults[0] else out[0]

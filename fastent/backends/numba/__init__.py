@@ -4,12 +4,23 @@ import math
 
 import numpy as np
 
-from . import careful, divergence, logit_divergence, mixed, pairs, prob_divergence
-from .bernoulli import bernoulli_rows, loss_rows
-from .elementary import reduction_unit
-from .logits import logit_rows
-from .plan import AGAIN, COLUMNS, CROSS_ENTROPY, FAULTS, KINDS, LOGPROBS, PROBS, RULES
-from .probabilities import prob_rows
+from . import bernoulli, careful, divergence, logit_divergence, logits, mixed, pairs
+from . import prob_divergence as probs
+from . import probabilities as single
+from .formulas import reduction_unit
+from .plan import (
+    AGAIN,
+    COLUMNS,
+    CROSS_ENTROPY,
+    DOUBTFUL,
+    FAULTS,
+    KINDS,
+    LOGPROBS,
+    PROBS,
+    RULES,
+    SKIP,
+)
+from .sums import scratch
 
 PAIR_COLUMNS = {
     "kl_divergence": pairs.KL,
@@ -22,6 +33,8 @@ PAIR_COLUMNS = {
 }
 SWAPPED = np.array([0, 2, 1, 4, 3], np.int8)  # fault codes of the swapped operands
 ONE_SIDED = {"entropy_p": 0, "target_entropy": 0, "entropy": 1, "entropy_q": 1}
+NONE = np.empty(0)
+NO_LABELS = np.empty(0, np.int64)
 
 
 def row_values(spec, true, pred, labels, out, terms=None):
@@ -30,14 +43,15 @@ def row_values(spec, true, pred, labels, out, terms=None):
     if rows == 0:
         return None
     faults = np.zeros(rows, np.int8)
+    present = NO_LABELS if labels is None else labels
     if spec.task == "binary":
-        _binary(spec, true, pred, labels, out, faults)
+        _binary(spec, true, pred, present, out, faults)
+    elif spec.task in ("sparse", "entropy"):
+        _single(spec, pred, present, out, terms, faults)
     else:
-        present = np.zeros(rows, np.int64) if labels is None else labels
-        if spec.task in ("sparse", "entropy"):
-            _single(spec, pred, present, out, terms, faults)
-        else:
-            _pair(spec, true, pred, present, out, terms, faults)
+        _pair(spec, true, pred, present, out, terms, faults)
+    if labels is not None:
+        out[:, labels < 0] = 0.0
     return _first_fault(spec, true, pred, faults)
 
 
@@ -62,19 +76,20 @@ def _first_fault(spec, true, pred, faults):
 
 def _binary(spec, true, pred, labels, out, faults):
     columns = np.array([COLUMNS[name] for name in spec.columns])
-    present = np.empty(0, np.int64) if labels is None else labels
     kind, temperature = KINDS[spec.kind_pred], _temperature(spec, spec.kind_pred)
-    if kind != LOGPROBS and not (spec.eps or spec.label_smoothing):
+    if kind != LOGPROBS and temperature == 1.0 and not (spec.eps or spec.label_smoothing):
+        odd = 0
         for k in np.flatnonzero(columns == CROSS_ENTROPY):
-            loss_rows(
-                0, pred.size, true, pred, present, kind,
-                reduction_unit(temperature), out[k], faults,
-            )  # fmt: skip
+            odd += bernoulli.LOSSES[kind](true, pred, out[k])
         columns[columns == CROSS_ENTROPY] = -1
+        if odd:
+            bernoulli.range_faults(true, pred, kind, faults)
+            if labels.size:
+                faults[labels < 0] = 0
     if (columns >= 0).any():
-        bernoulli_rows(
-                0, pred.size, true, pred, present,
-            columns, kind, temperature, float(spec.eps), float(spec.label_smoothing), out, faults,
+        bernoulli.bernoulli_rows(
+            true, pred, labels, columns, kind, temperature, float(spec.eps),
+            float(spec.label_smoothing), out, faults,
         )  # fmt: skip
 
 
@@ -89,19 +104,83 @@ def _kinds(spec):
     return kinds, RULES[spec.row_sums], np.array([_temperature(spec, name) for name in names])
 
 
-def _statistics(spec, x, kind, labels, columns, out, faults):
-    """Columns that need one operand alone."""
-    rows, classes = x.shape
-    rule = RULES[spec.row_sums]
-    arguments = [x.reshape(-1), classes, labels, columns]
-    if kind == "probs" or (kind == "logprobs" and spec.row_sums == "as_is"):
-        kernel = prob_rows if kind == "probs" else careful.plain_log_rows
-        arguments += [rule, float(spec.sum_tolerance)]
+def _bounds(spec, least=0.5, most=2.0):
+    """Row sums that need no other look."""
+    if spec.row_sums == "check":
+        return 1.0 - spec.sum_tolerance, 1.0 + spec.sum_tolerance
+    return least, most
+
+
+def _any_again(labels, faults, classes, *operands):
+    """Whether a row is to be done again: not one that is skipped, nor one that was in doubt because
+    of its neighbours."""
+    if not faults.any():
+        return False
+    if labels.size:
+        faults[labels < 0] = 0
+    if (faults == DOUBTFUL).any():
+        for x in operands:
+            careful.doubtful_rows(x, classes, faults)
+        faults[faults == DOUBTFUL] = 0
+    return bool((faults == AGAIN).any())
+
+
+def _statistics(spec, x, kind, labels, wanted, faults):
+    """Columns that need one operand alone: `wanted` has a line of the output for each name."""
+    code, rule, temperature = KINDS[kind], RULES[spec.row_sums], _temperature(spec, kind)
+    flat, classes = x.reshape(-1), x.shape[1]
+    if rule == SKIP and code != KINDS["logits"]:
+        faults[faults == 0] = AGAIN
+    elif code == PROBS:
+        _probability_columns(spec, flat, classes, labels, wanted, faults)
     else:
-        kernel = logit_rows
-        unit = reduction_unit(_temperature(spec, kind))
-        arguments += [KINDS[kind], rule, unit, float(spec.sum_tolerance)]
-    kernel(0, rows, *arguments, out, faults)
+        _logit_columns(spec, flat, classes, code, temperature, labels, wanted, faults)
+    if "target_weight" in wanted:
+        wanted["target_weight"][:] = 1.0
+    if _any_again(labels, faults, classes, flat):
+        columns = np.array([COLUMNS[name] for name in wanted])
+        lines = np.empty((len(wanted), len(faults)))
+        again = faults == AGAIN
+        careful.single_rows(
+            flat, classes, labels, columns, code, rule, float(spec.sum_tolerance), temperature,
+            lines, faults,
+        )  # fmt: skip
+        for line, found in zip(wanted.values(), lines, strict=True):
+            np.copyto(line, found, where=again)
+
+
+def _probability_columns(spec, x, classes, labels, wanted, faults):
+    room, bounds = scratch(x.dtype), _bounds(spec, 0.75, 1.5)
+    others = tuple(wanted.get(name, NONE) for name in ("brier", "rank", "accuracy", "confidence"))
+    if "entropy" in wanted:
+        single.entropy_rows(x, classes, *bounds, *room, wanted["entropy"], faults)
+    loss, more = wanted.get("cross_entropy", NONE), any(line.size for line in others)
+    if loss.size or more or not {"entropy", "target_weight"} & wanted.keys():
+        single.SPARSE[more](x, classes, labels, *bounds, *room, loss, others, faults)
+
+
+def _arithmetic(x, temperature):
+    """float32 rows with a temperature are done in float64."""
+    return x.dtype if temperature == 1.0 else np.dtype(np.float64)
+
+
+def _limits(spec, code, dtype, classes):
+    """What makes a row of logits odd: see `logits.loss_value`."""
+    least = 8e-28 if dtype == np.float32 and classes > 1 else -1.0
+    if code == LOGPROBS:
+        return (least, 1.0, *_bounds(spec, 0.0, math.inf))
+    return least, 0.0, -math.inf, math.inf
+
+
+def _logit_columns(spec, x, classes, code, temperature, labels, wanted, faults):
+    dtype = _arithmetic(x, temperature)
+    names = ("entropy", "confidence", "brier", "rank", "accuracy")
+    others = tuple(wanted.get(name, NONE) for name in names)
+    full = any(line.size for line in others)
+    logits.ROWS[classes <= logits.FEW, full](
+        x, classes, labels, reduction_unit(temperature), _limits(spec, code, dtype, classes),
+        *scratch(dtype), wanted.get("cross_entropy", NONE), others, faults,
+    )  # fmt: skip
 
 
 def _needs_options(spec, terms):
@@ -124,7 +203,7 @@ def _options(spec, true, pred, labels, out, terms, faults):
     values = np.empty((2, rows))
     target = pred[:0].reshape(-1) if true is None else true.reshape(-1)
     careful.option_rows(
-                0, rows, target, pred.reshape(-1),
+        target, pred.reshape(-1),
         classes, labels, *_kinds(spec), float(spec.eps), float(spec.label_smoothing), weights,
         values[0], values[1], faults,
     )  # fmt: skip
@@ -134,91 +213,107 @@ def _options(spec, true, pred, labels, out, terms, faults):
 
 
 def _single(spec, pred, labels, out, terms, faults):
-    columns = np.array([COLUMNS[name] for name in spec.columns])
-    if spec.row_sums == "as_is" and spec.kind_pred != "logits" and not _needs_options(spec, terms):
+    options = _needs_options(spec, terms)
+    if spec.row_sums == "as_is" and spec.kind_pred != "logits" and not options:
         if spec.columns == ("cross_entropy",):
             careful.lookup_rows(
-                0, len(pred), pred.reshape(-1),
-                pred.shape[1], labels, KINDS[spec.kind_pred], out[0], faults,
-            )  # fmt: skip
+                pred.reshape(-1), pred.shape[1], labels, KINDS[spec.kind_pred], out[0], faults
+            )
             return
-    _statistics(spec, pred, spec.kind_pred, labels, columns, out, faults)
-    if _needs_options(spec, terms):
+    wanted = dict(zip(spec.columns, out, strict=True))
+    _statistics(spec, pred, spec.kind_pred, labels, wanted, faults)
+    if options:
         _options(spec, None, pred, labels, out, terms, faults)
 
 
 def _pair(spec, true, pred, labels, out, terms, faults):
     rows, classes = pred.shape
-    operands = (true.reshape(-1), pred.reshape(-1), classes, labels)
+    operands = (true.reshape(-1), pred.reshape(-1), classes)
     kinds, rule, temperatures = _kinds(spec)
-    missing = np.zeros(rows, np.bool_)
+    missing = None
     if not PAIR_COLUMNS.keys() >= set(spec.columns):
+        missing = np.zeros(rows, np.bool_)
         divergence.fault_rows(
-                0, rows, *operands, kinds, rule,
-            float(spec.sum_tolerance), missing, faults,
-        )  # fmt: skip
+            *operands, labels, kinds, rule, float(spec.sum_tolerance), missing, faults
+        )
     for name, column in zip(spec.columns, out, strict=True):
         if name in ONE_SIDED:
             x, kind = ((true, spec.kind_true), (pred, spec.kind_pred))[ONE_SIDED[name]]
-            codes = np.array([COLUMNS["entropy"]])
-            checked = np.zeros(rows, np.int8)
-            _statistics(spec, x, kind, np.minimum(labels, 0), codes, column[None], checked)
+            _statistics(spec, x, kind, labels, {"entropy": column}, np.zeros(rows, np.int8))
         elif name in ("accuracy", "top1_agreement"):
-            divergence.agreement_rows(0, rows, *operands, column)
+            divergence.agreement_rows(*operands, column)
         elif name == "target_weight":
-            column[:] = labels >= 0
+            column[:] = 1.0
         else:
-            _divergence(spec, name, operands, kinds, rule, temperatures, column, faults)
-        if name != "target_weight":
+            _divergence(spec, name, operands, labels, kinds, rule, temperatures, column, faults)
+        if name != "target_weight" and missing is not None:
             column[missing] = np.nan
     if spec.task == "categorical" and _needs_options(spec, terms):
         _options(spec, true, pred, labels, out, terms, faults)
 
 
-def _divergence(spec, name, operands, kinds, rule, temperatures, out, faults):
+def _divergence(spec, name, operands, labels, kinds, rule, temperatures, out, faults):
     """One column that needs both operands."""
     what, eps = PAIR_COLUMNS[name], float(spec.eps)
-    p, q, classes, labels = operands
+    p, q, classes = operands
     swapped = what == pairs.REVERSE_KL
     if swapped:  # never clipped, so it is KL of the swapped rows
         p, q, eps, what = q, p, 0.0, pairs.KL
         kinds, temperatures = kinds[::-1].copy(), temperatures[::-1].copy()
-    tolerance = float(spec.sum_tolerance)
-    plain = eps == 0.0 and spec.row_sums != "as_is"
     found = np.zeros(out.size, np.int8)
-    out[:] = 0.0
-    arguments = (p, q, classes, labels)
-    units = tuple(reduction_unit(float(t)) for t in temperatures)
-    tail = (rule, tolerance)
-    if not plain:
-        kernel = None
+    if eps != 0.0 or rule == SKIP:
+        found[:] = AGAIN
     elif (kinds == PROBS).all():
-        kernel = prob_divergence.prob_pair_rows if what in prob_divergence.COLUMNS else None
-        arguments += (what, *tail)
-    elif what == pairs.CROSS:
-        kernel = mixed.cross_logit_rows if kinds[1] != PROBS else None
-        arguments += (kinds, *tail, *units)
-    elif PROBS not in kinds:
-        known = what in logit_divergence.COLUMNS and temperatures[0] == temperatures[1]
-        kernel = logit_divergence.logit_pair_rows if known else None
-        arguments += (what, kinds, *tail, units[0])
+        _prob_pairs(spec, what, p, q, classes, out, found)
+    elif PROBS in kinds:
+        _mixed_pairs(spec, what, p, q, classes, kinds, temperatures, out, found)
     else:
-        kernel = mixed.mixed_rows if what in mixed.COLUMNS else None
-        log_side = int(kinds[0] == PROBS)
-        if not log_side:
-            arguments = (q, p, classes, labels)
-        arguments += (what, not log_side, kinds[log_side], *tail, units[log_side])
-    if kernel:
-        kernel(0, out.size, *arguments, out, found)
-    else:
-        found[labels >= 0] = AGAIN
-    labels = np.where(found == AGAIN, 0, -1)
-    found[found == AGAIN] = 0
-    if labels.max() >= 0:
+        _logit_pairs(spec, what, p, q, classes, kinds, temperatures, out, found)
+    if _any_again(labels, found, classes, p, q):
         divergence.careful_pair_rows(
-                0, out.size, p, q, classes,
-            labels, what, kinds, rule, tolerance, temperatures, eps, out, found,
+            p, q, classes, what, kinds, rule, float(spec.sum_tolerance), temperatures, eps, out,
+            found,
         )  # fmt: skip
-    if swapped:
+    if swapped and found.any():
         found = SWAPPED[found]
     np.copyto(faults, found, where=faults == 0)
+
+
+def _prob_pairs(spec, what, p, q, classes, out, found):
+    if what not in probs.ROWS:
+        found[:] = AGAIN
+        return
+    low, high = _bounds(spec)
+    limits = probs.limits(what, low, high, p.dtype == np.float32)
+    probs.ROWS[what](p, q, classes, *limits, *scratch(p.dtype), out, found)
+
+
+def _mixed_pairs(spec, what, p, q, classes, kinds, temperatures, out, found):
+    side = int(kinds[0] == PROBS)  # the logarithmic one
+    code, temperature = int(kinds[side]), float(temperatures[side])
+    unit, sums = reduction_unit(temperature), _bounds(spec)
+    if what == pairs.CROSS and side:
+        dtype = _arithmetic(q, temperature)
+        limits = (*_limits(spec, code, dtype, classes), *sums)
+        logits.target_rows(p, q, classes, unit, limits, *scratch(dtype), out, found)
+    elif what in mixed.COLUMNS:
+        x, y = (p, q) if side else (q, p)
+        check = code == LOGPROBS and spec.row_sums == "check"
+        mixed.mixed_rows(x, y, classes, what, not side, unit, check, *sums, out, found)
+    else:
+        found[:] = AGAIN
+
+
+def _logit_pairs(spec, what, p, q, classes, kinds, temperatures, out, found):
+    temperature = float(temperatures[0])
+    if temperature != temperatures[1] or what == pairs.SQUARES:
+        found[:] = AGAIN
+        return
+    wide = what in logit_divergence.WIDE
+    dtype = np.dtype(np.float64) if wide else _arithmetic(p, temperature)
+    kernel = mixed.cross_logit_rows if what == pairs.CROSS else logit_divergence.ROWS[what]
+    checks = tuple(bool(k == LOGPROBS) and spec.row_sums == "check" for k in kinds)
+    kernel(
+        p, q, classes, reduction_unit(temperature), checks, *_bounds(spec), *scratch(dtype), out,
+        found,
+    )  # fmt: skip

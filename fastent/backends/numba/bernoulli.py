@@ -6,8 +6,18 @@ import numpy as np
 
 from .careful import clip_surprisal, gap_to
 from .double_double import dd_add, dd_divide, dd_exp
-from .elementary import constants, exp_gap, log, log1p_unit, log_of, scalar
-from .intrinsics import is_single
+from .formulas import (
+    exp_of_sum,
+    exp_over,
+    lift,
+    log1p_unit,
+    log_normal,
+    log_of_reduced,
+    minus_log_lifted,
+    reduction_unit,
+)
+from .lanes import choose
+from .loops import at, mapped
 from .plan import (
     ACCURACY,
     BRIER,
@@ -22,8 +32,6 @@ from .plan import (
 )
 
 LN2 = 0.6931471805599453
-NORMAL = 2.2250738585072014e-308
-LIFT = 18014398509481984.0  # 2**54
 CLOSE = 1e-3  # nearer to its target a logistic probability is wanted with more than 53 bits
 
 
@@ -70,10 +78,10 @@ def squared_miss(x, t, kind, temperature, p, complement):
 
 
 @kernel
-def bernoulli_rows(first, last, true, x, labels, columns, kind, temperature, eps, smoothing, out,
+def bernoulli_rows(true, x, labels, columns, kind, temperature, eps, smoothing, out,
                    faults):  # fmt: skip
-    """Columns of elements [first, last)."""
-    for i in range(first, last):
+    """Any column, any option: one element at a time."""
+    for i in range(x.size):
         if labels.size > 0 and labels[i] < 0:
             out[:, i] = 0.0
             continue
@@ -114,70 +122,57 @@ def bernoulli_rows(first, last, true, x, labels, columns, kind, temperature, eps
                 out[k, i] = p
 
 
-@scalar
-def log_complement(v, single):
-    """log(1 - v) for v in [0, 1): the difference is rounded only where that is exact."""
-    if v >= 0.5:
-        return log(1.0 - v, single)
-    low = v <= 0.29289321881345254
-    return log_of(-v if low else 1.0 - 2.0 * v, 0.0 if low else -1.0, single)
+def log_complement(v):
+    """log(1 - v) for v in [0, 1): 1 - v is rounded for no v."""
+    small = v <= 0.2928
+    whole = choose(small, v._new(v.lift(0.0)), -1.0)
+    near = log_of_reduced(choose(small, -v, 1.0 - (v + v)), whole)
+    return choose(v < 0.5, near, log_normal(1.0 - v))
 
 
-@kernel
-def plain_prob_losses(t, x, size, out):
-    """Cross-entropy from probabilities, without smoothing or eps; counts values out of range."""
-    single = is_single(x)
-    outside = 0
-    for j in range(size):
-        target, v = np.float64(t[j]), np.float64(x[j])
-        outside += (target < 0.0) | (target > 1.0) | (v < 0.0) | (v > 1.0)
-        tiny = v < NORMAL
-        yes = log(v * LIFT if tiny else v, single) - (54.0 * LN2 if tiny else 0.0)
-        yes = -math.inf if v == 0.0 else yes
-        no = -math.inf if v == 1.0 else log_complement(v, single)
-        rest = 1.0 - target
-        on = 0.0 if target == 0.0 else -target * yes
-        off = 0.0 if rest == 0.0 else -rest * no
-        value = on + off
-        out[j] = v if v != v else value
-    return outside
+def prob_loss(t, v):
+    """Cross-entropy from probabilities; a number out of range is odd."""
+    one = choose(v.same(0.0), math.inf, minus_log_lifted(v * lift(v)))
+    zero = choose(v.same(1.0), math.inf, -log_complement(v))
+    one = choose(t.same(0.0), 0.0, t * one)
+    zero = choose(t.same(1.0), 0.0, (1.0 - t) * zero)
+    value = choose(v.nan(), v, one + zero)
+    return value, (t < 0.0) | (t > 1.0) | (v < 0.0) | (v > 1.0)
 
 
-@kernel
-def plain_logit_losses(t, x, size, unit, out):
-    """Cross-entropy from logits, without smoothing or eps; counts targets out of range."""
-    single = is_single(x)
-    inverse = unit[3]
-    outside = 0
-    for j in range(size):
-        target, v = np.float64(t[j]), np.float64(x[j])
-        outside += (target < 0.0) | (target > 1.0)
-        distance = abs(v)
-        soft = log1p_unit(exp_gap(-distance, 0.0, unit, single), single)
-        wrong = 1.0 - target if v >= 0.0 else target
-        out[j] = soft + (0.0 if wrong == 0.0 else distance * inverse * wrong)
-    return outside
-
-
-@kernel
-def loss_rows(first, last, true, x, labels, kind, unit, out, faults):
-    """Cross-entropy of elements [first, last) in vector loops."""
-    unit = constants(unit)
-    size = last - first
-    t, v, values = true[first:last], x[first:last], out[first:last]
-    if kind == PROBS:
-        outside = plain_prob_losses(t, v, size, values)
+def logit_loss(t, x):
+    """Cross-entropy from logits; a target out of range is odd."""
+    size = abs(x)
+    wrong = choose(x < 0.0, t, 1.0 - t)
+    if x.single:
+        e = exp_of_sum(-size, size * 0.0)
     else:
-        outside = plain_logit_losses(t, v, size, unit, values)
-    if labels.size > 0:
-        for i in range(first, last):
-            if labels[i] < 0:
-                out[i] = 0.0
-    if outside > 0:
-        for i in range(first, last):
-            if (labels.size > 0 and labels[i] < 0) or true[i] != true[i] or x[i] != x[i]:
-                continue
-            if true[i] < 0.0 or true[i] > 1.0:
-                faults[i] = TRUE_RANGE
-            elif kind == PROBS and (x[i] < 0.0 or x[i] > 1.0):
-                faults[i] = PRED_RANGE
+        e = exp_over(-size, size * 0.0, *reduction_unit(1.0))
+    value = log1p_unit(e) + choose(wrong.same(0.0), 0.0, size * wrong)
+    return choose(x.nan(), x, value), (t < 0.0) | (t > 1.0)
+
+
+def loss_kernel(formula):
+    """A kernel of cross-entropies without smoothing, eps or temperature; counts odd elements."""
+    loop = mapped(formula, 2, 1, 0, inner=0)
+
+    @kernel
+    def losses(t, x, out):
+        return loop(out.size, at(t, 0), at(x, 0), at(out, 0))
+
+    return losses
+
+
+LOSSES = {LOGITS: loss_kernel(logit_loss), PROBS: loss_kernel(prob_loss)}
+
+
+@kernel
+def range_faults(t, x, kind, faults):
+    """Which elements are out of range."""
+    for i in range(t.size):
+        if t[i] != t[i] or x[i] != x[i]:
+            continue
+        if t[i] < 0.0 or t[i] > 1.0:
+            faults[i] = TRUE_RANGE
+        elif kind == PROBS and (x[i] < 0.0 or x[i] > 1.0):
+            faults[i] = PRED_RANGE

@@ -8,18 +8,23 @@ import math
 
 import numpy as np
 
-from .elementary import two_sum
+from .double_double import two_sum
 from .plan import (
     ACCURACY,
+    AGAIN,
     BRIER,
+    CHECK,
     CONFIDENCE,
     CROSS_ENTROPY,
+    DOUBTFUL,
     ENTROPY,
     LOGITS,
     LOGPROBS,
     PRED_NEGATIVE,
+    PRED_SUM,
     PROBS,
     RANK,
+    RESCALE,
     SKIP,
     TARGET_WEIGHT,
     kernel,
@@ -179,7 +184,7 @@ def cross_entropy_row(t, n, smoothing, eps, weights):
 
 
 @kernel
-def option_rows(first, last, true, x, classes, labels, kinds, rule, temperatures, eps, smoothing,
+def option_rows(true, x, classes, labels, kinds, rule, temperatures, eps, smoothing,
                 weights, value_out, weight_out, faults):  # fmt: skip
     """Cross-entropy with weights, eps or smoothing, and its target weight.
 
@@ -191,8 +196,8 @@ def option_rows(first, last, true, x, classes, labels, kinds, rule, temperatures
     t = np.zeros(classes)
     t_log = np.empty(classes)
     none = np.empty(0)
-    for i in range(first, last):
-        if labels[i] < 0:
+    for i in range(value_out.size):
+        if labels.size > 0 and labels[i] < 0:
             value_out[i] = weight_out[i] = 0.0
             continue
         if faults[i] != 0:
@@ -211,9 +216,9 @@ def option_rows(first, last, true, x, classes, labels, kinds, rule, temperatures
 
 
 @kernel
-def lookup_rows(first, last, x, classes, labels, kind, out, faults):
+def lookup_rows(x, classes, labels, kind, out, faults):
     """Surprisals of the labels in numbers taken as they are: one number a row is read."""
-    for i in range(first, last):
+    for i in range(labels.size):
         out[i] = 0.0
         if labels[i] >= 0:
             value = np.float64(x[i * classes + labels[i]])
@@ -226,24 +231,66 @@ def lookup_rows(first, last, x, classes, labels, kind, out, faults):
 
 
 @kernel
-def plain_log_rows(first, last, x, classes, labels, columns, rule, tolerance, out, faults):
-    """Sparse columns of log-probabilities taken as they are."""
+def row_fault(x, start, size, kind, rule, tolerance):
+    """0 for a sound row, 1 for a negative number, 2 for a bad sum, -1 if there is a NaN."""
+    negative = False
+    total = low = 0.0
+    top = -math.inf
+    for j in range(size):
+        value = np.float64(x[start + j])
+        if value != value:
+            return -1
+        negative |= value < 0.0
+        top = value if value > top else top
+        total, error = two_sum(total, value if kind == PROBS else math.exp(value))
+        low += error
+    if kind == LOGITS:
+        return 0
+    if kind == PROBS and negative:
+        return 1
+    if rule == SKIP:
+        return 0
+    if kind == LOGPROBS and rule == RESCALE:  # any offset of logarithms can be taken out
+        return 0 if abs(top) < math.inf else 2
+    total += low
+    if rule == CHECK:
+        return 0 if abs(total - 1.0) <= tolerance else 2
+    return 0 if 0.0 < total < math.inf else 2
+
+
+@kernel
+def doubtful_rows(x, classes, faults):
+    """AGAIN for doubtful rows that have a negative number."""
+    for i in range(faults.size):
+        if faults[i] == DOUBTFUL:
+            for j in range(i * classes, (i + 1) * classes):
+                if x[j] < 0.0:
+                    faults[i] = AGAIN
+
+
+@kernel
+def single_rows(x, classes, labels, columns, kind, rule, tolerance, temperature, out, faults):
+    """Sparse columns and entropy of the rows marked AGAIN, whatever they hold."""
     p = np.empty(classes)
     n = np.empty(classes)
-    for i in range(first, last):
-        label = labels[i]
-        if label < 0:
-            out[:, i] = 0.0
+    for i in range(faults.size):
+        if faults[i] != AGAIN:
             continue
-        row = i * classes
+        row, label = i * classes, labels[i] if labels.size > 0 else 0
+        fault = row_fault(x, row, classes, kind, rule, tolerance)
+        faults[i] = PRED_NEGATIVE if fault == 1 else PRED_SUM if fault == 2 else 0
+        if fault > 0:
+            continue
         top, place = largest(x, row, classes)
-        surprisals(x, row, classes, LOGPROBS, rule, 1.0, p, n)
-        sparse_columns(p, n, label, columns, out, i)
+        if fault == 0:
+            surprisals(x, row, classes, kind, rule, temperature, p, n)
+            sparse_columns(p, n, label, columns, out, i)
+        broken = fault < 0 or (kind == LOGITS and top == -math.inf)
         for k in range(columns.size):
             column = columns[k]
             if column == TARGET_WEIGHT:
                 out[k, i] = 1.0
-            elif top != top and column >= 0:
+            elif broken:
                 out[k, i] = math.nan
             elif column == ACCURACY:
                 out[k, i] = 1.0 if place == label else 0.0

@@ -8,7 +8,9 @@ from fractions import Fraction
 
 from numba import njit
 
-from .elementary import LN2, two_product, two_sum
+from .formulas import EXACT_LN2
+from .lanes import exact_fma
+from .loops import called
 
 plain = njit(nogil=True, error_model="numpy")
 
@@ -24,10 +26,29 @@ def _split(exact, parts, bits=53):
     return tuple(found)
 
 
-LN2_PARTS = _split(LN2, 4, 32)
+LN2_PARTS = _split(EXACT_LN2, 4, 32)
 TERMS = 11
 INVERSE_FACTORIALS = tuple(_split(Fraction(1, math.factorial(k)), 2) for k in range(TERMS + 1))
 HALVINGS = 6
+
+
+fma = called(exact_fma)
+
+
+@plain
+def two_sum(a, b):
+    """a + b as its rounding and the exact error; the error is 0 where the sum is not finite."""
+    s = a + b
+    t = s - a
+    low = (a - (s - t)) + (b - t)
+    return s, (low if abs(s) < math.inf else 0.0)
+
+
+@plain
+def two_product(a, b):
+    """a * b as its rounding and the exact error."""
+    p = a * b
+    return p, fma(a, b, -p)
 
 
 @plain

@@ -1,219 +1,166 @@
-"""KL, JS, distances and cross-entropy where both rows are logits or log-probabilities.
+"""KL, JS and distances where both rows are logits or log-probabilities.
 
 v = (b - m_b) - (a - m_a) - c is the log-ratio of a class, free of any common offset. With weights
-e^a, F the mean of e^v - 1 - v and E that of e^v - 1: KL = F - phi(log1p(E)), exactly, for every
-centre c. A row in which the two nearly cancel is done again, centred on log1p(E).
+e^a, F the sum of e^a (e^v - 1 - v) and E that of e^a (e^v - 1): KL = F/A - h(E/A), exactly, for
+every centre c. A row in which the two nearly cancel is done again, centred on log1p(E/A).
 """
 
 import math
 
 import numpy as np
 
-from .elementary import constants, exp_gap, kappa, log1p_unit, phi, two_sum
-from .intrinsics import is_single, segment_sum
-from .logits import first_maximum, gap_below
+from .formulas import excess, exp_of_sum, exp_over, kappa, log1p_unit, lost_by, phi
+from .lanes import choose
+from .loops import at, called, is_single
 from .pairs import HELLINGER, JS, KL, TOTAL_VARIATION
-from .plan import AGAIN, CHECK, LOGITS, TILE, kernel
-from .probabilities import has_nan
+from .plan import AGAIN, kernel
+from .sums import APART, SPARE, add_block, block_of, lane_max, settle, smaller, term_loop
 
-COLUMNS = (KL, JS, TOTAL_VARIATION, HELLINGER)
-LN2 = 0.6931471805599453
+HALF_LN2 = 0.34657359027997265471
+F, E, A, B = 0, APART, 2 * APART, 3 * APART  # where the sums of a row stand
+
+
+def differences(a, b, m_a, m_b, centre, centre_low, unit):
+    """exp(a - m_a), exp(b - m_b), both differences rounded, and the centred log-ratio."""
+    a_high, b_high = a - m_a, b - m_b
+    a_low, b_low = lost_by(a, m_a, a_high), lost_by(b, m_b, b_high)
+    v = ((b_high - a_high) - centre) + ((b_low - a_low) - centre_low)
+    if a.single:
+        return exp_of_sum(a_high, a_low), exp_of_sum(b_high, b_low), a_high, b_high, v
+    return (
+        exp_over(a_high, a_low, *unit),
+        exp_over(b_high, b_low, *unit),
+        a_high,
+        b_high,
+        v * unit[3],
+    )
+
+
+def centre_terms(a, b, m_a, m_b, centre, centre_low, shrink, unit):
+    """Terms of F and E, and both weights."""
+    mine, other, a_high, b_high, v = differences(a, b, m_a, m_b, centre, centre_low, unit)
+    other = other * shrink
+    bend = mine * phi(v)
+    near = abs(v) <= 2.0
+    far = choose(mine > 0.0, (other - mine) - mine * v, other)
+    hole = b_high.same(-math.inf) & (a_high > -math.inf)  # the weight may underflow
+    far = choose(hole, math.inf, far)
+    change = choose(near, bend + mine * v, other - mine)
+    return choose(near, bend, far), change, mine, other, None
+
+
+def shannon_terms(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
+    """Terms of JS of the normalised rows."""
+    mine, other, _, _, u = differences(a, b, m_a, m_b, centre, centre_low, unit)
+    mine, other = mine * per_a, other * per_b
+    least, most = choose(mine < other, mine, other), choose(mine < other, other, mine)
+    far = 0.5 * (mine + other) * (0.6931471805599453 - log1p_unit(least / most))
+    far = choose(least > 0.0, far - 0.5 * abs(u) * least, HALF_LN2 * (mine + other))
+    return choose(abs(u) <= 2.0, (mine + other) * kappa(u), far), None
+
+
+def difference_of(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
+    mine, other, _, _, u = differences(a, b, m_a, m_b, centre, centre_low, unit)
+    mine, other = mine * per_a, other * per_b
+    return mine, other, choose(abs(u) <= 2.0, mine * (u + phi(u)), other - mine)
+
+
+def variation_terms(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
+    z = difference_of(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit)[2]
+    return 0.5 * abs(z), None
+
+
+def hellinger_terms(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
+    x, y, z = difference_of(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit)
+    root = choose(z.same(0.0), 0.0, z / (x.sqrt() + y.sqrt()))
+    return 0.5 * root * root, None
+
+
+map_centred = term_loop(centre_terms, 2, 4, over=True)
+excess_of = called(excess)
 
 
 @kernel
-def ratio_block(a, b, size, m_a, m_b, centre, centre_low, shrink, unit, f, e, x):
-    """Terms of F and E and the weights of a flat block, log-ratios centred."""
-    single = is_single(a)
-    inverse = unit[3]
-    for j in range(size):
-        a_high, a_low = gap_below(np.float64(a[j]), m_a[j], single)
-        b_high, b_low = gap_below(np.float64(b[j]), m_b[j], single)
-        weight = exp_gap(a_high, a_low, unit, single)
-        other = exp_gap(b_high, b_low, unit, single) * shrink
-        v = ((b_high - a_high) * inverse - centre) + ((b_low - a_low) * inverse - centre_low)
-        curve = phi(v, single)
-        near = abs(v) <= 2.0
-        change = weight * (v + curve) if near else other - weight
-        bend = weight * curve if near else change - weight * v
-        absent = weight == 0.0
-        e[j] = other if absent else change
-        bend = other if absent else bend
-        hole = (b_high == -math.inf) & (a_high > -math.inf)
-        f[j] = math.inf if hole else bend
-        x[j] = weight
-
-
-@kernel
-def distance_block(a, b, size, m_a, m_b, centre, centre_low, sum_a, sum_b, unit, what, f):
-    """Terms of JS, total variation or the squared Hellinger distance of a flat block."""
-    single = is_single(a)
-    inverse = unit[3]
-    for j in range(size):
-        a_high, a_low = gap_below(np.float64(a[j]), m_a[j], single)
-        b_high, b_low = gap_below(np.float64(b[j]), m_b[j], single)
-        p = exp_gap(a_high, a_low, unit, single) / sum_a
-        q = exp_gap(b_high, b_low, unit, single) / sum_b
-        u = ((b_high - a_high) * inverse - centre) + ((b_low - a_low) * inverse - centre_low)
-        near = abs(u) <= 2.0
-        if what == JS:
-            least, most = min(p, q), max(p, q)
-            ratio = least / most if most > 0.0 else 0.0
-            far = 0.5 * (p + q) * (LN2 - log1p_unit(ratio, single))
-            far -= 0.5 * abs(u) * least if least > 0.0 else 0.0
-            f[j] = (p + q) * kappa(u, single) if near else far
-        else:
-            z = p * (u + phi(u, single)) if near else q - p
-            if what == TOTAL_VARIATION:
-                f[j] = 0.5 * abs(z)
-            else:
-                root = z / (math.sqrt(p) + math.sqrt(q))
-                f[j] = 0.0 if z == 0.0 else 0.5 * root * root
-
-
-@kernel
-def excess_of(v):
-    """exp(v) - 1 - v for any v."""
-    return phi(v, False) if abs(v) <= 2.0 else math.expm1(v) - v
-
-
-@kernel
-def centred_row(a, b, row, classes, m_a, m_b, centre, centre_low, unit, f, e, x):
-    """Sums of F, E and the weights over one row for a given centre."""
-    shrink = math.exp(-centre)
-    total_f = total_e = total_x = low_f = low_e = low_x = 0.0
-    for block in range(0, classes, TILE):
-        size = min(TILE, classes - block)
-        begin = row + block
-        ratio_block(
-            a[begin : begin + size], b[begin : begin + size], size, m_a, m_b, centre, centre_low,
-            shrink, unit, f, e, x,
+def centred_sums(a, b, row, classes, m_a, m_b, centre, unit, t, s):
+    """Sums of F, E and both weights of one row for a given centre, which is in two parts."""
+    scaled = centre[0] / unit[3]
+    single = np.float64(np.float32(scaled)) if is_single(t) else scaled
+    low = (scaled - single) + centre[1] / unit[3]
+    shrink, lost, block = math.exp(-centre[0]), at(s, (SPARE + 3) * APART), block_of(t)
+    for first in range(row, row + classes, block):
+        size = smaller(block, row + classes - first)
+        map_centred(
+            size, a.size - first, at(a, first), at(b, first), at(t, 0), m_a, m_b, single, low,
+            shrink, unit,
         )  # fmt: skip
-        total_f, low = two_sum(total_f, segment_sum(f, 0, size))
-        low_f += low
-        total_e, low = two_sum(total_e, segment_sum(e, 0, size))
-        low_e += low
-        total_x, low = two_sum(total_x, segment_sum(x, 0, size))
-        low_x += low
-    return total_f + low_f, total_e + low_e, total_x + low_x
+        add_block(at(t, 0), 4, size, at(s, 0), lost, first == row)
+    settle(4, at(s, 0), lost)
 
 
-@kernel
-def distance_row(a, b, row, classes, m_a, m_b, delta, sum_a, sum_b, unit, what, f, e, x):
-    """JS or a distance of one row: the centre in two parts, then the terms."""
-    moved = centred_row(a, b, row, classes, m_a, m_b, delta, 0.0, unit, f, e, x)[1]
-    rest = math.log1p(moved / sum_a)
-    total = low = 0.0
-    for block in range(0, classes, TILE):
-        size = min(TILE, classes - block)
-        begin = row + block
-        distance_block(
-            a[begin : begin + size], b[begin : begin + size], size, m_a, m_b, delta, rest, sum_a,
-            sum_b, unit, what, f,
-        )  # fmt: skip
-        total, error = two_sum(total, segment_sum(f, 0, size))
-        low += error
-    total += low
-    return math.sqrt(total) if what == HELLINGER else total
+def pair_kernel(what, terms):
+    """A kernel of the rows of a and b: KL, or sums of `terms` around the right centre."""
+    again = terms is not None
+    map_terms = term_loop(terms, 2, 1, over=True) if again else map_centred
 
-
-@kernel
-def logit_pair_rows(first, last, a, b, classes, labels, what, kinds, rule, tolerance, unit, out,
-                    faults):  # fmt: skip
-    """KL, JS or a distance of rows [first, last)."""
-    unit = constants(unit)
-    together = max(1, TILE // classes)
-    width = min(TILE, together * classes)
-    m_a = np.empty(width)
-    m_b = np.empty(width)
-    f = np.empty(width)
-    e = np.empty(width)
-    x = np.empty(width)
-    top_a = np.empty(width)
-    top_b = np.empty(width)
-    tops = np.empty((together, 2))
-    sums = np.empty((together, 3))
-    for begin in range(first, last, together):
-        end = min(begin + together, last)
-        for i in range(begin, end):
-            r = i - begin
-            tops[r, 0] = first_maximum(a, i * classes, classes)[0]
-            tops[r, 1] = first_maximum(b, i * classes, classes)[0]
-            for j in range(r * classes, min(width, (r + 1) * classes)):
-                m_a[j], m_b[j] = tops[r, 0], tops[r, 1]
-        if together == 1:
-            row = begin * classes
-            sums[0] = centred_row(a, b, row, classes, m_a, m_b, 0.0, 0.0, unit, f, e, x)
-        else:
-            row, size = begin * classes, (end - begin) * classes
-            ratio_block(
-                a[row : row + size], b[row : row + size], size, m_a, m_b, 0.0, 0.0, 1.0, unit,
-                f, e, x,
-            )  # fmt: skip
-            for r in range(end - begin):
-                sums[r, 0] = segment_sum(f, r * classes, classes)
-                sums[r, 1] = segment_sum(e, r * classes, classes)
-                sums[r, 2] = segment_sum(x, r * classes, classes)
-        for i in range(begin, end):
-            out[i] = 0.0
-            if labels[i] < 0:
-                continue
-            r, row = i - begin, i * classes
-            big_f, big_e, weight = sums[r, 0], sums[r, 1], sums[r, 2]
-            if not (abs(tops[r, 0]) < math.inf and abs(tops[r, 1]) < math.inf) or weight != weight:
+    @kernel
+    def rows(a, b, classes, unit, checks, low, high, t, s, out, faults):
+        threshold = 0.3 if is_single(t) else 0.5
+        lost, block = at(s, (SPARE + 3) * APART), block_of(t)
+        for i in range(out.size):
+            row = i * classes
+            m_a = np.float64(lane_max(at(a, row), classes))
+            m_b = np.float64(lane_max(at(b, row), classes))
+            if not (abs(m_a) < math.inf and abs(m_b) < math.inf):
                 faults[i] = AGAIN
                 continue
-            if big_e != big_e and (has_nan(a, row, classes) or has_nan(b, row, classes)):
-                out[i] = math.nan
-                continue
-            other = weight + big_e
-            if rule == CHECK:
-                if kinds[0] != LOGITS:
-                    if not abs(math.exp(tops[r, 0]) * weight - 1.0) <= tolerance:
-                        faults[i] = AGAIN
-                        continue
-                if kinds[1] != LOGITS:
-                    if not abs(math.exp(tops[r, 1]) * other - 1.0) <= tolerance:
-                        faults[i] = AGAIN
-                        continue
-            delta = math.log1p(big_e / weight)
-            if what == KL:
-                if big_f == math.inf:
-                    out[i] = math.inf
-                    continue
-                value, back = big_f / weight, excess_of(delta)
-            else:
-                value, back = 0.0, 1.0
-            if not back <= 0.4 * value:
-                for j in range(min(width, classes)):
-                    top_a[j], top_b[j] = tops[r, 0], tops[r, 1]
-                if what == KL:
-                    big_f, big_e, weight = centred_row(
-                        a, b, row, classes, top_a, top_b, delta, 0.0, unit, f, e, x
-                    )
-                    value, back = big_f / weight, excess_of(math.log1p(big_e / weight))
+            centre, value = (0.0, 0.0), math.nan
+            delta = mass_a = mass_b = 0.0
+            for attempt in range(3):
+                centred_sums(a, b, row, classes, m_a, m_b, centre, unit, t, s)
+                mass_a = s[A]
+                mass_b = s[B] * math.exp(centre[0])
+                gap, bend = s[F] / mass_a, excess_of(s[E] / mass_a)
+                value = gap - bend
+                delta = math.log1p(s[E] / mass_a)
+                if not (gap < math.inf and bend > threshold * gap):
+                    break
+                centre = (delta, 0.0) if attempt == 0 else (centre[0], centre[1] + delta)
+            if again and value == value:
+                if value == math.inf:  # disjoint somewhere: the centre is what the masses say
+                    centre = (math.log1p(mass_b / mass_a - 1.0), 0.0)
+                elif centre[0] == 0.0:
+                    centre = (delta, 0.0)
                 else:
-                    value = distance_row(
-                        a, b, row, classes, top_a, top_b, delta, weight,
-                        total_of(b, row, classes, top_b, unit, f), unit, what, f, e, x,
+                    centre = (centre[0], centre[1] + delta)
+                scaled = centre[0] / unit[3]
+                single = np.float64(np.float32(scaled)) if is_single(t) else scaled
+                rest = (scaled - single) + centre[1] / unit[3]
+                for first in range(row, row + classes, block):
+                    size = smaller(block, row + classes - first)
+                    map_terms(
+                        size, a.size - first, at(a, first), at(b, first), at(t, 0), m_a, m_b,
+                        single, rest, 1.0 / mass_a, 1.0 / mass_b, unit,
                     )  # fmt: skip
-                    back = 0.0 if value > (1e-140 if what == HELLINGER else 1e-300) else math.inf
-            if back <= 0.5 * value:
-                out[i] = value - back
+                    add_block(at(t, 0), 1, size, at(s, 0), lost, first == row)
+                settle(1, at(s, 0), lost)
+                value = math.sqrt(s[0]) if what == HELLINGER else s[0]
+            sound = value < math.inf or (value == math.inf and not is_single(t))
+            if checks[0]:
+                sound &= low <= math.exp(m_a) * mass_a <= high
+            if checks[1]:
+                sound &= low <= math.exp(m_b) * mass_b <= high
+            if sound:
+                out[i] = 0.0 if value < 0.0 else value
             else:
                 faults[i] = AGAIN
 
+    return rows
 
-@kernel
-def total_of(b, row, classes, m_b, unit, f):
-    """Sum of exp(b - m): A + E has lost it where the other sum is much larger."""
-    single = is_single(b)
-    total = low = 0.0
-    for block in range(0, classes, TILE):
-        size = min(TILE, classes - block)
-        part = b[row + block : row + block + size]
-        for j in range(size):
-            high, tail = gap_below(np.float64(part[j]), m_b[j], single)
-            f[j] = exp_gap(high, tail, unit, single)
-        total, error = two_sum(total, segment_sum(f, 0, size))
-        low += error
-    return total + low
+
+ROWS = {
+    KL: pair_kernel(KL, None),
+    JS: pair_kernel(JS, shannon_terms),
+    TOTAL_VARIATION: pair_kernel(TOTAL_VARIATION, variation_terms),
+    HELLINGER: pair_kernel(HELLINGER, hellinger_terms),
+}
+WIDE = (TOTAL_VARIATION, HELLINGER)  # a square underflows in float32 before its root does

@@ -1,215 +1,278 @@
-"""Sparse columns and entropy from logits or log-probabilities.
+"""Sparse columns, entropy and cross-entropy of a target from logits or log-probabilities.
 
-One pass for the maximum and one for exp(x - m). The first maximum is kept out of every sum, so that
-nothing cancels in confident rows: with s = sum of exp(x - m) over the others, the normaliser is
-m + log1p(s) and every column is a short formula of such sums.
+With m the maximum and s = sum of exp(x - m) over the others, the normaliser is m + log1p(s) and
+every column is a short formula of such sums, in which nothing cancels. Rows of few classes lie
+across the vectors; others are mapped one by one. Odd rows are done once more in `careful`.
 """
 
 import math
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from .elementary import constants, exp_gap, scalar, two_sum
-from .intrinsics import is_single, segment_max, segment_sum
-from .plan import (
-    ACCURACY,
-    BRIER,
-    CHECK,
-    CONFIDENCE,
-    CROSS_ENTROPY,
-    ENTROPY,
-    LOGITS,
-    PRED_SUM,
-    RANK,
-    SKIP,
-    TARGET_WEIGHT,
-    TILE,
-    kernel,
+from .formulas import exp_below, exp_over, log1p_of, row_unit
+from .lanes import DOUBLE, Number, choose
+from .loops import BYTES, at, element_of, number, resized, size_of, spread, store
+from .plan import kernel
+from .probabilities import rank_of
+from .sums import (
+    APART,
+    MOST_ROWS,
+    ROOM,
+    SPARE,
+    add_block,
+    block_of,
+    clear,
+    copy,
+    lane_max,
+    mark,
+    row_loop,
+    settle,
+    settled,
+    smaller,
+    term_loop,
 )
 
-PART = 128
+FEW = 16  # classes up to which rows lie across the vectors
+TOP, COUNT, GAP, REST, MOMENT, SQUARE, VALUE, ODD = range(8)  # among the sums of rows
+MASS = MOMENT  # of a target, which has no moments
 
 
-@scalar
-def gap_below(x, m, single):
-    """x - m and its rounding error; float32 numbers lose nothing that counts in float64."""
-    h = x - m
-    if single:
-        return h, 0.0
-    t = h - x
-    low = (x - (h - t)) - (m + t)
-    return h, (low if abs(low) < math.inf else 0.0)
+def exp_terms(x, m, unit):
+    """exp((x - m)/T) without the classes at the maximum, which are counted."""
+    return exp_below(x, m, row_unit(m, unit)), x.same(m)
+
+
+def moment_terms(x, m, unit):
+    """The same, and its products with (m - x) and with itself."""
+    term, at_top = exp_terms(x, m, unit)
+    gap = m - x  # clamped where the exponential is 0 at the latest
+    most = 104.0 if x.single else 746.0 / unit[3]
+    return term, choose(gap < most, gap, most) * term, term * term, at_top
+
+
+def target_terms(p, x, m):
+    return choose(p.same(0.0), 0.0, p * (m - x)), p, p < 0.0
+
+
+def loss_value(top, count, gap, rest, inverse, least, check, low, high, unit):
+    """Cross-entropy, and 1 where the row is odd: no finite maximum, too narrow for float32, or a
+    sum of log-probabilities off the bounds."""
+    s = rest + (count - 1.0)
+    mass = exp_over(top * check, top * 0.0, *unit) * (s + 1.0)
+    sound = (abs(top) < math.inf) & (top * check <= 1.0) & (mass >= low) & (mass <= high)
+    sound = sound & ((count > 1.0) | (rest >= least))
+    return settled(gap * inverse + log1p_of(s), sound)
+
+
+def target_value(
+    top, count, gap, rest, mass, inverse, least, check, low, high, mass_low, mass_high, unit
+):
+    """The same against a row of target probabilities."""
+    value, odd, _ = loss_value(top, count, gap / mass, rest, inverse, least, check, low, high, unit)
+    sound = odd.same(0.0) & (mass >= mass_low) & (mass <= mass_high) & (gap < math.inf)
+    return settled(value, sound)
+
+
+def other_values(top, count, gap, rest, moment, square, unit):
+    """Entropy, confidence and Brier score."""
+    s = rest + (count - 1.0)
+    whole = s + 1.0
+    p = exp_over(-gap, gap * 0.0, *unit)
+    p = choose(gap < math.inf, p, 0.0)
+    brier = square + count - p * p + (whole - p) * (whole - p)
+    at_top = square + (count - 1.0) + s * s  # the label at the maximum: 1 - p = s / (1 + s)
+    brier = choose(gap.same(0.0), at_top, brier) / (whole * whole)
+    return log1p_of(s) + moment * unit[3] / whole, 1.0 / whole, brier, None
+
+
+map_exps = term_loop(exp_terms, 1, 1, over=True)
+map_moments = term_loop(moment_terms, 1, 3, over=True)
+map_targets = term_loop(target_terms, 2, 2, over=True)
+map_losses, map_target_losses = row_loop(loss_value, 4, 2), row_loop(target_value, 5, 2)
+map_others = row_loop(other_values, 6, 3)
+
+
+def _across(moments):
+    """The sums of up to MOST_ROWS rows of few classes: call it as across(x, rows, classes, s, like,
+    unit), the arithmetic is done in the type of `like`."""
+
+    @intrinsic
+    def across(typingctx, x, rows, classes, s, like, unit):
+        def codegen(context, builder, signature, args):
+            x, rows, classes, s = args[:4]
+            source = element_of(signature.args[0])
+            element = element_of(signature.args[4])
+            width = BYTES // size_of(element)
+            unit = spread(builder, args[5], signature.args[5], element, width)
+            kind, wide = ir.VectorType(element, width), ir.VectorType(DOUBLE, width)
+
+            def zeros(of):
+                return ir.Constant(of, [0.0] * width)
+
+            top = cgutils.alloca_once(builder, kind)
+            nan = cgutils.alloca_once(builder, kind)
+            sums = [cgutils.alloca_once(builder, wide) for _ in range(4 if moments else 2)]
+            last = builder.sub(rows, number(1))
+            with cgutils.for_range_slice(builder, number(0), rows, number(width)) as (r, _):
+                places = []
+                for k in range(width):  # rows past the end are read as the last one
+                    row = builder.add(r, number(k))
+                    row = builder.select(builder.icmp_signed("<", row, last), row, last)
+                    places.append(builder.gep(x, [builder.mul(row, classes)]))
+
+                def column(index):
+                    vector = ir.Constant(ir.VectorType(source, width), ir.Undefined)
+                    for k, place in enumerate(places):
+                        one = builder.load(builder.gep(place, [index]))
+                        vector = builder.insert_element(vector, one, number(k))
+                    return resized(Number(builder, vector), element)
+
+                builder.store(ir.Constant(kind, [-math.inf] * width), top)
+                builder.store(zeros(kind), nan)
+                for total in sums:
+                    builder.store(zeros(wide), total)
+                with cgutils.for_range(builder, classes) as loop:
+                    v = column(loop.index)
+                    best = Number(builder, builder.load(top))
+                    builder.store(choose(v > best, v, best).value, top)
+                    builder.store(choose(v.nan(), v, Number(builder, builder.load(nan))).value, nan)
+                m = Number(builder, builder.load(top))
+                row = row_unit(m, unit)
+                with cgutils.for_range(builder, classes) as loop:
+                    v = column(loop.index)
+                    term = exp_below(v, m, row)
+                    found = [choose(v.same(m), term._new(zeros(kind)) + 1.0, 0.0), term]
+                    if moments:
+                        gap, most = m - v, 104.0 if m.single else 746.0 / unit[3]
+                        found += [choose(gap < most, gap, most) * term, term * term]
+                    for total, value in zip(sums, found, strict=True):
+                        before = Number(builder, builder.load(total))
+                        builder.store((before + value.wide()).value, total)
+                odd = Number(builder, builder.load(nan)).nan()
+                kept = [choose(odd, math.nan, m.wide()).value] + [
+                    builder.load(total) for total in sums
+                ]
+                for number_of, value in zip((TOP, COUNT, REST, MOMENT, SQUARE), kept, strict=False):
+                    to = builder.gep(s, [number(number_of * APART)])
+                    store(builder, value, to, r, DOUBLE)
+            return context.get_dummy_value()
+
+        return types.void(x, types.intp, types.intp, s, like, unit), codegen
+
+    return across
 
 
 @kernel
-def first_maximum(x, start, size):
-    """Value and place of the first maximum; the place counts from `start`."""
-    # a search does not vectorise, so it is confined to the part with the maximum
-    top, part = segment_max(x, start, min(PART, size)), 0
-    for begin in range(PART, size, PART):
-        candidate = segment_max(x, start + begin, min(PART, size - begin))
-        if candidate > top or top != top:
-            top, part = candidate, begin
-    row = x[start : start + size]
-    for j in range(part, min(part + PART, size)):
-        if row[j] == top:
-            return np.float64(top), j
-    return math.nan, 0
+def place_ranks(x, begin, n, classes, labels, s, rank, accuracy):
+    for r in range(n):
+        label = labels[begin + r]
+        if label < 0:
+            continue
+        place = 1
+        if rank.size > 0 or (s[GAP * APART + r] == 0.0 and s[COUNT * APART + r] > 1.0):
+            place = rank_of(x, (begin + r) * classes, classes, label)
+        elif s[GAP * APART + r] == 0.0:
+            place = 0
+        if rank.size > 0:
+            rank[begin + r] = place
+        if accuracy.size > 0:
+            accuracy[begin + r] = 1.0 if place == 0 else 0.0
 
 
 @kernel
-def exp_block(x, size, m, unit, want_heat, want_square, e, heat, square):
-    """exp(x - m) of a flat block, times m - x, and squared; `m` holds one maximum an element."""
-    single = is_single(x)
-    for j in range(size):
-        h, low = gap_below(np.float64(x[j]), m[j], single)
-        e[j] = exp_gap(h, low, unit, single)
-    if want_heat:
-        for j in range(size):
-            gap = m[j] - np.float64(x[j])
-            heat[j] = 0.0 if e[j] == 0.0 else gap * e[j]
-    if want_square:
-        for j in range(size):
-            square[j] = e[j] * e[j]
+def other_columns(x, begin, n, classes, labels, unit, s, others):
+    """Columns beside cross-entropy, from the sums of rows."""
+    entropy, confidence, brier, rank, accuracy = others
+    map_others(n, at(s, 0), at(s, SPARE * APART), unit)
+    if entropy.size > 0:
+        copy(n, at(s, SPARE * APART), at(entropy, begin))
+    if confidence.size > 0:
+        copy(n, at(s, (SPARE + 1) * APART), at(confidence, begin))
+    if brier.size > 0:
+        copy(n, at(s, (SPARE + 2) * APART), at(brier, begin))
+    if rank.size + accuracy.size > 0:
+        place_ranks(x, begin, n, classes, labels, s, rank, accuracy)
+
+
+def logit_kernel(few, full):
+    """A kernel of rows of few classes or of many; columns beside cross-entropy only if `full`."""
+    across, arrays = _across(full), 3 if full else 1
+    map_terms = term_loop(moment_terms if full else exp_terms, 1, arrays, over=True)
+
+    @kernel
+    def rows(x, classes, labels, unit, limits, t, s, out, others, faults):
+        lost, block = at(s, VALUE * APART), block_of(t)
+        count, begin = faults.size, 0
+        while begin < count:
+            n = smaller(MOST_ROWS, count - begin)
+            if few:
+                across(at(x, begin * classes), n, classes, at(s, 0), at(t, 0), unit)
+            else:
+                for r in range(n):
+                    row = (begin + r) * classes
+                    top, ties = lane_max(at(x, row), classes), 0
+                    if abs(top) < math.inf:
+                        for first in range(0, classes, block):
+                            size, place = smaller(block, classes - first), row + first
+                            ties += map_terms(
+                                size, x.size - place, at(x, place), at(t, 0), top, unit
+                            )
+                            sums = at(s, REST * APART + r)
+                            add_block(at(t, 0), arrays, size, sums, lost, first == 0)
+                        if classes > block:
+                            settle(arrays, at(s, REST * APART + r), lost)
+                    s[TOP * APART + r], s[COUNT * APART + r] = top, ties
+            for r in range(n):
+                label, gap = labels[begin + r] if labels.size > 0 else -1, 0.0
+                if label >= 0:
+                    value, top = np.float64(x[(begin + r) * classes + label]), s[TOP * APART + r]
+                    gap = 0.0 if value == top else top - value
+                s[GAP * APART + r] = gap
+            odd = map_losses(n, at(s, 0), at(s, VALUE * APART), unit[3], *limits, unit)
+            if odd > 0:
+                mark(n, at(s, ODD * APART), 0, at(faults, begin))
+            if out.size > 0:
+                copy(n, at(s, VALUE * APART), at(out, begin))
+            if full:
+                other_columns(x, begin, n, classes, labels, unit, s, others)
+            begin += n
+
+    return rows
+
+
+ROWS = {(few, full): logit_kernel(few, full) for few in (False, True) for full in (False, True)}
 
 
 @kernel
-def unbounded_row(x, start, size, label):
-    """Sums of a row whose maximum is infinite: +inf classes share the certainty.
-
-    Returns the sum, the place of the first maximum, the label's gap and whether no class is
-    possible; the sum is NaN then, as it is when a NaN is there.
-    """
-    ties, place, has_nan = 0, -1, False
-    top = -math.inf
-    for j in range(size):
-        value = x[start + j]
-        has_nan |= value != value
-        if value == math.inf:
-            top = math.inf
-            ties += 1
-            if place < 0:
-                place = j
-    if has_nan or top < 0.0:
-        return math.nan, 0, math.nan, not has_nan
-    gap = 0.0 if x[start + label] == math.inf else math.inf
-    return ties - 1.0, place, gap, False
-
-
-@kernel
-def rank_of(x, start, size, label):
-    """Classes above the label plus equal ones before it."""
-    row = x[start : start + size]
-    value = row[label]
-    above = 0
-    for j in range(size):
-        above += row[j] > value
-    for j in range(label):
-        above += row[j] == value
-    return above
-
-
-@kernel
-def logit_rows(first, last, x, classes, labels, columns, kind, rule, unit, tolerance, out,
-               faults):  # fmt: skip
-    """Columns of rows [first, last) into `out`; rows that break the sum check into `faults`."""
-    unit = constants(unit)
-    single = is_single(x)
-    inverse = unit[3]
-    want_heat = want_square = False
-    for column in columns:
-        want_heat |= column == ENTROPY
-        want_square |= column == BRIER
-    together = max(1, TILE // classes)
-    width = min(TILE, together * classes)
-    m = np.empty(width)
-    e = np.empty(width)
-    heat = np.empty(width if want_heat else 1)
-    square = np.empty(width if want_square else 1)
-    tops = np.empty(together)
-    places = np.empty(together, np.int64)
-    sums = np.empty((together, 3))
-    for begin in range(first, last, together):
-        end = min(begin + together, last)
-        for i in range(begin, end):
-            r = i - begin
-            top, places[r] = first_maximum(x, i * classes, classes)
-            tops[r] = top
-            sums[r, :] = 0.0
-            for j in range(r * classes, min(width, (r + 1) * classes)):
-                m[j] = top
-        lows = (0.0, 0.0, 0.0)
-        for block in range(begin * classes, end * classes, TILE):
-            size = min(TILE, end * classes - block)
-            # a view, because an index known to start at 0 costs no check and vectorises
-            exp_block(
-                x[block : block + size], size, m, unit, want_heat, want_square, e, heat, square
-            )
-            part = size if together == 1 else classes
-            for r in range(end - begin):
-                place = (begin + r) * classes + places[r] - block
-                if 0 <= place < size:
-                    e[place] = 0.0
-                    if want_square:
-                        square[place] = 0.0
-                sums[r, 0], low0 = two_sum(sums[r, 0], segment_sum(e, r * part, part))
-                low1 = low2 = 0.0
-                if want_heat:
-                    sums[r, 1], low1 = two_sum(sums[r, 1], segment_sum(heat, r * part, part))
-                if want_square:
-                    sums[r, 2], low2 = two_sum(sums[r, 2], segment_sum(square, r * part, part))
-                lows = (lows[0] + low0, lows[1] + low1, lows[2] + low2)
-        if together == 1:  # with more rows a row is one block, and has no low part
-            sums[0, 0] += lows[0]
-            sums[0, 1] += lows[1]
-            sums[0, 2] += lows[2]
-        for i in range(begin, end):
-            r = i - begin
-            label = labels[i]
-            if label < 0:
-                out[:, i] = 0.0
-                continue
-            row = i * classes
-            top, place, s, q = tops[r], places[r], sums[r, 0], sums[r, 2]
-            gap, low = gap_below(np.float64(x[row + label]), top, single)
-            gap = -(gap + low)
-            empty = False
-            if not abs(top) < math.inf:
-                s, place, gap, empty = unbounded_row(x, row, classes, label)
-                sums[r, 1], q = 0.0, s
-            if kind != LOGITS and rule != SKIP:
-                total = math.exp(top) * (1.0 + s) if s == s else (0.0 if empty else math.nan)
-                if rule == CHECK:
-                    bad = abs(total - 1.0) > tolerance
-                else:
-                    bad = empty or top == math.inf  # any offset of logarithms can be taken out
-                if bad:
-                    faults[i] = PRED_SUM
-                    continue
-            broken = s != s
-            for k in range(columns.size):
-                column = columns[k]
-                if column == CROSS_ENTROPY:
-                    value = gap * inverse + math.log1p(s)
-                elif column == ENTROPY:
-                    value = math.log1p(s) + sums[r, 1] * inverse / (1.0 + s)
-                elif column == ACCURACY:
-                    value = math.nan if broken else (1.0 if place == label else 0.0)
-                elif column == RANK:
-                    value = math.nan if broken else float(rank_of(x, row, classes, label))
-                elif column == CONFIDENCE:
-                    value = 1.0 / (1.0 + s)
-                elif column == BRIER:
-                    whole = 1.0 + s
-                    if place == label:
-                        miss, rest = s / whole, q / whole / whole
-                    else:
-                        mine = exp_gap(-gap, 0.0, unit, single) if gap < math.inf else 0.0
-                        miss = (whole - mine) / whole
-                        rest = (1.0 + (q - mine * mine)) / whole / whole
-                    value = miss * miss + rest
-                elif column == TARGET_WEIGHT:
-                    value = 1.0
-                else:
-                    continue
-                out[k, i] = value
+def target_rows(p, x, classes, unit, limits, t, s, out, faults):
+    """Cross-entropy on logits of targets that are rows of probabilities."""
+    count, begin, block = out.size, 0, block_of(t)
+    while begin < count:
+        n = smaller(MOST_ROWS, count - begin)
+        negative = 0
+        for r in range(n):
+            row = (begin + r) * classes
+            top = lane_max(at(x, row), classes)
+            s[TOP * APART + r], s[COUNT * APART + r] = top, 0.0
+            sums, lost = at(s, SPARE * APART), at(s, (SPARE + 3) * APART)
+            clear(3, lost)
+            sums[0] = sums[APART] = sums[2 * APART] = 0.0
+            for first in range(row, row + classes if abs(top) < math.inf else row, block):
+                size, readable = smaller(block, row + classes - first), x.size - first
+                s[COUNT * APART + r] += map_exps(
+                    size, readable, at(x, first), at(t, 2 * ROOM), top, unit
+                )
+                negative += map_targets(size, readable, at(p, first), at(x, first), at(t, 0), top)
+                add_block(at(t, 0), 3, size, sums, lost, first == row)
+            settle(3, sums, lost)
+            s[GAP * APART + r], s[MASS * APART + r] = sums[0], sums[APART]
+            s[REST * APART + r] = sums[2 * APART]
+        odd = map_target_losses(n, at(s, 0), at(s, VALUE * APART), unit[3], *limits, unit)
+        copy(n, at(s, VALUE * APART), at(out, begin))
+        if odd + negative > 0:
+            mark(n, at(s, ODD * APART), negative, at(faults, begin))
+        begin += n

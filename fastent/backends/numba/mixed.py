@@ -1,4 +1,4 @@
-"""Cross-entropy on logits, and divergences of a row of probabilities and one of logits.
+"""Divergences of a row of probabilities and one of logits, and cross-entropy where both are logits.
 
 The logarithmic side becomes probabilities in float64, which is twice the precision of float32
 input. For float64 input that is enough while the divergence is not small; smaller ones go to
@@ -9,201 +9,137 @@ import math
 
 import numpy as np
 
-from .elementary import constants, exp_gap, two_sum
-from .intrinsics import is_single, segment_sum
-from .logits import first_maximum, gap_below
+from .formulas import exp_below, row_unit
+from .lanes import choose
+from .loops import at, is_single, mapped
 from .pairs import JS, KL
-from .plan import (
-    AGAIN,
-    CHECK,
-    LOGITS,
-    PROBS,
-    TILE,
-    kernel,
+from .plan import AGAIN, kernel
+from .prob_divergence import js_terms, kl_terms, remainder
+from .sums import (
+    APART,
+    DOUBLE_BLOCK,
+    ROOM,
+    SPARE,
+    add_block,
+    block_of,
+    lane_max,
+    lane_sum,
+    settle,
+    smaller,
+    term_loop,
 )
-from .prob_divergence import js_block, kl_block, remainder
-from .probabilities import has_nan, has_negative
 
 COLUMNS = (KL, JS)
 LEAST = 1e-300
 
 
-@kernel
-def target_block(t, x, size, m_t, m, kind, unit_t, unit, heat, e, weight):
-    """Target weights, their products with m - x, and exp(x - m) of a flat block."""
-    single = is_single(x)
-    inverse = unit[3]
-    for j in range(size):
-        high, low = gap_below(np.float64(x[j]), m[j], single)
-        e[j] = exp_gap(high, low, unit, single)
-        heat[j] = -(high + low) * inverse
-    if kind == PROBS:
-        for j in range(size):
-            weight[j] = np.float64(t[j])
-            heat[j] = 0.0 if weight[j] == 0.0 else weight[j] * heat[j]
-    else:
-        for j in range(size):
-            high, low = gap_below(np.float64(t[j]), m_t[j], single)
-            weight[j] = exp_gap(high, low, unit_t, single)
-            product = 0.0 if weight[j] == 0.0 else weight[j] * heat[j]
-            heat[j] = math.inf if (heat[j] == math.inf) & (high > -math.inf) else product
+def weight_terms(x, m, unit):
+    """exp((x - m)/T), 1 at the maximum; a log-probability of NaN is odd."""
+    term = exp_below(x, m, row_unit(m, unit))
+    return choose(x.same(m), 1.0, choose(x.nan(), x, term)), x.nan()
+
+
+def scaled_terms(y, scale):
+    value = y * scale
+    return choose(value < LEAST, 0.0, value), None
+
+
+def plain_terms(p):
+    return p, ~(p >= 0.0)
+
+
+def surprise_terms(t, x, m_t, m, unit):
+    """Target weights, their products with m - x, and exp(x - m) without the maxima, as for
+    sparse rows; both in the same unit. The maxima of x are counted."""
+    weight = choose(t.same(m_t), 1.0, exp_below(t, m_t, row_unit(m_t, unit)))
+    gap = m - x
+    heat = choose(weight.same(0.0), 0.0, weight * gap)
+    heat = choose(gap.same(math.inf) & (t > -math.inf), math.inf, heat)  # a weight may underflow
+    return weight, heat, exp_below(x, m, row_unit(m, unit)), x.same(m)
+
+
+map_kl, map_js = term_loop(kl_terms, 2, 3), term_loop(js_terms, 2, 4)
+map_plain, map_surprises = term_loop(plain_terms, 1, 1), term_loop(surprise_terms, 2, 3)
+map_weights, map_scaled = mapped(weight_terms, 1, 1, 0), mapped(scaled_terms, 1, 1, 0)
 
 
 @kernel
-def cross_logit_rows(first, last, t, x, classes, labels, kinds, rule, tolerance, unit_t, unit, out,
-                     faults):  # fmt: skip
-    """Cross-entropy of rows [first, last) on logits or log-probabilities."""
-    unit_t, unit = constants(unit_t), constants(unit)
-    together = max(1, TILE // classes)
-    width = min(TILE, together * classes)
-    m_t = np.empty(width)
-    m = np.empty(width)
-    heat = np.empty(width)
-    e = np.empty(width)
-    weight = np.empty(width)
-    tops = np.zeros((together, 2))
-    places = np.empty(together, np.int64)
-    sums = np.empty((together, 3))
-    for begin in range(first, last, together):
-        end = min(begin + together, last)
-        for i in range(begin, end):
-            r = i - begin
-            if kinds[0] != PROBS:
-                tops[r, 0] = first_maximum(t, i * classes, classes)[0]
-            tops[r, 1], places[r] = first_maximum(x, i * classes, classes)
-            for j in range(r * classes, min(width, (r + 1) * classes)):
-                m_t[j], m[j] = tops[r, 0], tops[r, 1]
-        sums[:] = 0.0
-        low0 = low1 = low2 = 0.0
-        for block in range(begin * classes, end * classes, TILE):
-            size = min(TILE, end * classes - block)
-            target_block(
-                t[block : block + size], x[block : block + size], size, m_t, m, kinds[0], unit_t,
-                unit, heat, e, weight,
-            )  # fmt: skip
-            part = size if together == 1 else classes
-            for r in range(end - begin):
-                place = (begin + r) * classes + places[r] - block
-                if 0 <= place < size:
-                    e[place] = 0.0
-                sums[r, 0], low = two_sum(sums[r, 0], segment_sum(heat, r * part, part))
-                low0 += low
-                sums[r, 1], low = two_sum(sums[r, 1], segment_sum(e, r * part, part))
-                low1 += low
-                sums[r, 2], low = two_sum(sums[r, 2], segment_sum(weight, r * part, part))
-                low2 += low
-        if together == 1:
-            sums[0, 0] += low0
-            sums[0, 1] += low1
-            sums[0, 2] += low2
-        for i in range(begin, end):
-            out[i] = 0.0
-            if labels[i] < 0:
-                continue
-            r, row = i - begin, i * classes
-            total, s = sums[r, 2], sums[r, 1]
-            value = sums[r, 0] / total + math.log1p(s)
-            if kinds[0] == PROBS and has_negative(t, row, classes):
-                if not (has_nan(t, row, classes) or has_nan(x, row, classes)):
-                    faults[i] = AGAIN
-                    continue
-            bounded = abs(tops[r, 0]) < math.inf and abs(tops[r, 1]) < math.inf
-            if not bounded or (value != value):
-                faults[i] = AGAIN
-                continue
-            if rule == CHECK:
-                if kinds[0] != LOGITS:
-                    mass = total if kinds[0] == PROBS else math.exp(tops[r, 0]) * total
-                    if not abs(mass - 1.0) <= tolerance:
-                        faults[i] = AGAIN
-                        continue
-                if kinds[1] != LOGITS:
-                    if not abs(math.exp(tops[r, 1]) * (1.0 + s) - 1.0) <= tolerance:
-                        faults[i] = AGAIN
-                        continue
-            elif kinds[0] == PROBS and not 1e-280 < total < 1e280:
-                faults[i] = AGAIN
-                continue
-            out[i] = value
+def cross_logit_rows(t, x, classes, unit, checks, low, high, terms, s, out, faults):
+    """Cross-entropy of rows where the target too is logits or log-probabilities."""
+    lost, block = at(s, (SPARE + 3) * APART), block_of(terms)
+    for i in range(out.size):
+        row, count = i * classes, 0
+        m_t = np.float64(lane_max(at(t, row), classes))
+        m = np.float64(lane_max(at(x, row), classes))
+        if not (abs(m_t) < math.inf and abs(m) < math.inf):
+            faults[i] = AGAIN
+            continue
+        for first in range(row, row + classes, block):
+            size = smaller(block, row + classes - first)
+            count += map_surprises(size, at(t, first), at(x, first), at(terms, 0), m_t, m, unit)
+            add_block(at(terms, 0), 3, size, at(s, 0), lost, first == row)
+        settle(3, at(s, 0), lost)
+        rest = s[2 * APART] + (count - 1.0)
+        out[i] = s[APART] / s[0] * unit[3] + math.log1p(rest)
+        sound = out[i] == out[i]
+        if is_single(terms):
+            sound &= out[i] < math.inf and (count > 1 or rest > 8e-28)
+        if checks[0]:
+            sound &= low <= math.exp(m_t) * s[0] <= high
+        if checks[1]:
+            sound &= low <= math.exp(m) * (1.0 + rest) <= high
+        if not sound:
+            faults[i] = AGAIN
 
 
 @kernel
 def softmax_row(x, row, classes, unit, y, total):
     """Fill y with exp(x - m) scaled to sum to `total`; returns the maximum and the raw sum."""
-    single = is_single(x)
-    top = first_maximum(x, row, classes)[0]
-    part = x[row : row + classes]
-    for j in range(classes):
-        high, low = gap_below(np.float64(part[j]), top, single)
-        y[j] = exp_gap(high, low, unit, False)  # to float64 even for float32: y - p may be small
-    raw = low_part = 0.0
-    for block in range(0, classes, TILE):
-        raw, error = two_sum(raw, segment_sum(y, block, min(TILE, classes - block)))
-        low_part += error
-    raw += low_part
-    scale = total / raw
-    for j in range(classes):
-        value = y[j] * scale
-        y[j] = 0.0 if value < LEAST else value
+    top = np.float64(lane_max(at(x, row), classes))
+    map_weights(classes, at(x, row), at(y, 0), top, unit)
+    raw = 0.0
+    for first in range(0, classes, DOUBLE_BLOCK):
+        raw += lane_sum(at(y, first), smaller(DOUBLE_BLOCK, classes - first))
+    map_scaled(classes, at(y, 0), at(y, 0), total / raw)
     return top, raw
 
 
 @kernel
-def mixed_rows(first, last, p, x, classes, labels, what, backwards, kind, rule, tolerance, unit,
-               out, faults):  # fmt: skip
+def mixed_rows(p, x, classes, what, backwards, unit, check_x, low, high, out, faults):
     """KL or JS of probabilities p and logarithmic x; `backwards` is KL of x from p."""
-    unit = constants(unit)
-    y = np.empty(classes)
-    width = min(TILE, classes)
-    a = np.empty(width)
-    b = np.empty(width)
-    d = np.empty(width)
-    s = np.empty(width)
+    y = np.empty(classes + 16)
+    t = np.empty(4 * ROOM)
     enough = 1e-12 if is_single(p) else 5e-3
-    for i in range(first, last):
-        out[i] = 0.0
-        if labels[i] < 0:
-            continue
+    for i in range(out.size):
         row = i * classes
-        mass = low = 0.0
-        for block in range(0, classes, TILE):
-            size = min(TILE, classes - block)
-            part = p[row + block : row + block + size]
-            for j in range(size):
-                a[j] = np.float64(part[j])
-            mass, error = two_sum(mass, segment_sum(a, 0, size))
-            low += error
-        mass += low
-        # sums far from 1, infinities and NaN are left to `pairs`
-        if not 0.5 < mass < 2.0 or has_negative(p, row, classes):
+        mass, odd = 0.0, 0
+        for first in range(row, row + classes, DOUBLE_BLOCK):
+            size = smaller(DOUBLE_BLOCK, row + classes - first)
+            odd += map_plain(size, at(p, first), at(t, 0))
+            mass += lane_sum(at(t, 0), size)
+        # sums far from 1, infinities and NaN are left to `pairs`, which says what is wrong
+        if odd > 0 or not low <= mass <= high:
             faults[i] = AGAIN
             continue
         top, raw = softmax_row(x, row, classes, unit, y, mass)
-        if not (abs(top) < math.inf and raw < math.inf):
+        sound = abs(top) < math.inf and raw < math.inf
+        if not sound or (check_x and not low <= math.exp(top) * raw <= high):
             faults[i] = AGAIN
             continue
-        if rule == CHECK:
-            bad_p = not abs(mass - 1.0) <= tolerance
-            bad_x = kind != LOGITS and not abs(math.exp(top) * raw - 1.0) <= tolerance
-            if bad_p or bad_x:
-                faults[i] = AGAIN  # which says whose fault it is
-                continue
         first_sum = second_sum = total = moved = 0.0
-        for block in range(0, classes, TILE):
-            size = min(TILE, classes - block)
-            part, other = p[row + block : row + block + size], y[block : block + size]
+        for first in range(0, classes, DOUBLE_BLOCK):
+            size = smaller(DOUBLE_BLOCK, classes - first)
+            part, other = at(p, row + first), at(y, first)
             if what == JS:
-                js_block(other, part, size, a, b, d, s)
-                second_sum += segment_sum(b, 0, size)
+                map_js(size, other, part, at(t, 0))
+                second_sum += lane_sum(at(t, 3 * ROOM), size)
             elif backwards:
-                kl_block(other, part, size, a, d, s)
+                map_kl(size, other, part, at(t, 0))
             else:
-                for j in range(size):
-                    b[j] = np.float64(part[j])
-                kl_block(b, other, size, a, d, s)
-            first_sum += segment_sum(a, 0, size)
-            moved += segment_sum(d, 0, size)
-            total += segment_sum(s, 0, size)
+                map_kl(size, part, other, at(t, 0))
+            first_sum += lane_sum(at(t, 0), size)
+            total += lane_sum(at(t, ROOM), size)
+            moved += lane_sum(at(t, 2 * ROOM), size)
         if what == JS:
             end = total + moved
             value = first_sum / total + second_sum / end

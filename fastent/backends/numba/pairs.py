@@ -12,7 +12,8 @@ import numpy as np
 
 from .careful import clip_surprisal, gap_to, largest
 from .double_double import dd_add, dd_divide, dd_exp
-from .elementary import LN2_HI, LN2_LO, gkl
+from .formulas import LN2, gap_divergence
+from .loops import called
 from .plan import LOGITS, PROBS, SKIP, kernel
 
 TINY = 1e-290
@@ -21,6 +22,8 @@ NOISE = 2.0**-98  # differences below this, relatively, are rounding of the pair
 HELD = 2.0**500  # probabilities are held times this: tiny ones stay in the normal range
 
 ROOT_HELD = 2.0**250
+
+divergence = called(gap_divergence)
 
 KL, REVERSE_KL, JS, TOTAL_VARIATION, HELLINGER, SQUARES, CROSS = range(7)
 
@@ -44,7 +47,7 @@ def normalise(x, start, size, kind, rule, temperature, high, low, n):
             if j != place:
                 rest = dd_add(rest, (high[j], 0.0))
         total = dd_add(rest, (high[place], 0.0))
-        shift = math.log(total[0] / HELD) + (total[1] / total[0] + power * (LN2_HI + LN2_LO))
+        shift = math.log(total[0] / HELD) + (total[1] / total[0] + power * LN2)
         total = (total[0] / HELD, total[1] / HELD)
     else:
         if plain:
@@ -118,15 +121,15 @@ def pair_row(what, p, p_low, p_log, q, q_low, q_log, plain, eps):
             elif x < LEAST or y < LEAST:
                 term = x * (y_log - x_log) - x + y
             else:
-                term = gkl(x, y, d, False)
+                term = divergence(x, y, d)
             total = dd_add(total, (term, 0.0))
             total = dd_add(total, (-moved[0], -moved[1]))
         elif what == JS:
             half = 0.5 * x + 0.5 * y
             if x < LEAST and y < LEAST:
                 continue
-            first = gkl(x, half, 0.5 * d, False)
-            second = gkl(y, half, -0.5 * d, False)
+            first = divergence(x, half, 0.5 * d)
+            second = divergence(y, half, -0.5 * d)
             total = dd_add(total, (0.5 * (first + second), 0.0))
         elif what == TOTAL_VARIATION:
             if plain:

@@ -1,15 +1,12 @@
-"""What all kernels share: codes for columns, kinds, rules and faults, the tile size, the compiler.
+"""What all kernels share: codes for columns, kinds, rules and faults, and the compiler.
 
-A kernel takes a range of rows. Rows of few classes are worked on as one flat tile, so loops stay
-long; a row of many classes goes block by block. Either way a row's sums are cut at the same places
-whatever its neighbours are, so its bits depend on the row alone.
+A kernel takes rows and writes a value for each; where a row is odd in any way it writes AGAIN into
+`faults` instead, and the plain loops of `careful` and `divergence` do that row once more.
 """
 
 from numba import njit
 
 kernel = njit(nogil=True, error_model="numpy")
-
-TILE = 512  # elements of a block: few enough for the scratch arrays to stay in the first cache
 
 COLUMNS = {
     "cross_entropy": 0,
@@ -31,7 +28,8 @@ CHECK, RESCALE, SKIP = range(3)
 
 # A fault is one small code per row; the number in the message is found again for the first one.
 TRUE_NEGATIVE, PRED_NEGATIVE, TRUE_SUM, PRED_SUM, TRUE_RANGE, PRED_RANGE = range(1, 7)
-AGAIN = -1  # no fault: the row cancelled too deeply, and is to be done once more in `pairs`
+AGAIN = -1  # no fault yet: the row is to be done once more
+DOUBTFUL = -2  # a row beside which a negative number was seen: it may have one itself
 FAULTS = {
     TRUE_NEGATIVE: ("negative", "true"),
     PRED_NEGATIVE: ("negative", "pred"),

@@ -2,186 +2,131 @@
 
 With G the sum of x log(x/y) - x + y and D that of y - x, KL of the normalised rows is exactly
 G / Sp - h(D / Sp), h(x) = x - log1p(x); JS likewise from both halves. Rows that are nearly
-proportional but of different sums cancel there, and go to `pairs`.
+proportional but of different sums cancel there, and go to `pairs`, as does whatever is odd.
 """
 
 import math
 
-import numpy as np
-
-from .elementary import SCALE, gkl, log, two_sum
-from .intrinsics import is_single, segment_sum
-from .logits import first_maximum
+from .formulas import excess, gap_divergence, lift, log1p_of, log_positive, minus_log_lifted
+from .lanes import choose
+from .loops import at, called
 from .pairs import CROSS, JS, KL
-from .plan import (
-    AGAIN,
-    CHECK,
-    TILE,
-    kernel,
+from .plan import kernel
+from .sums import (
+    APART,
+    MOST_ROWS,
+    SPARE,
+    add_block,
+    block_of,
+    copy,
+    mark,
+    row_loop,
+    row_sums,
+    settle,
+    settled,
+    smaller,
+    term_loop,
+    within,
 )
-from .probabilities import BIG, NORMAL, has_nan, has_negative
 
-COLUMNS = (KL, JS, CROSS)
-LIFT = 18014398509481984.0  # 2**54
-LOG_LIFT = 37.42994775023705
+BIG = 0.75  # the large class is kept out of sums above this
+VALUE, ODD = 6, 7  # where the row values stand among the sums
 
 
-@kernel
-def kl_block(p, q, size, a, d, s):
-    """x log(x/y) - x + y, y - x and x of a flat block, all times SCALE for float64."""
-    single = is_single(p)
-    scale = 1.0 if single else SCALE
-    negative = 0
-    for j in range(size):
-        x = np.float64(p[j]) * scale
-        y = np.float64(q[j]) * scale
-        negative += (x < 0.0) | (y < 0.0)
-        d[j] = y - x
-        s[j] = x
-        a[j] = gkl(x, y, y - x, single)
-    return negative
+def kl_terms(p, q):
+    """x log(x/y) - x + y, x and y - x; a sign bit is odd (a negative number, or -0)."""
+    x, y = p * lift(p), q * lift(q)
+    d = y - x
+    return gap_divergence(x, y, d), x, d, (x.bits() | y.bits()) < 0
 
 
-@kernel
-def js_block(p, q, size, a, b, d, s):
-    """The same of x and of y against their middle."""
-    single = is_single(p)
-    scale = 1.0 if single else SCALE
-    negative = 0
-    for j in range(size):
-        x = np.float64(p[j]) * scale
-        y = np.float64(q[j]) * scale
-        negative += (x < 0.0) | (y < 0.0)
-        half = 0.5 * x + 0.5 * y
-        d[j] = y - x
-        s[j] = x
-        a[j] = gkl(x, half, 0.5 * (y - x), single)
-        b[j] = gkl(y, half, -0.5 * (y - x), single)
-    return negative
+def js_terms(p, q):
+    """The same of x and of y against their mean m, whose rounding does not matter because m - x is
+    handed on exactly."""
+    x, y = p * lift(p), q * lift(q)
+    d = y - x
+    m = 0.5 * x + 0.5 * y
+    first, second = gap_divergence(x, m, 0.5 * d), gap_divergence(y, m, -0.5 * d)
+    return first, x, d, second, (x.bits() | y.bits()) < 0
 
 
-@kernel
-def cross_block(p, q, size, a, d, s):
-    """-x log y, x and y of a flat block, without classes of y above 3/4."""
-    single = is_single(p)
-    negative = 0
-    for j in range(size):
-        x, y = np.float64(p[j]), np.float64(q[j])
-        negative += (x < 0.0) | (y < 0.0)
-        kept = not y > BIG
-        d[j] = x if kept else 0.0
-        s[j] = y if kept else 0.0
-        if single:
-            term = -x * log(y, single)
-        else:
-            tiny = y < NORMAL
-            term = -x * (log(y * LIFT if tiny else y, single) - (LOG_LIFT if tiny else 0.0))
-        term = math.inf if y == 0.0 else term
-        term = term if kept else 0.0
-        a[j] = 0.0 if x == 0.0 else term
-    return negative
+def cross_terms(p, q):
+    """-x log y without classes of y above 3/4, and x and y of either side."""
+    term = p * minus_log_lifted(q * lift(q))
+    term = choose(q.same(0.0) & (p > 0.0), math.inf, term)
+    small = q <= BIG
+    sides = (choose(small, p, 0.0), choose(small, 0.0, p), choose(small, q, 0.0))
+    return choose(small, term, 0.0), *sides, choose(small, 0.0, q), (p < 0.0) | (q < 0.0)
 
 
-@kernel
-def remainder(x):
-    """x - log1p(x) for x > -1, without cancellation."""
-    return gkl(1.0, 1.0 + x, x, False)
+def kl_value(g, mass, drift, low, high, threshold, allowed):
+    gap = g / mass
+    bend = excess(drift / mass)
+    return settled(gap - bend, within(low, high, mass, mass + drift) & (bend <= threshold * gap))
 
 
-@kernel
-def prob_pair_rows(first, last, p, q, classes, labels, what, rule, tolerance, out, faults):
-    """KL, JS or cross-entropy of rows [first, last)."""
-    together = max(1, TILE // classes)
-    width = min(TILE, together * classes)
-    a = np.empty(width)
-    b = np.empty(width if what == JS else 1)
-    d = np.empty(width)
-    s = np.empty(width)
-    sums = np.empty((together, 4))
-    single = is_single(p)
-    scale = 1.0 if single or what == CROSS else SCALE
-    drift = 2e-3 if single else 1e-7
-    for begin in range(first, last, together):
-        end = min(begin + together, last)
-        sums[:] = 0.0
-        low0 = low1 = low2 = low3 = 0.0
-        negative = 0
-        for block in range(begin * classes, end * classes, TILE):
-            size = min(TILE, end * classes - block)
-            # views, because an index known to start at 0 costs no check and vectorises
-            x, y = p[block : block + size], q[block : block + size]
-            if what == KL:
-                negative += kl_block(x, y, size, a, d, s)
-            elif what == JS:
-                negative += js_block(x, y, size, a, b, d, s)
+def js_value(g, mass, drift, other, low, high, threshold, allowed):
+    """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
+    relative difference e of the two sums: 0.215·e²·JS, right to 0.035·e²."""
+    total = mass + drift
+    gap = g / mass + other / total
+    bend = excess(0.5 * drift / mass) + excess(-0.5 * drift / total)
+    e = 2.0 * drift / (mass + total)
+    value = 0.5 * (gap - bend) * (1.0 - 0.215 * e * e)
+    sound = within(low, high, mass, total) & (abs(e) <= allowed) & (bend <= 0.5 * gap)
+    return settled(value, sound)
+
+
+def cross_value(t, rest, big, pred_rest, pred_big, low, high, threshold, allowed):
+    value = t + rest * log_positive(pred_rest + pred_big)
+    value = value + choose(big > 0.0, big * log1p_of(pred_rest / pred_big), 0.0)
+    mass = rest + big
+    return settled(value / mass, within(low, high, mass, pred_rest + pred_big))
+
+
+def pair_rows(terms, value, arrays):
+    """A kernel of the rows of p and q: values to `out`, and to `faults` where a row is odd."""
+    map_terms, map_values = term_loop(terms, 2, arrays), row_loop(value, arrays, 2)
+
+    @kernel
+    def rows(p, q, classes, low, high, threshold, allowed, t, s, out, faults):
+        lost = at(s, SPARE * APART)
+        block = block_of(t)
+        together = smaller(block // classes, MOST_ROWS) if classes <= block else 1
+        count = out.size
+        begin = 0
+        while begin < count:
+            n = smaller(together, count - begin)
+            start = begin * classes
+            negative = 0
+            if classes <= block:
+                negative += map_terms(n * classes, at(p, start), at(q, start), at(t, 0))
+                row_sums(at(t, 0), arrays, n, classes, at(s, 0))
             else:
-                negative += cross_block(x, y, size, a, d, s)
-            part = size if together == 1 else classes
-            for r in range(end - begin):
-                sums[r, 0], low = two_sum(sums[r, 0], segment_sum(a, r * part, part))
-                low0 += low
-                sums[r, 1], low = two_sum(sums[r, 1], segment_sum(d, r * part, part))
-                low1 += low
-                sums[r, 2], low = two_sum(sums[r, 2], segment_sum(s, r * part, part))
-                low2 += low
-                if what == JS:
-                    sums[r, 3], low = two_sum(sums[r, 3], segment_sum(b, r * part, part))
-                    low3 += low
-        if together == 1:  # with more rows a row is one block, and its low parts are 0
-            sums[0, 0] += low0
-            sums[0, 1] += low1
-            sums[0, 2] += low2
-            sums[0, 3] += low3
-        for i in range(begin, end):
-            out[i] = 0.0
-            if labels[i] < 0:
-                continue
-            r, row = i - begin, i * classes
-            g, delta, total = sums[r, 0], sums[r, 1], sums[r, 2]
-            big = big_p = 0.0
-            if what == CROSS:
-                big, place = first_maximum(q, row, classes)
-                big_p = np.float64(p[row + place]) if big > BIG else 0.0
-                big = big if big > BIG else 0.0
-                sum_p, sum_q = delta + big_p, total + big
-            else:
-                sum_p, sum_q = total / scale, (total + delta) / scale
-            if (sum_p != sum_p or sum_q != sum_q) and (
-                has_nan(p, row, classes) or has_nan(q, row, classes)
-            ):
-                out[i] = math.nan
-                continue
-            bad = negative > 0 and (  # in the tile, but in this row?
-                has_negative(p, row, classes) or has_negative(q, row, classes)
-            )
-            if rule == CHECK:
-                bad |= not (abs(sum_p - 1.0) <= tolerance and abs(sum_q - 1.0) <= tolerance)
-            else:
-                bad |= not (0.5 < sum_p < 2.0 and 0.5 < sum_q < 2.0)
-            if bad:  # or of sums far from 1: both are sorted out there
-                faults[i] = AGAIN
-                continue
-            value = math.nan
-            if what == CROSS:
-                value = g + delta * math.log1p(total + big - 1.0)
-                if big_p > 0.0:
-                    value += big_p * math.log1p(total / big)
-                value /= sum_p
-            elif g == math.inf:
-                value = g
-            elif what == KL:
-                g /= total
-                back = remainder(delta / total)
-                if back <= 0.5 * g or (back == 0.0 and g == 0.0):
-                    value = g - back
-            else:
-                other = total + delta
-                both = g / total + sums[r, 3] / other
-                back = remainder(0.5 * delta / total) + remainder(-0.5 * delta / other)
-                shift = 2.0 * delta / (total + other)
-                if (back <= 0.5 * both or both == 0.0) and abs(shift) <= drift:
-                    value = 0.5 * (both - back) * (1.0 - 0.215 * shift * shift)
-            if value != value:
-                faults[i] = AGAIN
-            else:
-                out[i] = max(value, 0.0)
+                for first in range(0, classes, block):
+                    size = smaller(block, classes - first)
+                    place = start + first
+                    negative += map_terms(size, at(p, place), at(q, place), at(t, 0))
+                    add_block(at(t, 0), arrays, size, at(s, 0), lost, first == 0)
+                settle(arrays, at(s, 0), lost)
+            odd = map_values(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
+            copy(n, at(s, VALUE * APART), at(out, begin))
+            if odd + negative > 0:
+                mark(n, at(s, ODD * APART), negative, at(faults, begin))
+            begin += n
+
+    return rows
+
+
+ROWS = {
+    KL: pair_rows(kl_terms, kl_value, 3),
+    JS: pair_rows(js_terms, js_value, 4),
+    CROSS: pair_rows(cross_terms, cross_value, 5),
+}
+remainder = called(excess)
+
+
+def limits(what, low, high, single):
+    """What makes a row odd, from the bounds of its sums: times what probabilities are lifted by."""
+    scale = 1.0 if what == CROSS else 2.0**64 if single else 2.0**512
+    return low * scale, high * scale, 0.3 if single else 0.5, 2e-3 if single else 1e-7

@@ -2,184 +2,200 @@
 
 log S and log p of a large class cancel when a row is nearly one-hot and its sum S is not exactly 1,
 so the large class (at most one exceeds 3/4) is kept out: its surprisal is log1p(R / p) with R the
-sum of the others.
+sum of the others. Rows that are odd in any way are marked, and done once more in `careful`.
 """
 
-import math
-
-import numpy as np
-
-from .careful import sparse_columns, surprisals
-from .elementary import log, two_sum
-from .intrinsics import is_single, segment_sum
-from .logits import first_maximum, rank_of
-from .plan import (
-    ACCURACY,
-    BRIER,
-    CHECK,
-    CONFIDENCE,
-    CROSS_ENTROPY,
-    ENTROPY,
-    PRED_NEGATIVE,
-    PRED_SUM,
-    PROBS,
-    RANK,
-    SKIP,
-    TARGET_WEIGHT,
-    TILE,
-    kernel,
+from .formulas import log1p_of, log_normal, log_positive
+from .lanes import choose
+from .loops import at, mapped
+from .plan import kernel
+from .sums import (
+    APART,
+    MOST_ROWS,
+    ROOM,
+    SPARE,
+    add_block,
+    block_of,
+    clear,
+    copy,
+    lane_max,
+    mark,
+    row_loop,
+    row_sums,
+    settle,
+    settled,
+    smaller,
+    term_loop,
+    within,
 )
 
 BIG = 0.75  # the large class is kept out above this
-NORMAL = 2.2250738585072014e-308
+OWN, VALUE, ODD = 2, 6, 7  # where they stand among the sums of rows
+
+
+def even_terms(x):
+    """-x log x and x of rows without a large class; a large or bad number is odd."""
+    # a subnormal or zero x gives a finite logarithm here, and a product below 1e-35 or 0
+    return -x * log_normal(x), x, ~((x <= BIG) & (x >= 0.0))
+
+
+def uneven_terms(x):
+    """The same with the large class apart: other rows get the same numbers from either formula."""
+    small = x <= BIG
+    term = choose(small, -x * log_normal(x), 0.0)
+    return term, choose(small, x, 0.0), choose(small, 0.0, x), x < 0.0
+
+
+def entropy_value(t, rest, big, low, high):
+    total = rest + big
+    value = t + rest * log_positive(total)
+    value = value + choose(big > 0.0, big * log1p_of(rest / big), 0.0)
+    return settled(value / total, within(low, high, total))
+
+
+map_even, map_uneven = term_loop(even_terms, 1, 2), term_loop(uneven_terms, 1, 3)
+map_entropies = row_loop(entropy_value, 3, 2)
 
 
 @kernel
-def prob_block(p, size, want_entropy, want_square, f, small, heat, square):
-    """Copies of a flat block, of its classes up to 3/4, their -p log p, and the squares."""
-    single = is_single(p)
-    negative = 0
-    for j in range(size):
-        value = np.float64(p[j])
-        negative += value < 0.0
-        f[j] = value
-    if want_entropy:
-        for j in range(size):
-            value = f[j]
-            kept = 0.0 if value > BIG else value
-            small[j] = kept
-            # below the normal range p log p is under the absolute bound
-            heat[j] = 0.0 if kept < NORMAL else -kept * log(kept, single)
-    if want_square:
-        for j in range(size):
-            square[j] = f[j] * f[j]
-    return negative
+def entropy_rows(x, classes, low, high, t, s, out, faults):
+    """Entropy of rows of probabilities; into `faults` where a row is odd."""
+    lost = at(s, SPARE * APART)
+    block = block_of(t)
+    together = smaller(block // classes, MOST_ROWS) if classes <= block else 1
+    begin = 0
+    while begin < out.size:
+        n = smaller(together, out.size - begin)
+        start, whole, negative, even = begin * classes, n * classes, 0, True
+        for first in range(0, whole, block):
+            size = smaller(block, whole - first)
+            place, arrays = at(x, start + first), 2
+            if map_even(size, place, at(t, 0)) > 0:
+                negative += map_uneven(size, place, at(t, 0))
+                arrays = 3
+                if even:
+                    even = False
+                    clear(n, at(s, 2 * APART))
+            if classes <= block:
+                row_sums(at(t, 0), arrays, n, classes, at(s, 0))
+            else:
+                if first == 0 and arrays == 2:
+                    lost[2] = 0.0
+                add_block(at(t, 0), arrays, size, at(s, 0), lost, first == 0)
+        if even:
+            clear(n, at(s, 2 * APART))
+        if classes > block:
+            settle(2 if even else 3, at(s, 0), lost)
+        odd = map_entropies(n, at(s, 0), at(s, VALUE * APART), low, high)
+        copy(n, at(s, VALUE * APART), at(out, begin))
+        if odd + negative > 0:
+            mark(n, at(s, ODD * APART), negative, at(faults, begin))
+        begin += n
+
+
+def plain_terms(x):
+    return x, x < 0.0
+
+
+def square_terms(x):
+    return x, x * x, x < 0.0
+
+
+def sparse_value(rest, own, low, high):
+    total = rest + own
+    value = choose(rest < own, log1p_of(rest / own), log_positive(total) - log_positive(own))
+    return settled(value, within(low, high, total))
+
+
+def brier_value(rest, square, own):
+    total = rest + own
+    return (square + rest * rest) / (total * total), None
+
+
+map_plain, map_squares = term_loop(plain_terms, 1, 1), term_loop(square_terms, 1, 2)
+map_losses = mapped(sparse_value, 2, 2, APART, apart=OWN * APART)
+map_briers = row_loop(brier_value, 3, 1)
+
+
+def above(x, own):
+    return (x > own,)
+
+
+def equal(x, own):
+    return (x.same(own),)
+
+
+count_above, count_equal = mapped(above, 1, 0, 0), mapped(equal, 1, 0, 0)
 
 
 @kernel
-def has_nan(x, start, size):
-    """Whether a NaN is among `size` numbers."""
-    found = 0
-    part = x[start : start + size]  # a view: an index known to start at 0 vectorises
-    for j in range(size):
-        found += part[j] != part[j]
-    return found > 0
+def rank_of(x, start, size, label):
+    """Classes above the label plus equal ones before it."""
+    own, row = x[start + label], at(x, start)
+    return count_above(size, row, row, own) + count_equal(label, row, row, own)
 
 
-@kernel
-def has_negative(x, start, size):
-    """Whether a number below 0 is among `size` numbers."""
-    found = 0
-    part = x[start : start + size]
-    for j in range(size):
-        found += part[j] < 0
-    return found > 0
+def sparse_kernel(squares):
+    """A kernel of sparse columns; the Brier score, ranks and confidence only if `squares`."""
+    map_terms, arrays = (map_squares, 2) if squares else (map_plain, 1)
 
-
-@kernel
-def prob_rows(first, last, p, classes, labels, columns, rule, tolerance, out, faults):
-    """Columns of rows [first, last) into `out`; rows with bad numbers into `faults`."""
-    want_entropy = want_square = False
-    for column in columns:
-        want_entropy |= column == ENTROPY
-        want_square |= column == BRIER
-    together = max(1, TILE // classes)
-    width = min(TILE, together * classes)
-    f = np.empty(width)
-    small = np.empty(width if want_entropy else 1)
-    heat = np.empty(width if want_entropy else 1)
-    square = np.empty(width if want_square else 1)
-    sums = np.empty((together, 4))
-    careful = np.empty((2, classes if rule != CHECK else 1))
-    for begin in range(first, last, together):
-        end = min(begin + together, last)
-        sums[:] = 0.0
-        lows = (0.0, 0.0, 0.0, 0.0)
-        negative = 0
-        for block in range(begin * classes, end * classes, TILE):
-            size = min(TILE, end * classes - block)
-            negative += prob_block(
-                p[block : block + size], size, want_entropy, want_square, f, small, heat, square
-            )
-            part = size if together == 1 else classes
-            for r in range(end - begin):
-                place = (begin + r) * classes + labels[begin + r] - block
-                if 0 <= place < size and labels[begin + r] >= 0:
-                    f[place] = 0.0
-                    if want_square:
-                        square[place] = 0.0
-                sums[r, 0], low0 = two_sum(sums[r, 0], segment_sum(f, r * part, part))
-                low1 = low2 = low3 = 0.0
-                if want_entropy:
-                    sums[r, 1], low1 = two_sum(sums[r, 1], segment_sum(small, r * part, part))
-                    sums[r, 2], low2 = two_sum(sums[r, 2], segment_sum(heat, r * part, part))
-                if want_square:
-                    sums[r, 3], low3 = two_sum(sums[r, 3], segment_sum(square, r * part, part))
-                lows = (lows[0] + low0, lows[1] + low1, lows[2] + low2, lows[3] + low3)
-        if together == 1:
-            sums[0, 0] += lows[0]
-            sums[0, 1] += lows[1]
-            sums[0, 2] += lows[2]
-            sums[0, 3] += lows[3]
-        for i in range(begin, end):
-            r = i - begin
-            label, row = labels[i], i * classes
+    @kernel
+    def extra_columns(x, begin, n, classes, labels, s, rows):
+        brier, rank, accuracy, confidence = rows
+        if brier.size > 0:
+            map_briers(n, at(s, 0), at(s, SPARE * APART))
+            copy(n, at(s, SPARE * APART), at(brier, begin))
+        for r in range(n):
+            row, label = (begin + r) * classes, labels[begin + r]
             if label < 0:
-                out[:, i] = 0.0
                 continue
-            rest, mine = sums[r, 0], np.float64(p[row + label])
-            total = rest + mine
-            broken = total != total and has_nan(p, row, classes)
-            if negative > 0 and not broken and has_negative(p, row, classes):
-                faults[i] = PRED_NEGATIVE
-                continue
-            if broken:
-                for k in range(columns.size):
-                    if columns[k] >= 0:
-                        out[k, i] = 1.0 if columns[k] == TARGET_WEIGHT else math.nan
-                continue
-            bad = not (0.0 < total < math.inf)
-            if rule == CHECK:
-                bad = not abs(total - 1.0) <= tolerance
-            if bad and rule != SKIP:
-                faults[i] = PRED_SUM
-                continue
-            top, at = 0.0, 0
-            for column in columns:
-                if column in (ACCURACY, CONFIDENCE, ENTROPY):
-                    top, at = first_maximum(p, row, classes)
-                    break
-            if rule == SKIP or not abs(total - 1.0) <= 0.2:
-                surprisals(p, row, classes, PROBS, rule, 1.0, careful[0], careful[1])
-                sparse_columns(careful[0], careful[1], label, columns, out, i)
-            for k in range(columns.size):
-                column = columns[k]
-                if column == ACCURACY:
-                    out[k, i] = 1.0 if at == label else 0.0
-                elif column == RANK:
-                    out[k, i] = float(rank_of(p, row, classes, label))
-                elif column == TARGET_WEIGHT:
-                    out[k, i] = 1.0
-            if rule == SKIP or not abs(total - 1.0) <= 0.2:
-                continue
-            for k in range(columns.size):
-                column = columns[k]
-                if column == CROSS_ENTROPY:
-                    ratio = rest / mine
-                    if mine == 0.0:  # of either sign
-                        out[k, i] = math.inf
-                    elif ratio < math.inf:
-                        out[k, i] = math.log1p(ratio)
-                    else:
-                        out[k, i] = math.log(rest) - math.log(mine)
-                elif column == CONFIDENCE:
-                    out[k, i] = top / total
-                elif column == BRIER:
-                    miss = rest / total
-                    out[k, i] = miss * miss + sums[r, 3] / total / total
-                elif column == ENTROPY:
-                    others, big = sums[r, 1], (top if top > BIG else 0.0)
-                    value = sums[r, 2] + others * math.log1p(others + big - 1.0)
-                    if big > 0.0:
-                        value += big * math.log1p(others / big)
-                    out[k, i] = max(value / (others + big), 0.0)
+            if rank.size + accuracy.size > 0:
+                found = rank_of(x, row, classes, label)
+                if rank.size > 0:
+                    rank[begin + r] = found
+                if accuracy.size > 0:
+                    accuracy[begin + r] = 1.0 if found == 0 else 0.0
+            if confidence.size > 0:
+                total = s[r] + s[OWN * APART + r]
+                confidence[begin + r] = lane_max(at(x, row), classes) / total
+
+    @kernel
+    def rows(x, classes, labels, low, high, t, s, out, others, faults):
+        lost = at(s, SPARE * APART)
+        block = block_of(t)
+        together = smaller(block // classes, MOST_ROWS) if classes <= block else 1
+        count, begin = labels.size, 0
+        while begin < count:
+            n = smaller(together, count - begin)
+            start, whole, negative = begin * classes, n * classes, 0
+            for r in range(n):
+                label = labels[begin + r]
+                s[OWN * APART + r] = x[start + r * classes + label] if label >= 0 else 1.0
+            for first in range(0, whole, block):
+                size = smaller(block, whole - first)
+                negative += map_terms(size, at(x, start + first), at(t, 0))
+                for r in range(n):
+                    place = r * classes + labels[begin + r] - first
+                    if labels[begin + r] >= 0 and 0 <= place < size:
+                        t[place] = 0.0
+                        if squares:
+                            t[place + ROOM] = 0.0
+                if classes <= block:
+                    row_sums(at(t, 0), arrays, n, classes, at(s, 0))
+                else:
+                    add_block(at(t, 0), arrays, size, at(s, 0), lost, first == 0)
+            if classes > block:
+                settle(arrays, at(s, 0), lost)
+            odd = map_losses(n, at(s, 0), at(s, VALUE * APART), low, high)
+            if out.size > 0:
+                copy(n, at(s, VALUE * APART), at(out, begin))
+            if squares:
+                extra_columns(x, begin, n, classes, labels, s, others)
+            if odd + negative > 0:
+                mark(n, at(s, ODD * APART), negative, at(faults, begin))
+            begin += n
+
+    return rows
+
+
+SPARSE = {squares: sparse_kernel(squares) for squares in (False, True)}

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from .elementary import gkl, two_product, two_sum
+from .double_double import two_product, two_sum
+from .pairs import divergence
 from .plan import kernel
 
 LIFT = 2.0**400  # keeps products of small margins in the normal range, exactly
@@ -44,5 +45,5 @@ def mutual_rows(first, last, tables, out):
                 y, y_low = two_product(row, up[j, 0])
                 y_low += row * up[j, 1] + row_low * up[j, 0]
                 d = (y - x) + (y_low - x_low)
-                total, lost = twofold_add(total, lost, gkl(x, y, d, False))
+                total, lost = twofold_add(total, lost, divergence(x, y, d))
         out[t] = (total + lost) / LIFT / whole / whole if whole == whole else math.nan

@@ -12,25 +12,43 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from . import _first_fault
-from .elementary import constants, exp_gap, reduction_unit
-from .intrinsics import exact_fma, is_single, segment_max, segment_sum
-from .logits import gap_below
+from .double_double import fma, two_sum
+from .formulas import reduction_unit
+from .loops import at, mapped
+from .mixed import map_weights
 from .plan import CHECK, KINDS, LOGPROBS, PROBS, RULES, SKIP, kernel
+from .sums import DOUBLE_BLOCK, lane_max, lane_sum
 
 FINE, NEGATIVE, SUM = 0, 1, 2
 NOTHING, DIFFERENCE, REST = range(3)  # the third number
 
 
+def copied(x):
+    return x, x < 0.0
+
+
+def shared(x, total):
+    return x / total, None
+
+
+map_copies, map_shares = mapped(copied, 1, 1, 0), mapped(shared, 1, 1, 0)
+
+
+@kernel
+def total_of(into, size):
+    """Sum of a row; `into` has room to be read past the end."""
+    total = 0.0
+    for first in range(0, size, DOUBLE_BLOCK):
+        total += lane_sum(at(into, first), min(DOUBLE_BLOCK, size - first))
+    return total
+
+
 @kernel
 def probability_row(x, start, size, rule, tolerance, into):
     """Normalised probabilities; what is wrong, whether there is a NaN, and what was divided by."""
-    negative = 0
-    for j in range(size):
-        into[j] = np.float64(x[start + j])
-        negative += into[j] < 0.0
-    if negative:
+    if map_copies(size, at(x, start), at(into, 0)) > 0:
         return NEGATIVE, False, 1.0
-    total = segment_sum(into, 0, size)
+    total = total_of(into, size)
     if total != total:
         return FINE, True, 1.0
     if rule == SKIP:
@@ -39,22 +57,15 @@ def probability_row(x, start, size, rule, tolerance, into):
         return SUM, False, total
     if not 0.0 < total < math.inf:
         return SUM, False, total
-    for j in range(size):
-        into[j] /= total
+    map_shares(size, at(into, 0), at(into, 0), total)
     return FINE, False, total
 
 
 @kernel
 def log_row(x, start, size, kind, rule, tolerance, unit, into):
     """The same from logits or log-probabilities."""
-    single = is_single(x)
-    steps = constants(unit)
-    top, ties, has_nan = np.float64(segment_max(x, start, size)), 0.0, False
-    for j in range(size):
-        value = np.float64(x[start + j])
-        has_nan |= value != value
-        ties += value == top
-    if has_nan:
+    top = np.float64(lane_max(at(x, start), size))
+    if top != top:
         return FINE, True, 1.0
     if kind == LOGPROBS and rule == SKIP:
         for j in range(size):
@@ -62,20 +73,17 @@ def log_row(x, start, size, kind, rule, tolerance, unit, into):
         return FINE, False, 1.0
     if abs(top) == math.inf:
         for j in range(size):
-            into[j] = 1.0 / ties if x[start + j] == top else 0.0
+            into[j] = 1.0 if x[start + j] == top else 0.0
     else:
-        for j in range(size):
-            h, low = gap_below(np.float64(x[start + j]), top, single)
-            into[j] = exp_gap(h, low, steps, single)
-    total = segment_sum(into, 0, size)
+        map_weights(size, at(x, start), at(into, 0), top, unit)
+    total = total_of(into, size)
     if kind == LOGPROBS:
         mass = math.exp(top) * total
         if top == -math.inf or top == math.inf or (rule == CHECK and abs(mass - 1.0) > tolerance):
             return SUM, False, total
     elif top == -math.inf:
         return FINE, True, 1.0
-    for j in range(size):
-        into[j] /= total
+    map_shares(size, at(into, 0), at(into, 0), total)
     return FINE, False, total
 
 
@@ -102,25 +110,22 @@ def differences(p, q, start, size, kinds, rule, hot, sums, a, b, d):
                 d[j] = b[j] - a[j]
             else:
                 x, y = np.float64(p[start + j]), np.float64(q[start + j])
-                d[j] = exact_fma(y, scale, -x) / sums[0]
+                d[j] = fma(y, scale, -x) / sums[0]
     else:
-        single = is_single(p)
-        top, other = (
-            np.float64(segment_max(p, start, size)),
-            np.float64(segment_max(q, start, size)),
-        )
+        top = np.float64(lane_max(at(p, start), size))
+        other = np.float64(lane_max(at(q, start), size))
         plain |= not (abs(top) < math.inf and abs(other) < math.inf)
         shift = math.log(sums[1] / sums[0])
         for j in range(size):
             d[j] = b[j] - a[j]
             if not plain:
-                h, low = gap_below(np.float64(p[start + j]), top, single)
-                g, tail = gap_below(np.float64(q[start + j]), other, single)
+                h, low = two_sum(np.float64(p[start + j]), -top)
+                g, tail = two_sum(np.float64(q[start + j]), -other)
                 v = ((g - h) + (tail - low)) / hot - shift
                 if abs(v) < 1.0:
                     d[j] = a[j] * math.expm1(v)
     if not plain:
-        lost = segment_sum(d, 0, size)
+        lost = total_of(d, size)
         for j in range(size):
             d[j] -= b[j] * lost
 
@@ -136,7 +141,7 @@ def rests(b, size, d):
     if big >= 0:
         own = b[big]
         b[big] = 0.0
-        d[big] = segment_sum(b, 0, size)
+        d[big] = total_of(b, size)
         b[big] = own
 
 
@@ -149,14 +154,15 @@ def row_kernel(term, side, finish, count, third=NOTHING):
 
     @njit(nogil=True, error_model="numpy")
     def rows(
-        first, last, p, q, classes, labels, kinds, rule, tolerance, units, hot, numbers, out, faults
+        p, q, classes, labels, kinds, rule, tolerance, units, hot, numbers, out, faults
     ):
         parameters = to_fixed_tuple(numbers, width)[1:]
-        a, b = np.empty(classes), np.empty(classes)
-        terms, sides, d = np.empty(classes), np.empty(classes), np.zeros(classes)
-        for i in range(first, last):
+        room = classes + 16  # sums read a little past the end of a row
+        a, b = np.empty(room), np.empty(room)
+        terms, sides, d = np.empty(room), np.empty(room), np.zeros(room)
+        for i in range(out.size):
             out[i] = 0.0
-            if labels[i] < 0:
+            if labels.size > 0 and labels[i] < 0:
                 continue
             row = i * classes
             wrong, lost, mass = any_row(p, row, classes, kinds[0], rule, tolerance, units[0], a)
@@ -178,8 +184,7 @@ def row_kernel(term, side, finish, count, third=NOTHING):
                 x, y = a[j], b[j]
                 terms[j] = 0.0 if x == 0.0 and y == 0.0 else term(x, y, d[j], *parameters)
                 sides[j] = 0.0 if x == 0.0 and y == 0.0 else side(x, y, d[j], *parameters)
-            total = segment_sum(terms, 0, classes)
-            out[i] = finish(total, segment_sum(sides, 0, classes), *parameters)
+            out[i] = finish(total_of(terms, classes), total_of(sides, classes), *parameters)
 
     return rows
 
@@ -200,11 +205,11 @@ class Rows:
         hot = [float(spec.temperature) if kind == "logits" else 1.0 for kind in kinds]
         arguments = (
             true.reshape(-1), pred.reshape(-1), classes,
-            np.zeros(rows, np.int64) if labels is None else labels,
+            np.empty(0, np.int64) if labels is None else labels,
             np.array([KINDS[kind] for kind in kinds]), RULES[spec.row_sums],
-            float(spec.sum_tolerance), np.array([reduction_unit(t) for t in hot]), hot[0],
+            float(spec.sum_tolerance), tuple(reduction_unit(t) for t in hot), hot[0],
             self.numbers, out[0], faults,
         )  # fmt: skip
-        self.compiled(0, rows, *arguments)
+        self.compiled(*arguments)
         out[0] /= self.unit
         return _first_fault(spec, true, pred, faults)

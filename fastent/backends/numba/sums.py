@@ -1,0 +1,331 @@
+"""Sums and maxima over fixed lanes, and what else is done with sums: no flag of LLVM's is needed.
+
+Terms are mapped into scratch memory by chunks, then summed row by row. A row of many classes goes
+block by block, and the blocks are added with their rounding errors. Either way a row's sums are cut
+at the same places whatever its neighbours are.
+"""
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .lanes import DOUBLE, SINGLE, Number, choose
+from .loops import BYTES, INT32, below, element_of, load, mapped, number, size_of, store
+from .plan import AGAIN, DOUBTFUL
+
+SUMMED = 16  # lanes of a sum
+FEW_CLASSES = 4  # whose rows are summed across the vectors
+SINGLE_BLOCK = 2048  # elements that are mapped at once: they stay in the first cache
+DOUBLE_BLOCK = 512  # so that the error of 200,000 equal terms stays below 37 roundings
+ROOM = SINGLE_BLOCK + 64  # distance of the arrays of terms
+MOST_ROWS = 512  # of a chunk: their sums and values are vectors too
+APART = MOST_ROWS + 16  # distance of the arrays of sums
+ARRAYS = 8  # of terms
+SPARE = 8  # the first array of sums that is free for other uses, of four
+
+
+def scratch(dtype):
+    """Room for terms, of the type of the arithmetic, and for the sums of rows."""
+    return np.empty(ARRAYS * ROOM, dtype), np.empty((SPARE + 4) * APART)
+
+
+def term_loop(formula, reads, writes, over=False):
+    """A formula over elements, into arrays of terms."""
+    return mapped(formula, reads, writes, ROOM, over=over)
+
+
+def row_loop(formula, reads, writes):
+    """A formula over sums of rows, into arrays of sums."""
+    return mapped(formula, reads, writes, APART, apart=APART)
+
+
+def settled(value, sound):
+    """A row value, and 1 where the row needs another look."""
+    odd = choose(sound, value._new(value.lift(0.0)), 1.0)
+    return choose(value < 0.0, 0.0, value), odd, ~sound
+
+
+def within(low, high, *sums):
+    sound = None
+    for total in sums:
+        inside = (total >= low) & (total <= high)
+        sound = inside if sound is None else sound & inside
+    return sound
+
+
+def folded(builder, vector, combine):
+    """One number of a vector, by halves."""
+    width = vector.type.count
+    while width > 1:
+        width //= 2
+        low, high = (
+            builder.shuffle_vector(
+                vector,
+                vector,
+                ir.Constant(ir.VectorType(INT32, width), list(range(begin, begin + width))),
+            )
+            for begin in (0, width)
+        )
+        vector = combine(low, high)
+    return builder.extract_element(vector, ir.Constant(INT32, 0))
+
+
+def summed(builder, pointer, size, element):
+    """Sum in float64 of `size` numbers of scratch memory, of which 15 more may be read.
+
+    float32 numbers are added in pairs first, 16 apart: half a rounding of float32, and half the
+    conversions, which are most of the work.
+    """
+    wide, step = ir.VectorType(DOUBLE, SUMMED), 2 * SUMMED
+    lanes = cgutils.alloca_once(builder, wide)
+    builder.store(ir.Constant(wide, [0.0] * SUMMED), lanes)
+
+    def add(vector):
+        vector = builder.fpext(vector, wide) if element == SINGLE else vector
+        builder.store(builder.fadd(builder.load(lanes), vector), lanes)
+
+    pairs = builder.and_(size, number(-step))
+    with cgutils.for_range_slice(builder, number(0), pairs, number(step)) as (j, _):
+        first = load(builder, pointer, j, element, SUMMED)
+        second = load(builder, pointer, builder.add(j, number(SUMMED)), element, SUMMED)
+        if element == SINGLE:
+            add(builder.fadd(first, second))
+        else:
+            add(first)
+            add(second)
+    full = builder.and_(size, number(-SUMMED))
+    with builder.if_then(builder.icmp_signed("<", pairs, full)):
+        add(load(builder, pointer, pairs, element, SUMMED))
+    rest = builder.sub(size, full)
+    with builder.if_then(builder.icmp_signed(">", rest, number(0))):
+        tail = load(builder, pointer, full, element, SUMMED)
+        kept = ir.Constant(tail.type, [0.0] * SUMMED)
+        add(builder.select(below(builder, rest, SUMMED), tail, kept))
+    return folded(builder, builder.load(lanes), builder.fadd)
+
+
+@intrinsic
+def lane_sum(typingctx, terms, n):
+    """Sum in float64 of n numbers of scratch memory, of which 15 more may be read."""
+
+    def codegen(context, builder, signature, args):
+        return summed(builder, *args, element_of(signature.args[0]))
+
+    return types.float64(terms, types.intp), codegen
+
+
+@intrinsic
+def block_of(typingctx, t):
+    """How many elements are mapped at once."""
+
+    def codegen(context, builder, signature, args):
+        single = element_of(signature.args[0]) == SINGLE
+        return number(SINGLE_BLOCK if single else DOUBLE_BLOCK)
+
+    return types.intp(t), codegen
+
+
+@intrinsic
+def smaller(typingctx, a, b):
+    """The smaller of two counts."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.icmp_signed("<", *args), *args)
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+def _few_sums(builder, terms, rows, classes, out, element):
+    """Row sums for up to FEW_CLASSES, 8 rows at a time, as if rows were a multiple of 8: the rows
+    lie across the vector."""
+    width = 8
+    wide = ir.VectorType(DOUBLE, width)
+    for count in range(1, FEW_CLASSES + 1):
+        with builder.if_then(builder.icmp_signed("==", classes, number(count))):
+            with cgutils.for_range_slice(builder, number(0), rows, number(width)) as (r, _):
+                first = builder.mul(r, number(count))
+                together = load(builder, terms, first, element, count * width)
+                total = None
+                for c in range(count):
+                    order = ir.Constant(
+                        ir.VectorType(INT32, width), list(range(c, count * width, count))
+                    )
+                    part = builder.shuffle_vector(together, together, order)
+                    part = builder.fpext(part, wide) if element == SINGLE else part
+                    total = part if total is None else builder.fadd(total, part)
+                store(builder, total, out, r, DOUBLE)
+
+
+@intrinsic
+def row_sums(typingctx, terms, arrays, rows, classes, sums):
+    """Sums of arrays of terms, row by row, into arrays of sums."""
+
+    def codegen(context, builder, signature, args):
+        terms, arrays, rows, classes, sums = args
+        element = element_of(signature.args[0])
+        few = builder.icmp_signed("<=", classes, number(FEW_CLASSES))
+        with cgutils.for_range(builder, arrays) as loop:
+            source = builder.gep(terms, [builder.mul(loop.index, number(ROOM))])
+            out = builder.gep(sums, [builder.mul(loop.index, number(APART))])
+            with builder.if_else(few) as (then, otherwise):
+                with then:
+                    _few_sums(builder, source, rows, classes, out, element)
+                with otherwise, cgutils.for_range(builder, rows) as inner:
+                    row = builder.gep(source, [builder.mul(inner.index, classes)])
+                    total = summed(builder, row, classes, element)
+                    builder.store(total, builder.gep(out, [inner.index]))
+        return context.get_dummy_value()
+
+    return types.void(terms, types.intp, types.intp, types.intp, sums), codegen
+
+
+@intrinsic
+def add_block(typingctx, terms, arrays, n, sums, lost, first):
+    """Add a block of a long row to its sums, one in each array; `lost` keeps their rounding errors.
+    The `first` block takes the place of what was there."""
+
+    def codegen(context, builder, signature, args):
+        terms, arrays, n, sums, lost, first = args
+        element = element_of(signature.args[0])
+        with cgutils.for_range(builder, arrays) as loop:
+            source = builder.gep(terms, [builder.mul(loop.index, number(ROOM))])
+            place = builder.gep(sums, [builder.mul(loop.index, number(APART))])
+            rest = builder.gep(lost, [loop.index])
+            more = Number(builder, summed(builder, source, n, element))
+            zero = ir.Constant(DOUBLE, 0.0)
+            before = Number(builder, builder.select(first, zero, builder.load(place)))
+            gone = Number(builder, builder.select(first, zero, builder.load(rest)))
+            total = before + more
+            back = total - before
+            low = (before - (total - back)) + (more - back)
+            gone = gone + choose(abs(total) < math.inf, low, 0.0)
+            builder.store(total.value, place)
+            builder.store(gone.value, rest)
+        return context.get_dummy_value()
+
+    given = (terms, types.intp, types.intp, sums, lost, types.boolean)
+    return types.void(*given), codegen
+
+
+@intrinsic
+def settle(typingctx, arrays, sums, lost):
+    """What the sums of a long row lost goes back to them."""
+
+    def codegen(context, builder, signature, args):
+        arrays, sums, lost = args
+        with cgutils.for_range(builder, arrays) as loop:
+            place = builder.gep(sums, [builder.mul(loop.index, number(APART))])
+            rest = builder.load(builder.gep(lost, [loop.index]))
+            builder.store(builder.fadd(builder.load(place), rest), place)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, sums, lost), codegen
+
+
+@intrinsic
+def copy(typingctx, n, source, target):
+    """Copy n numbers."""
+
+    def codegen(context, builder, signature, args):
+        n, source, target = args
+        cgutils.raw_memcpy(builder, target, source, n, size_of(element_of(signature.args[1])))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, source, target), codegen
+
+
+@intrinsic
+def clear(typingctx, n, target):
+    """Set n numbers to 0."""
+
+    def codegen(context, builder, signature, args):
+        n, target = args
+        cgutils.memset(builder, target, builder.mul(n, number(8)), 0)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, target), codegen
+
+
+@intrinsic
+def mark(typingctx, n, odd, negative, faults):
+    """AGAIN where a row is odd; DOUBTFUL for the others of a chunk with a negative number."""
+
+    def codegen(context, builder, signature, args):
+        n, odd, negative, faults = args
+        byte = ir.IntType(8)
+        doubt = builder.icmp_signed(">", negative, number(0))
+        other = builder.select(doubt, ir.Constant(byte, DOUBTFUL), ir.Constant(byte, 0))
+        with cgutils.for_range(builder, n) as loop:
+            flag = builder.load(builder.gep(odd, [loop.index]))
+            again = builder.fcmp_ordered(">", flag, ir.Constant(DOUBLE, 0.0))
+            code = builder.select(again, ir.Constant(byte, AGAIN), other)
+            place = builder.gep(faults, [loop.index])
+            same = builder.icmp_signed("==", code, ir.Constant(byte, 0))
+            builder.store(builder.select(same, builder.load(place), code), place)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, odd, types.intp, faults), codegen
+
+
+@intrinsic
+def lane_max(typingctx, x, n):
+    """Largest of n >= 1 numbers, NaN if there is one; four vectors at once, because one running
+    maximum waits for itself. The last vector overlaps the one before."""
+
+    def codegen(context, builder, signature, args):
+        pointer, size = args
+        element = element_of(signature.args[0])
+        width, chains = BYTES // size_of(element), 4
+        low = ir.Constant(ir.VectorType(element, width), [-math.inf] * width)
+        best = [cgutils.alloca_once(builder, low.type) for _ in range(chains)]
+        odd = cgutils.alloca_once(builder, ir.VectorType(ir.IntType(1), width))
+        for chain in best:
+            builder.store(low, chain)
+        builder.store(ir.Constant(odd.type.pointee, [0] * width), odd)
+
+        def larger(a, b):
+            return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+
+        def meet(index, chain):
+            v = load(builder, pointer, index, element, width)
+            nan = builder.fcmp_unordered("uno", v, v)
+            builder.store(builder.or_(builder.load(odd), nan), odd)
+            builder.store(larger(builder.load(chain), v), chain)
+
+        few = builder.icmp_signed("<", size, number(width))
+        with builder.if_else(few) as (then, otherwise):
+            with then:  # one by one, in lane 0
+                first = ir.Constant(INT32, 0)
+                with cgutils.for_range(builder, size) as loop:
+                    v = builder.load(builder.gep(pointer, [loop.index]))
+                    before = builder.load(best[0])
+                    one = larger(builder.extract_element(before, first), v)
+                    builder.store(builder.insert_element(before, one, first), best[0])
+                    nan = builder.fcmp_unordered("uno", v, v)
+                    mask = builder.load(odd)
+                    nan = builder.or_(builder.extract_element(mask, first), nan)
+                    builder.store(builder.insert_element(mask, nan, first), odd)
+            with otherwise:
+                step = width * chains
+                whole = builder.and_(size, number(-step))
+                with cgutils.for_range_slice(builder, number(0), whole, number(step)) as (
+                    index,
+                    _,
+                ):
+                    for k, chain in enumerate(best):
+                        meet(builder.add(index, number(k * width)), chain)
+                last = builder.sub(size, number(width))
+                with cgutils.for_range_slice(builder, whole, size, number(width)) as (index, _):
+                    inside = builder.icmp_signed("<", index, last)
+                    meet(builder.select(inside, index, last), best[0])
+        vectors = [builder.load(chain) for chain in best]
+        vector = larger(larger(vectors[0], vectors[1]), larger(vectors[2], vectors[3]))
+        found = folded(builder, vector, larger)
+        nan = folded(builder, builder.load(odd), builder.or_)
+        return builder.select(nan, ir.Constant(element, math.nan), found)
+
+    return x.dtype(x, types.intp), codegen
