@@ -130,6 +130,52 @@ def test_classes_and_logits_at_infinity():
     assert compat.kl_div(logs, logs, log_target=True, reduction="none").tolist() == [[0.0, 0.0]]
 
 
+def test_gradients_keep_their_digits():
+    """Where torch's own backward pass gives nan, or a confident class no gradient at all."""
+    inf = float("inf")
+    logits = torch.tensor([[40.0, 0.0, -inf], [inf, 0.0, 0.0]], dtype=torch.float64)
+    soft = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    tiny = 4.248354255291589e-18
+    for target in (torch.tensor([0, 0]), soft):
+        x = logits.clone().requires_grad_()
+        compat.cross_entropy(x, target, reduction="sum").backward()
+        wanted = torch.tensor([[-tiny, tiny, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+        torch.testing.assert_close(x.grad, wanted, rtol=1e-14, atol=0)
+    x = torch.tensor([40.0, inf, -inf], dtype=torch.float64, requires_grad=True)
+    hard = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    compat.binary_cross_entropy_with_logits(x, hard, reduction="sum").backward()
+    wanted = torch.tensor([-tiny, 0.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(x.grad, wanted, rtol=1e-14, atol=0)
+    many = torch.zeros(70_000, 2, dtype=torch.float16, requires_grad=True)  # mean: 1/70000 of each
+    compat.cross_entropy(many, torch.zeros(70_000, dtype=torch.long)).backward()
+    assert many.grad[0].tolist() == [-float(torch.tensor(0.5 / 70_000).half()),
+                                     float(torch.tensor(0.5 / 70_000).half())]  # fmt: skip
+
+
+def test_what_has_no_second_derivative_says_so():
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(
+        compat.cross_entropy(x, torch.tensor([0, 1, 2])), x, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="can be differentiated once only"):
+        slope.sum().backward()
+    with torch.no_grad():
+        assert not compat.cross_entropy(x, torch.tensor([0, 1, 2])).requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
+def test_no_elements():
+    for name, target in [("kl_div", torch.rand(2, 5, 0)), ("cross_entropy", torch.rand(2, 5, 0)),
+                         ("binary_cross_entropy", torch.rand(2, 5, 0)),
+                         ("cross_entropy", torch.zeros(2, 0, dtype=torch.long))]:  # fmt: skip
+        for reduction in REDUCTIONS:
+            given = torch.rand(2, 5, 0), target
+            found = getattr(compat, name)(*given, reduction=reduction)
+            wanted = getattr(peer, name)(*given, reduction=reduction)
+            assert found.shape == wanted.shape
+            torch.testing.assert_close(found, wanted.double(), equal_nan=True)
+
+
 def test_reductions_and_legacy_arguments():
     logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     total = compat.cross_entropy(logits, labels, reduction="sum")
@@ -138,7 +184,12 @@ def test_reductions_and_legacy_arguments():
     with pytest.raises(ValueError, match="not a valid value for reduction"):
         compat.cross_entropy(logits, labels, reduction="median")
     ignored = torch.full((4,), -100)
-    assert compat.cross_entropy(logits, ignored).isnan()
+    logits.requires_grad_()
+    nothing = compat.cross_entropy(logits, ignored)
+    nothing.backward()
+    assert nothing.isnan()
+    assert not logits.grad.any()
+    logits = logits.detach()
     with pytest.raises(ValueError, match="labels: expected classes"):
         compat.cross_entropy(logits, labels + 1)
     assert not compat.cross_entropy(logits, labels).requires_grad

@@ -2,9 +2,10 @@
 `binary_cross_entropy_with_logits` for CPU tensors, with the arguments of `torch.nn.functional`.
 
 Values are what torch would give in float64, and come as float64 tensors; inputs of any float dtype,
-bfloat16 and half too, are read in place. Gradients flow to every operand that torch differentiates:
-the backward pass is torch's own, in float64, and arrives in the dtype of the operand. The loss can
-be differentiated once. Bad labels and probabilities raise fastent's ValueError.
+bfloat16 and half too, are read in place. Gradients flow to every operand that torch differentiates
+and arrive in its dtype: those of the logits from `fastent.cross_entropy_gradient` and
+`fastent.binary_cross_entropy_gradient`, others from torch's own backward pass in float64. The loss
+can be differentiated once. Bad labels and probabilities raise fastent's ValueError.
 
 Where the numbers differ from torch's, these are right: a class at −inf that the target gives 0 adds
 0, not nan, and +inf logits are certainty.
@@ -19,9 +20,9 @@ import numpy as np
 import torch
 import torch.nn.functional as peer
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from fastent import functions as fe
+import fastent as fe
+from fastent.compat.shares import of_axes
 
 __all__ = [
     "binary_cross_entropy",
@@ -80,7 +81,52 @@ def cross_entropy(
             label_smoothing=label_smoothing,
         )
 
-    return loss(values, torchs, input, target, weight)
+    def slopes(upstream: Tensor, logits: Tensor, target: Tensor, weight: Tensor | None) -> Any:
+        if soft:
+            divisor: Any = logits.numel() // logits.shape[axis]
+        else:
+            divisor = label_weight(target, weight, ignore_index)
+            if divisor == 0:  # every label is ignored: the mean is nan, its derivatives 0
+                return torch.zeros_like(logits)
+        scale = upstream / divisor if reduction == "mean" else upstream
+        if reduction == "none":
+            scale = scale.unsqueeze(axis)
+        if soft:
+            return soft_slopes(scale, logits, target, weight, axis, label_smoothing)
+        found = fe.cross_entropy_gradient(
+            target,
+            logits.movedim(axis, -1),
+            class_weight=doubles(weight),
+            label_smoothing=label_smoothing,
+            ignore_index=ignore_index,
+        )
+        return scaled(torch.from_numpy(found).movedim(-1, axis), scale)
+
+    return loss(values, torchs, input, target, weight, slopes=slopes)
+
+
+def soft_slopes(
+    scale: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    axis: int,
+    smoothing: float,
+) -> Tensor:
+    """q·Σu − u with u the weighted, smoothed target, whose rows may have any sum.
+
+    The gradient of a row sums to 0, which gives that of the largest class its digits.
+    """
+    wide = logits.float() if logits.dtype in HALVES else logits
+    q = torch.from_numpy(np.ascontiguousarray(of_axes(wide.numpy(), axis, "softmax"))).double()
+    u = (1 - smoothing) * target.double() + smoothing / logits.shape[axis]
+    if weight is not None:
+        u = u * weight.double().reshape(-1, *[1] * (u.ndim - axis - 1))
+    found = q * u.sum(axis, keepdim=True) - u
+    top = logits.argmax(axis, keepdim=True)
+    found.scatter_(axis, top, 0.0)
+    found.scatter_(axis, top, -found.sum(axis, keepdim=True))
+    return scaled(found, scale)
 
 
 def nll_loss(
@@ -149,7 +195,7 @@ def kl_div(
         return input.shape[0] if reduction == "batchmean" else terms.numel()
 
     def values(logs: Tensor, target: Tensor) -> Tensor:
-        if reduction == "none" or logs.shape != target.shape or logs.ndim == 0:
+        if reduction == "none" or logs.shape != target.shape or not logs.ndim or not logs.numel():
             terms = kl_terms(logs.double(), target.double(), log_target)
             return reduced(terms, reduction, divisor(terms))
         rows = fe.kl_divergence(target, logs, kind=kinds, row_sums="as_is")
@@ -249,43 +295,109 @@ def binary_cross_entropy_with_logits(
             logits, target, weight, reduction=reduction, pos_weight=pos_weight
         )
 
-    return loss(values, torchs, input, target, weight, pos_weight)
+    def slopes(
+        upstream: Tensor,
+        logits: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        pos_weight: Tensor | None,
+    ) -> Tensor:
+        scale = upstream / logits.numel() if reduction == "mean" else upstream
+        t, wide = target.double(), logits.float() if logits.dtype in HALVES else logits
+        up, down = (
+            torch.from_numpy(fe.binary_cross_entropy_gradient(hard, wide)).double()
+            for hard in (torch.ones_like(wide), torch.zeros_like(wide))
+        )
+        found = (t if pos_weight is None else t * pos_weight.double()) * up + (1 - t) * down
+        return scaled(found, scale if weight is None else scale * weight.double())
+
+    return loss(values, torchs, input, target, weight, pos_weight, slopes=slopes)
+
+
+HALVES = (torch.float16, torch.bfloat16)
 
 
 class Loss(torch.autograd.Function):
-    """A value from fastent with torch's own derivative in float64."""
+    """A value from fastent; the derivative of the first operand by `slopes`, if there are any, and
+    otherwise torch's own in float64."""
 
     @staticmethod
     def forward(
-        ctx: Any, values: Callable[..., Tensor], torchs: Callable[..., Tensor], *operands: Any
+        ctx: Any,
+        values: Callable[..., Tensor],
+        torchs: Callable[..., Tensor],
+        slopes: Callable[..., Tensor] | None,
+        *operands: Any,
     ) -> Tensor:
         ctx.save_for_backward(*operands)
         ctx.torchs = torchs
+        ctx.slopes = slopes
         return values(*operands)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        wanted = ctx.needs_input_grad[2:]
+        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[3:]
+        with torch.no_grad():
+            found = derivatives(ctx, gradient, saved, list(wanted))
+        if torch.is_grad_enabled():  # somebody wants to differentiate again
+            found = [f if f is None else Once.apply(f, gradient, *saved) for f in found]
+        return None, None, None, *found
+
+
+class Once(torch.autograd.Function):
+    """A gradient that is not silently a constant: its own derivative is an error."""
+
+    @staticmethod
+    def forward(ctx: Any, found: Tensor, *sources: Any) -> Tensor:
+        return found.view_as(found)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        raise RuntimeError("losses of fastent.compat.torch can be differentiated once only")
+
+
+def derivatives(
+    ctx: Any, gradient: Tensor, saved: tuple[Tensor | None, ...], wanted: list[bool]
+) -> list[Tensor | None]:
+    """What flows to each operand, in its dtype; None to those that want nothing."""
+    found: list[Tensor | None] = [None] * len(saved)
+    first = saved[0]
+    if ctx.slopes is not None and wanted[0] and first is not None and first.numel():
+        found[0] = ctx.slopes(gradient, *(None if x is None else x.detach() for x in saved))
+        wanted[0] = False
+    if any(wanted):
         operands = [
-            x.detach().double() if x is not None and x.is_floating_point() else x
-            for x in ctx.saved_tensors
+            x.detach().double() if x is not None and x.is_floating_point() else x for x in saved
         ]
-        chosen = [x.requires_grad_() for x, w in zip(operands, wanted, strict=True) if w]
+        chosen = [
+            x.requires_grad_() for x, w in zip(operands, wanted, strict=True) if x is not None and w
+        ]
         with torch.enable_grad():
             value = ctx.torchs(*operands)
-        found = iter(torch.autograd.grad(value, chosen, gradient))
-        originals = zip(ctx.saved_tensors, wanted, strict=True)
-        return None, None, *(next(found).to(x.dtype) if w else None for x, w in originals)
+        others = iter(torch.autograd.grad(value, chosen, gradient))
+        found = [next(others) if w else f for f, w in zip(found, wanted, strict=True)]
+    return [
+        None if f is None or x is None else f.to(x.dtype) for f, x in zip(found, saved, strict=True)
+    ]
 
 
 def loss(
-    values: Callable[..., Tensor], torchs: Callable[..., Tensor], *operands: Tensor | None
+    values: Callable[..., Tensor],
+    torchs: Callable[..., Tensor],
+    *operands: Tensor | None,
+    slopes: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     for x in operands:
         if x is not None and x.device.type != "cpu":
             raise ValueError(f"expected tensors on the CPU, got one on {x.device}")
-    return Loss.apply(values, torchs, *operands)
+    return Loss.apply(values, torchs, slopes, *operands)
+
+
+def scaled(gradient: Tensor, scale: Tensor) -> Tensor:
+    """Times what comes from above, in place; 16-bit numbers would lose a small factor."""
+    if gradient.dtype in HALVES:
+        gradient = gradient.float()
+    return gradient.mul_(scale)
 
 
 def named(

@@ -114,7 +114,7 @@ cdef object settle_weights(Call call, object sample_weight, object class_weight,
         w = <const double *>cnp.PyArray_DATA(array)
         for c in range(call.classes):
             if not w[c] >= 0:
-                raise ValueError(f"class_weight: expected weights of at least 0 that are not NaN, got {array[c]!r} for class {c}")
+                raise ValueError(f"class_weight: expected weights of at least 0 that are not NaN, got {float(array[c])!r} for class {c}")
         call.weights_of_classes = array
         plan.class_weight = w
     if sample_weight is None:
