@@ -28,6 +28,7 @@ cdef class Call:
     cdef double unit                    # ln(base)
     cdef object weights_of_classes
     cdef object rows_module                 # gives the row values instead of the backend, or None
+    cdef list spare                         # memory of blocks that are done
 
     cdef object fill(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply)
     cdef object run(self, Py_ssize_t start, Py_ssize_t stop)

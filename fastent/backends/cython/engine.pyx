@@ -232,6 +232,7 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
     call.names = NAMES[task]
     call.columns = columns
     call.rows_module = rows_module
+    call.spare = []
     call.backend = settings.chosen_backend(backend)
     settle_kinds(call, kind)
     settle_numbers(call, row_sums, eps, temperature, label_smoothing, base)

@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .lanes import DOUBLE, SINGLE, Mask, Number, lanes_of
+from .lanes import DOUBLE, SINGLE, Bits, Mask, Number, lanes_of
 
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)
@@ -61,6 +61,23 @@ def below(builder, count, lanes):
     """The mask of the first `count` lanes."""
     numbers = ir.Constant(ir.VectorType(INT, lanes), list(range(lanes)))
     return builder.icmp_signed("<", numbers, splat(builder, count, lanes))
+
+
+def folded(builder, vector, combine):
+    """One number of a vector, by halves."""
+    width = vector.type.count
+    while width > 1:
+        width //= 2
+        low, high = (
+            builder.shuffle_vector(
+                vector,
+                vector,
+                ir.Constant(ir.VectorType(INT32, width), list(range(begin, begin + width))),
+            )
+            for begin in (0, width)
+        )
+        vector = combine(low, high)
+    return builder.extract_element(vector, ir.Constant(INT32, 0))
 
 
 @intrinsic
@@ -117,15 +134,16 @@ def called(formula):
     return call
 
 
-def mapped(formula, reads, writes, room, apart=0, over=False, inner=None):
+def mapped(formula, reads, writes, room, apart=0, over=False, padded=False, inner=None):
     """A formula as a loop: call it as loop(n, *sources, target, *numbers).
 
     Sources are pointers, or one pointer to `reads` arrays `apart` elements from each other; the
     results go to `writes` arrays `room` apart from the target on. Arithmetic is done in the type of
     the target, or in that of the `inner` source. With `over` the call begins (n, readable, ...):
-    that many elements may be read, which spares a copy of the last vector, and targets have room.
-    The formula is given the elements and then the numbers; it returns the results and a Mask (or
-    None), and the loop returns how many of the n elements had it.
+    that many elements may be read, which spares a copy of the last vector, and targets have room;
+    `padded` sources and targets all have room. The formula is given the elements and then the
+    numbers; it returns the results and a Mask (or None), and the loop returns how many of the n
+    elements had it. Bits instead of a Mask tell no more than whether a sign bit was seen.
     """
     pointers = 1 if apart else reads
 
@@ -145,8 +163,10 @@ def mapped(formula, reads, writes, room, apart=0, over=False, inner=None):
             numbers = []
             for value, kind in given[pointers + 1 :]:
                 numbers.append(spread(builder, value, kind, element, width))
-            tally = ir.VectorType(INT32, width)
+            tally = ir.VectorType(ir.IntType(8 * size_of(element)), width)
             seen = cgutils.alloca_once_value(builder, ir.Constant(tally, [0] * width))
+
+            signs = []
 
             def step(sources, targets, index, limit=None):
                 loaded = [
@@ -156,11 +176,18 @@ def mapped(formula, reads, writes, room, apart=0, over=False, inner=None):
                 *found, mask = formula(*loaded, *numbers)
                 for value, p in zip(found, targets, strict=True):
                     store(builder, resized(value, written).value, p, index, written)
-                if mask is not None:
-                    if limit is not None:
-                        mask = mask & Mask(builder, below(builder, limit, width))
-                    one = builder.zext(mask.value, tally)
-                    builder.store(builder.add(builder.load(seen), one), seen)
+                if mask is None:
+                    return
+                signs.append(isinstance(mask, Bits))
+                if signs[
+                    0
+                ]:  # the copy of a partial vector is padded with zeros, which are positive
+                    builder.store(builder.or_(builder.load(seen), mask.value), seen)
+                    return
+                if limit is not None:
+                    mask = mask & Mask(builder, below(builder, limit, width))
+                one = builder.zext(mask.value, tally)
+                builder.store(builder.add(builder.load(seen), one), seen)
 
             def partial_step(whole, rest):
                 copies = [copy_room(builder, kind, width) for kind in kinds]
@@ -178,7 +205,9 @@ def mapped(formula, reads, writes, room, apart=0, over=False, inner=None):
                 step(sources, targets, index)
             rest = builder.sub(values[0], whole)
             with builder.if_then(builder.icmp_signed(">", rest, number(0))):
-                if over:
+                if padded:
+                    step(sources, targets, whole, rest)
+                elif over:
                     end = builder.add(whole, number(width))
                     enough = builder.icmp_signed("<=", end, values[1])
                     with builder.if_else(enough) as (then, otherwise):
@@ -188,11 +217,13 @@ def mapped(formula, reads, writes, room, apart=0, over=False, inner=None):
                             partial_step(whole, rest)
                 else:
                     partial_step(whole, rest)
-            total, found = builder.load(seen), number(0)
-            for k in range(width):
-                lane = builder.extract_element(total, ir.Constant(INT32, k))
-                found = builder.add(found, builder.zext(lane, INT))
-            return found
+            if not signs:
+                return number(0)
+            total = builder.load(seen)
+            if signs[0]:
+                total = folded(builder, total, builder.or_)
+                return builder.zext(builder.icmp_signed("<", total, total.type(0)), INT)
+            return builder.zext(folded(builder, total, builder.add), INT)
 
         kinds = [types.intp] * over
         kinds += [a if isinstance(a, KEPT) else types.float64 for a in args[over:]]

@@ -37,7 +37,7 @@ def kl_terms(p, q):
     """x log(x/y) - x + y, x and y - x; a sign bit is odd (a negative number, or -0)."""
     x, y = p * lift(p), q * lift(q)
     d = y - x
-    return gap_divergence(x, y, d), x, d, (x.bits() | y.bits()) < 0
+    return gap_divergence(x, y, d), x, d, x.bits() | y.bits()
 
 
 def js_terms(p, q):
@@ -47,7 +47,7 @@ def js_terms(p, q):
     d = y - x
     m = 0.5 * x + 0.5 * y
     first, second = gap_divergence(x, m, 0.5 * d), gap_divergence(y, m, -0.5 * d)
-    return first, x, d, second, (x.bits() | y.bits()) < 0
+    return first, x, d, second, x.bits() | y.bits()
 
 
 def cross_terms(p, q):

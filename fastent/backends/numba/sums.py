@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .lanes import DOUBLE, SINGLE, Number, choose
-from .loops import BYTES, INT32, below, element_of, load, mapped, number, size_of, store
+from .loops import BYTES, INT32, below, element_of, folded, load, mapped, number, size_of, store
 from .plan import AGAIN, DOUBTFUL
 
 SUMMED = 16  # lanes of a sum
@@ -40,7 +40,7 @@ def term_loop(formula, reads, writes, over=False):
 
 def row_loop(formula, reads, writes):
     """A formula over sums of rows, into arrays of sums."""
-    return mapped(formula, reads, writes, APART, apart=APART)
+    return mapped(formula, reads, writes, APART, apart=APART, padded=True)
 
 
 def settled(value, sound):
@@ -57,25 +57,20 @@ def within(low, high, *sums):
     return sound
 
 
-def folded(builder, vector, combine):
-    """One number of a vector, by halves."""
-    width = vector.type.count
-    while width > 1:
-        width //= 2
-        low, high = (
-            builder.shuffle_vector(
-                vector,
-                vector,
-                ir.Constant(ir.VectorType(INT32, width), list(range(begin, begin + width))),
-            )
-            for begin in (0, width)
-        )
-        vector = combine(low, high)
-    return builder.extract_element(vector, ir.Constant(INT32, 0))
+def _partial(builder, pointer, first, rest, element):
+    """The numbers from `first` on as SUMMED lanes, 0 beyond `rest` of them."""
+    tail = load(builder, pointer, first, element, SUMMED)
+    kept = ir.Constant(tail.type, [0.0] * SUMMED)
+    return builder.select(below(builder, rest, SUMMED), tail, kept)
 
 
-def summed(builder, pointer, size, element):
-    """Sum in float64 of `size` numbers of scratch memory, of which 15 more may be read.
+def _widened(builder, vector):
+    wide = ir.VectorType(DOUBLE, SUMMED)
+    return builder.fpext(vector, wide) if vector.type.element == SINGLE else vector
+
+
+def _lanes(builder, pointer, size, element):
+    """Sums of `size` numbers in SUMMED lanes of float64; 15 more may be read.
 
     float32 numbers are added in pairs first, 16 apart: half a rounding of float32, and half the
     conversions, which are most of the work.
@@ -85,8 +80,7 @@ def summed(builder, pointer, size, element):
     builder.store(ir.Constant(wide, [0.0] * SUMMED), lanes)
 
     def add(vector):
-        vector = builder.fpext(vector, wide) if element == SINGLE else vector
-        builder.store(builder.fadd(builder.load(lanes), vector), lanes)
+        builder.store(builder.fadd(builder.load(lanes), _widened(builder, vector)), lanes)
 
     pairs = builder.and_(size, number(-step))
     with cgutils.for_range_slice(builder, number(0), pairs, number(step)) as (j, _):
@@ -102,10 +96,24 @@ def summed(builder, pointer, size, element):
         add(load(builder, pointer, pairs, element, SUMMED))
     rest = builder.sub(size, full)
     with builder.if_then(builder.icmp_signed(">", rest, number(0))):
-        tail = load(builder, pointer, full, element, SUMMED)
-        kept = ir.Constant(tail.type, [0.0] * SUMMED)
-        add(builder.select(below(builder, rest, SUMMED), tail, kept))
-    return folded(builder, builder.load(lanes), builder.fadd)
+        add(_partial(builder, pointer, full, rest, element))
+    return builder.load(lanes)
+
+
+def _halved(builder, vector):
+    """16 lanes as 8."""
+    low, high = (
+        builder.shuffle_vector(
+            vector, vector, ir.Constant(ir.VectorType(INT32, 8), list(range(first, first + 8)))
+        )
+        for first in (0, 8)
+    )
+    return builder.fadd(low, high)
+
+
+def summed(builder, pointer, size, element):
+    """Sum in float64 of `size` numbers of scratch memory, of which 15 more may be read."""
+    return folded(builder, _lanes(builder, pointer, size, element), builder.fadd)
 
 
 @intrinsic
@@ -160,6 +168,24 @@ def _few_sums(builder, terms, rows, classes, out, element):
                 store(builder, total, out, r, DOUBLE)
 
 
+def _together(builder, vectors):
+    """The sums of 8 vectors of 8 lanes, as one vector: neighbours first."""
+    for width in (1, 2, 4):
+        orders = []
+        for side in (0, 1):
+            order = []
+            for k in range(0, 8, 2 * width):
+                for vector in (0, 8):
+                    order += [vector + k + side * width + j for j in range(width)]
+            orders.append(ir.Constant(ir.VectorType(INT32, 8), order))
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [
+            builder.fadd(*(builder.shuffle_vector(a, b, order) for order in orders))
+            for a, b in pairs
+        ]
+    return vectors[0]
+
+
 @intrinsic
 def row_sums(typingctx, terms, arrays, rows, classes, sums):
     """Sums of arrays of terms, row by row, into arrays of sums."""
@@ -167,17 +193,43 @@ def row_sums(typingctx, terms, arrays, rows, classes, sums):
     def codegen(context, builder, signature, args):
         terms, arrays, rows, classes, sums = args
         element = element_of(signature.args[0])
+        eight = ir.VectorType(DOUBLE, 8)
+        room = cgutils.alloca_once(builder, ir.ArrayType(eight, 8))
         few = builder.icmp_signed("<=", classes, number(FEW_CLASSES))
+        short = builder.icmp_signed("<=", classes, number(SUMMED))
         with cgutils.for_range(builder, arrays) as loop:
             source = builder.gep(terms, [builder.mul(loop.index, number(ROOM))])
             out = builder.gep(sums, [builder.mul(loop.index, number(APART))])
             with builder.if_else(few) as (then, otherwise):
                 with then:
                     _few_sums(builder, source, rows, classes, out, element)
-                with otherwise, cgutils.for_range(builder, rows) as inner:
-                    row = builder.gep(source, [builder.mul(inner.index, classes)])
-                    total = summed(builder, row, classes, element)
-                    builder.store(total, builder.gep(out, [inner.index]))
+                with (
+                    otherwise,
+                    cgutils.for_range_slice(builder, number(0), rows, number(8)) as (r, _),
+                ):
+                    with builder.if_else(short) as (one_vector, several):
+                        with one_vector:
+                            vectors = []
+                            for k in range(8):
+                                row = builder.mul(builder.add(r, number(k)), classes)
+                                part = _partial(builder, source, row, classes, element)
+                                vectors.append(_halved(builder, _widened(builder, part)))
+                            store(builder, _together(builder, vectors), out, r, DOUBLE)
+                        with several:
+                            left = builder.sub(rows, r)
+                            most = builder.icmp_signed("<", left, number(8))
+                            most = builder.select(most, left, number(8))
+                            with cgutils.for_range(builder, most) as inner:
+                                row = builder.mul(builder.add(r, inner.index), classes)
+                                row = builder.gep(source, [row])
+                                lanes = _halved(builder, _lanes(builder, row, classes, element))
+                                place = builder.gep(room, [number(0), inner.index])
+                                builder.store(lanes, place)
+                            vectors = [
+                                builder.load(builder.gep(room, [number(0), number(k)]))
+                                for k in range(8)
+                            ]
+                            store(builder, _together(builder, vectors), out, r, DOUBLE)
         return context.get_dummy_value()
 
     return types.void(terms, types.intp, types.intp, types.intp, sums), codegen

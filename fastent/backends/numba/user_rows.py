@@ -153,9 +153,7 @@ def row_kernel(term, side, finish, count, third=NOTHING):
     width = count + 1
 
     @njit(nogil=True, error_model="numpy")
-    def rows(
-        p, q, classes, labels, kinds, rule, tolerance, units, hot, numbers, out, faults
-    ):
+    def rows(p, q, classes, labels, kinds, rule, tolerance, units, hot, numbers, out, faults):
         parameters = to_fixed_tuple(numbers, width)[1:]
         room = classes + 16  # sums read a little past the end of a row
         a, b = np.empty(room), np.empty(room)
