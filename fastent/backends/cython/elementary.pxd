@@ -19,6 +19,8 @@ cdef extern from "lanes.h" nogil:
     double fe_from_bits_double(uint64_t b)
     float fe_madd_float(float a, float b, float c)
     double fe_madd_double(double a, double b, double c)
+    float fe_less_octaves(float x, float k)
+    const double FE_OCTAVE
 
 cdef extern from "<math.h>" nogil:
     double c_fma "fma"(double, double, double)
@@ -43,7 +45,10 @@ cdef inline real largest(real a, real b) noexcept nogil:
 
 
 cdef inline real magnitude(real x) noexcept nogil:
-    return -x if x < 0 else x
+    if real is float:
+        return fe_from_bits_float(fe_bits_float(x) & <uint32_t>0x7fffffff)
+    else:
+        return fe_from_bits_double(fe_bits_double(x) & <uint64_t>0x7fffffffffffffff)
 
 
 # --- x·log(x/y) − x + y -------------------------------------------------------------------------
@@ -195,70 +200,43 @@ cdef inline real exp_of_sum(real high, real low) noexcept nogil:
 
 
 cdef inline real phi(real v) noexcept nogil:
-    """φ(v) = e^v − 1 − v on |v| <= 2."""
-    cdef real t
+    """φ(v) = e^v − 1 − v on [−1.25, 1.5]. In pairs, as a chain of multiplications waits for itself."""
+    cdef real w = v * v, t
     if real is float:
-        t = <real>2.6708717471550330882e-8
-        t = madd(t, v, <real>2.9721254460548687576e-7)
-        t = madd(t, v, <real>2.7498767046351810566e-6)
-        t = madd(t, v, <real>0.000024724989935296362183)
-        t = madd(t, v, <real>0.00019842109974706421475)
-        t = madd(t, v, <real>0.0013889988672722743161)
-        t = madd(t, v, <real>0.0083333291243386372418)
-        t = madd(t, v, <real>0.041666611551954950061)
-        t = madd(t, v, <real>0.16666666700351318191)
-        t = madd(t, v, <real>0.50000000441109037592)
+        t = madd(<real>3.078505395e-6, v, <real>2.58059570978e-5)
+        t = madd(t, w, madd(<real>0.000197701081326, v, <real>0.00138772466491))
+        t = madd(t, w, madd(<real>0.00833380606161, v, <real>0.0416671086529))
+        t = madd(t, w, madd(<real>0.166666593417, v, <real>0.499999973408))
     else:
-        t = 8.5803578497942620733e-18
-        t = madd(t, v, <real>1.6376126325516947007e-16)
-        t = madd(t, v, <real>2.8087409252747675917e-15)
-        t = madd(t, v, <real>4.7737580214960734068e-14)
-        t = madd(t, v, <real>7.6472739571951974328e-13)
-        t = madd(t, v, <real>1.1470977753219091082e-11)
-        t = madd(t, v, <real>1.6059041233681633512e-10)
-        t = madd(t, v, <real>2.0876751504173478155e-9)
-        t = madd(t, v, <real>2.5052108421528207929e-8)
-        t = madd(t, v, <real>2.7557319300013138664e-7)
-        t = madd(t, v, <real>2.7557319223705003738e-6)
-        t = madd(t, v, <real>0.000024801587300995484599)
-        t = madd(t, v, <real>0.0001984126984127093615)
-        t = madd(t, v, <real>0.0013888888888891195858)
-        t = madd(t, v, <real>0.0083333333333333316906)
-        t = madd(t, v, <real>0.041666666666666632053)
-        t = madd(t, v, <real>0.16666666666666666671)
-        t = madd(t, v, <real>0.50000000000000000085)
-    return (v * v) * t
+        t = <real>5.3757495188824497901e-14
+        t = madd(t, w, madd(<real>7.8144807005977732314e-13, v, <real>1.1439782562566307872e-11))
+        t = madd(t, w, madd(<real>1.6055007114876917211e-10, v, <real>2.0877430143052668813e-9))
+        t = madd(t, w, madd(<real>2.5052159383143754881e-8, v, <real>2.7557311845048196262e-7))
+        t = madd(t, w, madd(<real>2.7557318865394651921e-6, v, <real>0.00002480158734328917904))
+        t = madd(t, w, madd(<real>0.0001984126984262560338, v, <real>0.0013888888888776984915))
+        t = madd(t, w, madd(<real>0.0083333333333309599281, v, <real>0.041666666666667781258))
+        t = madd(t, w, madd(<real>0.16666666666666679237, v, <real>0.49999999999999998224))
+    return w * t
 
 
 cdef inline real kappa(real u) noexcept nogil:
     """κ(u) = ½[(u/2)·tanh(u/2) − log cosh(u/2)] on |u| <= 2."""
     cdef real w = u * u
-    cdef real t
+    cdef real x = w * w, t
     if real is float:
-        t = <real>2.9051849202926132616e-8
-        t = madd(t, w, <real>-6.8843497782534438486e-7)
-        t = madd(t, w, <real>8.8887352810301332007e-6)
-        t = madd(t, w, <real>-0.000091293231056116693456)
-        t = madd(t, w, <real>0.00086745629877256746271)
-        t = madd(t, w, <real>-0.0078123533264641503299)
+        t = madd(madd(<real>2.9051849202926132616e-8, w, <real>-6.8843497782534438486e-7), x,
+                 madd(<real>8.8887352810301332007e-6, w, <real>-0.000091293231056116693456))
+        t = madd(t, x, madd(<real>0.00086745629877256746271, w, <real>-0.0078123533264641503299))
         t = madd(t, w, <real>0.06249999403821387395)
     else:
-        t = -6.9606016909544943816e-18
-        t = madd(t, w, <real>2.9123281706988472023e-16)
-        t = madd(t, w, <real>-6.0951565461697510649e-15)
-        t = madd(t, w, <real>8.8023776613888402665e-14)
-        t = madd(t, w, <real>-1.0285079642738775056e-12)
-        t = madd(t, w, <real>1.0775465748988592811e-11)
-        t = madd(t, w, <real>-1.0780986576618014398e-10)
-        t = madd(t, w, <real>1.0620841897374725245e-9)
-        t = madd(t, w, <real>-1.0412063454618402149e-8)
-        t = madd(t, w, <real>1.0179212512270481693e-7)
-        t = madd(t, w, <real>-9.9177604181189199841e-7)
-        t = madd(t, w, <real>9.6106149335314378223e-6)
-        t = madd(t, w, <real>-0.000092230902745074733108)
-        t = madd(t, w, <real>0.00086805555555169066313)
-        t = madd(t, w, <real>-0.0078124999999998188448)
-        t = madd(t, w, <real>0.062499999999999998586)
+        t = madd(madd(<real>-6.9606016909544943816e-18, w, <real>2.9123281706988472023e-16), x,
+                 madd(<real>-6.0951565461697510649e-15, w, <real>8.8023776613888402665e-14))
+        t = madd(t, x, madd(<real>-1.0285079642738775056e-12, w, <real>1.0775465748988592811e-11))
+        t = madd(t, x, madd(<real>-1.0780986576618014398e-10, w, <real>1.0620841897374725245e-9))
+        t = madd(t, x, madd(<real>-1.0412063454618402149e-8, w, <real>1.0179212512270481693e-7))
+        t = madd(t, x, madd(<real>-9.9177604181189199841e-7, w, <real>9.6106149335314378223e-6))
+        t = madd(t, x, madd(<real>-0.000092230902745074733108, w, <real>0.00086805555555169066313))
+        t = madd(t, x, madd(<real>-0.0078124999999998188448, w, <real>0.062499999999999998586))
     return w * t
 
 

@@ -3,7 +3,7 @@ cache; threads claim tiles in order."""
 
 from libc.math cimport frexp, ldexp
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 
 from fastent.backends.cython.elementary cimport INFINITY, fe_lane_max_double, fe_lane_sum_double
 from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_one
@@ -16,8 +16,13 @@ from fastent.backends.cython.operand cimport (
 )
 from fastent.backends.cython.threads cimport exchange, run_parallel
 
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
 cdef enum:
     SPARE = 1 << 20                     # arenas up to this size are kept for the next call
+    LINE = 64                           # every part of an arena begins at a cache line: a vector of
+                                        # 64 bytes that straddles two costs two accesses
 
 # Where one worker's scratch begins, in bytes; every part has room for sums to read past its end.
 ctypedef struct Arena:
@@ -450,7 +455,7 @@ cdef void run_plan(Plan *plan) noexcept nogil:
     size = plan.arena_size * workers
     plan.arena = exchange(&spare, NULL) if size <= SPARE else NULL
     if plan.arena == NULL:
-        plan.arena = <char *>malloc(max(size, SPARE))
+        plan.arena = <char *>aligned_alloc(LINE, max(size, SPARE))
         if plan.arena == NULL:
             plan.no_memory = True
             return
