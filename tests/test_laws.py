@@ -156,6 +156,17 @@ def test_counts_may_be_scaled_by_powers_of_two(pair, power):
     within(fe.kl_divergence(p, scaled, row_sums="rescale"), a, a, p.dtype)
 
 
+def test_counts_may_be_of_any_size(compiled):
+    """Down to the smallest subnormal, up to a sum that is beyond the range: the same bits."""
+    for classes in (3, 40, 16_500):
+        counts = np.random.default_rng(classes).integers(0, 250, (2, classes)).astype(float)
+        want = fe.kl_divergence(counts[0], counts[1] + 1, row_sums="rescale", backend=compiled)
+        for power in (-1074, -1000, -960, 960, 1016):
+            p, q = np.ldexp(counts[0], power), np.ldexp(counts[1] + 1, power)
+            got = fe.kl_divergence(p, q, row_sums="rescale", backend=compiled)
+            assert got == want > 0, (classes, power)
+
+
 @given(logits(1))
 def test_labels_and_one_hot_targets_agree(block):
     (x,) = block

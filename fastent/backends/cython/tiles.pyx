@@ -1,11 +1,9 @@
 """The loop over tiles: load, run the kernels, weigh, hand on. One tile is a few rows that stay in
 cache; threads claim tiles in order."""
 
-from libc.math cimport frexp, ldexp
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 
-from fastent.backends.cython.elementary cimport INFINITY, fe_lane_max_double, fe_lane_sum_double
 from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_one
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOADED, LOGITS, ROOM, SCRATCH, SINGLE, WIDENED, BadRow, Job, Source, Tile,
@@ -14,6 +12,7 @@ from fastent.backends.cython.operand cimport (
     FLOAT32, View, load_double_classes, load_doubles, load_float_classes, load_floats, load_labels,
     row_address,
 )
+from fastent.backends.cython.rescaling cimport find_power, rescale
 from fastent.backends.cython.threads cimport exchange, run_parallel
 
 cdef extern from "<stdlib.h>" nogil:
@@ -142,67 +141,6 @@ cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssi
         if rescaled:
             rescale(source, n, plan.classes, <double *>room, <double *>(scratch + LOADED))
         rows[0] = room
-
-
-# --- row sums near 1 ------------------------------------------------------------------------------
-
-cdef void find_power(Source *source, Py_ssize_t r, Py_ssize_t classes, const double *row, double *room) noexcept nogil:
-    """The power of two that brings the sum of row r into [¾, 1½), which is exact and what the kernels
-    of probabilities expect. `row` is where it is in memory, or NULL; `room` is for a block. Sums that
-    are not positive, infinite or NaN stay for the check."""
-    cdef Py_ssize_t start = 0, n, i
-    cdef double top = 0, total = 0, found
-    cdef int exponent, more
-    source.power = source.more_power = 1
-    while start < classes:
-        n = min(<Py_ssize_t>CHUNK, classes - start)
-        if row == NULL:
-            source.load(source, r, start, n, room)
-        found = fe_lane_max_double(row + start if row != NULL else room, n)
-        if found != found:
-            return
-        top = max(top, found)
-        start += n
-    if not (top > 0 and top < INFINITY):
-        return
-    frexp(top, &exponent)
-    set_power(source, exponent)
-    start = 0
-    while start < classes:
-        n = min(<Py_ssize_t>CHUNK, classes - start)
-        if row == NULL:
-            source.load(source, r, start, n, room)
-        else:
-            for i in range(n):
-                room[i] = row[start + i] * source.power * source.more_power
-        total += fe_lane_sum_double(room, n)
-        start += n
-    if total > 0:
-        more = exponent
-        if frexp(total, &exponent) < 0.75:
-            exponent -= 1
-        set_power(source, exponent + more)
-    else:
-        source.power = source.more_power = 1
-
-
-cdef inline void set_power(Source *source, int exponent) noexcept nogil:
-    """2^−exponent as two factors, since one may be beyond the range."""
-    cdef int first = min(max(-exponent, -1000), 1000)
-    source.power = ldexp(1.0, first)
-    source.more_power = ldexp(1.0, -exponent - first)
-
-
-cdef void rescale(Source *source, Py_ssize_t n, Py_ssize_t classes, double *rows, double *room) noexcept nogil:
-    """Rescale rows in memory."""
-    cdef Py_ssize_t r, c
-    cdef double *x
-    for r in range(n):
-        x = rows + r * classes
-        find_power(source, r, classes, x, room)
-        if source.power != 1 or source.more_power != 1:
-            for c in range(classes):
-                x[c] = x[c] * source.power * source.more_power
 
 
 cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t n, BadRow *bad) noexcept nogil:
