@@ -96,6 +96,29 @@ def test_tasks_without_calibration(pages, monkeypatch):
     assert "Row losses" in Path("soft.html").read_text()
 
 
+def test_group_names_that_a_plot_could_stumble_over(pages, monkeypatch, capsys):
+    """TeX, scripts that the font of the plots lacks, no name, line breaks, and very long names."""
+    monkeypatch.chdir(pages)
+    names = ["$\\frac{x_", "日本語", "", "two\nlines\tand tabs", "long name " * 40, "\u202e\x07"]
+    np.save("names.npy", np.array(names)[np.arange(ROWS) % len(names)])
+    assert main(["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--quiet",
+                 "--groups", "names.npy", "--metrics", "accuracy", "--html", "n.html"]) == 0  # fmt: skip
+    page = Tags(Path("n.html").read_text())
+    assert all(name in page.text for name in names if name.isprintable())
+    assert [a["aria-label"] for _, a in page.tags if a.get("role") == "img"][-1].startswith("Worst")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_binary_task_has_targets_and_not_right_and_wrong(pages, monkeypatch):
+    monkeypatch.chdir(pages)
+    np.save("b.npy", RNG.normal(size=ROWS))
+    np.save("t.npy", RNG.integers(0, 2, ROWS))
+    assert main(["score", "b.npy", "--labels", "t.npy", "--kind", "logits", "--task", "binary",
+                 "--quiet", "--html", "binary.html"]) == 0  # fmt: skip
+    text = Tags(Path("binary.html").read_text()).text
+    assert "Probability by target" in text and "Confidence by correctness" not in text
+
+
 @pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="no chromium on this machine"
 )

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
     with Run(options, shards, scorer, kept, signals) as work:
         work.work_through()
         found = describe(scorer, shards, kept, options)
-        write_outputs(options, found, lambda: page(found))
+        write_outputs(options, found, lambda: page(scorer, found))
     show(options, found)
     return 0
 
@@ -131,13 +131,16 @@ def quantiles(result: Any) -> dict[str, Any]:
     return found
 
 
-def page(found: dict[str, Any]) -> bytes:
-    from fastent.report import plots
+def page(scorer: CompareScorer, found: dict[str, Any]) -> bytes:
+    from fastent.report import pictures
     from fastent.report.page import render
 
-    drawn = []
-    for name, entry in found["metrics"].items():
-        if "quantiles" in entry and name != "top1_agreement":
-            spread = {key: float(value) for key, value in entry["quantiles"].items()}
-            drawn.append(plots.divergence(name, spread))
+    sums = scorer.lanes.total()
+    reports = dict.fromkeys(DIVERGENCES, sums.report())
+    reports.update(dict.fromkeys([metric.name for metric in LOSSES], sums.loss_report()))
+    drawn = [
+        pictures.distribution(reports[name], name, f"{name} over the rows", f"{name} of a row")
+        for name, entry in found["metrics"].items()
+        if "quantiles" in entry and name != "top1_agreement"
+    ]
     return render("Comparison", found, drawn, [])

@@ -268,7 +268,7 @@ def worst_rows(scorer: ScoreScorer, shards: Shards) -> list[dict[str, Any]]:
 def page(
     scorer: ScoreScorer, shards: Shards, found: dict[str, Any], options: argparse.Namespace
 ) -> bytes:
-    from fastent.report import pictures
+    from fastent.report import pictures, plots
     from fastent.report.page import render, worst_groups, yardsticks
 
     report = scorer.lanes.total().report()
@@ -278,6 +278,8 @@ def page(
         base_rates = report["label_entropy"].value
     classes = 2 if options.task == "binary" else shards.classes
     notes = [yardsticks(loss, base_rates, classes or 0)]
-    plots = pictures.score_plots(report)
-    groups = worst_groups(found)
-    return render("Scores", found, plots + ([groups] if groups else []), notes)
+    drawn = pictures.score_plots(
+        report, plots.PROBABILITY if options.task == "binary" else plots.CONFIDENCE
+    )
+    groups = worst_groups(found, loss)
+    return render("Scores", found, drawn + ([groups] if groups else []), notes)

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastent.io import InputError
 from fastent.report import plots
-from fastent.report.document import to_float
 from fastent.report.table import (
     counts,
     digits,
@@ -20,6 +19,7 @@ from fastent.report.table import (
 
 WORST_GROUPS = 15
 INPUTS_SHOWN = 100
+OF_WORDS = ("Settings", "Inputs", "Versions")
 
 Table = tuple[str, list[str], list[list[str]]]
 
@@ -78,7 +78,11 @@ def render(
 
 
 def _sections(tables: list[Table]) -> list[dict[str, Any]]:
-    return [{"title": title, "head": head, "rows": rows} for title, head, rows in tables if rows]
+    return [
+        {"title": title, "head": head, "rows": rows, "words": title in OF_WORDS}
+        for title, head, rows in tables
+        if rows
+    ]
 
 
 def _setting(value: Any) -> str:
@@ -116,23 +120,17 @@ def yardsticks(
     return "Yardsticks", ["prediction", "cross-entropy (nats)", "perplexity"], rows
 
 
-def worst_groups(document: dict[str, Any]) -> plots.Plot | None:
-    """The plot of the groups of highest loss, None without groups."""
-    found = []
-    for name, metrics in document["groups"].items():
-        loss = to_float(metrics.get("cross_entropy", {}).get("value"))
-        if loss is not None and math.isfinite(loss):
-            error = to_float(metrics["cross_entropy"]["stderr"])
-            found.append((loss, name, error if error and math.isfinite(error) else 0.0))
-    if not found:
+def worst_groups(document: dict[str, Any], total: float) -> plots.Plot | None:
+    """The plot of the groups of highest loss, ``total`` being that of all rows; None without."""
+    if not document["groups"]:
         return None
-    found.sort(key=lambda item: (-item[0], item[1]))
-    found = found[:WORST_GROUPS]
-    total = to_float(document["metrics"]["cross_entropy"]["value"])
-    assert total is not None
+    worst = document["groups"].highest_losses(WORST_GROUPS)
+    if not worst:
+        return None
+    errors = [loss.stderr for _, loss in worst]
     return plots.worst_groups(
-        [name for _, name, _ in found],
-        [loss for loss, _, _ in found],
-        [error for _, _, error in found],
+        [name for name, _ in worst],
+        [loss.value for _, loss in worst],
+        [error if error and math.isfinite(error) else 0.0 for error in errors],
         total,
     )

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fastent.backends.cython.state import bucket_middle
 from fastent.report import plots
 from fastent.results import Report, rounded
 
+MARKS = {"median": 0.5, "90 %": 0.9, "99 %": 0.99}
 
-def loss_distribution(report: Report) -> plots.Distribution:
-    """Row losses and the weight at each, from the histogram behind the quantiles."""
-    place = report.place(report["cross_entropy"].metric)
-    counts = report.state.histogram(place)
+
+def row_values(report: Report, name: str) -> plots.Distribution:
+    """Row values of a metric and the weight at each, from the histogram behind the quantiles."""
+    counts = report.state.histogram(report.place(report[name].metric))
     total = sum(counts.values())
-    weight = report["cross_entropy"].weight
+    weight = report[name].weight
     pairs = sorted((bucket_middle(bucket), weight * (n / total)) for bucket, n in counts.items())
     pairs = [pair for pair in pairs if pair[0] == pair[0]]
     return plots.Distribution(
         np.array([value for value, _ in pairs]), np.array([share for _, share in pairs])
     )
+
+
+def distribution(report: Report, name: str, title: str, axis: str) -> plots.Plot:
+    """How the row values of a metric are spread."""
+    marks = {mark: report[name].quantile(q) for mark, q in MARKS.items()}
+    marks = {mark: value for mark, value in marks.items() if math.isfinite(value)}
+    return plots.distribution(name, title, axis, row_values(report, name), marks)
 
 
 def bins(report: Report) -> plots.Bins | None:
@@ -32,12 +42,10 @@ def bins(report: Report) -> plots.Bins | None:
     return plots.Bins(weight, confidence, hits)
 
 
-def score_plots(report: Report) -> list[plots.Plot]:
-    drawn = []
+def score_plots(report: Report, words: plots.Words) -> list[plots.Plot]:
+    axis = "cross-entropy of a row (nats)"
+    drawn = [distribution(report, "cross_entropy", "Row losses", axis)]
     found = bins(report)
-    if found is not None:
-        drawn.append(plots.reliability(found))
-    drawn.append(plots.losses(loss_distribution(report), "nats"))
-    if found is not None:
-        drawn.append(plots.confidence(found))
+    if found is not None and found.weight.any():
+        drawn = [plots.reliability(found, words), *drawn, plots.confidence(found, words)]
     return drawn

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 INK = "#1a1a1a"
 FIRST = "#1f5f99"
 SECOND = "#c8641e"
+NAMED = 3  # groups in the words below their plot
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",  # letters as outlines: the same wherever the page is opened
     "font.size": 10,
@@ -56,6 +60,21 @@ class Distribution:
     weights: np.ndarray
 
 
+@dataclass
+class Words:
+    """What a task calls the two kinds of rows and how sure a prediction is."""
+
+    title: str
+    axis: str
+    hit: str
+    miss: str
+
+
+CONFIDENCE = Words("Confidence by correctness", "confidence", "right", "wrong")
+PROBABILITY = Words("Probability by target", "probability of target 1", "target 1", "target 0")
+Marks = Mapping[str, float]
+
+
 def _figure(rows: int = 1, height: float = 3.6) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
@@ -67,7 +86,10 @@ def _figure(rows: int = 1, height: float = 3.6) -> tuple[Any, Any]:
 def _svg(figure: Any, name: str) -> str:
     """SVG without what a page has no use for, and ids that no other plot has."""
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # It measures text with its own font, also where the browser's is used.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -92,8 +114,8 @@ def _styled(draw: Any) -> Any:
 
 
 @_styled
-def reliability(bins: Bins) -> Plot:
-    """Accuracy against confidence, with the rows in each bin below."""
+def reliability(bins: Bins, words: Words) -> Plot:
+    """Observed frequency against what was predicted, with the rows in each bin below."""
     figure, (above, below) = _figure(2, 4.8)
     used = bins.weight > 0
     weight = np.where(used, bins.weight, 1)
@@ -104,73 +126,91 @@ def reliability(bins: Bins) -> Plot:
     above.legend(frameon=False)
     width = 1 / len(bins.weight)
     below.bar(bins.edges[:-1], bins.weight, width, align="edge", color=FIRST, edgecolor="white")
-    below.set(xlabel="confidence", ylabel="rows")
+    below.set(xlabel=words.axis, ylabel="rows")
     gap = np.abs(confidence - accuracy)[used]
     text = f"{int(used.sum())} of {len(weight)} bins are used"
     if gap.size:
         worst = int(np.flatnonzero(used)[np.argmax(gap)])
         text += (
             f"; the largest gap is in ({bins.edges[worst]:.2f}, {bins.edges[worst + 1]:.2f}]: "
-            f"mean confidence {confidence[worst]:.3f}, observed {accuracy[worst]:.3f}, "
+            f"predicted {confidence[worst]:.3f}, observed {accuracy[worst]:.3f}, "
             f"weight {bins.weight[worst]:,.6g}"
         )
     return Plot("reliability", "Reliability", text + ".", _svg(figure, "reliability"))
 
 
 @_styled
-def losses(found: Distribution, unit: str) -> Plot:
-    """Histogram of the row losses on a logarithmic axis; zero, inf and nan are told in words."""
+def distribution(name: str, title: str, axis: str, found: Distribution, marks: Marks) -> Plot:
+    """Histogram of row values with lines at ``marks``; what cannot be drawn is told in words."""
     figure, axes = _figure()
-    drawn = (found.values > 0) & np.isfinite(found.values)
+    finite = np.isfinite(found.values)
+    above = found.values[finite & (found.values > 0)]
+    logarithmic = not (found.values < 0).any() and above.size and above.max() > 30 * above.min()
+    drawn = finite & (found.values > 0) if logarithmic else finite
     values, weights = found.values[drawn], found.weights[drawn]
-    total = found.weights.sum()
     if values.size:
-        low, high = math.log10(max(values.min(), 1e-12)), math.log10(values.max())
-        edges = np.logspace(low - 1e-9, max(high, low + 0.1) + 1e-9, 41)
+        edges = _edges(values, logarithmic)
         heights, _ = np.histogram(np.maximum(values, edges[0]), edges, weights=weights)
         axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=FIRST, edgecolor="white")
-        axes.set_xscale("log")
-    axes.set(xlabel=f"cross-entropy of a row ({unit})", ylabel="rows")
-    text = f"Losses of rows of total weight {total:,.6g}"
+        if logarithmic:
+            axes.set_xscale("log")
+        shown = {m: at for m, at in marks.items() if edges[0] <= at <= edges[-1]}
+        for style, (mark, at) in zip(("-", "--", "-.", ":"), shown.items(), strict=False):
+            axes.axvline(at, color=INK, linewidth=1, linestyle=style, label=f"{mark} {at:.4g}")
+        if shown:
+            axes.legend(frameon=False, fontsize=9)
+    else:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "nothing to draw", transform=axes.transAxes, ha="center", color=INK)
+    axes.set(xlabel=axis, ylabel="rows")
+    text = f"Rows of total weight {found.weights.sum():,.6g}"
     if values.size:
-        half = np.searchsorted(np.cumsum(weights), weights.sum() / 2)
-        text += f", from {values.min():.3g} to {values.max():.3g}, median {values[half]:.3g}"
-    zero = found.weights[found.values == 0].sum()
-    infinite = found.weights[np.isinf(found.values)].sum()
-    if zero:
-        text += f"; {zero:,.6g} of it has loss 0 and is not drawn"
-    if infinite:
-        text += f"; {infinite:,.6g} of it has infinite loss and is not drawn"
-    return Plot("losses", "Row losses", text + ".", _svg(figure, "losses"))
+        text += f", from {values.min():.3g} to {values.max():.3g}"
+        text += "".join(f", {mark} {at:.4g}" for mark, at in marks.items())
+    for left_out, what in ((found.values == 0) & ~drawn, "0"), (np.isinf(found.values), "infinite"):
+        weight = found.weights[left_out].sum()
+        if weight:
+            text += f"; {weight:,.6g} of it is {what} and not drawn"
+    return Plot(name, title, text + ".", _svg(figure, name))
+
+
+def _edges(values: np.ndarray, logarithmic: bool) -> np.ndarray:
+    """41 edges around the values; of a single one, some room to both sides."""
+    if logarithmic:
+        low, high = math.log10(max(values.min(), 1e-12)), math.log10(values.max())
+        return np.logspace(low - 1e-9, max(high, low + 0.1) + 1e-9, 41)
+    low, high = values.min(), values.max()
+    room = (high - low) / 1e6 or abs(low) / 2 or 0.5
+    return np.linspace(low - room, high + room, 41)
 
 
 @_styled
-def confidence(bins: Bins) -> Plot:
-    """How sure the predictions are where they are right and where they are wrong."""
+def confidence(bins: Bins, words: Words) -> Plot:
+    """How sure the predictions are, the rows that were hits apart from the others."""
     figure, axes = _figure()
     right, wrong = bins.hits, bins.weight - bins.hits
     width = 1 / len(bins.weight)
     for heights, color, label, hatch in (
-        (right, FIRST, "right", ""),
-        (wrong, SECOND, "wrong", "///"),
+        (right, FIRST, words.hit, ""),
+        (wrong, SECOND, words.miss, "///"),
     ):
         share = heights / heights.sum() if heights.sum() > 0 else heights
         axes.bar(
             bins.edges[:-1], share, width, align="edge", color=color, alpha=0.6,
-            edgecolor=color, hatch=hatch, label=f"{label} ({heights.sum():,.6g})",
+            edgecolor=color, hatch=hatch, label=f"{label} ({heights.sum():,.6g} rows)",
         )  # fmt: skip
-    axes.set(xlabel="confidence", ylabel="share of its rows", xlim=(0, 1))
+    axes.set(xlabel=words.axis, ylabel="share of its rows", xlim=(0, 1))
     axes.legend(frameon=False)
     middle = (bins.edges[:-1] + bins.edges[1:]) / 2
     parts = []
-    for heights, label in ((right, "right"), (wrong, "wrong")):
+    for heights, label in ((right, words.hit), (wrong, words.miss)):
         if heights.sum() > 0:
             sure = heights[middle > 0.9].sum() / heights.sum()
-            parts.append(f"of the {label} predictions {100 * sure:.1f} % are in the bins above 0.9")
+            parts.append(f"{label}: {100 * sure:.1f} % lie above 0.9")
     text = "; ".join(parts) or "no rows"
     return Plot(
         "confidence",
-        "Confidence by correctness",
+        words.title,
         text[0].upper() + text[1:] + ".",
         _svg(figure, "confidence"),
     )
@@ -179,23 +219,35 @@ def confidence(bins: Bins) -> Plot:
 @_styled
 def worst_groups(names: list[str], values: list[float], errors: list[float], total: float) -> Plot:
     """The groups of highest loss with their standard errors, and the loss of all rows."""
-    figure, axes = _figure(1, 1.2 + 0.28 * max(1, len(names)))
-    order = range(len(names))[::-1]
-    axes.errorbar(values, list(order), xerr=errors, fmt="o", color=FIRST, capsize=3)
+    import matplotlib
+
+    labels = [_wrapped(name) for name in names]
+    lines = max(label.count("\n") for label in labels) + 1
+    if not _has_glyphs("".join(labels)):
+        matplotlib.rcParams["svg.fonttype"] = "none"  # the browser has fonts for all scripts
+    figure, axes = _figure(1, 1.2 + (0.14 + 0.14 * lines) * len(names))
+    order = list(range(len(names)))[::-1]
+    axes.errorbar(values, order, xerr=errors, fmt="o", color=FIRST, capsize=3)
     axes.axvline(total, color=INK, linewidth=1, linestyle="--", label="all rows")
-    axes.set_yticks(list(order), [name if len(name) < 30 else name[:27] + "..." for name in names])
+    axes.set_yticks(order, labels, fontsize=8, parse_math=False)
     axes.set(xlabel="cross-entropy", ylim=(-0.7, len(names) - 0.3))
-    axes.legend(frameon=False)
-    text = f"The highest loss is {values[0]:.4g}, of group {names[0]}; all rows: {total:.4g}."
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", frameon=False)
+    pairs = zip(labels[:NAMED], values, strict=False)
+    listed = ", ".join(f"{' '.join(label.split())} {value:.4g}" for label, value in pairs)
+    text = (
+        f"Highest losses: {listed}{', ...' if len(names) > NAMED else ''}; all rows: {total:.4g}."
+    )
     return Plot("groups", "Worst groups", text, _svg(figure, "groups"))
 
 
-@_styled
-def divergence(name: str, found: dict[str, float]) -> Plot:
-    """Quantiles of one divergence over the rows."""
-    figure, axes = _figure(1, 2.6)
-    shown = {key: value for key, value in found.items() if math.isfinite(value)}
-    axes.barh(list(shown)[::-1], list(shown.values())[::-1], color=FIRST)
-    axes.set(xlabel=name)
-    text = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
-    return Plot(name, f"{name} over the rows", f"{text[0].upper()}{text[1:]}.", _svg(figure, name))
+def _wrapped(name: str) -> str:
+    """A name in at most three lines of printable characters."""
+    text = "".join(c if c.isprintable() else " " for c in name)
+    return textwrap.fill(text, 32, max_lines=3, placeholder=" ...") or "(empty)"
+
+
+def _has_glyphs(text: str) -> bool:
+    from matplotlib.font_manager import findfont, get_font
+
+    font = get_font(findfont("DejaVu Sans"))
+    return all(font.get_char_index(ord(c)) for c in text if c != "\n")
