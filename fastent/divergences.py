@@ -179,6 +179,15 @@ def renyi_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any) 
         kind, row_sums, temperature, sample_weight, reduction, base, axis, out and num_threads, as
         in :mod:`fastent.functions`.
 
+    Returns
+    -------
+    ndarray of float64, shape (...), or a scalar
+
+    Raises
+    ------
+    ValueError, TypeError
+        An order that does not fit; else as `kl_divergence`.
+
     Examples
     --------
     >>> import fastent as fe
@@ -197,6 +206,10 @@ def tsallis_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any
     p, q, alpha, **keywords
         As in `renyi_divergence`, without `base`.
 
+    Returns
+    -------
+    ndarray of float64, shape (...), or a scalar
+
     Examples
     --------
     >>> import fastent as fe
@@ -214,6 +227,10 @@ def alpha_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any) 
     ----------
     p, q, alpha, **keywords
         As in `renyi_divergence`, without `base`; any finite order.
+
+    Returns
+    -------
+    ndarray of float64, shape (...), or a scalar
 
     Notes
     -----
@@ -237,6 +254,10 @@ def chi2_divergence(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
     p, q, **keywords
         As in `renyi_divergence`, without `base`.
 
+    Returns
+    -------
+    ndarray of float64, shape (...), or a scalar
+
     Examples
     --------
     >>> import fastent as fe
@@ -254,6 +275,10 @@ def hellinger_distance(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
     ----------
     p, q, **keywords
         As in `renyi_divergence`, without `base`.
+
+    Returns
+    -------
+    ndarray of float64, shape (...), or a scalar
 
     Examples
     --------
@@ -273,6 +298,10 @@ def total_variation(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
     p, q, **keywords
         As in `renyi_divergence`, without `base`.
 
+    Returns
+    -------
+    ndarray of float64, shape (...), or a scalar
+
     Examples
     --------
     >>> import fastent as fe
@@ -290,6 +319,10 @@ def jeffreys_divergence(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
     ----------
     p, q, **keywords
         As in `renyi_divergence`.
+
+    Returns
+    -------
+    ndarray of float64, shape (...), or a scalar
 
     Examples
     --------

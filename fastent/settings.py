@@ -89,7 +89,12 @@ def set_backend(backend: str | None) -> None:
 
 
 def set_num_threads(num_threads: int | None) -> None:
-    """Choose the number of threads of calls that name none; None restores the default.
+    """Choose the number of threads of calls that name none.
+
+    Parameters
+    ----------
+    num_threads : int or None
+        None restores the default.
 
     Raises
     ------
@@ -116,6 +121,10 @@ def get_num_threads() -> int:
 
     What was set, else FASTENT_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that this process
     may use.
+
+    Returns
+    -------
+    int
 
     Examples
     --------
@@ -177,6 +186,10 @@ def _installed(name: str) -> str | None:
 
 def show_config() -> dict[str, Any]:
     """Version, backend, SIMD level, threads and libraries, as a dictionary.
+
+    Returns
+    -------
+    dict
 
     Examples
     --------

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 
 import pytest
@@ -26,8 +27,29 @@ def test_examples(name):
     assert not result.failed
 
 
-def test_public_names_have_examples():
-    for name in fastent.__all__:
+PUBLIC = ["fastent", "fastent.numba_api", "fastent.compat.scipy", "fastent.compat.sklearn",
+          "fastent.compat.torch", "fastent.dask"]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names_are_documented(module):
+    """What it takes, gives and how it is called, in an example that runs."""
+    if module.startswith(OPTIONAL):
+        pytest.importorskip(module)
+    home = importlib.import_module(module)
+    for name in home.__all__:
         if name.startswith("__"):
             continue
-        assert ">>>" in (getattr(fastent, name).__doc__ or ""), f"{name} has no example"
+        made = getattr(home, name)
+        text = inspect.getdoc(made) or ""
+        signature = inspect.signature(getattr(made, "py_func", made))
+        sections = ["Examples"]
+        if signature.parameters:
+            sections.append("Parameters")
+        if not isinstance(made, type) and signature.return_annotation not in (None, "None"):
+            sections.append("Returns")
+        for section in sections:
+            assert f"\n{section}\n{'-' * len(section)}\n" in text, f"{module}.{name}: no {section}"
+        test = doctest.DocTestParser().get_doctest(text, {}, f"{module}.{name}", None, 0)
+        assert test.examples, f"{module}.{name}: no example"
+        assert not doctest.DocTestRunner().run(test).failed

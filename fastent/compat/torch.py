@@ -45,6 +45,32 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy of logits with classes or probabilities along axis 1.
 
+    Parameters
+    ----------
+    input : Tensor
+        Logits of shape (N, C, d1, ...) or (C,).
+    target : Tensor
+        Classes, or probabilities of the shape of `input`.
+    weight : Tensor of shape (C,), optional
+        Weights of the classes.
+    ignore_index : int
+        Rows of this class are left out.
+    reduction : {"none", "mean", "sum"}
+        The mean is over the weights of the classes, as in torch.
+    label_smoothing : float
+        The target becomes (1 − ε)·t + ε/C.
+    size_average, reduce : bool, optional
+        Deprecated names of `reduction`, as in torch.
+
+    Returns
+    -------
+    Tensor of float64
+
+    Raises
+    ------
+    ValueError
+        Labels out of range, negative probabilities or weights, tensors not on the CPU.
+
     Examples
     --------
     >>> import torch
@@ -140,6 +166,19 @@ def nll_loss(
 ) -> Tensor:
     """Minus the log-probability of each class, along axis 1; rows are not checked.
 
+    Parameters
+    ----------
+    input : Tensor
+        Log-probabilities of shape (N, C, d1, ...) or (C,).
+    target : Tensor
+        Classes.
+    weight, ignore_index, reduction, size_average, reduce
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    Tensor of float64
+
     Examples
     --------
     >>> import torch
@@ -180,6 +219,21 @@ def kl_div(
 
     As in torch, "mean" divides by the number of elements, "batchmean" by the size of axis 0. The
     terms one by one are plain torch in float64, as are operands that must be broadcast.
+
+    Parameters
+    ----------
+    input : Tensor
+        Log-probabilities.
+    target : Tensor
+        Probabilities, or their logarithms with `log_target`.
+    reduction : {"none", "mean", "batchmean", "sum"}
+    log_target : bool
+    size_average, reduce
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    Tensor of float64
 
     Examples
     --------
@@ -224,6 +278,21 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Binary cross-entropy of probabilities; as in torch, each logarithm stops at −100.
 
+    Parameters
+    ----------
+    input : Tensor
+        Probabilities.
+    target : Tensor
+        Targets in [0, 1], of the same shape.
+    weight : Tensor, optional
+        Weights of the elements, broadcast.
+    reduction, size_average, reduce
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    Tensor of float64
+
     Examples
     --------
     >>> import torch
@@ -262,6 +331,23 @@ def binary_cross_entropy_with_logits(
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     """Binary cross-entropy of logits; `pos_weight` multiplies the term of the positive class.
+
+    Parameters
+    ----------
+    input : Tensor
+        Logits.
+    target : Tensor
+        Targets, of the same shape.
+    weight : Tensor, optional
+        Weights of the elements, broadcast.
+    pos_weight : Tensor, optional
+        Weights of the positive terms, broadcast.
+    reduction, size_average, reduce
+        As in `cross_entropy`.
+
+    Returns
+    -------
+    Tensor of float64
 
     Examples
     --------

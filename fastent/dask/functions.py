@@ -19,7 +19,39 @@ from fastent.results import ratio, rounded
 WEIGHED = ("sparse", "categorical")  # tasks in which classes and terms have weights
 
 
-def _on_dask(function: Callable[..., Any], task: str, column: str) -> Callable[..., da.Array]:
+DOCUMENTATION = """`fastent.{name}` on Dask arrays: the same bits, and nothing computed yet.
+
+Parameters
+----------
+{operands} : dask arrays, or what one can be made of
+    Cut alike, or what is in memory like what is not; the classes may be cut too.
+**keywords
+    Those of `fastent.{name}` except `out`; `num_threads`, of each task, is 1 by default.
+
+Returns
+-------
+dask.array.Array
+    Row values, or a scalar with ``reduction="sum"`` or ``"mean"``.
+
+Raises
+------
+ValueError, TypeError
+    As `fastent.{name}`: for options now, for numbers when computed.
+
+Examples
+--------
+>>> import dask.array as da
+>>> import fastent.dask
+>>> rows = da.from_array([[0.5, 0.5], [1.0, 0.0]], chunks=(1, 2))
+>>> found = fastent.dask.{example}
+>>> found.compute().round(6).tolist()
+{printed}
+"""
+
+
+def _on_dask(
+    function: Callable[..., Any], task: str, column: str, example: str, printed: str
+) -> Callable[..., da.Array]:
     signature = inspect.signature(function)
     operands = [p.name for p in signature.parameters.values() if p.kind != p.KEYWORD_ONLY]
 
@@ -42,7 +74,9 @@ def _on_dask(function: Callable[..., Any], task: str, column: str) -> Callable[.
         value = tree(sums, _merged, functools.partial(_reduced, reduction=reduction))
         return da.from_delayed(value, (), np.float64)
 
-    lazy.__doc__ = f"`fastent.{function.__name__}` on Dask arrays: lazy, without `out`."
+    lazy.__doc__ = DOCUMENTATION.format(
+        name=function.__name__, operands=", ".join(operands), example=example, printed=printed
+    )
     lazy.__module__ = __name__
     return lazy
 
@@ -115,11 +149,41 @@ def _reduced(part: tuple[str, Any], reduction: str) -> np.float64:
     return np.float64(ratio(total, rounded(state.weight(int(task in WEIGHED))[0])))
 
 
-sparse_cross_entropy = _on_dask(fastent.sparse_cross_entropy, "sparse", "cross_entropy")
-categorical_cross_entropy = _on_dask(
-    fastent.categorical_cross_entropy, "categorical", "cross_entropy"
+sparse_cross_entropy = _on_dask(
+    fastent.sparse_cross_entropy,
+    "sparse",
+    "cross_entropy",
+    "sparse_cross_entropy([0, 0], rows)",
+    "[0.693147, 0.0]",
 )
-binary_cross_entropy = _on_dask(fastent.binary_cross_entropy, "binary", "cross_entropy")
-kl_divergence = _on_dask(fastent.kl_divergence, "divergence", "kl_divergence")
-js_divergence = _on_dask(fastent.js_divergence, "divergence", "js_divergence")
-entropy = _on_dask(fastent.entropy, "entropy", "entropy")
+categorical_cross_entropy = _on_dask(
+    fastent.categorical_cross_entropy,
+    "categorical",
+    "cross_entropy",
+    "categorical_cross_entropy(rows, rows)",
+    "[0.693147, 0.0]",
+)
+binary_cross_entropy = _on_dask(
+    fastent.binary_cross_entropy,
+    "binary",
+    "cross_entropy",
+    "binary_cross_entropy([1, 1], rows[:, 0])",
+    "[0.693147, 0.0]",
+)
+kl_divergence = _on_dask(
+    fastent.kl_divergence,
+    "divergence",
+    "kl_divergence",
+    "kl_divergence(rows[1:], rows[:1])",
+    "[0.693147]",
+)
+js_divergence = _on_dask(
+    fastent.js_divergence,
+    "divergence",
+    "js_divergence",
+    "js_divergence(rows, rows[::-1], base=2)",
+    "[0.311278, 0.311278]",
+)
+entropy = _on_dask(
+    fastent.entropy, "entropy", "entropy", 'entropy(rows, reduction="mean")', "0.346574"
+)
