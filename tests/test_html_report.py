@@ -101,8 +101,8 @@ def test_group_names_that_a_plot_could_stumble_over(pages, monkeypatch, capsys):
     monkeypatch.chdir(pages)
     names = ["$\\frac{x_", "日本語", "", "two\nlines\tand tabs", "long name " * 40, "\u202e\x07"]
     np.save("names.npy", np.array(names)[np.arange(ROWS) % len(names)])
-    assert main(["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--quiet",
-                 "--groups", "names.npy", "--metrics", "accuracy", "--html", "n.html"]) == 0  # fmt: skip
+    words = ["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--groups", "names.npy"]
+    assert main([*words, "--metrics", "accuracy", "--quiet", "--html", "n.html"]) == 0
     page = Tags(Path("n.html").read_text())
     assert all(name in page.text for name in names if name.isprintable())
     assert [a["aria-label"] for _, a in page.tags if a.get("role") == "img"][-1].startswith("Worst")

@@ -1,5 +1,6 @@
 """`fastent score` gives what the accumulator gives, in the documented JSON, for any cut."""
 
+import io
 import json
 import math
 import subprocess
@@ -230,6 +231,19 @@ def test_the_table_and_json_to_standard_output(capsys):
     assert table.err == ""
     assert main([*words, "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == ROWS
+
+
+@pytest.mark.parametrize("coding", ["ascii", "utf-8"])
+def test_names_that_a_terminal_cannot_show(coding, monkeypatch):
+    np.save("g.npy", np.array(["日本", "\x1b[2J", "two\nlines"])[LABELS % 3])
+    stream = io.TextIOWrapper(io.BytesIO(), coding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    words = ["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--groups", "g.npy"]
+    assert main(words) == 0
+    stream.flush()
+    shown = stream.buffer.getvalue().decode(coding)
+    assert ("日本" if coding == "utf-8" else r"\u65e5\u672c") in shown
+    assert r"\x1b[2J" in shown and "\x1b[2J" not in shown and r"two\nlines" in shown
 
 
 def test_bits_per_byte():

@@ -81,8 +81,16 @@ def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
         tables.append(("rows of highest loss", *worst_rows(document)))
     for title, head, rows in tables:
         if rows:
-            _print(title, head, rows, stream)
+            cells = [[_printable(cell, stream) for cell in row] for row in rows]
+            _print(title, head, cells, stream)
     stream.write(counts(document) + "\n")
+
+
+def _printable(text: str, stream: TextIO) -> str:
+    """A name of a group or file as the terminal can show it, without what would steer it."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _print(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
