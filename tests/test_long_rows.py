@@ -98,11 +98,14 @@ x = np.full((2, 20_000_000), 0.5, np.float16)
 x[:, 7] = 2
 odd = x[:, ::2]
 single = np.full(10_000_000, 0.5, np.float32)
+first = np.full((130_000, 64), 0.5, np.float16)
 fe.kl_divergence(*odd[:, :100_000], kind="logits", num_threads=2)   # the threads are there
 before = peak()
 fe.sparse_cross_entropy([7], x[:1], kind="logits", num_threads=2)
 fe.kl_divergence(x[0], x[1], kind="logits", num_threads=2)
 fe.kl_divergence(odd[0], single, kind="logits", num_threads=2)
+for threads in (1, 2, 3):
+    fe.entropy(first, kind="logits", axis=0, num_threads=threads)
 print(peak() - before)
 """
 
