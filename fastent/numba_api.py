@@ -36,7 +36,7 @@ UNIT = reduction_unit(1.0)
 TOLERANCE = 1e-3
 SUMS = (1.0 - TOLERANCE, 1.0 + TOLERANCE)
 KINDS = np.full(2, PROBS)
-NONE, NO_LABELS = np.empty(0), np.empty(0, np.int64)
+NONE, NO_LABELS, NO_PARTS = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
 LOSS, HEAT = np.array([CROSS_ENTROPY]), np.array([ENTROPY])
 SINGLE_LIMITS, DOUBLE_LIMITS = limits(KL, *SUMS, True), limits(KL, *SUMS, False)
 row_loss, row_divergence = LOGIT_ROWS[False, False], PAIR_ROWS[KL]
@@ -140,7 +140,7 @@ def entropy(p):
         return math.nan
     t, s = room_of(row)
     out, faults = np.empty((1, 1)), np.zeros(1, np.int8)
-    entropy_rows(row, row.size, SUMS[0], SUMS[1], t, s, out[0], faults)
+    entropy_rows(row, row.size, SUMS[0], SUMS[1], t, s, out[0], NO_PARTS, faults)
     if faults[0] < 0:
         faults[0] = AGAIN
         single_rows(row, row.size, NO_LABELS, HEAT, PROBS, CHECK, TOLERANCE, 1.0, out, faults)

@@ -31,6 +31,7 @@ def make_spec(task, kind="probs", columns=None, **options):
         "temperature": 1.0,
         "label_smoothing": 0.0,
         "class_weight": None,
+        "num_threads": 2,
     }
     return SimpleNamespace(
         task=task,
@@ -217,7 +218,7 @@ def test_faults_name_the_first_row():
     assert row_values(spec, t * 2, t, None, out) == (5, "range", 1.25, "true")
 
 
-@pytest.mark.parametrize("classes", [50_000, 200_000])
+@pytest.mark.parametrize("classes", [50_000, 200_000, 300_000])
 def test_uniform_rows_of_many_classes(classes):
     for kind, value in (("probs", 1 / classes), ("logits", 3.0)):
         rows = np.full((1, classes), value)

@@ -22,6 +22,7 @@ cnp.import_array()
 cdef enum:
     # Blocks of the other backends, in numbers: a block costs 50 µs of Python.
     COMPILED = 1 << 17                  # that are worth a thread
+    EVEN = 1 << 20                      # that a block has at least, where smaller ones even out
     COPIED = 1 << 19                    # of rows that must be copied first: they stay in cache
     SUMMED = 1 << 18                    # rows whose values wait to be summed
 
@@ -187,6 +188,7 @@ cdef class Call:
         if self.backend == "numba":
             threads[0] = <int>min(<Py_ssize_t>self.num_threads, max(<Py_ssize_t>1, rows * classes // COMPILED))
             step = (rows + threads[0] - 1) // threads[0]
+            step = min(step, max(EVEN // classes, rows // (4 * threads[0])))
         if not (self.plan.pred_in_place and (self.true_operand is None or self.plan.true_in_place)
                 and self.term_operand is None):
             step = min(step, COPIED // classes)

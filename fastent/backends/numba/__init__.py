@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from fastent.backends.sharing import share
+
 from . import bernoulli, careful, divergence, logit_divergence, logits, mixed, pairs
 from . import prob_divergence as probs
 from . import probabilities as single
@@ -20,7 +22,7 @@ from .plan import (
     RULES,
     SKIP,
 )
-from .sums import scratch
+from .sums import APART, scratch
 
 PAIR_COLUMNS = {
     "kl_divergence": pairs.KL,
@@ -35,6 +37,9 @@ SWAPPED = np.array([0, 2, 1, 4, 3], np.int8)  # fault codes of the swapped opera
 ONE_SIDED = {"entropy_p": 0, "target_entropy": 0, "entropy": 1, "entropy_q": 1}
 NONE = np.empty(0)
 NO_LABELS = np.empty(0, np.int64)
+NO_PARTS = np.empty((0, 0))
+LONG_ROW = 1 << 18  # classes from which the parts of a row are shared among threads
+PART = 1 << 14  # classes of a part
 
 
 def row_values(spec, true, pred, labels, out, terms=None):
@@ -56,9 +61,9 @@ def row_values(spec, true, pred, labels, out, terms=None):
 
 
 def _first_fault(spec, true, pred, faults):
-    row = int((faults != 0).argmax())
-    if not faults[row]:
+    if not faults.any():
         return None
+    row = int((faults != 0).argmax())
     code, which = FAULTS[int(faults[row])]
     numbers = np.atleast_1d((true if which == "true" else pred)[row]).astype(np.float64)
     if code == "row_sum":
@@ -152,11 +157,43 @@ def _statistics(spec, x, kind, labels, wanted, faults):
 def _probability_columns(spec, x, classes, labels, wanted, faults):
     room, bounds = scratch(x.dtype), _bounds(spec, 0.75, 1.5)
     others = tuple(wanted.get(name, NONE) for name in ("brier", "rank", "accuracy", "confidence"))
-    if "entropy" in wanted:
-        single.entropy_rows(x, classes, *bounds, *room, wanted["entropy"], faults)
+    if "entropy" in wanted and classes >= LONG_ROW:
+        for i, row in enumerate(x.reshape(-1, classes)):
+            place = slice(i, i + 1)
+            _long_entropy(spec, row, bounds, wanted["entropy"][place], faults[place])
+    elif "entropy" in wanted:
+        single.entropy_rows(x, classes, *bounds, *room, wanted["entropy"], NO_PARTS, faults)
     loss, more = wanted.get("cross_entropy", NONE), any(line.size for line in others)
     if loss.size or more or not {"entropy", "target_weight"} & wanted.keys():
         single.SPARSE[more](x, classes, labels, *bounds, *room, loss, others, faults)
+
+
+def _long_entropy(spec, x, bounds, out, faults):
+    """Entropy of one row of very many classes, whose parts are shared among the threads."""
+    rows, size = x.size // PART, x.size // PART * PART
+    sums, odd = np.empty((3, rows + 1)), np.zeros(rows + 1, np.int8)
+
+    def part(first, last):
+        stop = x.size if first == rows else last * PART
+        wide = stop - first * PART if first == rows else PART
+        some = np.empty((3, last - first))
+        single.entropy_rows(
+            x[first * PART : stop], wide, -math.inf, math.inf, *scratch(x.dtype),
+            np.empty(last - first), some, odd[first:last],
+        )  # fmt: skip
+        sums[:, first:last] = some
+
+    share(part, 0, rows, max(1, rows // (4 * spec.num_threads)), spec.num_threads)
+    if size < x.size:
+        part(rows, rows + 1)
+    else:
+        sums[:, rows] = 0.0
+    if odd.any():
+        faults[:] = AGAIN
+        return
+    room = scratch(x.dtype)[1]
+    room[[0, APART, 2 * APART]] = [math.fsum(line) for line in sums]
+    single.entropy_of_sums(room, *bounds, out, faults)
 
 
 def _arithmetic(x, temperature):
@@ -274,9 +311,8 @@ def _divergence(spec, name, operands, labels, kinds, rule, temperatures, out, fa
             p, q, classes, what, kinds, rule, float(spec.sum_tolerance), temperatures, eps, out,
             found,
         )  # fmt: skip
-    if swapped and found.any():
-        found = SWAPPED[found]
-    np.copyto(faults, found, where=faults == 0)
+    if found.any():
+        np.copyto(faults, SWAPPED[found] if swapped else found, where=faults == 0)
 
 
 def _prob_pairs(spec, what, p, q, classes, out, found):

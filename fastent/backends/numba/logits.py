@@ -55,7 +55,7 @@ def moment_terms(x, m, unit):
 
 
 def target_terms(p, x, m):
-    return choose(p.same(0.0), 0.0, p * (m - x)), p, p < 0.0
+    return choose(p.same(0.0), 0.0, p * (m - x)), p, p.bits()
 
 
 def loss_value(top, count, gap, rest, inverse, least, check, low, high, unit):

@@ -56,7 +56,7 @@ def cross_terms(p, q):
     term = choose(q.same(0.0) & (p > 0.0), math.inf, term)
     small = q <= BIG
     sides = (choose(small, p, 0.0), choose(small, 0.0, p), choose(small, q, 0.0))
-    return choose(small, term, 0.0), *sides, choose(small, 0.0, q), (p < 0.0) | (q < 0.0)
+    return choose(small, term, 0.0), *sides, choose(small, 0.0, q), p.bits() | q.bits()
 
 
 def kl_value(g, mass, drift, low, high, threshold, allowed):

@@ -8,7 +8,7 @@ sum of the others. Rows that are odd in any way are marked, and done once more i
 from .formulas import log1p_of, log_normal, log_positive
 from .lanes import choose
 from .loops import at, mapped
-from .plan import kernel
+from .plan import AGAIN, kernel
 from .sums import (
     APART,
     MOST_ROWS,
@@ -34,16 +34,16 @@ OWN, VALUE, ODD = 2, 6, 7  # where they stand among the sums of rows
 
 
 def even_terms(x):
-    """-x log x and x of rows without a large class; a large or bad number is odd."""
+    """-x log x and x of rows without a large class; a large or negative number is odd."""
     # a subnormal or zero x gives a finite logarithm here, and a product below 1e-35 or 0
-    return -x * log_normal(x), x, ~((x <= BIG) & (x >= 0.0))
+    return -x * log_normal(x), x, (BIG - x).bits() | x.bits()
 
 
 def uneven_terms(x):
     """The same with the large class apart: other rows get the same numbers from either formula."""
     small = x <= BIG
     term = choose(small, -x * log_normal(x), 0.0)
-    return term, choose(small, x, 0.0), choose(small, 0.0, x), x < 0.0
+    return term, choose(small, x, 0.0), choose(small, 0.0, x), x.bits()
 
 
 def entropy_value(t, rest, big, low, high):
@@ -58,8 +58,9 @@ map_entropies = row_loop(entropy_value, 3, 2)
 
 
 @kernel
-def entropy_rows(x, classes, low, high, t, s, out, faults):
-    """Entropy of rows of probabilities; into `faults` where a row is odd."""
+def entropy_rows(x, classes, low, high, t, s, out, parts, faults):
+    """Entropy of rows of probabilities, into `faults` where a row is odd; `parts`, (3, rows) or
+    empty, is for the sums, where the rows are parts of a longer one."""
     lost = at(s, SPARE * APART)
     block = block_of(t)
     together = smaller(block // classes, MOST_ROWS) if classes <= block else 1
@@ -88,17 +89,28 @@ def entropy_rows(x, classes, low, high, t, s, out, faults):
             settle(2 if even else 3, at(s, 0), lost)
         odd = map_entropies(n, at(s, 0), at(s, VALUE * APART), low, high)
         copy(n, at(s, VALUE * APART), at(out, begin))
+        if parts.size > 0:
+            for k in range(3):
+                copy(n, at(s, k * APART), at(parts[k], begin))
         if odd + negative > 0:
             mark(n, at(s, ODD * APART), negative, at(faults, begin))
         begin += n
 
 
+@kernel
+def entropy_of_sums(s, low, high, out, faults):
+    """The entropy of one row from its three sums."""
+    if map_entropies(1, at(s, 0), at(s, VALUE * APART), low, high) > 0:
+        faults[0] = AGAIN
+    out[0] = s[VALUE * APART]
+
+
 def plain_terms(x):
-    return x, x < 0.0
+    return x, x.bits()
 
 
 def square_terms(x):
-    return x, x * x, x < 0.0
+    return x, x * x, x.bits()
 
 
 def sparse_value(rest, own, low, high):
