@@ -20,10 +20,10 @@ from fastent.backends.cython.tiles cimport Plan, run_plan
 cnp.import_array()
 
 cdef enum:
-    # Blocks of the other backends, in numbers: a block costs 50 µs of Python.
+    # Blocks of the other backends, in numbers: a block costs 20 µs of Python.
     COMPILED = 1 << 17                  # that are worth a thread
     EVEN = 1 << 20                      # that a block has at least, where smaller ones even out
-    COPIED = 1 << 19                    # of rows that must be copied first: they stay in cache
+    COPIED = 1 << 18                    # of rows that must be copied first: they stay in cache
     SUMMED = 1 << 18                    # rows whose values wait to be summed
 
 

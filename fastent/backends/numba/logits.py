@@ -174,7 +174,7 @@ def place_ranks(x, begin, n, classes, labels, s, rank, accuracy):
             continue
         place = 1
         if rank.size > 0 or (s[GAP * APART + r] == 0.0 and s[COUNT * APART + r] > 1.0):
-            place = rank_of(x, (begin + r) * classes, classes, label)
+            place = rank_of(at(x, (begin + r) * classes), classes, label)
         elif s[GAP * APART + r] == 0.0:
             place = 0
         if rank.size > 0:

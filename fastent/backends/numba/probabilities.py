@@ -5,9 +5,13 @@ so the large class (at most one exceeds 3/4) is kept out: its surprisal is log1p
 sum of the others. Rows that are odd in any way are marked, and done once more in `careful`.
 """
 
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
 from .formulas import log1p_of, log_normal, log_positive
 from .lanes import choose
-from .loops import at, mapped
+from .loops import at, mapped, number
 from .plan import AGAIN, kernel
 from .sums import (
     APART,
@@ -129,22 +133,24 @@ map_losses = mapped(sparse_value, 2, 2, APART, apart=OWN * APART)
 map_briers = row_loop(brier_value, 3, 1)
 
 
-def above(x, own):
-    return (x > own,)
+@intrinsic
+def rank_of(typingctx, x, n, label):
+    """Classes above the label plus equal ones before it; a plain loop, which LLVM vectorises."""
 
+    def codegen(context, builder, signature, args):
+        x, n, label = args
+        own = builder.load(builder.gep(x, [label]))
+        rank = cgutils.alloca_once_value(builder, number(0))
+        with cgutils.for_range(builder, n) as loop:
+            value = builder.load(builder.gep(x, [loop.index]))
+            before = builder.icmp_signed("<", loop.index, label)
+            tie = builder.and_(builder.fcmp_ordered("==", value, own), before)
+            counts = builder.or_(builder.fcmp_ordered(">", value, own), tie)
+            more = builder.zext(counts, rank.type.pointee)
+            builder.store(builder.add(builder.load(rank), more), rank)
+        return builder.load(rank)
 
-def equal(x, own):
-    return (x.same(own),)
-
-
-count_above, count_equal = mapped(above, 1, 0, 0), mapped(equal, 1, 0, 0)
-
-
-@kernel
-def rank_of(x, start, size, label):
-    """Classes above the label plus equal ones before it."""
-    own, row = x[start + label], at(x, start)
-    return count_above(size, row, row, own) + count_equal(label, row, row, own)
+    return types.intp(x, types.intp, types.intp), codegen
 
 
 def sparse_kernel(squares):
@@ -162,7 +168,7 @@ def sparse_kernel(squares):
             if label < 0:
                 continue
             if rank.size + accuracy.size > 0:
-                found = rank_of(x, row, classes, label)
+                found = rank_of(at(x, row), classes, label)
                 if rank.size > 0:
                     rank[begin + r] = found
                 if accuracy.size > 0:
