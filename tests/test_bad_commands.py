@@ -189,3 +189,20 @@ def test_a_file_that_changes_after_it_was_opened(change, expected, capsys, monke
     assert main(["score", "x.npy", "--labels", "y.npy", "--kind", "logits"]) == 2
     line = capsys.readouterr().err
     assert line.startswith("fastent: x.npy: ") and expected in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (">&-", 0, ""),
+        ("--json - >&-", 2, "fastent: -: standard output is closed\n"),
+        (">/dev/full", 2, "fastent: standard output: cannot be written: No space left on device\n"),
+        ("--labels none.npy 2>&-", 2, ""),
+    ],
+)
+def test_closed_and_full_streams(words, code, line):
+    command = "-m fastent score x.npy --labels y.npy --kind logits"
+    run = subprocess.run(
+        f"'{sys.executable}' {command} {words}", shell=True, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (code, "", line)

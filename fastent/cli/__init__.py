@@ -52,5 +52,6 @@ def _complain(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
     text = " ".join(text.split()) or type(error).__name__
-    print(f"fastent: {text}", file=sys.stderr)
+    if sys.stderr is not None:  # closed by the caller; print would take standard output
+        print(f"fastent: {text}", file=sys.stderr)
     return BAD_INPUT

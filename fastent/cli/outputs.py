@@ -30,6 +30,8 @@ def partial_name(path: str, suffix: str = "partial") -> str:
 def check_writable(path: str) -> None:
     """Fail before the work, not after it, when a target cannot be written."""
     if path == "-":
+        if sys.stdout is None:
+            raise InputError("-: standard output is closed")
         return
     if not os.path.basename(path):
         raise InputError(f"{path or repr(path)}: expected the name of a file to write")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import fastent
 from fastent import settings
 from fastent.cli.arguments import UsageError
 from fastent.cli.checkpoint import Checkpoint
-from fastent.cli.outputs import check_writable, is_direct, write_whole
+from fastent.cli.outputs import check_writable, is_direct, named_errors, write_whole
 from fastent.cli.progress import Progress
 from fastent.cli.rows import RowsFile
 from fastent.cli.signals import Signals
@@ -184,8 +185,11 @@ def write_outputs(
 
 def show(options: argparse.Namespace, found: dict[str, Any]) -> None:
     """The table, unless something else takes standard output."""
-    if not options.quiet and "-" not in (options.json, options.html, options.rows):
+    if sys.stdout is None or options.quiet or "-" in (options.json, options.html, options.rows):
+        return
+    with named_errors("standard output"):
         table.show(found)
+        sys.stdout.flush()
 
 
 def engine_name() -> str:
