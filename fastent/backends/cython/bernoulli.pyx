@@ -6,9 +6,11 @@
 with 0·inf = 0: a term whose weight is 0 adds nothing.
 """
 
+from libc.stdint cimport int32_t, uint32_t
+
 from fastent.backends.cython.elementary cimport (
-    INFINITY, exp_of_sum, log1p_of, log1p_unit, log_normal, log_of_reduced, log_positive,
-    minus_log_scaled, real,
+    INFINITY, exp_of_sum, fe_bits_float, fe_from_bits_float, fe_less_octaves, log1p_of, log1p_unit,
+    log_normal, log_of_reduced, log_positive, madd, magnitude, minus_log_scaled, real, times_power,
 )
 from fastent.backends.cython.exponentials cimport Scale, exp_over, scale_of
 from fastent.backends.cython.kernels cimport (
@@ -41,25 +43,76 @@ cdef struct Surprise:                   # −log q and −log(1 − q)
 cdef inline real log_complement(real v) noexcept nogil:
     """log(1 − v) for v in [0, 1): 1 − v is rounded for no v."""
     cdef bint small = v <= <real>0.2928
-    cdef real f = -v if small else <real>1 - (v + v)
-    cdef real near = log_of_reduced(f, <real>0 if small else <real>-1)
-    return near if v < <real>0.5 else log_normal(<real>1 - v)
+    cdef real f = -v if small else <real>1 - (v + v), e = <real>0 if small else <real>-1, rest = <real>1 - v
+    cdef int32_t k
+    if real is float:
+        # 0x3f3504f3 is √½; the argument is chosen first, so that there is one logarithm
+        k = (<int32_t>fe_bits_float(rest) - 0x3f3504f3) >> 23
+        rest = fe_from_bits_float(fe_bits_float(rest) - (<uint32_t>k << 23)) - <real>1
+        f = f if v < <real>0.5 else rest
+        return log_of_reduced(f, e if v < <real>0.5 else <real>k)
+    else:
+        return log_of_reduced(f, e) if v < 0.5 else log_normal(rest)
 
 
-cdef void from_logits(const real *t, const real *x, Py_ssize_t n, double *out) noexcept nogil:
+cdef inline real log1p_exp(real a) noexcept nogil:
+    """log1p(e^−a) for a >= 0."""
+    cdef real shifted, r, w, e, t
+    if real is float:
+        shifted = madd(-a, <real>1.4426950408889634, <real>12582912.0)
+        r = fe_less_octaves(-a, shifted - <real>12582912.0)
+        w = r * r
+        t = madd(madd(<real>0.0013929125370749966632, r, <real>0.0083655341115735858489), w,
+                 madd(<real>0.041666536253543594824, r, <real>0.16666562289211806851))
+        e = times_power(madd(madd(t, r, <real>0.5), w, r) + <real>1, shifted)
+        e = e if a <= 87 else <real>0
+        # log1p(e)/e on [0, 1], to 3e-8
+        w = e * e
+        t = madd(<real>0.00523268878685, w, madd(<real>-0.029505215033, e, <real>0.0782259097531))
+        t = madd(t, w, madd(<real>-0.13663241868, e, <real>0.191060047105))
+        t = madd(t, w, madd(<real>-0.248429816251, e, <real>0.33319096724))
+        return e * madd(t, w, madd(<real>-0.499994931362, e, <real>0.99999996988))
+    else:
+        return log1p_unit(exp_of_sum(-a, <real>0))
+
+
+cdef bint from_logits(const real *t, const real *x, Py_ssize_t n, double *out) noexcept nogil:
+    """True if some target may be no number in [0, 1]."""
     cdef Py_ssize_t i
-    cdef real a, w, v
+    cdef real a, w
+    cdef uint32_t b32, most32 = 0, target32 = 0
+    cdef int odd = 0, outside = 0
     for i in range(n):
-        a = -x[i] if x[i] < 0 else x[i]
+        a = magnitude(x[i])
         w = t[i] if x[i] < 0 else <real>1 - t[i]
-        v = log1p_unit(exp_of_sum(-a, <real>0))
-        v = v + (<real>0 if w == 0 else a * w)
-        out[i] = v if x[i] == x[i] else x[i]
+        out[i] = madd(a, w, log1p_exp(a))
+        if real is float:                   # bits are in the order of the magnitudes, NaN last
+            b32 = fe_bits_float(a)
+            most32 = b32 if b32 > most32 else most32
+            b32 = fe_bits_float(t[i])
+            target32 = b32 if b32 > target32 else target32
+        else:
+            odd |= not (a < INFINITY)
+            outside |= not ((t[i] >= 0) & (t[i] <= 1))
+    if real is float:
+        odd = most32 >= 0x7f800000
+        outside = target32 > 0x3f800000
+    if odd:
+        for i in range(n):
+            w = t[i] if x[i] < 0 else <real>1 - t[i]
+            if x[i] != x[i]:
+                out[i] = x[i]
+            elif magnitude(x[i]) == <real>INFINITY and w == 0:
+                out[i] = 0
+    return outside
 
 
-cdef void from_probabilities(const real *t, const real *v, Py_ssize_t n, double *out) noexcept nogil:
+cdef bint from_probabilities(const real *t, const real *v, Py_ssize_t n, double *out) noexcept nogil:
+    """True if some number may be none in [0, 1]."""
     cdef Py_ssize_t i
     cdef real one, zero, up
+    cdef uint32_t b32, most32 = 0
+    cdef int outside = 0
     if real is float:
         up = <real>18446744073709551616.0
     else:
@@ -71,6 +124,14 @@ cdef void from_probabilities(const real *t, const real *v, Py_ssize_t n, double 
         zero = <real>0 if t[i] == 1 else (<real>1 - t[i]) * zero
         one = one + zero
         out[i] = one if v[i] == v[i] else v[i]
+        if real is float:
+            b32 = fe_bits_float(v[i])
+            most32 = b32 if b32 > most32 else most32
+            b32 = fe_bits_float(t[i])
+            most32 = b32 if b32 > most32 else most32
+        else:
+            outside |= not ((t[i] >= 0) & (t[i] <= 1) & (v[i] >= 0) & (v[i] <= 1))
+    return most32 > 0x3f800000 if real is float else outside
 
 
 cdef inline Surprise surprise_of(double x, int kind, Scale scale) noexcept nogil:
@@ -135,7 +196,7 @@ cdef void general_values(const source *t, const source *x, Tile *tile, Scale sca
             out[PROBABILITY][i] = p
 
 
-cdef void check_range(const source *x, Tile *tile, int operand, double low, double high) noexcept nogil:
+cdef void check_range(const source *x, Tile *tile, int operand, source low, source high) noexcept nogil:
     """Values must lie in [low, high]; the loop that looks for the bad one runs only if there is one."""
     cdef Py_ssize_t i
     cdef int outside = 0
@@ -152,20 +213,22 @@ cdef void rows_of(Tile *tile, double **out, const source *t, const source *x) no
     are wanted: a value has the same bits in any company."""
     cdef double *others[5]
     cdef int k
-    check_range(t, tile, 0, 0, 1)
-    if tile.pred_kind == PROBS:
-        check_range(x, tile, 1, 0, 1)
-    elif tile.pred_kind == LOGPROBS:
-        check_range(x, tile, 1, -INFINITY, 0)
+    cdef bint look = True
     for k in range(5):
         others[k] = out[k]
     if out[CROSS_ENTROPY] != NULL and tile.eps == 0 and tile.smoothing == 0 and tile.temperature == 1:
         if tile.pred_kind == LOGITS:
-            from_logits(t, x, tile.rows, out[CROSS_ENTROPY])
+            look = from_logits(t, x, tile.rows, out[CROSS_ENTROPY])
             others[CROSS_ENTROPY] = NULL
         elif tile.pred_kind == PROBS:
-            from_probabilities(t, x, tile.rows, out[CROSS_ENTROPY])
+            look = from_probabilities(t, x, tile.rows, out[CROSS_ENTROPY])
             others[CROSS_ENTROPY] = NULL
+    if look:
+        check_range(t, tile, 0, <source>0, <source>1)
+        if tile.pred_kind == PROBS:
+            check_range(x, tile, 1, <source>0, <source>1)
+        elif tile.pred_kind == LOGPROBS:
+            check_range(x, tile, 1, <source>-INFINITY, <source>0)
     for k in range(5):
         if others[k] != NULL:
             general_values(t, x, tile, scale_of(tile.temperature), others)

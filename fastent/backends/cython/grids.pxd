@@ -36,9 +36,11 @@ cdef inline bint grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexce
     """Sum at most 2^11 values through three rounding grids; False if they do not fit."""
     cdef Py_ssize_t i
     cdef int64_t largest = 0, magnitude
+    cdef uint64_t digits = 0
     for i in range(n):
         magnitude = <int64_t> (bits_of(v[i]) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
         largest = magnitude if magnitude > largest else largest
+        digits |= bits_of(v[i])
     cdef int top = <int> (largest >> 52) - 1023        # |v| < 2^(top + 1)
     if top > 1000:
         return False
@@ -52,20 +54,41 @@ cdef inline bint grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexce
     cdef double m0 = double_of(b0), m1 = double_of(b1), m2 = double_of(b2)
     cdef double r, t
     cdef uint64_t k0 = 0, k1 = 0, k2 = 0, rest = 0
-    for i in range(n):
-        r = v[i]
-        t = m0 + r
-        k0 += bits_of(t)
-        r = r - (t - m0)
-        t = m1 + r
-        k1 += bits_of(t)
-        r = r - (t - m1)
-        t = m2 + r
-        k2 += bits_of(t)
-        r = r - (t - m2)
-        rest |= bits_of(r)
+    # As many grids as the digits need: one is enough for values that were floats, down to 2^-26 of
+    # the largest, two for most others.
+    rest = 1
+    if not digits & <uint64_t> 0x1FFFFFFF:
+        rest = 0
+        for i in range(n):
+            t = m0 + v[i]
+            k0 += bits_of(t)
+            rest |= bits_of(t - m0) ^ bits_of(v[i])
+        k1 = <uint64_t> n * b1
+        k2 = <uint64_t> n * b2
     if rest:
-        return False
+        k0 = k1 = rest = 0
+        k2 = <uint64_t> n * b2
+        for i in range(n):
+            r = v[i]
+            t = m0 + r
+            k0 += bits_of(t)
+            r = r - (t - m0)
+            t = m1 + r
+            k1 += bits_of(t)
+            rest |= bits_of(r - (t - m1))
+    if rest << 1:
+        k1 = k2 = rest = 0
+        for i in range(n):
+            r = v[i]
+            r = r - ((m0 + r) - m0)
+            t = m1 + r
+            k1 += bits_of(t)
+            r = r - (t - m1)
+            t = m2 + r
+            k2 += bits_of(t)
+            rest |= bits_of(r - (t - m2))
+        if rest << 1:
+            return False
     # The sums of raw bits wrap around; taking out n times the bits of M leaves the integers.
     into.multiple[0] = <int64_t> (k0 - <uint64_t> n * b0)
     into.multiple[1] = <int64_t> (k1 - <uint64_t> n * b1)

@@ -12,8 +12,8 @@ needs no case of its own, and what it adds is below 1e-30 (float) or 1e-300.
 from libc.stdint cimport int32_t, uint32_t
 
 from fastent.backends.cython.elementary cimport (
-    FE_OCTAVE, INFINITY, fe_bits_float, fe_from_bits_float, fe_less_octaves, kappa, log1p_unit, lost_by, madd, magnitude, phi, real,
-    times_power,
+    FE_OCTAVE, INFINITY, fe_bits_float, fe_from_bits_float, fe_less_octaves, kappa, log1p_unit,
+    lost_by, madd, magnitude, phi, real, times_power,
 )
 from fastent.backends.cython.exponentials cimport Scale, exp_over
 from fastent.backends.cython.kernels cimport ROOM
