@@ -219,10 +219,6 @@ class Divergence:
             def term(p, q, unused, *numbers):
                 return given(p, q, *numbers)
 
-        @compiler
-        def nothing(p, q, third, *numbers):
-            return 0.0
-
         if finish is None:
 
             @compiler
@@ -239,8 +235,7 @@ class Divergence:
 
         else:
             last = compiler(finish)
-        aside = nothing if side is None else compiler(side)
-        return row_kernel(term, aside, last, len(numbers), third)
+        return row_kernel(term, side and compiler(side), last, len(numbers), third)
 
     def same_as(self, other: Divergence) -> bool:
         """Whether both compute the same: the same code under the same name."""

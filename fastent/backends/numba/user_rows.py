@@ -148,8 +148,11 @@ def rests(b, size, d):
 def row_kernel(term, side, finish, count, third=NOTHING):
     """The kernel over rows of finish(Σ term, Σ side, *parameters), `count` of them.
 
-    Term and side take (p, q, third, *parameters).
+    Term and side take (p, q, third, *parameters); a side of None adds up to 0.
     """
+    two = side is not None
+    if side is None:
+        side = term
     width = count + 1
 
     @njit(nogil=True, error_model="numpy")
@@ -181,8 +184,10 @@ def row_kernel(term, side, finish, count, third=NOTHING):
             for j in range(classes):
                 x, y = a[j], b[j]
                 terms[j] = 0.0 if x == 0.0 and y == 0.0 else term(x, y, d[j], *parameters)
-                sides[j] = 0.0 if x == 0.0 and y == 0.0 else side(x, y, d[j], *parameters)
-            out[i] = finish(total_of(terms, classes), total_of(sides, classes), *parameters)
+                if two:
+                    sides[j] = 0.0 if x == 0.0 and y == 0.0 else side(x, y, d[j], *parameters)
+            total = total_of(terms, classes)
+            out[i] = finish(total, total_of(sides, classes) if two else 0.0, *parameters)
 
     return rows
 
