@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/drop-ins.md", "docs/migrating.md", "docs/scaling.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/divergences.md",
+    "docs/drop-ins.md",
+    "docs/migrating.md",
+    "docs/scaling.md",
+]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
