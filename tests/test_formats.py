@@ -1,5 +1,7 @@
 """Every file format gives the numbers that were written, in blocks of any size, from any row."""
 
+import errno
+import os
 from itertools import product
 
 import ml_dtypes
@@ -53,6 +55,10 @@ ARRAYS = {
     "axes.npy": lambda path: np.save(path, LOGITS.reshape(5, 100, CLASSES)),
     "stored.npz": lambda path: np.savez(path, logits=LOGITS, labels=LABELS),
     "deflated.npz": lambda path: np.savez_compressed(path, logits=LOGITS, labels=LABELS),
+    "fortran.npz": lambda path: np.savez(path, logits=np.asfortranarray(LOGITS)),
+    "deflated-fortran.npz": lambda path: np.savez_compressed(
+        path, logits=np.asfortranarray(LOGITS.astype(">f4"))
+    ),
     "tensors.safetensors": lambda path: safetensors.numpy.save_file(
         {"logits": LOGITS, "labels": LABELS}, path
     ),
@@ -215,6 +221,16 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path):
         cut_off(path)
         with pytest.raises(InputError, match=r"shrinking.npy.*truncated, or shrinking"):
             source.read(10, ROWS, Buffer())
+
+
+def test_a_full_disk_under_a_temporary_file(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.pwrite", full)
+    ARRAYS["deflated-fortran.npz"](tmp_path / "x.npz")
+    with pytest.raises(InputError, match=r"^a temporary file in .*: No space left on device"):
+        read(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in TABLES if suffix != ".parquet"])

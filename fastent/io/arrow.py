@@ -12,8 +12,7 @@ import numpy as np
 from fastent.io.arrow_columns import column_rows
 from fastent.io.arrow_lists import list_rows
 from fastent.io.arrow_messages import read_batches
-from fastent.io.errors import InputError
-from fastent.io.npy import first_line
+from fastent.io.errors import InputError, first_line
 from fastent.io.parts import choose_columns
 from fastent.io.paths import Reference
 from fastent.io.source import Source

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastent.io.arrow_messages import Batch
-from fastent.io.errors import InputError
-from fastent.io.npy import first_line
+from fastent.io.errors import InputError, first_line
 from fastent.io.source import FileBytes, Source, read_exactly
 
 STEP = 1 << 20

@@ -16,8 +16,7 @@ from fastent.io.csv_lines import (
     unspoilt,
     whole,
 )
-from fastent.io.errors import InputError
-from fastent.io.npy import first_line
+from fastent.io.errors import InputError, first_line
 from fastent.io.paths import Reference
 from fastent.io.source import Source
 from fastent.io.table import Table, open_columns, require_pyarrow

@@ -10,7 +10,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from fastent.io.errors import InputError
+from fastent.io.errors import InputError, first_line
+from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
 from fastent.io.source import Buffer, RawRows, Source, as_bytes
@@ -55,11 +56,6 @@ def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np
     return shape, by_column, dtype, stream.tell()
 
 
-def first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def open_npy(reference: Reference, role: str) -> Source:
     if reference.part is not None:
         raise InputError(f"{reference.name}: a .npy file has one array, expected no ':part'")
@@ -92,7 +88,7 @@ def open_npz(reference: Reference, role: str) -> Source:
     if info.compress_type == zipfile.ZIP_STORED:
         return RawRows(path, name, _data_offset(path, info) + offset, shape, dtype, by_column)
     if by_column and len(shape) > 1:
-        raise InputError(f"{name}: compressed in Fortran order, expected C order")
+        return CompressedColumns(path, name, info.filename, offset, shape, dtype)
     return CompressedRows(path, name, info.filename, offset, shape, dtype)
 
 

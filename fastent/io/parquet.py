@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fastent.io.errors import InputError
-from fastent.io.npy import first_line
+from fastent.io.errors import InputError, first_line
 from fastent.io.parquet_columns import READERS, SpilledColumns, reader_bytes
 from fastent.io.paths import Reference
 from fastent.io.source import Source

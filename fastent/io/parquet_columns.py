@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastent.io.errors import InputError
-from fastent.io.npy import first_line
-from fastent.io.source import Buffer, Source, as_bytes, read_exactly
+from fastent.io.errors import InputError, first_line
+from fastent.io.source import Buffer, Source, as_bytes, read_columns
 from fastent.io.temporary import Temporary
 
 READER_BYTES = 3 << 20  # of one column, at most
@@ -45,7 +44,6 @@ class SpilledColumns(Source):
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         found = buffer.array((len(self._columns), stop - start), self.dtype)
-        item = self.dtype.itemsize
         at = start
         while at < stop:
             group = int(np.searchsorted(self._starts, at, side="right")) - 1
@@ -54,9 +52,8 @@ class SpilledColumns(Source):
             if group != self._group:
                 self._spill(group)
             assert self._file is not None
-            for number, column in enumerate(found[:, at - start : end - start]):
-                where = (number * (last - first) + at - first) * item
-                read_exactly(self._file.fd, as_bytes(column), where, self.name)
+            columns = found[:, at - start : end - start]
+            read_columns(self._file.fd, 0, last - first, at - first, columns, self.name)
             at = end
         return found.T
 

@@ -7,8 +7,8 @@ import struct
 
 import numpy as np
 
-from fastent.io.errors import InputError
-from fastent.io.npy import bfloat16, first_line
+from fastent.io.errors import InputError, first_line
+from fastent.io.npy import bfloat16
 from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
 from fastent.io.source import RawRows, Source

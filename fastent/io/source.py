@@ -150,6 +150,15 @@ def read_exactly(fd: int, view: memoryview, offset: int, name: str) -> None:
         done += got
 
 
+def read_columns(
+    fd: int, offset: int, length: int, start: int, columns: np.ndarray, name: str
+) -> None:
+    """Fill ``columns`` with what begins at ``start`` in each of columns of a ``length``."""
+    item = columns.dtype.itemsize
+    for number, column in enumerate(columns if columns.size else ()):
+        read_exactly(fd, as_bytes(column), offset + (number * length + start) * item, name)
+
+
 def ends_early(name: str, size: int, needed: int) -> InputError:
     return InputError(
         f"{name}: file ends at byte {size}, expected {needed} or more "
@@ -293,10 +302,7 @@ class RawRows(Source):
         """Fortran order: the rows are gathered from one piece of every column."""
         assert self.classes is not None
         columns = buffer.array((self.classes, stop - start), self._stored)
-        item = self._stored.itemsize
-        for number in range(self.classes if stop > start else 0):
-            where = self._offset + (number * self.rows + start) * item
-            self._bytes.read(where, as_bytes(columns[number]))
+        read_columns(self._bytes.fd, self._offset, self.rows, start, columns, self.name)
         return columns.T
 
     def settle(self, start: int, stop: int) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastent.io.errors import InputError
-from fastent.io.npy import first_line
+from fastent.io.errors import InputError, first_line
 from fastent.io.parts import choose_columns
 from fastent.io.source import Buffer, Source
 

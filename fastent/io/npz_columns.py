@@ -1,0 +1,73 @@
+"""Compressed .npz members in Fortran order, turned into rows through a temporary file.
+
+A member can only be read forward, and no row is whole before its last column is reached.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from fastent.io.errors import InputError, first_line
+from fastent.io.source import Buffer, Source, read_columns
+from fastent.io.temporary import Temporary
+
+STEP = 1 << 20
+
+
+class CompressedColumns(Source):
+    """Rows of such a member."""
+
+    sequential = True
+    scattered = True
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        member: str,
+        offset: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+    ) -> None:
+        if len(shape) > 2:
+            raise InputError(f"{name}: Fortran order with {len(shape)} axes, expected at most 2")
+        rows, classes = shape
+        super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
+        self._stored = dtype
+        self._member = member
+        self._offset = offset
+        self._inflated: Temporary | None = None
+
+    def open(self) -> None:
+        if self._inflated is None:
+            self._inflated = Temporary()
+            self._inflate(self._inflated)
+
+    def _inflate(self, target: Temporary) -> None:
+        done, needed = 0, self.rows * self.row_bytes
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self._member) as stream:
+                stream.read(self._offset)
+                while piece := stream.read(STEP):
+                    target.put(done, memoryview(piece))
+                    done += len(piece)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise InputError(f"{self.name}: corrupted or truncated: {first_line(error)}") from None
+        if done < needed:
+            raise InputError(f"{self.name}: truncated, expected {needed} bytes, got {done}")
+
+    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+        self.open()
+        assert self.classes is not None and self._inflated is not None
+        columns = buffer.array((self.classes, stop - start), self._stored)
+        read_columns(self._inflated.fd, 0, self.rows, start, columns, self.name)
+        rows = columns.T
+        return rows if self._stored == self.dtype else rows.byteswap(inplace=True).view(self.dtype)
+
+    def close(self) -> None:
+        if self._inflated is not None:
+            self._inflated.close()
+            self._inflated = None
