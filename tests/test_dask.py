@@ -275,7 +275,7 @@ def test_everything_that_a_command_takes(workers, tmp_path, monkeypatch):
         probs[rng.random(rows) < 0.02] = np.nan
         labels = rng.integers(-1, 5, rows)
         np.savez(f"s{number}.npz", probs=probs, labels=labels, weights=rng.random(rows),
-                 target=rng.dirichlet(np.ones(5), rows), who=rng.integers(0, 9, rows),
+                 target=rng.dirichlet(np.ones(5), rows), who=rng.integers(0, 9, rows).astype(str),
                  hits=(probs > 0.3) * 1.0)  # fmt: skip
         table = {"labels": labels, "weights": rng.random(rows), "who": labels.astype(str)}
         lists = pa.FixedSizeListArray.from_arrays(pa.array(probs.reshape(-1)), 5)
