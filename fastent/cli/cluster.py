@@ -208,7 +208,8 @@ class ClusterRun(Run):
             self._shards.leave_out(self._jobs[number].shard, why)
 
     def _on_cluster(self, client: Any) -> None:
-        left = [n for n in range(len(self._jobs)) if n not in self._done | self._failed.keys()]
+        known = self._done | self._failed.keys()
+        left = [number for number in range(len(self._jobs)) if number not in known]
         jobs = [self._jobs[number] for number in left]
         futures = client.map(
             score_rows,
