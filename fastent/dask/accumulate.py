@@ -26,7 +26,7 @@ class DaskReport(Report):
 
 
 def accumulate(
-    metrics: str | Iterable[str],
+    metrics: Any,
     true: Any,
     pred: Any,
     *,
@@ -42,7 +42,7 @@ def accumulate(
 
     Parameters
     ----------
-    metrics : str or sequence of str
+    metrics : str, divergence, or sequence of them
         As in `fastent.Accumulator`.
     true, pred : dask array or dataframe
         Labels or targets, then predictions; p and q for divergences. A dataframe has a column for
@@ -70,7 +70,8 @@ def accumulate(
     """
     threads = 1 if num_threads is None else num_threads
     options |= {"task": task, "axis": axis, "num_threads": threads}
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
+    names = list(metrics) if several else [metrics]
     Accumulator(names, **options)  # refuses now what it would refuse on a worker
     sides = {"sample_weight": sample_weight, "groups": groups, "clusters": clusters}
     where = None if task == "binary" else axis
@@ -82,7 +83,7 @@ def accumulate(
 
 
 def _add(
-    arrays: dict[str, Any], metrics: list[str], operands: tuple[str, str], options: dict[str, Any]
+    arrays: dict[str, Any], metrics: list[Any], operands: tuple[str, str], options: dict[str, Any]
 ) -> Accumulator:
     true, pred = (arrays.pop(name) for name in operands)
     return Accumulator(metrics, **options).update(true, pred, **arrays)
