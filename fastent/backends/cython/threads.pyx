@@ -69,14 +69,14 @@ cdef void reset() noexcept nogil:
 cdef inline void claim(Work *work, int worker) noexcept nogil:
     """Do a share of the work: neighbours for as long as much is left, since what a thread asks the
     memory for ahead is mostly its own then, and one by one in the end, so that no thread waits."""
-    cdef Py_ssize_t index = work.next, share
+    cdef Py_ssize_t index = relaxed_load(&work.next), share
     while index < work.count:
         share = min(max((work.count - index) // (4 * work.threads), <Py_ssize_t>1), <Py_ssize_t>MOST_CLAIMED)
         if not claimed(&work.next, &index, index + share):
             continue                    # another thread was faster: index is what it left
         for index in range(index, index + share):
             work.body(work.context, index, worker)
-        index = work.next
+        index = relaxed_load(&work.next)
 
 
 cdef void withdraw(Work *work) noexcept nogil:

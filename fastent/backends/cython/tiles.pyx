@@ -12,7 +12,9 @@ from fastent.backends.cython.operand cimport (
     row_address,
 )
 from fastent.backends.cython.rescaling cimport find_power, rescale
-from fastent.backends.cython.threads cimport exchange, run_parallel
+from fastent.backends.cython.threads cimport (
+    exchange, relaxed_load, relaxed_store, run_parallel,
+)
 
 # Straight from the system: malloc keeps what is freed, 55 MB after arenas of some different sizes.
 cdef extern from "<sys/mman.h>" nogil:
@@ -335,7 +337,8 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
     cdef BadRow bad
     cdef Source true_source, pred_source, terms_source
     cdef double *values
-    if plan.bad.row >= 0 and plan.bad.row < start:
+    cdef Py_ssize_t known = relaxed_load(&plan.bad.row)
+    if known >= 0 and known < start:
         return
     lay_out(plan, plan.arena + worker * plan.arena_size, &arena)
     tile.rows = min(plan.tile_rows, plan.stop - start)
@@ -372,7 +375,7 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
         bad.row += start
         if arena.bad.row < 0 or bad.row < arena.bad.row:
             arena.bad[0] = bad
-        plan.bad.row = bad.row                          # lets others stop; the first one is found at the end
+        relaxed_store(&plan.bad.row, bad.row)           # lets others stop; the first one is found at the end
         return
     finish_columns(plan, &tile, &arena, values, stride)
     if plan.sums != NULL:
