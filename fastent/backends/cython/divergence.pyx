@@ -9,10 +9,13 @@ The subtraction is harmless unless the rows are nearly proportional with differe
 is done again with q rescaled by c = Σp/Σq, where q·c − p takes a single rounding.
 """
 
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, c_fabs, c_fma, excess, fe_bits_double, fe_bits_float, gap_divergence, real,
+    INFINITY, NAN, c_fma, excess, far_gap, fe_bits_double, fe_bits_float, fe_from_bits_double,
+    fe_from_bits_float, gap_divergence, lifted, near_excess, near_gap, positive_gap, real, scale_up,
+    speck, without_octaves,
 )
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile,
@@ -35,8 +38,8 @@ cdef enum:
 
 
 cdef struct Sums:
-    double first                        # Σ gap(p, q), or Σ gap(p, m) for JS
-    double second                       # JS: Σ gap(q, m)
+    double first                        # Σ gap(p, q), or Σ gap(2p, p + q) for JS
+    double second                       # JS: Σ gap(2q, p + q)
     double mass                         # Σ p
     double drift                        # Σ (q − p)
 
@@ -58,60 +61,96 @@ cdef struct LongRow:                    # one row that is summed in blocks
     bint negative
 
 
-cdef inline real scale_up(real unused) noexcept nogil:
-    """Makes every subnormal probability normal; it cancels in the ratios of sums."""
-    if real is float:
-        return <real>18446744073709551616.0                     # 2^64
-    else:
-        return <real>1.3407807929942597e154                     # 2^512
-
-
-cdef inline bint sign_bits(real x, real y) noexcept nogil:
-    if real is float:
-        return (fe_bits_float(x) | fe_bits_float(y)) >> 31
-    else:
-        return (fe_bits_double(x) | fe_bits_double(y)) >> 63
+cdef void without_mass(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
+    """KL is infinite where q has no mass: a loop of its own, since few chunks need it."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        terms[FIRST + i] = <real>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[FIRST + i]
 
 
 cdef bint kl_terms(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
-    """Terms of KL for n elements; True if a sign bit was seen (a negative number, or −0)."""
+    """Terms of KL for n elements; whether a number is negative."""
     cdef Py_ssize_t i
-    cdef real x, y, d, up = scale_up(<real>0)
-    cdef int negative = 0
+    cdef real x, y
+    cdef int32_t bits32, least32 = 0x7fffffff, signs32 = 0
+    cdef int64_t bits64, least64 = 0x7fffffffffffffff, signs64 = 0
     for i in range(n):
-        x = <real>p[i] * up
-        y = <real>q[i] * up
-        d = y - x
-        terms[FIRST + i] = gap_divergence(x, y, d)
+        x = lifted(<real>p[i])
+        y = lifted(<real>q[i])
+        terms[FIRST + i] = positive_gap(x, y)
         terms[MASS + i] = x
-        terms[DRIFT + i] = d
-        negative |= sign_bits(x, y)
-    return negative
+        terms[DRIFT + i] = y - x
+        if real is float:
+            bits32 = <int32_t>fe_bits_float(y)
+            least32 = min(least32, bits32)
+            signs32 |= <int32_t>fe_bits_float(x)
+        else:
+            bits64 = <int64_t>fe_bits_double(y)
+            least64 = min(least64, bits64)
+            signs64 |= <int64_t>fe_bits_double(x)
+    if real is float:
+        if least32 <= <int32_t>fe_bits_float(speck(<float>0)):
+            without_mass(p, q, n, terms)
+        return (least32 | signs32) < 0
+    else:
+        if least64 <= <int64_t>fe_bits_double(speck(<double>0)):
+            without_mass(p, q, n, terms)
+        return (least64 | signs64) < 0
+
+
+cdef inline real least(real x, real y) noexcept nogil:
+    """The lesser of two positive numbers, by their bits: an instruction, where a comparison and a
+    choice are two."""
+    if real is float:
+        return fe_from_bits_float(min(<int32_t>fe_bits_float(x), <int32_t>fe_bits_float(y)))
+    else:
+        return fe_from_bits_double(min(<int64_t>fe_bits_double(x), <int64_t>fe_bits_double(y)))
+
+
+cdef inline real most(real x, real y) noexcept nogil:
+    if real is float:
+        return fe_from_bits_float(max(<int32_t>fe_bits_float(x), <int32_t>fe_bits_float(y)))
+    else:
+        return fe_from_bits_double(max(<int64_t>fe_bits_double(x), <int64_t>fe_bits_double(y)))
 
 
 cdef bint js_terms(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
-    """Terms of JS: both rows against their mean m = (p + q)/2, whose rounding does not matter
-    because the difference m − p = d/2 is handed on exactly."""
+    """Terms of JS: twice both rows against their sum m, whose rounding does not matter because the
+    differences m − 2p = q − p and m − 2q are handed on. The greater of p and q is within a factor 2
+    of the mean, so that only the lesser one has octaves."""
     cdef Py_ssize_t i
-    cdef real x, y, d, m, up = scale_up(<real>0)
-    cdef int negative = 0
+    cdef real x, y, low, high, m, near, octaves, of_low, of_high
+    cdef int32_t signs32 = 0
+    cdef int64_t signs64 = 0
     for i in range(n):
-        x = <real>p[i] * up
-        y = <real>q[i] * up
-        d = y - x
-        m = <real>0.5 * x + <real>0.5 * y
-        terms[FIRST + i] = gap_divergence(x, m, <real>0.5 * d)
-        terms[SECOND + i] = gap_divergence(y, m, <real>-0.5 * d)
+        x = lifted(<real>p[i])
+        y = lifted(<real>q[i])
+        low = least(x, y)
+        high = most(x, y)
+        m = x + y
+        near = without_octaves(m, low + low, True, &octaves)
+        of_low = near_gap(
+            low + low, near, high - low if octaves == 0 else near - (low + low),
+            far_gap(low + low, m, near, octaves))
+        of_high = near_gap(high + high, m, low - high, <real>0)
+        terms[FIRST + i] = of_high if x > y else of_low
+        terms[SECOND + i] = of_low if x > y else of_high
         terms[MASS + i] = x
-        terms[DRIFT + i] = d
-        negative |= sign_bits(x, y)
-    return negative
+        terms[DRIFT + i] = y - x
+        if real is float:
+            signs32 |= <int32_t>(fe_bits_float(x) | fe_bits_float(y))
+        else:
+            signs64 |= <int64_t>(fe_bits_double(x) | fe_bits_double(y))
+    if real is float:
+        return signs32 < 0
+    else:
+        return signs64 < 0
 
 
 cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double c, bint symmetric, double *terms) noexcept nogil:
     """The same terms against c·q; the difference is rounded once."""
     cdef Py_ssize_t i
-    cdef double x, y, d, m, up = scale_up(<double>0)
+    cdef double x, y, d, up = scale_up(<double>0)
     for i in range(n):
         x = <double>p[i] * up
         y = <double>q[i] * up
@@ -120,9 +159,8 @@ cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double 
         terms[MASS + i] = x
         terms[DRIFT + i] = d
         if symmetric:
-            m = 0.5 * x + 0.5 * y
-            terms[FIRST + i] = gap_divergence(x, m, 0.5 * d)
-            terms[SECOND + i] = gap_divergence(y, m, -0.5 * d)
+            terms[FIRST + i] = gap_divergence(x + x, x + y, d)
+            terms[SECOND + i] = gap_divergence(y + y, x + y, -d)
         else:
             terms[FIRST + i] = gap_divergence(x, y, d)
 
@@ -180,31 +218,48 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     return sums
 
 
-cdef inline double kl_value(double first, double mass, double drift, double threshold, int *again) noexcept nogil:
-    cdef double gap = first / mass
-    cdef double bend = excess(drift / mass)
+cdef inline double bend_of(double v, bint wide) noexcept nogil:
+    """h(v); where sums deviate by more than they do if they are checked, only if `wide`, a constant."""
+    cdef double near = v * v * near_excess(v)
+    if wide:
+        return near if (v <= 0.03125) & (v >= -0.03125) else excess(v)
+    return near
+
+
+cdef inline double difference(double gap, double bend) noexcept nogil:
+    """gap − bend, or 0 where nothing is left but rounding errors: rows that are proportional."""
     cdef double value = gap - bend
-    again[0] = (bend > threshold * gap) & (gap < INFINITY)
-    return value if not value < 0 else 0.0
+    return 0.0 if value < 4e-15 * gap else value
 
 
-cdef inline double js_value(double first, double second, double mass, double drift, double allowed, int *again) noexcept nogil:
+cdef inline double kl_value(double first, double mass, double drift, double threshold, bint wide, int64_t *again) noexcept nogil:
+    """`again` has bit 0 if the row needs a second pass, bit 1 if it needs `wide`."""
+    cdef double each = 1 / mass
+    cdef double v = drift * each
+    cdef double gap = first * each, bend = bend_of(v, wide)
+    again[0] = <int64_t>((bend > threshold * gap) & (gap < INFINITY))
+    if not wide:
+        again[0] |= (<int64_t>((v > 0.03125) | (v < -0.03125))) << 1
+    return difference(gap, bend)
+
+
+cdef inline double js_value(double first, double second, double mass, double drift, double allowed, int64_t *again) noexcept nogil:
     """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
     relative difference ε of the two sums: 0.215·ε²·JS, right to 0.035·ε²."""
-    cdef double total = mass + drift
-    cdef double gap = first / mass + second / total
-    cdef double bend = excess(0.5 * drift / mass) + excess(-0.5 * drift / total)
-    cdef double e = 2 * drift / (mass + total)
-    cdef double value = 0.5 * (gap - bend) * (1 - 0.215 * e * e)
-    again[0] = (c_fabs(e) > allowed) | (bend > 0.5 * gap)
-    return value if not value < 0 else 0.0
+    cdef double each = 1 / mass, other = 1 / (mass + drift)
+    cdef double v = drift * each, u = drift * other
+    cdef double gap = 0.5 * (first * each + second * other)
+    cdef double bend = bend_of(0.5 * v, False) + bend_of(-0.5 * u, False)
+    cdef double squared = v * u                     # ε², to ε² of itself
+    again[0] = <int64_t>((squared > allowed * allowed) | (bend > 0.5 * gap))
+    return 0.5 * difference(gap, bend) * (1 - 0.215 * squared)
 
 
 cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double drift, bint symmetric) noexcept nogil:
     """The second pass of one row, against q·Σp/Σq."""
     cdef LongRow row
     cdef Sums sums
-    cdef int again
+    cdef int64_t again
     row.tile = tile
     row.r = r
     row.precision = tile.precision
@@ -213,7 +268,13 @@ cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double drift, 
     sums = long_sums(tile, &row)
     if symmetric:
         return js_value(sums.first, sums.second, sums.mass, sums.drift, 1, &again)
-    return kl_value(sums.first, sums.mass, sums.drift, 0.5, &again)
+    return kl_value(sums.first, sums.mass, sums.drift, 0.5, False, &again)
+
+
+cdef inline double sum_of(double sum, double down) noexcept nogil:
+    """A row sum, without what stands for zeros."""
+    sum *= down
+    return sum if sum >= 1.4e-45 or down < 1e-100 else 0.0
 
 
 cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bint symmetric, double *out) noexcept nogil:
@@ -221,13 +282,13 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
     cdef Py_ssize_t r
     cdef double up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
     cdef double down = 1 / up, threshold, allowed, low, high, mass, total
-    cdef int again[MOST_ROWS]
-    cdef int some = 0
+    cdef int64_t again[MOST_ROWS]
+    cdef int64_t some = 0
     if not tile.normalise:
         for r in range(rows):
             out[r] = sums.first[r] - sums.drift[r]
             if symmetric:
-                out[r] = 0.5 * (sums.first[r] + sums.second[r])
+                out[r] = 0.25 * (sums.first[r] + sums.second[r])
             out[r] = out[r] * down
         return
     threshold = 0.3 if tile.precision == SINGLE else 0.5
@@ -238,17 +299,20 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
             out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &again[r])
     else:
         for r in range(rows):
-            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, &again[r])
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, False, &again[r])
     for r in range(rows):
         mass = sums.mass[r] * down
         total = (sums.mass[r] + sums.drift[r]) * down
-        some |= again[r] | (mass < low) | (mass > high) | (total < low) | (total > high)
-    if not some:
+        some |= again[r] | <int64_t>((mass < low) | (mass > high) | (total < low) | (total > high))
+    if some == 0:
         return
+    if some & 2:
+        for r in range(rows):
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, True, &again[r])
     for r in range(rows):
         if sums.first[r] == sums.first[r] and sums.drift[r] == sums.drift[r]:   # no NaN in the row
-            check_sum(tile, start + r, 0, sums.mass[r] * down)
-            check_sum(tile, start + r, 1, (sums.mass[r] + sums.drift[r]) * down)
+            check_sum(tile, start + r, 0, sum_of(sums.mass[r], down))
+            check_sum(tile, start + r, 1, sum_of(sums.mass[r] + sums.drift[r], down))
         if again[r]:
             out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.drift[r], symmetric)
 

@@ -11,6 +11,8 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 cdef extern from "lanes.h" nogil:
     double fe_lane_sum_float(const float *x, Py_ssize_t n)
     double fe_lane_sum_double(const double *x, Py_ssize_t n)
+    void fe_row_sums_float(const float *x, Py_ssize_t rows, Py_ssize_t n, double *out)
+    void fe_row_sums_double(const double *x, Py_ssize_t rows, Py_ssize_t n, double *out)
     float fe_lane_max_float(const float *x, Py_ssize_t n)
     double fe_lane_max_double(const double *x, Py_ssize_t n)
     uint32_t fe_bits_float(float x)
@@ -53,67 +55,125 @@ cdef inline real magnitude(real x) noexcept nogil:
 
 # --- x·log(x/y) − x + y -------------------------------------------------------------------------
 
+cdef inline real scale_up(real unused) noexcept nogil:
+    """The power of two that makes every subnormal number normal."""
+    if real is float:
+        return <real>18446744073709551616.0                     # 2^64
+    else:
+        return <real>1.3407807929942597e154                     # 2^512
+
+
+cdef inline real speck(real unused) noexcept nogil:
+    """What 0 is replaced by beside numbers that are scaled up: rounded away by the least of them."""
+    if real is float:
+        return <real>1.925929944387236e-34                      # 2^-112
+    else:
+        return <real>2.2982786799458352e-187                    # 2^-620
+
+
+cdef inline real lifted(real x) noexcept nogil:
+    """x scaled up, exactly; 0 becomes a speck, so that nothing divides by 0 or takes its logarithm."""
+    return madd(x, scale_up(x), speck(x))
+
+
 cdef inline real atanh_tail(real w) noexcept nogil:
-    """(atanh(s)/s − 1)/s² for w = s² in [0, 1/9]."""
+    """−2(atanh(s)/s − 1)/s² for w = s² in [0, 1/9], its error weighted as `near_gap` needs it."""
     cdef real t
     if real is float:
-        t = <real>0.10393808427873376085
-        t = madd(t, w, <real>0.087323512327203870914)
-        t = madd(t, w, <real>0.11132355604500662288)
-        t = madd(t, w, <real>0.14285152860941831225)
-        t = madd(t, w, <real>0.20000005384974832161)
-        return madd(t, w, <real>0.33333333325011807005)
+        t = <real>-0.27606210526046814049
+        t = madd(t, w, <real>-0.28089700000151978045)
+        t = madd(t, w, <real>-0.40015743530857887641)
+        return madd(t, w, <real>-0.66666525861133859984)
     else:
-        t = 0.080820228059717661105
-        t = madd(t, w, <real>0.044003692430723369411)
-        t = madd(t, w, <real>0.060005364047953562676)
-        t = madd(t, w, <real>0.066570721048274680752)
-        t = madd(t, w, <real>0.076927850324793115517)
-        t = madd(t, w, <real>0.090908947180664290846)
-        t = madd(t, w, <real>0.11111111358713931495)
-        t = madd(t, w, <real>0.14285714283554378581)
-        t = madd(t, w, <real>0.20000000000007291337)
-        return madd(t, w, <real>0.33333333333333329281)
+        t = -0.17398834775955963923
+        t = madd(t, w, <real>-0.10073143560365455712)
+        t = madd(t, w, <real>-0.13550895875138710497)
+        t = madd(t, w, <real>-0.15368260395983356528)
+        t = madd(t, w, <real>-0.18182556187391516439)
+        t = madd(t, w, <real>-0.22222202700705908724)
+        t = madd(t, w, <real>-0.28571428851501432461)
+        t = madd(t, w, <real>-0.39999999998164301369)
+        return madd(t, w, <real>-0.66666666666670238462)
 
 
-cdef inline real gap_divergence(real x, real y, real d) noexcept nogil:
-    """x·log(x/y) − x + y >= 0 for x, y >= 0 (normal or 0) and d = y − x, rounded once.
-
-    y is brought within a factor 2 of x by n whole octaves, rounded towards zero, so that nothing
-    cancels: log(x/y') by atanh of s = (y' − x)/(y' + x), and (y' − x)·s is its first term.
-    x = 0 gives y, y = 0 < x gives infinity.
-    """
-    cdef real near, a, s, w, far, octaves
-    cdef int32_t delta32, n32
+cdef inline real without_octaves(real y, real x, bint rising, real *octaves) noexcept nogil:
+    """y within a factor 2 of x > 0, by whole octaves, rounded towards zero: how many (a float: in
+    units of 2^-23). `rising`, a constant: y >= x."""
+    cdef int32_t whole
     cdef int64_t high, m
-    cdef uint64_t by
+    cdef uint64_t bits
     if real is float:
-        delta32 = <int32_t>fe_bits_float(y) - <int32_t>fe_bits_float(x)
-        n32 = (delta32 + ((delta32 >> 31) & 0x7fffff)) >> 23
-        near = fe_from_bits_float(fe_bits_float(y) - (<uint32_t>n32 << 23))
-        octaves = <real>n32
-        a = d if n32 == 0 else near - x
-        s = a / (near + x + <real>1.1754944e-38)    # keeps 0/0 out; nothing beside a scaled x
+        whole = <int32_t>fe_bits_float(y) - <int32_t>fe_bits_float(x)
+        if not rising:
+            whole += (whole >> 31) & 0x7fffff
+        whole &= <int32_t>0xff800000
+        octaves[0] = <real>whole
+        return fe_from_bits_float(fe_bits_float(y) - <uint32_t>whole)
     else:
         # AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a biased
         # count of octaves that becomes a double by its bits.
-        by = fe_bits_double(y)
-        high = <int64_t>(by >> 32) - <int64_t>(fe_bits_double(x) >> 32)
-        m = <int64_t>(<uint64_t>(high + (0xfffff if high < 0 else 0) + (<int64_t>4096 << 20)) >> 20)
-        near = fe_from_bits_double(by - (<uint64_t>m << 52))
-        octaves = fe_from_bits_double(<uint64_t>m | <uint64_t>0x4330000000000000) - <real>4503599627374592.0
-        a = d if octaves == 0 else near - x
-        s = a / (near + x + <real>2.2250738585072014e-308)
-    w = s * s
-    far = madd(-x * octaves, <real>0.69314718055994530942, y - near)
-    near = madd(a, s, -((x + x) * s * w) * atanh_tail(w)) + far
-    near = y if x == 0 else near
-    return <real>INFINITY if (y == 0) & (x > 0) else near
+        bits = fe_bits_double(y)
+        high = <int64_t>(bits >> 32) - <int64_t>(fe_bits_double(x) >> 32)
+        if not rising:
+            high += 0xfffff if high < 0 else 0
+        m = <int64_t>(<uint64_t>(high + (<int64_t>4096 << 20)) >> 20)
+        octaves[0] = fe_from_bits_double(<uint64_t>m | <uint64_t>0x4330000000000000) - <real>4503599627374592.0
+        return fe_from_bits_double(bits - (<uint64_t>m << 52))
+
+
+cdef inline real far_gap(real x, real y, real near, real octaves) noexcept nogil:
+    """What the octaves between y and `near` add to a gap."""
+    if real is float:
+        return madd(x * octaves, <real>-8.26295829486781727573e-8, y - near)        # ln 2·2^-23
+    else:
+        return madd(x * octaves, <real>-0.69314718055994530942, y - near)
+
+
+cdef inline real near_gap(real x, real y, real d, real far) noexcept nogil:
+    """x·log(x/y) − x + y + far for y within a factor 2 of x > 0 and d = y − x, rounded once."""
+    cdef real s = d / (y + x), w = s * s
+    return madd(s, madd(x * w, atanh_tail(w), d), far)
+
+
+cdef inline real positive_gap(real x, real y) noexcept nogil:
+    """x·log(x/y) − x + y >= 0 for normal x, y > 0.
+
+    y is brought within a factor 2 of x by n whole octaves, rounded towards zero, so that nothing
+    cancels: log(x/y') by atanh of s = (y' − x)/(y' + x), and (y' − x)·s is its first term.
+    """
+    cdef real octaves, near = without_octaves(y, x, False, &octaves)
+    return near_gap(x, near, near - x, far_gap(x, y, near, octaves))
+
+
+cdef inline real gap_divergence(real x, real y, real d) noexcept nogil:
+    """The same for x, y >= 0 (normal or 0) and d = y − x, rounded once, where y − x is not.
+
+    x = 0 gives y, y = 0 < x gives infinity.
+    """
+    cdef real octaves, near = without_octaves(y, x, False, &octaves)
+    cdef real a = d if octaves == 0 else near - x
+    cdef real value = near_gap(x, near, a, far_gap(x, y, near, octaves))
+    value = y if x == 0 else value
+    return <real>INFINITY if (y == 0) & (x > 0) else value
 
 
 cdef inline double excess(double v) noexcept nogil:
     """h(v) = v − log1p(v) >= 0 for v > −1."""
     return gap_divergence(<double>1.0, 1.0 + v, v)
+
+
+cdef inline double near_excess(double v) noexcept nogil:
+    """h(v)/v² for |v| <= 1/32, the deviation of row sums from 1: a division less."""
+    cdef double t
+    t = 0.10022409386474494051
+    t = madd(t, v, -0.11131111560131716815)
+    t = madd(t, v, 0.12499978604834646428)
+    t = madd(t, v, -0.14285699630748486805)
+    t = madd(t, v, 0.16666666675172056488)
+    t = madd(t, v, -0.2000000000397623879)
+    t = madd(t, v, 0.24999999998783365)
+    t = madd(t, v, -0.3333333333333304208)
+    return madd(t, v, <double>0.5)
 
 
 # --- exponentials -------------------------------------------------------------------------------
@@ -302,6 +362,50 @@ cdef inline real minus_log_scaled(real x) noexcept nogil:
         return -log_in_octaves(x, <real>64)
     else:
         return -log_in_octaves(x, <real>512)
+
+
+cdef inline real surprise_of(real x, real octaves) noexcept nogil:
+    """−log(x·2^−octaves) for a normal x > 0, whole octaves and a result of 0.28 at least: its error is
+    an absolute one. 0 and subnormal numbers give something finite."""
+    cdef int32_t whole
+    cdef uint64_t k
+    cdef real m, s, w, t
+    if real is float:
+        whole = (<int32_t>fe_bits_float(x) - 0x3f3504f3) & <int32_t>0xff800000
+        m = fe_from_bits_float(fe_bits_float(x) - <uint32_t>whole)
+        s = (<real>1 - m) / (<real>1 + m)
+        w = s * s
+        t = madd(<real>0.29961260160059209527, w, <real>0.39973603887646991634)
+        t = madd(t, w, <real>0.66666816695714421379)
+        t = madd(t, w, <real>2)
+        # a float: octaves in units of 2^-23
+        return madd(s, t, madd(<real>whole, <real>-8.26295829486781727573e-8, octaves * <real>0.69314718055994530942))
+    else:
+        k = (fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
+        m = fe_from_bits_double(fe_bits_double(x) - (k << 52) + (<uint64_t>2048 << 52))
+        s = (1 - m) / (1 + m)
+        w = s * s
+        t = 0.16896588151252850002
+        t = madd(t, w, <real>0.18116597714706797289)
+        t = madd(t, w, <real>0.22223615985342849839)
+        t = madd(t, w, <real>0.28571413192052701155)
+        t = madd(t, w, <real>0.40000000081061584305)
+        t = madd(t, w, <real>0.66666666666513849451)
+        t = madd(t, w, <real>2)
+        m = fe_from_bits_double(k | <uint64_t>0x4330000000000000) - <real>4503599627372544.0
+        return madd(s, t, (octaves - m) * <real>0.69314718055994530942)
+
+
+cdef inline double log_of_sum(double total) noexcept nogil:
+    """log(total) for |total − 1| <= 1/32: a sum that was checked."""
+    cdef double v = total - 1
+    return madd(-v * v, near_excess(v), v)
+
+
+cdef inline double log_ratio(double rest, double twice) noexcept nogil:
+    """log1p(rest/own) for twice = 2·own + rest, |rest| <= twice/3: 2 atanh(rest/twice)."""
+    cdef double s = rest / twice, w = s * s
+    return s * madd(-w, atanh_tail(w), <double>2)
 
 
 cdef inline double log1p_of(double x) noexcept nogil:

@@ -9,12 +9,14 @@ other classes and the big one (M = 0 if there is none), S = R + M:
     sparse              log1p(R/p_y), R over the classes other than the label; log S − log p_y if R >= p_y
 """
 
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, log1p_of, log_normal, log_positive, minus_log_scaled, real,
+    INFINITY, NAN, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted, log1p_of,
+    log_of_sum, log_positive, log_ratio, real, speck, surprise_of,
 )
 from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile
 from fastent.backends.cython.long_rows cimport classes_of, label_numbers, top_in
@@ -27,8 +29,16 @@ ctypedef fused source:
     double
 
 cdef enum:
-    SPARSE, ENTROPY, CROSS              # what is summed
+    SPARSE, SQUARES, ENTROPY, CROSS     # what is summed; SQUARES: sparse, with Σ p²
     WIDTH = 5                           # sums of a row, at most
+
+# sums of a row: what they are sums of
+cdef enum:
+    TERM                                # −p log p, −p log q
+    REST                                # p; sparse: predicted
+    PRED_REST                           # q; sparse: p²
+    BIG                                 # p and q of the class above ¾, which is out of the others
+    PRED_BIG
 
 # columns of the sparse kernel
 cdef enum:
@@ -60,104 +70,156 @@ cdef struct LongRow:
 
 cdef int sparse_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
     cdef Py_ssize_t i
-    cdef real x
     cdef int negative = 0
     for i in range(n):
-        x = p[i]
-        terms[i] = x
-        terms[ROOM + i] = x * x
+        terms[REST * ROOM + i] = p[i]
         negative |= p[i] < 0
     return negative
 
 
-cdef int even_entropy_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
-    """Terms of rows without a class above ¾, as if there were none; tells whether there are (2),
-    and whether a number is negative (1)."""
+cdef void square_terms(Py_ssize_t n, real *terms) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        terms[PRED_REST * ROOM + i] = terms[REST * ROOM + i] * terms[REST * ROOM + i]
+
+
+cdef bint entropy_terms(const source *p, Py_ssize_t n, real *terms, bint *big) noexcept nogil:
+    """Terms as if no class were above ¾; tells whether there is one, and whether a number is
+    negative. Both by the bits: c − b has a sign if b > c."""
     cdef Py_ssize_t i
     cdef real x
-    cdef int seen = 0
+    cdef uint32_t above32 = 0, signs32 = 0
+    cdef uint64_t above64 = 0, signs64 = 0
     for i in range(n):
         x = p[i]
-        # a subnormal or zero x gives a finite logarithm here, and a product below 1e-35 or 0
-        terms[i] = -x * log_normal(x)
-        terms[ROOM + i] = x
-        seen |= (0 if x <= <real>0.75 else 2) | (x < 0)
-    return seen
-
-
-cdef int entropy_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
-    """Terms with the big class apart. Rows without one get the same numbers from either function,
-    so a row does not depend on its neighbours."""
-    cdef Py_ssize_t i
-    cdef real x
-    cdef int negative = 0
-    for i in range(n):
-        x = p[i]
-        terms[i] = -x * log_normal(x) if x <= <real>0.75 else <real>0
-        terms[ROOM + i] = x if x <= <real>0.75 else <real>0
-        terms[2 * ROOM + i] = <real>0 if x <= <real>0.75 else x      # NaN and infinity too
-        negative |= x < 0
-    return negative
-
-
-cdef int cross_terms(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef real x, y, term, up
-    cdef int negative = 0
+        # 0 and subnormal numbers have a finite logarithm here, and a product below 1e-35 or 0
+        terms[TERM * ROOM + i] = x * surprise_of(x, <real>0)
+        terms[REST * ROOM + i] = x
+        if real is float:
+            above32 |= <uint32_t>0x3f400000 - fe_bits_float(x)
+            signs32 |= fe_bits_float(x)
+        else:
+            above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(x)
+            signs64 |= fe_bits_double(x)
     if real is float:
-        up = <real>18446744073709551616.0
+        big[0] = (above32 | signs32) >> 31
+        return signs32 >> 31
     else:
-        up = <real>1.3407807929942597e154
+        big[0] = (above64 | signs64) >> 63
+        return signs64 >> 63
+
+
+cdef void entropy_big(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
+    """Take the classes above ¾ out of the sums. A loop of its own: many chunks have none, and a row
+    without one gets the same numbers either way."""
+    cdef Py_ssize_t i
+    cdef real x
+    for i in range(n):
+        x = p[i]
+        terms[BIG * ROOM + i] = <real>0 if x <= <real>0.75 else x        # NaN and infinity too
+        terms[TERM * ROOM + i] = terms[TERM * ROOM + i] if x <= <real>0.75 else <real>0
+        terms[REST * ROOM + i] = x if x <= <real>0.75 else <real>0
+
+
+cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, real *terms, bint *big, bint *zero) noexcept nogil:
+    """The same of −p log q, by the classes of q; tells too whether a q is 0."""
+    cdef Py_ssize_t i
+    cdef real x, y, up
+    cdef uint32_t above32 = 0, signs32 = 0
+    cdef uint64_t above64 = 0, signs64 = 0
+    cdef int32_t least32 = 0x7fffffff
+    cdef int64_t least64 = 0x7fffffffffffffff
     for i in range(n):
         x = p[i]
         y = q[i]
-        term = x * minus_log_scaled(y * up)
-        term = <real>INFINITY if (y == 0) & (x > 0) else term
-        terms[i] = term if y <= <real>0.75 else <real>0
-        terms[ROOM + i] = x if y <= <real>0.75 else <real>0
-        terms[2 * ROOM + i] = <real>0 if y <= <real>0.75 else x
-        terms[3 * ROOM + i] = y if y <= <real>0.75 else <real>0
-        terms[4 * ROOM + i] = <real>0 if y <= <real>0.75 else y
-        negative |= (x < 0) | (y < 0)
+        up = lifted(y)
+        terms[REST * ROOM + i] = x
+        terms[PRED_REST * ROOM + i] = y
+        if real is float:
+            terms[TERM * ROOM + i] = x * surprise_of(up, <real>64)
+            above32 |= <uint32_t>0x3f400000 - fe_bits_float(y)
+            signs32 |= fe_bits_float(x) | fe_bits_float(y)
+            least32 = min(least32, <int32_t>fe_bits_float(up))
+        else:
+            terms[TERM * ROOM + i] = x * surprise_of(up, <real>512)
+            above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(y)
+            signs64 |= fe_bits_double(x) | fe_bits_double(y)
+            least64 = min(least64, <int64_t>fe_bits_double(up))
+    if real is float:
+        zero[0] = least32 <= <int32_t>fe_bits_float(speck(<float>0))
+        big[0] = (above32 | signs32) >> 31
+        return signs32 >> 31
+    else:
+        zero[0] = least64 <= <int64_t>fe_bits_double(speck(<double>0))
+        big[0] = (above64 | signs64) >> 63
+        return signs64 >> 63
+
+
+cdef void cross_zero(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        terms[TERM * ROOM + i] = <real>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[TERM * ROOM + i]
+
+
+cdef void cross_big(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real x, y
+    for i in range(n):
+        x = p[i]
+        y = q[i]
+        terms[BIG * ROOM + i] = <real>0 if y <= <real>0.75 else x
+        terms[PRED_BIG * ROOM + i] = <real>0 if y <= <real>0.75 else y
+        terms[TERM * ROOM + i] = terms[TERM * ROOM + i] if y <= <real>0.75 else <real>0
+        terms[REST * ROOM + i] = x if y <= <real>0.75 else <real>0
+        terms[PRED_REST * ROOM + i] = y if y <= <real>0.75 else <real>0
+
+
+cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, real *scratch, int *filled) noexcept nogil:
+    """Fill the term arrays; whether a number may be negative, and which arrays have terms."""
+    cdef bint negative, big = False, zero = False
+    if mode == SPARSE or mode == SQUARES:
+        filled[0] = 1 << REST
+        negative = sparse_terms(q, n, scratch)
+        if mode == SQUARES:
+            filled[0] |= 1 << PRED_REST
+            square_terms(n, scratch)
+        return negative
+    filled[0] = 1 << TERM | 1 << REST
+    if mode == ENTROPY:
+        negative = entropy_terms(q, n, scratch, &big)
+        if big:
+            filled[0] |= 1 << BIG
+            entropy_big(q, n, scratch)
+        return negative
+    filled[0] |= 1 << PRED_REST
+    negative = cross_terms(p, q, n, scratch, &big, &zero)
+    if zero:
+        cross_zero(p, q, n, scratch)
+    if big:
+        filled[0] |= 1 << BIG | 1 << PRED_BIG
+        cross_big(p, q, n, scratch)
     return negative
-
-
-cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, real *scratch, int *arrays) noexcept nogil:
-    """Fill the term arrays; whether a negative number was seen, and how many arrays have terms."""
-    cdef int seen
-    if mode == SPARSE:
-        arrays[0] = 2
-        return sparse_terms(q, n, scratch)
-    if mode == CROSS:
-        arrays[0] = 5
-        return cross_terms(p, q, n, scratch)
-    arrays[0] = 2
-    seen = even_entropy_terms(q, n, scratch)
-    if seen >= 2:
-        arrays[0] = 3
-        return entropy_terms(q, n, scratch)
-    return seen
 
 
 cdef inline void leave_out(real *scratch, Py_ssize_t at) noexcept nogil:
     """Take the label out of the sparse sums."""
-    scratch[at] = 0
-    scratch[at + ROOM] = 0
+    scratch[REST * ROOM + at] = 0
+    scratch[PRED_REST * ROOM + at] = 0
 
 
 cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
     cdef const source *p = NULL
     cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, unused)
-    cdef int k, arrays
+    cdef int k, filled
     if row.mode == CROSS:
         p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, unused)
-    if map_terms(row.mode, p, q, n, scratch, &arrays):
+    if map_terms(row.mode, p, q, n, scratch, &filled):
         row.negative = True
-    if row.mode == SPARSE and start <= row.label < start + n:
+    if row.mode <= SQUARES and start <= row.label < start + n:
         leave_out(scratch, row.label - start)
     for k in range(WIDTH):
-        row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n) if k < arrays else 0
+        row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n) if filled >> k & 1 else 0
 
 
 cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
@@ -190,25 +252,53 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     return sums
 
 
-cdef inline double entropy_value(double t, double rest, double big) noexcept nogil:
+cdef inline bint usual(double total) noexcept nogil:
+    """Whether a row sum is near enough to 1 for the short formulas, as all checked ones are."""
+    return (total >= 0.96875) & (total <= 1.03125)
+
+
+cdef inline double entropy_value(double t, double rest, double big, bint wide) noexcept nogil:
+    """By the short formulas, or for any sum if `wide`, a constant."""
     cdef double total = rest + big
-    cdef double value = t + rest * log_positive(total)
-    value = value + (big * log1p_of(rest / big) if big > 0 else 0.0)
-    return value / total if total > 0 else NAN
+    cdef double value = (t + rest * log_of_sum(total) + big * log_ratio(rest, big + big + rest)) / total
+    cdef double far
+    if wide:
+        far = t + rest * log_positive(total)
+        far = far + (big * log1p_of(rest / big) if big > 0 else 0.0)
+        far = far / total if total > 0 else NAN
+        value = value if usual(total) else far
+    return value
 
 
-cdef inline double cross_value(double t, double rest, double big, double pred_rest, double pred_big) noexcept nogil:
-    cdef double value = t + rest * log_positive(pred_rest + pred_big)
-    value = value + (big * log1p_of(pred_rest / pred_big) if big > 0 else 0.0)
-    return value / (rest + big)
+cdef inline double cross_value(double t, double rest, double big, double pred_rest, double pred_big, bint wide) noexcept nogil:
+    cdef double total = pred_rest + pred_big
+    cdef double near = t + rest * log_of_sum(total) + big * log_ratio(pred_rest, pred_big + pred_big + pred_rest)
+    cdef double far
+    if wide:
+        far = t + rest * log_positive(total)
+        far = far + (big * log1p_of(pred_rest / pred_big) if big > 0 else 0.0)
+        near = near if usual(total) else far
+    return near / (rest + big)
 
 
-cdef inline double sparse_value(double rest, double own) noexcept nogil:
+cdef inline double sparse_value(double rest, double own, bint wide) noexcept nogil:
+    """One division for both: log1p(rest/own), or log S + octaves·ln 2 + log(1/m) for own = m·2^−octaves."""
     cdef double total = rest + own
-    cdef double near = log1p_of(rest / own)
-    cdef double far = log_positive(total) - log_positive(own)
-    far = far if total == total else total              # NaN stays
-    return near if rest < own else far
+    cdef uint64_t bits = fe_bits_double(own)
+    cdef uint64_t k = (bits - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
+    cdef double m = fe_from_bits_double(bits - (k << 52) + (<uint64_t>2048 << 52))
+    cdef double octaves = <double>4503599627372544.0 - fe_from_bits_double(k | <uint64_t>0x4330000000000000)
+    cdef bint near = rest < own
+    cdef double value = log_ratio(rest if near else 1 - m, own + own + rest if near else 1 + m)
+    cdef double more = octaves * 0.69314718055994530942 + log_of_sum(total)
+    cdef double far
+    value = value + (0.0 if near else more)
+    if wide:
+        far = log_positive(total) - log_positive(own)
+        far = far if total == total else total              # NaN stays
+        far = log1p_of(rest / own) if near else far
+        value = value if usual(total) & (own >= 2.2250738585072014e-308) else far
+    return value
 
 
 cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, double own, double **out, const source *unused) noexcept nogil:
@@ -230,44 +320,63 @@ cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, d
         out[CONFIDENCE][r] = top_in(tile, 1, r, &block, unused) / total
 
 
+cdef inline void row_values(Batch *sums, Py_ssize_t rows, int mode, bint wide, double *value) noexcept nogil:
+    cdef Py_ssize_t r
+    if mode <= SQUARES:
+        for r in range(rows):
+            value[r] = sparse_value(sums.of[REST][r], sums.own[r], wide)
+    elif mode == ENTROPY:
+        for r in range(rows):
+            value[r] = entropy_value(sums.of[TERM][r], sums.of[REST][r], sums.of[BIG][r], wide)
+    else:
+        for r in range(rows):
+            value[r] = cross_value(
+                sums.of[TERM][r], sums.of[REST][r], sums.of[BIG][r], sums.of[PRED_REST][r],
+                sums.of[PRED_BIG][r], wide)
+
+
 cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int mode, double **out, const source *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
     cdef Py_ssize_t r
     cdef double low, high, total, pred_total
     cdef double *value = out[0]
-    cdef int some = 0
+    cdef int64_t some = 0
     if value != NULL:
         value += start
-        if mode == SPARSE:
-            for r in range(rows):
-                value[r] = sparse_value(sums.of[0][r], sums.own[r])
-        elif mode == ENTROPY:
-            for r in range(rows):
-                value[r] = entropy_value(sums.of[0][r], sums.of[1][r], sums.of[2][r])
-        else:
-            for r in range(rows):
-                value[r] = cross_value(sums.of[0][r], sums.of[1][r], sums.of[2][r], sums.of[3][r], sums.of[4][r])
-    if mode == SPARSE and (out[ACCURACY] != NULL or out[RANK] != NULL or out[BRIER] != NULL or out[CONFIDENCE] != NULL):
+        row_values(sums, rows, mode, False, value)
+        for r in range(rows):
+            if mode <= SQUARES:
+                some |= <int64_t>((not usual(sums.of[REST][r] + sums.own[r])) | (sums.own[r] < 2.2250738585072014e-308))
+            elif mode == ENTROPY:
+                some |= <int64_t>(not usual(sums.of[REST][r] + sums.of[BIG][r]))
+            else:
+                some |= <int64_t>(not usual(sums.of[PRED_REST][r] + sums.of[PRED_BIG][r]))
+        if some:
+            row_values(sums, rows, mode, True, value)
+        some = 0
+    if mode <= SQUARES and (out[ACCURACY] != NULL or out[RANK] != NULL or out[BRIER] != NULL or out[CONFIDENCE] != NULL):
         for r in range(rows):
             if tile.labels[start + r] >= 0:             # a skipped row has no label to read
-                sparse_columns(tile, start + r, sums.of[0][r], sums.of[1][r], sums.own[r], out, unused)
+                sparse_columns(tile, start + r, sums.of[REST][r], sums.of[PRED_REST][r], sums.own[r], out, unused)
     if not tile.normalise:
         return
     sum_bounds(tile, &low, &high)
     for r in range(rows):
-        total = sums.of[0][r] + sums.own[r] if mode == SPARSE else sums.of[1][r] + sums.of[2][r]
-        pred_total = sums.of[3][r] + sums.of[4][r] if mode == CROSS else total
-        some |= (total < low) | (total > high) | (pred_total < low) | (pred_total > high)
-    if not some:
+        total = sums.of[REST][r] + (sums.own[r] if mode <= SQUARES else sums.of[BIG][r])
+        pred_total = sums.of[PRED_REST][r] + sums.of[PRED_BIG][r] if mode == CROSS else total
+        some |= <int64_t>((total < low) | (total > high) | (pred_total < low) | (pred_total > high))
+    if some == 0:
         return
     for r in range(rows):
-        if mode == SPARSE:
-            check_sum(tile, start + r, 1, sums.of[0][r] + sums.own[r])
+        total = sums.of[REST][r] + sums.of[BIG][r]
+        pred_total = sums.of[PRED_REST][r] + sums.of[PRED_BIG][r]
+        if mode <= SQUARES:
+            check_sum(tile, start + r, 1, sums.of[REST][r] + sums.own[r])
         elif mode == ENTROPY:
-            check_sum(tile, start + r, 1, sums.of[1][r] + sums.of[2][r])
-        elif sums.of[0][r] == sums.of[0][r] and sums.of[3][r] + sums.of[4][r] == sums.of[3][r] + sums.of[4][r]:
-            check_sum(tile, start + r, 0, sums.of[1][r] + sums.of[2][r])
-            check_sum(tile, start + r, 1, sums.of[3][r] + sums.of[4][r])
+            check_sum(tile, start + r, 1, total)
+        elif sums.of[TERM][r] == sums.of[TERM][r] and pred_total == pred_total:
+            check_sum(tile, start + r, 0, total)
+            check_sum(tile, start + r, 1, pred_total)
 
 
 cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, const source *unused) noexcept nogil:
@@ -277,12 +386,20 @@ cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, c
     report_negatives(tile, start, rows, 1, unused)
 
 
+cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch, const source *unused) noexcept nogil:
+    """p of the labels; a skipped row, which has none, is taken for a certain one."""
+    cdef Py_ssize_t r
+    label_numbers(tile, start, rows, batch.own, unused)
+    for r in range(rows):
+        batch.of[REST][r] = batch.of[REST][r] if tile.labels[start + r] >= 0 else 0.0
+
+
 cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const source *unused) noexcept nogil:
     cdef const source *p = <const source *>tile.true_rows
     cdef const source *q = <const source *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start = 0, r, n, at_once
     cdef bint negative
-    cdef int k, arrays
+    cdef int k, filled
     cdef Sums sums
     cdef Batch batch
     cdef LongRow row
@@ -297,8 +414,8 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
             sums = long_sums(tile, &row)
             for k in range(WIDTH):
                 batch.of[k][0] = sums.of[k]
-            if mode == SPARSE:
-                label_numbers(tile, r, 1, batch.own, q)
+            if mode <= SQUARES:
+                take_labels(tile, r, 1, &batch, q)
             finish(tile, r, 1, &batch, mode, out, q)
             if row.negative:
                 report_rows(tile, mode, r, 1, unused)
@@ -306,17 +423,18 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
     at_once = rows_of_chunk(classes)
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
-        negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &arrays)
-        if mode == SPARSE:
-            label_numbers(tile, start, n, batch.own, q)
+        negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &filled)
+        if mode <= SQUARES:
             for r in range(n):
                 if tile.labels[start + r] >= 0:
                     leave_out(scratch, r * classes + tile.labels[start + r])
         for k in range(WIDTH):
-            if k < arrays:
+            if filled >> k & 1:
                 row_sums(scratch + k * ROOM, n, classes, batch.of[k])
             else:
                 memset(batch.of[k], 0, n * sizeof(double))
+        if mode <= SQUARES:
+            take_labels(tile, start, n, &batch, q)
         finish(tile, start, n, &batch, mode, out, q)
         if negative:
             report_rows(tile, mode, start, n, unused)
@@ -333,7 +451,7 @@ cdef void in_precision(Tile *tile, int mode, double **out) noexcept nogil:
 
 
 cdef void sparse_rows(Tile *tile, double **out) noexcept nogil:
-    in_precision(tile, SPARSE, out)
+    in_precision(tile, SQUARES if out[BRIER] != NULL else SPARSE, out)
 
 
 cdef void entropy_rows(Tile *tile, double **out) noexcept nogil:

@@ -1,7 +1,7 @@
 """Sums over the classes of a row, and the choice of chunks."""
 
 from fastent.backends.cython.elementary cimport (
-    real, fe_lane_sum_float, fe_lane_sum_double, c_fabs,
+    real, fe_lane_sum_double, fe_lane_sum_float, fe_row_sums_double, fe_row_sums_float,
 )
 from fastent.backends.cython.kernels cimport CHUNK, DOUBLE_BLOCK, MOST_ROWS
 
@@ -52,6 +52,10 @@ cdef inline void row_sums(const real *terms, Py_ssize_t rows, Py_ssize_t classes
         strided_sums(terms, rows, 4, out)
     elif classes == 1:
         strided_sums(terms, rows, 1, out)
+    elif real is float:
+        fe_row_sums_float(terms, rows, classes, out)
+    elif classes <= DOUBLE_BLOCK:
+        fe_row_sums_double(terms, rows, classes, out)
     else:
         for r in range(rows):
             out[r] = row_sum(terms + r * classes, classes)
