@@ -364,7 +364,7 @@ cdef inline real minus_log_scaled(real x) noexcept nogil:
         return -log_in_octaves(x, <real>512)
 
 
-cdef inline real surprise_of(real x, real octaves) noexcept nogil:
+cdef inline real surprise_of(real x, int octaves) noexcept nogil:
     """−log(x·2^−octaves) for a normal x > 0, whole octaves and a result of 0.28 at least: its error is
     an absolute one. 0 and subnormal numbers give something finite."""
     cdef int32_t whole
@@ -378,8 +378,8 @@ cdef inline real surprise_of(real x, real octaves) noexcept nogil:
         t = madd(<real>0.29961260160059209527, w, <real>0.39973603887646991634)
         t = madd(t, w, <real>0.66666816695714421379)
         t = madd(t, w, <real>2)
-        # a float: octaves in units of 2^-23
-        return madd(s, t, madd(<real>whole, <real>-8.26295829486781727573e-8, octaves * <real>0.69314718055994530942))
+        whole = (octaves << 23) - whole
+        return madd(s, t, <real>whole * <real>8.26295829486781727573e-8)           # ln 2·2^-23
     else:
         k = (fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
         m = fe_from_bits_double(fe_bits_double(x) - (k << 52) + (<uint64_t>2048 << 52))

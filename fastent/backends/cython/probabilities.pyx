@@ -93,7 +93,7 @@ cdef bint entropy_terms(const source *p, Py_ssize_t n, real *terms, bint *big) n
     for i in range(n):
         x = p[i]
         # 0 and subnormal numbers have a finite logarithm here, and a product below 1e-35 or 0
-        terms[TERM * ROOM + i] = x * surprise_of(x, <real>0)
+        terms[TERM * ROOM + i] = x * surprise_of(x, 0)
         terms[REST * ROOM + i] = x
         if real is float:
             above32 |= <uint32_t>0x3f400000 - fe_bits_float(x)
@@ -136,12 +136,12 @@ cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, real *term
         terms[REST * ROOM + i] = x
         terms[PRED_REST * ROOM + i] = y
         if real is float:
-            terms[TERM * ROOM + i] = x * surprise_of(up, <real>64)
+            terms[TERM * ROOM + i] = x * surprise_of(up, 64)
             above32 |= <uint32_t>0x3f400000 - fe_bits_float(y)
             signs32 |= fe_bits_float(x) | fe_bits_float(y)
             least32 = min(least32, <int32_t>fe_bits_float(up))
         else:
-            terms[TERM * ROOM + i] = x * surprise_of(up, <real>512)
+            terms[TERM * ROOM + i] = x * surprise_of(up, 512)
             above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(y)
             signs64 |= fe_bits_double(x) | fe_bits_double(y)
             least64 = min(least64, <int64_t>fe_bits_double(up))
