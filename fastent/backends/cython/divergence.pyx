@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, c_fma, excess, far_gap, fe_bits_double, fe_bits_float, fe_from_bits_double,
+    INFINITY, NAN, NEAR, c_fma, excess, far_gap, fe_bits_double, fe_bits_float, fe_from_bits_double,
     fe_from_bits_float, gap_divergence, lifted, near_excess, near_gap, positive_gap, real, scale_up,
     speck, without_octaves,
 )
@@ -222,7 +222,7 @@ cdef inline double bend_of(double v, bint wide) noexcept nogil:
     """h(v); where sums deviate by more than they do if they are checked, only if `wide`, a constant."""
     cdef double near = v * v * near_excess(v)
     if wide:
-        return near if (v <= 0.03125) & (v >= -0.03125) else excess(v)
+        return near if v * v <= NEAR * NEAR else excess(v)
     return near
 
 
@@ -233,13 +233,13 @@ cdef inline double difference(double gap, double bend) noexcept nogil:
 
 
 cdef inline double kl_value(double first, double mass, double drift, double threshold, bint wide, int64_t *again) noexcept nogil:
-    """`again` has bit 0 if the row needs a second pass, bit 1 if it needs `wide`."""
+    """`again`: whether the row needs a second pass, or `wide` first."""
     cdef double each = 1 / mass
     cdef double v = drift * each
     cdef double gap = first * each, bend = bend_of(v, wide)
     again[0] = <int64_t>((bend > threshold * gap) & (gap < INFINITY))
     if not wide:
-        again[0] |= (<int64_t>((v > 0.03125) | (v < -0.03125))) << 1
+        again[0] |= <int64_t>(v * v > NEAR * NEAR)
     return difference(gap, bend)
 
 
@@ -281,9 +281,9 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
     """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
     cdef Py_ssize_t r
     cdef double up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
-    cdef double down = 1 / up, threshold, allowed, low, high, mass, total
+    cdef double down = 1 / up, threshold, allowed, low, high, total
     cdef int64_t again[MOST_ROWS]
-    cdef int64_t some = 0
+    cdef int64_t doubt, some = 0
     if not tile.normalise:
         for r in range(rows):
             out[r] = sums.first[r] - sums.drift[r]
@@ -291,23 +291,24 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
                 out[r] = 0.25 * (sums.first[r] + sums.second[r])
             out[r] = out[r] * down
         return
-    threshold = 0.3 if tile.precision == SINGLE else 0.5
+    threshold = 0.15 if tile.precision == SINGLE else 0.5
     allowed = 2e-3 if tile.precision == SINGLE else 1e-7
     sum_bounds(tile, &low, &high)
-    if symmetric:
-        for r in range(rows):
-            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &again[r])
-    else:
-        for r in range(rows):
-            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, False, &again[r])
+    low *= up
+    high = min(high * up, <double>1.7976931348623157e308)
     for r in range(rows):
-        mass = sums.mass[r] * down
-        total = (sums.mass[r] + sums.drift[r]) * down
-        some |= again[r] | <int64_t>((mass < low) | (mass > high) | (total < low) | (total > high))
+        total = sums.mass[r] + sums.drift[r]
+        if symmetric:
+            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &doubt)
+        else:
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, False, &doubt)
+        some |= doubt | <int64_t>((sums.mass[r] < low) | (sums.mass[r] > high) | (total < low) | (total > high))
     if some == 0:
         return
-    if some & 2:
-        for r in range(rows):
+    for r in range(rows):
+        if symmetric:
+            js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &again[r])
+        else:
             out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, True, &again[r])
     for r in range(rows):
         if sums.first[r] == sums.first[r] and sums.drift[r] == sums.drift[r]:   # no NaN in the row
@@ -343,7 +344,7 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, real *terms, const so
                 report_negatives(tile, r, 1, 0, unused)
                 report_negatives(tile, r, 1, 1, unused)
         return
-    at_once = rows_of_chunk(classes)
+    at_once = rows_of_chunk(classes, sizeof(real))
     start = 0
     while start < tile.rows:
         n = min(at_once, tile.rows - start)

@@ -19,6 +19,7 @@ cdef extern from "lanes.h" nogil:
     uint64_t fe_bits_double(double x)
     float fe_from_bits_float(uint32_t b)
     double fe_from_bits_double(uint64_t b)
+    double fe_without_octaves(double y, double x, bint rising, double *octaves)
     float fe_madd_float(float a, float b, float c)
     double fe_madd_double(double a, double b, double c)
     float fe_less_octaves(float x, float k)
@@ -30,6 +31,13 @@ cdef extern from "<math.h>" nogil:
     const double NAN
     double c_sqrt "sqrt"(double)
     double c_fabs "fabs"(double)
+
+cdef extern from *:
+    """
+    /* row sums that are checked are nearer to 1: short series, and a division less */
+    #define FE_NEAR 0.00390625
+    """
+    const double NEAR "FE_NEAR"
 
 ctypedef fused real:
     float
@@ -100,25 +108,15 @@ cdef inline real without_octaves(real y, real x, bint rising, real *octaves) noe
     """y within a factor 2 of x > 0, by whole octaves, rounded towards zero: how many (a float: in
     units of 2^-23). `rising`, a constant: y >= x."""
     cdef int32_t whole
-    cdef int64_t high, m
-    cdef uint64_t bits
     if real is float:
-        whole = <int32_t>fe_bits_float(y) - <int32_t>fe_bits_float(x)
+        whole = <int32_t>(fe_bits_float(y) - fe_bits_float(x))
         if not rising:
             whole += (whole >> 31) & 0x7fffff
         whole &= <int32_t>0xff800000
         octaves[0] = <real>whole
         return fe_from_bits_float(fe_bits_float(y) - <uint32_t>whole)
     else:
-        # AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a biased
-        # count of octaves that becomes a double by its bits.
-        bits = fe_bits_double(y)
-        high = <int64_t>(bits >> 32) - <int64_t>(fe_bits_double(x) >> 32)
-        if not rising:
-            high += 0xfffff if high < 0 else 0
-        m = <int64_t>(<uint64_t>(high + (<int64_t>4096 << 20)) >> 20)
-        octaves[0] = fe_from_bits_double(<uint64_t>m | <uint64_t>0x4330000000000000) - <real>4503599627374592.0
-        return fe_from_bits_double(bits - (<uint64_t>m << 52))
+        return fe_without_octaves(y, x, rising, octaves)
 
 
 cdef inline real far_gap(real x, real y, real near, real octaves) noexcept nogil:
@@ -163,17 +161,14 @@ cdef inline double excess(double v) noexcept nogil:
 
 
 cdef inline double near_excess(double v) noexcept nogil:
-    """h(v)/v² for |v| <= 1/32, the deviation of row sums from 1: a division less."""
+    """h(v)/v² for |v| <= NEAR."""
     cdef double t
-    t = 0.10022409386474494051
-    t = madd(t, v, -0.11131111560131716815)
-    t = madd(t, v, 0.12499978604834646428)
-    t = madd(t, v, -0.14285699630748486805)
-    t = madd(t, v, 0.16666666675172056488)
-    t = madd(t, v, -0.2000000000397623879)
-    t = madd(t, v, 0.24999999998783365)
-    t = madd(t, v, -0.3333333333333304208)
-    return madd(t, v, <double>0.5)
+    t = -0.14286053375868146583
+    t = madd(t, v, 0.16666952773180559654)
+    t = madd(t, v, -0.19999999996927858366)
+    t = madd(t, v, 0.24999999998362876243)
+    t = madd(t, v, -0.33333333333333340735)
+    return madd(t, v, 0.50000000000000001388)
 
 
 # --- exponentials -------------------------------------------------------------------------------
@@ -371,7 +366,7 @@ cdef inline real surprise_of(real x, int octaves) noexcept nogil:
     cdef uint64_t k
     cdef real m, s, w, t
     if real is float:
-        whole = (<int32_t>fe_bits_float(x) - 0x3f3504f3) & <int32_t>0xff800000
+        whole = <int32_t>(fe_bits_float(x) - <uint32_t>0x3f3504f3) & <int32_t>0xff800000
         m = fe_from_bits_float(fe_bits_float(x) - <uint32_t>whole)
         s = (<real>1 - m) / (<real>1 + m)
         w = s * s
@@ -397,7 +392,7 @@ cdef inline real surprise_of(real x, int octaves) noexcept nogil:
 
 
 cdef inline double log_of_sum(double total) noexcept nogil:
-    """log(total) for |total − 1| <= 1/32: a sum that was checked."""
+    """log(total) for |total − 1| <= NEAR."""
     cdef double v = total - 1
     return madd(-v * v, near_excess(v), v)
 

@@ -39,8 +39,6 @@ typedef double fe_doubles __attribute__((vector_size(FE_WIDTH * 8)));
 typedef int64_t fe_longs __attribute__((vector_size(FE_WIDTH * 8)));
 typedef float fe_wide_floats __attribute__((vector_size(FE_WIDTH * 8)));
 typedef int32_t fe_wide_ints __attribute__((vector_size(FE_WIDTH * 8)));
-typedef double fe_double4 __attribute__((vector_size(32)));
-typedef double fe_double2 __attribute__((vector_size(16)));
 
 static const int32_t fe_index32[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 static const int64_t fe_index64[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -65,24 +63,14 @@ FE_INLINE fe_doubles fe_narrow(const fe_doubles *lane) {
 #endif
 }
 
-static inline double fe_fold(fe_doubles lanes) {
+FE_INLINE double fe_fold(fe_doubles v) {
 #if FE_WIDTH == 8
-    fe_double4 low, high;
-    memcpy(&low, &lanes, 32);
-    memcpy(&high, (const char *)&lanes + 32, 32);
-    fe_double4 four = low + high;
+    v += FE_PICK(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += FE_PICK(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
 #elif FE_WIDTH == 4
-    fe_double4 four = lanes;
+    v += FE_PICK(v, v, 2, 3, 0, 1);
 #endif
-#if FE_WIDTH >= 4
-    fe_double2 a, b;
-    memcpy(&a, &four, 16);
-    memcpy(&b, (const char *)&four + 16, 16);
-    fe_double2 two = a + b;
-#else
-    fe_double2 two = lanes;
-#endif
-    return two[0] + two[1];
+    return v[0] + v[1];
 }
 
 /* The same of FE_WIDTH rows at once, by a tree that transposes as it adds: 21 instructions for
@@ -154,41 +142,44 @@ FE_INLINE fe_doubles fe_half(fe_wide_floats v, int high) {
     return fe_widen(half);
 }
 
-/* A row of floats as one vector of lanes. Floats 16 apart are added in fours first: one rounding of
-   float (6e-8 of the sum of absolute values), and a quarter of the conversions. `blocks` and
-   `sixteens` are constants of the caller. */
+/* Sixteen floats as eight lanes, narrowed to one vector; the upper eight are 0 if not `wide`. */
+FE_INLINE fe_doubles fe_eight(const fe_wide_floats *v, int wide) {
+#if FE_WIDTH == 8
+    if (!wide) return fe_half(v[0], 0);
+    __m512d both = (__m512d)v[0];
+    return fe_widen((fe_floats)_mm512_castpd512_pd256(both) + (fe_floats)_mm512_extractf64x4_pd(both, 1));
+#elif FE_WIDTH == 4
+    fe_wide_floats sum = wide ? v[0] + v[1] : v[0];
+    return fe_half(sum, 0) + fe_half(sum, 1);
+#else
+    fe_wide_floats low = wide ? v[0] + v[2] : v[0], high = wide ? v[1] + v[3] : v[1];
+    return (fe_half(low, 0) + fe_half(high, 0)) + (fe_half(low, 1) + fe_half(high, 1));
+#endif
+}
+
+/* A row of floats as one vector of lanes. Floats 8 apart are added in eights first: three roundings
+   of float (2e-7 of the sum of absolute values), and an eighth of the conversions, which would be
+   most of the work. `blocks` and `sixteens` are constants of the caller. */
 FE_INLINE fe_doubles fe_lanes_float(const float *x, const fe_cut_float *cut, ptrdiff_t blocks,
                                     int sixteens) {
-    fe_doubles lane[FE_VECTORS];
-    const float *rest = x + 64 * blocks, *last = rest + 16 * (sixteens - 1);
-    if (sixteens == 0) {
-        for (int k = 0; k < FE_VECTORS; k++) lane[k] = (fe_doubles){0};
-#if FE_WIDTH == 8
-        fe_ints low;
-        fe_floats v;
-        memcpy(&low, &cut->mask[0], sizeof low);
-        memcpy(&v, x, sizeof v);
-        return fe_widen((fe_floats)((fe_ints)v & low));
-#endif
-        last = x;
-    }
+    fe_wide_floats v[FE_WIDES];
+    const float *rest = x + 64 * blocks, *last = rest + (sixteens ? 16 * (sixteens - 1) : 0);
     for (int k = 0; k < FE_WIDES; k++) {
-        fe_wide_floats v = fe_wide_masked(last, k, cut);
-        if (sixteens == 2) v = fe_wide_at(rest, k) + v;
-        if (sixteens == 3) v = (fe_wide_at(rest, k) + fe_wide_at(rest + 16, k)) + v;
+        v[k] = fe_wide_masked(last, k, cut);
+        if (sixteens == 2) v[k] = fe_wide_at(rest, k) + v[k];
+        if (sixteens == 3) v[k] = (fe_wide_at(rest, k) + fe_wide_at(rest + 16, k)) + v[k];
         if (sixteens == 4)
-            v = (fe_wide_at(rest, k) + fe_wide_at(rest + 16, k)) + (fe_wide_at(rest + 32, k) + v);
-        lane[2 * k] = fe_half(v, 0);
-        lane[2 * k + 1] = fe_half(v, 1);
+            v[k] = (fe_wide_at(rest, k) + fe_wide_at(rest + 16, k))
+                 + (fe_wide_at(rest + 32, k) + v[k]);
     }
-    for (ptrdiff_t j = 0; j < blocks; j++, x += 64)
-        for (int k = 0; k < FE_WIDES; k++) {
-            fe_wide_floats v = (fe_wide_at(x, k) + fe_wide_at(x + 16, k))
-                             + (fe_wide_at(x + 32, k) + fe_wide_at(x + 48, k));
-            lane[2 * k] += fe_half(v, 0);
-            lane[2 * k + 1] += fe_half(v, 1);
-        }
-    return fe_narrow(lane);
+    fe_doubles lanes = fe_eight(v, sixteens);
+    for (ptrdiff_t j = 0; j < blocks; j++, x += 64) {
+        for (int k = 0; k < FE_WIDES; k++)
+            v[k] = (fe_wide_at(x, k) + fe_wide_at(x + 16, k))
+                 + (fe_wide_at(x + 32, k) + fe_wide_at(x + 48, k));
+        lanes += fe_eight(v, 1);
+    }
+    return lanes;
 }
 
 FE_INLINE fe_doubles fe_lanes_double(const double *x, const fe_cut_double *cut, ptrdiff_t blocks,
@@ -299,6 +290,27 @@ static inline uint32_t fe_bits_float(float x) { uint32_t b; memcpy(&b, &x, 4); r
 static inline uint64_t fe_bits_double(double x) { uint64_t b; memcpy(&b, &x, 8); return b; }
 static inline float fe_from_bits_float(uint32_t b) { float x; memcpy(&x, &b, 4); return x; }
 static inline double fe_from_bits_double(uint64_t b) { double x; memcpy(&x, &b, 8); return x; }
+
+/* y within a factor 2 of x > 0, by whole octaves, rounded towards zero; `rising`, a constant, says
+   that y >= x. AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a
+   biased count that becomes a double by its bits. */
+#if defined(__AVX512DQ__)
+FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {
+    int64_t whole = (int64_t)(fe_bits_double(y) - fe_bits_double(x));
+    if (!rising) whole += (whole >> 63) & 0xfffffffffffff;
+    whole &= -4503599627370496;
+    *octaves = (double)(whole >> 52);
+    return fe_from_bits_double(fe_bits_double(y) - (uint64_t)whole);
+}
+#else
+FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {
+    int64_t high = (int64_t)(fe_bits_double(y) >> 32) - (int64_t)(fe_bits_double(x) >> 32);
+    if (!rising) high += high < 0 ? 0xfffff : 0;
+    uint64_t whole = (uint64_t)(high + ((int64_t)4096 << 20)) >> 20;
+    *octaves = fe_from_bits_double(whole | 0x4330000000000000) - 4503599627374592.0;
+    return fe_from_bits_double(fe_bits_double(y) - (whole << 52));
+}
+#endif
 
 /* a*b + c where one rounding or two make no difference to the bound: fused only in hardware */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)

@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted, log1p_of,
+    INFINITY, NAN, NEAR, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted, log1p_of,
     log_of_sum, log_positive, log_ratio, real, speck, surprise_of,
 )
 from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile
@@ -113,11 +113,12 @@ cdef void entropy_big(const source *p, Py_ssize_t n, real *terms) noexcept nogil
     """Take the classes above ¾ out of the sums. A loop of its own: many chunks have none, and a row
     without one gets the same numbers either way."""
     cdef Py_ssize_t i
-    cdef real x
+    cdef real x, term
     for i in range(n):
         x = p[i]
+        term = terms[TERM * ROOM + i]
         terms[BIG * ROOM + i] = <real>0 if x <= <real>0.75 else x        # NaN and infinity too
-        terms[TERM * ROOM + i] = terms[TERM * ROOM + i] if x <= <real>0.75 else <real>0
+        terms[TERM * ROOM + i] = term if x <= <real>0.75 else <real>0
         terms[REST * ROOM + i] = x if x <= <real>0.75 else <real>0
 
 
@@ -163,13 +164,14 @@ cdef void cross_zero(const source *p, const source *q, Py_ssize_t n, real *terms
 
 cdef void cross_big(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
     cdef Py_ssize_t i
-    cdef real x, y
+    cdef real x, y, term
     for i in range(n):
         x = p[i]
         y = q[i]
+        term = terms[TERM * ROOM + i]
         terms[BIG * ROOM + i] = <real>0 if y <= <real>0.75 else x
         terms[PRED_BIG * ROOM + i] = <real>0 if y <= <real>0.75 else y
-        terms[TERM * ROOM + i] = terms[TERM * ROOM + i] if y <= <real>0.75 else <real>0
+        terms[TERM * ROOM + i] = term if y <= <real>0.75 else <real>0
         terms[REST * ROOM + i] = x if y <= <real>0.75 else <real>0
         terms[PRED_REST * ROOM + i] = y if y <= <real>0.75 else <real>0
 
@@ -254,7 +256,7 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
 
 cdef inline bint usual(double total) noexcept nogil:
     """Whether a row sum is near enough to 1 for the short formulas, as all checked ones are."""
-    return (total >= 0.96875) & (total <= 1.03125)
+    return (total >= 1 - NEAR) & (total <= 1 + NEAR)
 
 
 cdef inline double entropy_value(double t, double rest, double big, bint wide) noexcept nogil:
@@ -420,7 +422,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
             if row.negative:
                 report_rows(tile, mode, r, 1, unused)
         return
-    at_once = rows_of_chunk(classes)
+    at_once = rows_of_chunk(classes, sizeof(real))
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
         negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &filled)
