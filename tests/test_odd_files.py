@@ -175,17 +175,25 @@ def test_wrong(name, make, words, expected, capsys):
         (["x.npy", "--labels", "y.npy", "--rows", "./y.npy"], "--rows ./y.npy: would overwrite"),
         (["x.npy", "--labels", "y.npy", "--html", "report.json"], "--html report.json: --json"),
         (["x.npy", "--labels", "y.npy", "--html", "-", "--rows", "-"], "--rows -: --html writes"),
-        (["x.npy", "x.npy", "--labels", "y.npy", "y.npy", "--groups", "y.npy", "text.npy"],
-         "text.npy: <U1 groups, expected all integers or all text"),
     ],
 )  # fmt: skip
 def test_wrong_words(words, expected, capsys):
-    np.save("text.npy", LABELS.astype(str).astype("U1"))
     before = Path("y.npy").read_bytes()
     assert score(*words) == 2
     line = capsys.readouterr().err
     assert expected in line and line.count("\n") == 1
     assert Path("y.npy").read_bytes() == before and not Path("report.json").exists()
+
+
+def test_integers_and_text_name_the_same_groups():
+    Path("text.csv").write_text("".join(f"{label}\n" for label in LABELS))
+    reports = []
+    for one, two in (("y.npy", "text.csv"), ("y.npy", "y.npy")):
+        words = ["--labels", "y.npy", "y.npy", "--groups", one, two, "--clusters", two, one]
+        assert score("x.npy", "x.npy", *words) == 0
+        reports.append(json.loads(Path("report.json").read_text()))
+    mixed, same = reports
+    assert mixed["groups"] == same["groups"] and mixed["metrics"] == same["metrics"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections import Counter
 
 from fastent.cli.arguments import UsageError
 from fastent.io import InputError, Reference, Source, expand, is_column_name, open_source
+from fastent.io.names import AsText
 from fastent.io.shards import Shards, align, resolve
 
 
@@ -137,12 +138,11 @@ def _distinct(predictions: list[Source], sides: dict[str, list[Source]]) -> None
 
 
 def _alike(sides: dict[str, list[Source]]) -> None:
-    """In a report the group 1 and the group "1" would be one."""
-    for role in ("groups", "clusters"):
-        sources = [source for source in sides.get(role, []) if source.rows]
-        for source in sources:
-            if (source.dtype.kind in "iu") != (sources[0].dtype.kind in "iu"):
-                raise UsageError(
-                    f"{source.name}: {source.dtype} {role}, expected all integers or all text, "
-                    f"got {sources[0].dtype} in {sources[0].name}"
-                )
+    """Where some names of a role are text, as in CSV, all are: 7 and "7" mean one group."""
+    for role in sides.keys() & {"groups", "clusters"}:
+        numbers = [source.dtype.kind in "iu" for source in sides[role]]
+        if any(numbers) and not all(numbers):
+            sides[role] = [
+                AsText(source) if number else source
+                for source, number in zip(sides[role], numbers, strict=True)
+            ]
