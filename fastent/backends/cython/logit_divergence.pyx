@@ -144,6 +144,28 @@ cdef inline void write_constant(real x, Py_ssize_t n, real *out) noexcept nogil:
         i += VECTOR
 
 
+cdef inline void copies(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
+    """The same for a small number of classes that is constant where it is called."""
+    cdef Py_ssize_t r, c
+    for r in range(rows):
+        for c in range(classes):
+            out[r * classes + c] = x[r]
+
+
+cdef void write_constants(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
+    """One number a row, once a class."""
+    cdef Py_ssize_t r
+    if classes == 2:
+        copies(x, rows, 2, out)
+    elif classes == 3:
+        copies(x, rows, 3, out)
+    elif classes == 4:
+        copies(x, rows, 4, out)
+    else:
+        for r in range(rows):
+            write_constant(x[r], classes, out + r * classes)
+
+
 cdef void wider_windows(const source *x, Py_ssize_t n, Py_ssize_t step, source *out) noexcept nogil:
     """Maxima of two windows a step apart, NaN if there is one."""
     cdef Py_ssize_t i
@@ -203,11 +225,12 @@ cdef bint find_centres(Py_ssize_t rows, Scale scale, Batch *batch, real unused) 
 cdef inline void write_centres(const double *centre, const double *centre_low, Py_ssize_t rows, Py_ssize_t classes,
                                Scale scale, real *t) noexcept nogil:
     cdef Py_ssize_t r
-    cdef real high, low
+    cdef real high[PIECE]
+    cdef real low[PIECE]
     for r in range(rows):
-        split_centre(centre[r], centre_low[r], scale, &high, &low)
-        write_constant(high, classes, t + CENTRE + r * classes)
-        write_constant(low, classes, t + CENTRE_LOW + r * classes)
+        split_centre(centre[r], centre_low[r], scale, &high[r], &low[r])
+    write_constants(<const real *>high, rows, classes, t + CENTRE)
+    write_constants(<const real *>low, rows, classes, t + CENTRE_LOW)
 
 
 cdef inline void settle_centres(Py_ssize_t rows, Batch *batch) noexcept nogil:
@@ -226,14 +249,19 @@ cdef void kl_pass(const source *a, const source *b, Py_ssize_t rows, Py_ssize_t 
     cdef Py_ssize_t r, n = rows * classes
     cdef real origin = octave_origin(<real>0)
     cdef double threshold = threshold_of(<real>0)
+    cdef real x[PIECE]
     for r in range(rows):
-        write_constant(origin - <real>batch.octaves_a[r], classes, t + SHIFT_A + r * classes)
+        x[r] = origin - <real>batch.octaves_a[r]
+    write_constants(<const real *>x, rows, classes, t + SHIFT_A)
     if plain:
         plain_kl(a, b, n, scale, t)
     else:
         for r in range(rows):
-            write_constant(origin - <real>batch.octaves_b[r], classes, t + SHIFT_B + r * classes)
-            write_constant(<real>batch.factor[r], classes, t + FACTOR + r * classes)
+            x[r] = origin - <real>batch.octaves_b[r]
+        write_constants(<const real *>x, rows, classes, t + SHIFT_B)
+        for r in range(rows):
+            x[r] = <real>batch.factor[r]
+        write_constants(<const real *>x, rows, classes, t + FACTOR)
         write_centres(batch.centre, batch.centre_low, rows, classes, scale, t)
         centred_kl(a, b, n, scale, t)
     row_sums(t + GAP, rows, classes, batch.gap)
@@ -247,12 +275,16 @@ cdef void js_pass(const source *a, const source *b, Py_ssize_t rows, Py_ssize_t 
                   real *t, Batch *batch) noexcept nogil:
     """Values of JS from the masses and sums of `kl_pass`."""
     cdef Py_ssize_t r, n = rows * classes
+    cdef real x[PIECE]
     row_sums(t + MASS_B, rows, classes, batch.mass_b)
     settle_centres(rows, batch)
     write_centres(batch.right, batch.right_low, rows, classes, scale, t)
     for r in range(rows):
-        write_constant(<real>(1 / batch.mass_a[r]), classes, t + PER_A + r * classes)
-        write_constant(<real>(1 / batch.mass_b[r]), classes, t + PER_B + r * classes)
+        x[r] = <real>(1 / batch.mass_a[r])
+    write_constants(<const real *>x, rows, classes, t + PER_A)
+    for r in range(rows):
+        x[r] = <real>(1 / batch.mass_b[r])
+    write_constants(<const real *>x, rows, classes, t + PER_B)
     centred_js(a, b, n, scale, t)
     row_sums(t + GAP, rows, classes, batch.value)
 
