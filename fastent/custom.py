@@ -63,6 +63,10 @@ def divergence(
     return Divergence(fn, finish=finish, nats=nats)
 
 
+KEYWORDS = ("kind", "row_sums", "temperature", "sample_weight", "reduction", "base", "axis", "out",
+            "num_threads")  # fmt: skip
+
+
 class Divergence:
     """A compiled divergence; see `divergence`.
 
@@ -83,7 +87,8 @@ class Divergence:
         check: Callable[..., None] | None = None,
         ready: bool = False,
     ):
-        if not callable(fn):
+        fn = getattr(fn, "py_func", fn)  # of what is compiled by Numba already
+        if not inspect.isfunction(fn):
             raise TypeError(f"fn: expected a function of (p, q), got {fn!r}")
         functools.update_wrapper(self, fn)
         self.name = str(name or getattr(fn, "__name__", "divergence"))
@@ -95,6 +100,9 @@ class Divergence:
             raise TypeError(f"{self.name}: expected a function of (p, q), got {self.name}"
                             f"{inspect.signature(fn)}")  # fmt: skip
         self._parameters = parameters[fixed:]
+        for parameter in self._parameters:
+            if parameter.name in KEYWORDS:
+                raise TypeError(f"{self.name}: {parameter.name!r} is a keyword of every divergence")
         self._functions = (fn, side, finish)
         self._third = third
         self.nats = nats

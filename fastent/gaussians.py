@@ -121,6 +121,12 @@ def gaussian_kl_divergence(
     for name, d in (("mean_p", means[0]), ("mean_q", means[1]), ("spread_q", q)):
         if d.shape[-1] != p.shape[-1]:
             raise ValueError(f"{name}: expected {p.shape[-1]} components, got {d.shape[-1]}")
+    own = 1 if kind in DIAGONAL else 2
+    leads = [*(x.shape[:-1] for x in means), *(x.shape[:-own] for x in (p, q))]
+    try:
+        np.broadcast_shapes(*leads)
+    except ValueError:
+        raise ValueError(f"means, spreads: leading shapes {leads} do not broadcast") from None
     with np.errstate(all="ignore"):
         apart = means[0] - means[1]
         found = _diagonal(apart, p, q, kind) if kind in DIAGONAL else _full(apart, p, q, kind)

@@ -184,7 +184,9 @@ def population_stability_index(
     if counts[0].shape != counts[1].shape:
         raise ValueError(f"actual: expected shape {counts[0].shape}, got {counts[1].shape}")
     for x, name in zip(counts, ("expected", "actual"), strict=True):
-        if x.ndim and not added:
+        if x.ndim == 0:
+            raise ValueError(f"{name}: expected at least one axis, got a scalar")
+        if not added:
             _check_totals(x.sum(axis=axis), name)
     return jeffreys_divergence(
         counts[0] + added,

@@ -6,6 +6,7 @@ import math
 import pickle
 
 import mpmath
+import numba
 import numpy as np
 import pytest
 
@@ -327,8 +328,11 @@ def test_what_cannot_be_compiled_is_said_in_one_line():
         def one(p):
             return p
 
-    with pytest.raises(TypeError, match="fn: expected a function"):
-        fe.divergence(3)
+    for wrong in (3, math.atan2, functools.partial(max, 1)):
+        with pytest.raises(TypeError, match="fn: expected a function"):
+            fe.divergence(wrong)
+    with pytest.raises(TypeError, match="'axis' is a keyword of every divergence"):
+        fe.divergence(lambda p, q, axis: p)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -343,6 +347,11 @@ def test_what_the_function_raises_comes_out(threads):
     p[4000] = np.eye(20)[3]
     with pytest.raises(ValueError, match="too sure"):
         wary(p, p, num_threads=threads)
+
+
+def test_what_numba_compiled_already():
+    made = fe.divergence(numba.njit(lambda p, q: p * q))
+    assert made([0.5, 0.5], [0.25, 0.75]) == 0.5
 
 
 def test_it_looks_like_the_function():
