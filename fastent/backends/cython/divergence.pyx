@@ -296,13 +296,17 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
     sum_bounds(tile, &low, &high)
     low *= up
     high = min(high * up, <double>1.7976931348623157e308)
+    if symmetric:                       # a loop each: in one, GCC computes both for every row
+        for r in range(rows):
+            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &doubt)
+            some |= doubt
+    else:
+        for r in range(rows):
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, False, &doubt)
+            some |= doubt
     for r in range(rows):
         total = sums.mass[r] + sums.drift[r]
-        if symmetric:
-            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &doubt)
-        else:
-            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, False, &doubt)
-        some |= doubt | <int64_t>((sums.mass[r] < low) | (sums.mass[r] > high) | (total < low) | (total > high))
+        some |= <int64_t>((sums.mass[r] < low) | (sums.mass[r] > high) | (total < low) | (total > high))
     if some == 0:
         return
     for r in range(rows):
