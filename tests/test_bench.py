@@ -78,3 +78,13 @@ def test_accuracy_report_keeps_the_bounds(tmp_path):
         bound = 1e-14 if line["dtype"] == "float64" else 1e-6
         assert line["tools"]["fastent"]["worst"] <= bound, line
         assert "scipy" in line["tools"]
+
+
+def test_scoring_is_measured_beside_reading():
+    printed = run("bench.scoring", "--megabytes", "2", "--classes", "10", "--threads", "1", "2",
+                  "--metrics", "cross_entropy", "--repeats", "1")  # fmt: skip
+    _, _, *lines = printed.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:2] == ["cross_entropy", "10"] and float(cells[5]) > 0

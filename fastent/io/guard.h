@@ -108,10 +108,14 @@ static int guard_advise(int k, size_t offset, size_t count, int advice) {
 /* 0 once all pages of a stretch are there, so that none is waited for while computing. What is not
    in the page cache is asked for as a whole first: page faults read ahead by little. */
 static int guard_load(int k, int fd, size_t offset, size_t count) {
+#ifdef RWF_NOWAIT                                       /* not in older C libraries */
     char byte;
     struct iovec one = {&byte, 1};
     if (preadv2(fd, &one, 1, offset, RWF_NOWAIT) < 0 && errno == EAGAIN)
         posix_fadvise(fd, offset, count, POSIX_FADV_WILLNEED);
+#else
+    (void)fd;
+#endif
     return guard_advise(k, offset, count, MADV_POPULATE_READ);
 }
 
