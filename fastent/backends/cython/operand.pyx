@@ -150,8 +150,10 @@ def use_loaders(capsule):
 cdef inline Py_ssize_t copy_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out, const whole *unused) noexcept nogil:
     cdef Py_ssize_t r
     cdef whole x
+    cdef const char *first = row_address(view, start)
+    cdef bint dense = even(view) and row_stride(view) == sizeof(whole)
     for r in range(rows):
-        memcpy(&x, row_address(view, start + r), sizeof(whole))
+        memcpy(&x, first + r * sizeof(whole) if dense else row_address(view, start + r), sizeof(whole))
         out[r] = <int64_t>x
         if whole is uint64_t:
             if x > <uint64_t>0x7fffffffffffffff:

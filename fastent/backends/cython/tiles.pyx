@@ -1,7 +1,7 @@
 """The loop over tiles: load, run the kernels, weigh, hand on. One tile is a few rows that stay in
 cache; threads claim tiles in order."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_one
 from fastent.backends.cython.kernels cimport (
@@ -153,13 +153,16 @@ cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t 
     has label −1."""
     cdef Py_ssize_t r, fraction
     cdef int64_t label
-    cdef bint skips = False
+    cdef bint skips = False, look = plan.ignores
     bad.row = -1
     if plan.weights != NULL:
         load_doubles(plan.weights, start, n, arena.weights)
     if plan.labels != NULL:
         fraction = load_labels(plan.labels, start, n, arena.labels)
+        look |= fraction >= 0
         for r in range(n):
+            look |= <uint64_t>arena.labels[r] >= <uint64_t>plan.classes
+        for r in range(n if look else 0):
             if fraction >= 0 and r >= fraction:
                 bad.row = r
                 bad.code = FRACTION
@@ -288,8 +291,12 @@ cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, P
     """Skipped rows, class weights, base and row weights."""
     cdef Py_ssize_t r, n = tile.rows
     cdef int k
+    cdef int64_t signs = 0
     cdef double w
     cdef double *column
+    if tile.labels != NULL:
+        for r in range(n):
+            signs |= tile.labels[r]
     if plan.label_weighs:
         for r in range(n):
             w = plan.class_weight[tile.labels[r]] if tile.labels[r] >= 0 else 0.0
@@ -303,7 +310,7 @@ cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, P
         if plan.scale[k] != 1:
             for r in range(n):
                 column[r] = column[r] / plan.scale[k]
-        if tile.labels != NULL:
+        if signs < 0:
             for r in range(n):
                 column[r] = 0.0 if tile.labels[r] < 0 else column[r]
         if plan.multiply and plan.weights != NULL:
