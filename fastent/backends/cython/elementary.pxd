@@ -13,8 +13,6 @@ cdef extern from "lanes.h" nogil:
     double fe_lane_sum_double(const double *x, Py_ssize_t n)
     void fe_row_sums_float(const float *x, Py_ssize_t rows, Py_ssize_t n, double *out)
     void fe_row_sums_double(const double *x, Py_ssize_t rows, Py_ssize_t n, double *out)
-    float fe_lane_max_float(const float *x, Py_ssize_t n)
-    double fe_lane_max_double(const double *x, Py_ssize_t n)
     uint32_t fe_bits_float(float x)
     uint64_t fe_bits_double(double x)
     float fe_from_bits_float(uint32_t b)
@@ -24,6 +22,10 @@ cdef extern from "lanes.h" nogil:
     double fe_madd_double(double a, double b, double c)
     float fe_less_octaves(float x, float k)
     const double FE_OCTAVE
+
+cdef extern from "tops.h" nogil:
+    float fe_lane_max_float(const float *x, Py_ssize_t n)
+    double fe_lane_max_double(const double *x, Py_ssize_t n)
 
 cdef extern from "<math.h>" nogil:
     double c_fma "fma"(double, double, double)
@@ -175,7 +177,7 @@ cdef inline double near_excess(double v) noexcept nogil:
 
 cdef inline real exp_tail(real r) noexcept nogil:
     """(e^r − 1 − r)/r² on ±0.36."""
-    cdef real t
+    cdef real t, w, odd
     if real is float:
         t = <real>0.0013929125370749966632
         t = madd(t, r, <real>0.0083655341115735858489)
@@ -183,17 +185,20 @@ cdef inline real exp_tail(real r) noexcept nogil:
         t = madd(t, r, <real>0.16666562289211806851)
         return madd(t, r, <real>0.5)
     else:
+        # even and odd powers apart: one chain of ten steps keeps the arithmetic waiting
+        w = r * r
         t = 2.0917677381805068175e-9
-        t = madd(t, r, <real>2.5109404672957822402e-8)
-        t = madd(t, r, <real>2.7557266175047446732e-7)
-        t = madd(t, r, <real>2.7557244942221746346e-6)
-        t = madd(t, r, <real>0.000024801587331670254509)
-        t = madd(t, r, <real>0.00019841269883394330142)
-        t = madd(t, r, <real>0.0013888888888881926351)
-        t = madd(t, r, <real>0.0083333333333235837498)
-        t = madd(t, r, <real>0.041666666666666671179)
-        t = madd(t, r, <real>0.16666666666666672985)
-        return madd(t, r, <real>0.5)
+        t = madd(t, w, <real>2.7557266175047446732e-7)
+        t = madd(t, w, <real>0.000024801587331670254509)
+        t = madd(t, w, <real>0.0013888888888881926351)
+        t = madd(t, w, <real>0.041666666666666671179)
+        t = madd(t, w, <real>0.5)
+        odd = 2.5109404672957822402e-8
+        odd = madd(odd, w, <real>2.7557244942221746346e-6)
+        odd = madd(odd, w, <real>0.00019841269883394330142)
+        odd = madd(odd, w, <real>0.0083333333333235837498)
+        odd = madd(odd, w, <real>0.16666666666666672985)
+        return madd(odd, r, t)
 
 
 cdef inline real nearest_shifted(real x) noexcept nogil:

@@ -1,4 +1,4 @@
-/* Sums and maxima over fixed lanes, and the bit casts and fma that Cython has no words for.
+/* Sums over fixed lanes, and the bit casts and fma that Cython has no words for.
 
    A row is summed in lanes of double (16, or 8 where floats are added in eights first), folded by a
    fixed tree, so a sum has the same bits at every SIMD level, alone or among others. Written with the vector extension of GCC and clang,
@@ -246,47 +246,6 @@ static inline double fe_lane_sum_double(const double *x, ptrdiff_t n) {
     fe_row_sums_double(x, 1, n, &sum);
     return sum;
 }
-
-/* Largest element of n >= 1, NaN if there is one; reads nothing outside x. Four vectors at once,
-   because one running maximum waits for itself; the last vector overlaps the one before. A plain
-   loop over an array of maxima stays scalar in GCC 12 (0.6 ns an element instead of 0.05). */
-#define FE_SELECT(mask, a, b, VECTOR, INTS) ((VECTOR)(((INTS)(a) & (mask)) | ((INTS)(b) & ~(mask))))
-#define FE_TOP(NAME, REAL, VECTOR, INTS, COUNT)                                                    \
-    static inline REAL NAME(const REAL *x, ptrdiff_t n) {                                          \
-        REAL top = x[0];                                                                           \
-        int nan = 0;                                                                               \
-        ptrdiff_t j = 0;                                                                           \
-        if (n < COUNT) {                                                                           \
-            for (; j < n; j++) {                                                                   \
-                nan |= x[j] != x[j];                                                               \
-                top = x[j] > top ? x[j] : top;                                                     \
-            }                                                                                      \
-            return nan ? (REAL)NAN : top;                                                          \
-        }                                                                                          \
-        VECTOR best[4], v[4];                                                                      \
-        INTS bad = {0};                                                                            \
-        for (int k = 0; k < 4; k++) memcpy(&best[k], x, sizeof best[k]);                           \
-        for (; j + 4 * COUNT <= n; j += 4 * COUNT)                                                 \
-            for (int k = 0; k < 4; k++) {                                                          \
-                memcpy(&v[k], x + j + k * COUNT, sizeof v[k]);                                     \
-                bad |= v[k] != v[k];                                                               \
-                best[k] = FE_SELECT(v[k] > best[k], v[k], best[k], VECTOR, INTS);                  \
-            }                                                                                      \
-        for (; j < n; j += COUNT) {                                                                \
-            memcpy(&v[0], x + (j + COUNT <= n ? j : n - COUNT), sizeof v[0]);                      \
-            bad |= v[0] != v[0];                                                                   \
-            best[0] = FE_SELECT(v[0] > best[0], v[0], best[0], VECTOR, INTS);                      \
-        }                                                                                          \
-        for (int k = 1; k < 4; k++)                                                                \
-            best[0] = FE_SELECT(best[k] > best[0], best[k], best[0], VECTOR, INTS);                \
-        for (int k = 0; k < COUNT; k++) {                                                          \
-            nan |= bad[k] != 0;                                                                    \
-            top = best[0][k] > top ? best[0][k] : top;                                             \
-        }                                                                                          \
-        return nan ? (REAL)NAN : top;                                                              \
-    }
-FE_TOP(fe_lane_max_float, float, fe_wide_floats, fe_wide_ints, (FE_WIDTH * 2))
-FE_TOP(fe_lane_max_double, double, fe_doubles, fe_longs, FE_WIDTH)
 
 static inline uint32_t fe_bits_float(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
 static inline uint64_t fe_bits_double(double x) { uint64_t b; memcpy(&b, &x, 8); return b; }

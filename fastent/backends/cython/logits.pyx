@@ -11,14 +11,16 @@ Every term is positive: nothing cancels. A log-probability row is a logit row wh
 e^m (1 + s) is checked.
 """
 
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memset
 
 from fastent.backends.cython.checks cimport check_log_sum, check_sum, report_negatives
 from fastent.backends.cython.elementary cimport INFINITY, NAN, log1p_of, real
 from fastent.backends.cython.exponentials cimport (
-    LogitSums, Scale, exp_below_double, exp_below_single, exp_over, far_origin, gap_double,
-    gap_single, logit_sums, merge_into, scale_of, whole_octaves,
+    LogitSums, RowSums, Scale, exp_below_single, exp_near_double, exp_over, far_origin,
+    far_origin_double, gap_double, gap_single, logit_sums, merge_into, scale_of, settle_rows,
+    share_of_octave, shift_double, shift_single, sums_of_rows,
 )
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGPROBS, ROOM, SINGLE, WIDENED, Tile,
@@ -27,6 +29,10 @@ from fastent.backends.cython.long_rows cimport classes_of, label_numbers, paired
 from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
+
+cdef extern from "across.h" nogil:
+    void fe_across_float(const float *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, float *out, Py_ssize_t stride)
+    void fe_across_double(const double *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, double *out, Py_ssize_t stride)
 
 ctypedef fused source:
     float
@@ -141,26 +147,78 @@ cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     return sums
 
 
-cdef LogitSums short_sums(Tile *tile, Py_ssize_t r, Scale scale, bint moments, bint *negative,
-                          real *scratch, const source *unused) noexcept nogil:
-    """Sums of row r of at most CHUNK classes, mapped in whole vectors of 16: past its end lies the
-    next row, or, at the end of the tile, a copy with room."""
-    cdef Py_ssize_t n = tile.classes, room = (n + 15) & ~<Py_ssize_t>15
-    cdef const source *x = <const source *>tile.pred_rows + r * n
-    cdef source *copy = <source *>(scratch + 3 * ROOM)
-    cdef LogitSums sums
-    cdef const source *p
-    if r * n + room > tile.rows * n:
-        memcpy(copy, x, n * sizeof(source))
-        x = copy
-    sums = logit_sums(x, n, room, scale, moments, scratch)
-    if tile.true_rows != NULL:
-        p = <const source *>tile.true_rows + r * n
-        if sums.top == INFINITY:
-            certain_target(p, x, n, &sums)
-        else:
-            add_target(p, x, n, sums.top, scratch, &sums, negative)
-    return sums
+cdef inline RowSums columns_of(Batch *batch, Py_ssize_t at) noexcept nogil:
+    cdef RowSums columns
+    columns.top = &batch.top[at]
+    columns.count = &batch.count[at]
+    columns.rest = &batch.rest[at]
+    columns.moment = &batch.moment[at]
+    columns.square = &batch.square[at]
+    return columns
+
+
+cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,
+                                real *scratch, const source *unused, Batch *sums) noexcept nogil:
+    """Sums of up to LANES rows of at most CHUNK classes."""
+    cdef Py_ssize_t n = tile.classes, at = 0, count
+    cdef const source *x
+    cdef RowSums columns
+    while at < rows:
+        count = min(rows - at, CHUNK // n)
+        x = <const source *>tile.pred_rows + (start + at) * n
+        columns = columns_of(sums, at)
+        sums_of_rows(x, count, n, (tile.rows - start - at) * n, scale, moments, &columns, scratch)
+        at += count
+
+
+cdef inline void lay_across(const source *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, real *across) noexcept nogil:
+    cdef Py_ssize_t r, c
+    if classes == 2:
+        for r in range(rows):
+            across[r] = x[2 * r]
+            across[LANES + r] = x[2 * r + 1]
+    elif real is float and source is float:
+        fe_across_float(x, rows, classes, readable, across, LANES)
+    elif real is double and source is double:
+        fe_across_double(x, rows, classes, readable, across, LANES)
+    else:
+        for c in range(classes):
+            for r in range(rows):
+                across[c * LANES + r] = x[r * classes + c]
+
+
+cdef inline real term_of(real x, real m, real origin, real low, real shift, Scale scale) noexcept nogil:
+    if real is float:
+        return exp_below_single(x, m, origin, low, shift)
+    else:
+        return exp_near_double(x, m, origin, low, shift, scale)
+
+
+cdef inline real gap_of(real x, real m, Scale scale) noexcept nogil:
+    if real is float:
+        return gap_single(x, m)
+    else:
+        return gap_double(x, m, scale)
+
+
+cdef inline void add_columns(const real *across, real *row, Py_ssize_t rows, Scale scale, bint moments, Batch *sums) noexcept nogil:
+    """The terms of two classes: half the widening to double."""
+    cdef Py_ssize_t r
+    cdef const real *next = across + LANES
+    cdef const real *origin = row + LANES
+    cdef const real *low = row + 2 * LANES
+    cdef const real *shift = row + 3 * LANES
+    cdef real x, y, m, e, f
+    for r in range(rows):
+        x = across[r]
+        y = next[r]
+        m = row[r]
+        e = term_of(x, m, origin[r], low[r], shift[r], scale)
+        f = term_of(y, m, origin[r], low[r], shift[r], scale)
+        sums.rest[r] += e + f
+        if moments:
+            sums.moment[r] += gap_of(x, m, scale) * e + gap_of(y, m, scale) * f
+            sums.square[r] += e * e + f * f
 
 
 cdef void few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,
@@ -174,66 +232,60 @@ cdef void few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale sc
     cdef real *target = scratch + ROOM
     cdef real *top = scratch + 2 * ROOM
     cdef real *origin = top + LANES
-    cdef real *octaves = origin + LANES
-    cdef real *rho = octaves + LANES
-    cdef real *nan = rho + LANES
-    cdef real *tops = nan + LANES
-    cdef real e, f, v, w, m
-    cdef bint pair
+    cdef real *low = origin + LANES
+    cdef real *shift = low + LANES
+    cdef real *tops = shift + LANES
+    cdef real v
+    cdef double f
+    cdef RowSums columns
+    lay_across(x, rows, classes, (tile.rows - start) * classes, across)
     for r in range(rows):
-        for c in range(classes):
-            across[c * LANES + r] = x[r * classes + c]
-    for r in range(rows):
-        top[r] = across[r]
-        nan[r] = across[r]
-        tops[r] = 0
-        sums.rest[r] = sums.moment[r] = sums.square[r] = sums.gap[r] = sums.mass[r] = 0
+        top[r] = across[r] if across[r] == across[r] else <real>-INFINITY
+        tops[r] = classes
+        sums.rest[r] = 0
+    if moments:
+        for r in range(rows):
+            sums.moment[r] = sums.square[r] = 0
     for c in range(1, classes):
         for r in range(rows):
             v = across[c * LANES + r]
             top[r] = v if v > top[r] else top[r]
-            nan[r] = nan[r] if v == v else v
     for r in range(rows):
-        sums.top[r] = top[r] if nan[r] == nan[r] else nan[r]
+        sums.top[r] = top[r]
         if real is float:
             origin[r] = far_origin(top[r])
-            v = top[r] - origin[r]
-            octaves[r] = whole_octaves(v)
-            rho[r] = <float>(<double>v - <double>octaves[r] * 0.69314718055994530942)
-    c = 0
-    while c < classes:                                  # two at a time: half the widening to double
-        pair = c + 1 < classes
+            low[r] = top[r] - origin[r] - 86
+            shift[r] = shift_single(top[r] - origin[r])
+        else:
+            origin[r] = far_origin_double(top[r], scale)
+            low[r] = top[r] - origin[r] - 707 * scale.temperature
+            shift[r] = shift_double(top[r] - origin[r], scale)
+    for c in range(classes):
         for r in range(rows):
-            v = across[c * LANES + r]
-            w = across[(c + 1) * LANES + r] if pair else v
-            m = top[r]
-            if real is float:
-                e = exp_below_single(v, m, origin[r], m - origin[r], octaves[r], rho[r])
-                f = exp_below_single(w, m, origin[r], m - origin[r], octaves[r], rho[r]) if pair else <real>0
-            else:
-                e = exp_below_double(v, m, scale)
-                f = exp_below_double(w, m, scale) if pair else <real>0
-            sums.rest[r] += e + f
-            tops[r] += (<real>1 if v == m else <real>0) + (<real>1 if pair & (w == m) else <real>0)
-            if moments:
-                sums.square[r] += e * e + f * f
-                if real is float:
-                    sums.moment[r] += gap_single(v, m) * e + gap_single(w, m) * f
-                else:
-                    sums.moment[r] += gap_double(v, m, scale) * e + gap_double(w, m, scale) * f
-        c += 2
+            tops[r] -= <real>1 if across[c * LANES + r] < top[r] else <real>0
+    if classes & 1:                                     # a class without any mass makes pairs
+        for r in range(rows):
+            across[classes * LANES + r] = -INFINITY
+    for c in range((classes + 1) // 2):
+        add_columns(across + 2 * c * LANES, top, rows, scale, moments, sums)
     for r in range(rows):
         sums.count[r] = tops[r]
+        f = share_of_octave(sums.top[r], real is float, scale)
+        sums.rest[r] *= f
+        if moments:
+            sums.moment[r] *= f
+            sums.square[r] *= f * f
+    columns = columns_of(sums, 0)
+    settle_rows(x, rows, classes, &columns)
     if p != NULL:
-        p += start * classes
-        for r in range(rows):
-            for c in range(classes):
-                target[c * LANES + r] = p[r * classes + c]
+        memset(sums.gap, 0, rows * sizeof(double))
+        memset(sums.mass, 0, rows * sizeof(double))
+        lay_across(p + start * classes, rows, classes, (tile.rows - start) * classes, target)
         for c in range(classes):
             for r in range(rows):
-                e = target[c * LANES + r]
-                sums.mass[r] += e
-                sums.gap[r] += e * (top[r] - across[c * LANES + r]) if e != 0 else <real>0
+                v = target[c * LANES + r]
+                sums.mass[r] += v
+                sums.gap[r] += v * (top[r] - across[c * LANES + r]) if v != 0 else <real>0
 
 
 cdef inline void put(LogitSums *sums, Batch *batch, Py_ssize_t at) noexcept nogil:
@@ -252,14 +304,35 @@ cdef inline bint too_narrow(double count, double rest, double gap) noexcept nogi
     return ((count == 1) & (rest < 8e-28)) | (gap == INFINITY)
 
 
-cdef inline bint any_odd(Tile *tile, Py_ssize_t rows, Batch *sums) noexcept nogil:
-    """Whether some row needs a look: NaN, no finite maximum, or too narrow."""
+cdef inline bint any_narrow(Py_ssize_t rows, Batch *sums, bint targets) noexcept nogil:
     cdef Py_ssize_t r
-    cdef int odd = 0
+    cdef int64_t narrow = 0
     for r in range(rows):
-        odd |= not ((sums.top[r] < INFINITY) & (sums.top[r] > -INFINITY))
-        odd |= too_narrow(sums.count[r], sums.rest[r], sums.gap[r])
-    return odd
+        narrow |= too_narrow(sums.count[r], sums.rest[r], sums.gap[r] if targets else 0.0)
+    return narrow != 0
+
+
+cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch, real *scratch, const source *unused) noexcept nogil:
+    """Sums of the targets of short rows."""
+    cdef Py_ssize_t r, n = tile.classes
+    cdef const source *x
+    cdef const source *p
+    cdef LogitSums sums
+    cdef bint negative
+    for r in range(rows):
+        x = <const source *>tile.pred_rows + (start + r) * n
+        p = <const source *>tile.true_rows + (start + r) * n
+        negative = n <= FEW
+        if batch.top[r] == INFINITY:
+            certain_target(p, x, n, &sums)
+            batch.gap[r] = sums.gap
+            batch.mass[r] = sums.mass
+        elif n > FEW:
+            add_target(p, x, n, batch.top[r], scratch, &sums, &negative)
+            batch.gap[r] = sums.gap
+            batch.mass[r] = sums.mass
+        if negative:
+            report_negatives(tile, start + r, 1, 0, unused)
 
 
 cdef void check_target(Tile *tile, Py_ssize_t r, Batch *sums, Py_ssize_t at) noexcept nogil:
@@ -270,7 +343,8 @@ cdef void check_target(Tile *tile, Py_ssize_t r, Batch *sums, Py_ssize_t at) noe
 cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Scale scale, double **out, const source *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then what only some calls want."""
     cdef Py_ssize_t r, label
-    cdef double s, gap, p, square, own
+    cdef double s, gap, p, square
+    cdef bint tied
     cdef double *s_of = sums.rest
     cdef double *z = sums.partition
     cdef double *loss = out[CROSS_ENTROPY] + start if out[CROSS_ENTROPY] != NULL else NULL
@@ -298,39 +372,43 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
     label_numbers(tile, start, rows, sums.own, unused)
     if loss != NULL:
         for r in range(rows):
-            p = sums.own[r]
-            gap = (sums.top[r] - p) * scale.inverse
-            loss[r] = z[r] + (0.0 if p == sums.top[r] else gap)
-    if out[RANK] == NULL and out[ACCURACY] == NULL and out[BRIER] == NULL:
+            gap = (sums.top[r] - sums.own[r]) * scale.inverse
+            loss[r] = z[r] + (0.0 if sums.own[r] == sums.top[r] else gap)
+    if out[BRIER] != NULL:
+        for r in range(rows):
+            s = s_of[r]
+            gap = 0.0 if sums.own[r] == sums.top[r] else (sums.top[r] - sums.own[r]) * scale.inverse
+            p = exp_over(-gap * scale.temperature, 0, scale)
+            square = sums.square[r] + sums.count[r] - p * p + (1 + s - p) * (1 + s - p)
+            # the label at the maximum: 1 − p = s/(1 + s)
+            square = sums.square[r] + (sums.count[r] - 1) + s * s if gap == 0 else square
+            out[BRIER][start + r] = square / ((1 + s) * (1 + s))
+    if out[ACCURACY] != NULL:
+        for r in range(rows):
+            s = s_of[r]
+            p = 1.0 if sums.own[r] == sums.top[r] else 0.0
+            out[ACCURACY][start + r] = p if s == s else s
+    if out[RANK] == NULL and out[ACCURACY] == NULL:
         return
     for r in range(rows):
         label = tile.labels[start + r]
-        if label < 0:
-            continue
-        own = sums.own[r]
-        gap = 0.0 if own == sums.top[r] else (sums.top[r] - own) * scale.inverse
         s = s_of[r]
+        tied = out[ACCURACY] != NULL and sums.count[r] > 1 and sums.own[r] == sums.top[r]
+        if label < 0 or s != s or not (tied or out[RANK] != NULL):
+            if out[RANK] != NULL:
+                out[RANK][start + r] = s
+            continue
+        p = rank_of(tile, start + r, unused)
+        if tied:
+            out[ACCURACY][start + r] = p == 0
         if out[RANK] != NULL:
-            out[RANK][start + r] = rank_of(tile, start + r, unused) if s == s else s
-        if out[ACCURACY] != NULL:
-            p = own == sums.top[r]
-            if p and sums.count[r] > 1:
-                p = rank_of(tile, start + r, unused) == 0
-            out[ACCURACY][start + r] = p if s == s else s
-        if out[BRIER] != NULL:
-            if gap == 0:                                # label at the maximum: 1 − p = s/(1+s)
-                square = sums.square[r] + (sums.count[r] - 1) + s * s
-            else:
-                p = exp_over(-gap * scale.temperature, 0, scale)
-                square = sums.square[r] + sums.count[r] - p * p + (1 + s - p) * (1 + s - p)
-            out[BRIER][start + r] = square / ((1 + s) * (1 + s))
+            out[RANK][start + r] = p
 
 
 cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused) noexcept nogil:
     cdef Scale scale = scale_of(tile.temperature)
     cdef bint moments = out[ENTROPY] != NULL or out[BRIER] != NULL, few = tile.classes <= FEW
     cdef Py_ssize_t r, n, start = 0
-    cdef bint finite
     cdef LogitSums sums
     cdef Batch batch
     cdef LongRow row
@@ -341,26 +419,26 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
         n = min(tile.rows - start, <Py_ssize_t>LANES)
         if few:
             few_class_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
-        for r in range(n):
-            if few and not paired(tile) and not any_odd(tile, n, &batch):
-                break
-            row.precision = tile.precision
-            row.negative = few
-            row.r = start + r
-            finite = few and batch.top[r] < INFINITY and batch.top[r] > -INFINITY
-            if tile.classes > CHUNK:
+        elif tile.classes <= CHUNK:
+            short_row_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
+        else:
+            for r in range(n):
+                row.r = start + r
+                row.precision = tile.precision
+                row.negative = False
                 sums = long_sums(tile, &row)
                 put(&sums, &batch, r)
-            elif not finite:
-                sums = short_sums(tile, start + r, scale, moments, &row.negative, scratch, <const source *>NULL)
-                put(&sums, &batch, r)
-            finite = batch.top[r] < INFINITY and batch.top[r] > -INFINITY
-            if tile.precision == SINGLE and finite and too_narrow(batch.count[r], batch.rest[r], batch.gap[r]):
-                row.precision = WIDENED
-                sums = long_sums(tile, &row)
-                put(&sums, &batch, r)
-            if row.negative and paired(tile):
-                report_negatives(tile, start + r, 1, 0, unused)
+                if row.negative:
+                    report_negatives(tile, start + r, 1, 0, unused)
+        if paired(tile) and tile.classes <= CHUNK:
+            target_sums(tile, start, n, &batch, scratch, <const source *>NULL)
+        if tile.precision == SINGLE and any_narrow(n, &batch, paired(tile)):
+            for r in range(n):
+                if too_narrow(batch.count[r], batch.rest[r], batch.gap[r] if paired(tile) else 0.0) and batch.top[r] < INFINITY and batch.top[r] > -INFINITY:
+                    row.r = start + r
+                    row.precision = WIDENED
+                    sums = long_sums(tile, &row)
+                    put(&sums, &batch, r)
         finish(tile, start, n, &batch, scale, out, <const source *>NULL)
         start += n
 
