@@ -9,6 +9,7 @@
 
 typedef float fe_float4 __attribute__((vector_size(16)));
 typedef int32_t fe_int4 __attribute__((vector_size(16)));
+typedef double fe_double4 __attribute__((vector_size(32)));
 typedef int64_t fe_long4 __attribute__((vector_size(32)));
 
 /* PAIRS: how two rows are interleaved within the 128 bits that a shuffle works on; FIRST and SECOND
@@ -26,23 +27,23 @@ typedef int64_t fe_long4 __attribute__((vector_size(32)));
                 memcpy(&b, from + classes, sizeof b);                                              \
                 memcpy(&d, from + 2 * classes, sizeof d);                                          \
                 memcpy(&e, from + 3 * classes, sizeof e);                                          \
-                low = __builtin_shuffle(a, b, (INTS)LOW);                                          \
-                high = __builtin_shuffle(a, b, (INTS)HIGH);                                        \
-                under = __builtin_shuffle(d, e, (INTS)LOW);                                        \
-                over = __builtin_shuffle(d, e, (INTS)HIGH);                                        \
-                column[0] = __builtin_shuffle(low, under, (INTS)FIRST);                            \
-                column[1 + ORDER] = __builtin_shuffle(low, under, (INTS)SECOND);                   \
-                column[2 - ORDER] = __builtin_shuffle(high, over, (INTS)FIRST);                    \
-                column[3] = __builtin_shuffle(high, over, (INTS)SECOND);                           \
+                low = FE_PICK(a, b, INTS, LOW);                                                    \
+                high = FE_PICK(a, b, INTS, HIGH);                                                  \
+                under = FE_PICK(d, e, INTS, LOW);                                                  \
+                over = FE_PICK(d, e, INTS, HIGH);                                                  \
+                column[0] = FE_PICK(low, under, INTS, FIRST);                                      \
+                column[1 + ORDER] = FE_PICK(low, under, INTS, SECOND);                             \
+                column[2 - ORDER] = FE_PICK(high, over, INTS, FIRST);                              \
+                column[3] = FE_PICK(high, over, INTS, SECOND);                                     \
                 for (int k = 0; k < 4; k++) memcpy(to + k * stride, &column[k], sizeof a);         \
             }                                                                                      \
         for (; r < rows; r++)                                                                      \
             for (ptrdiff_t c = 0; c < classes; c++) out[c * stride + r] = x[r * classes + c];      \
     }
-#define FE_MASK(...) {__VA_ARGS__}
-FE_ACROSS(fe_across_float, float, fe_float4, fe_int4, FE_MASK(0, 4, 1, 5), FE_MASK(2, 6, 3, 7),
-          FE_MASK(0, 1, 4, 5), FE_MASK(2, 3, 6, 7), 0)
-FE_ACROSS(fe_across_double, double, fe_double4, fe_long4, FE_MASK(0, 4, 2, 6),
-          FE_MASK(1, 5, 3, 7), FE_MASK(0, 1, 4, 5), FE_MASK(2, 3, 6, 7), 1)
+#define FE_ORDER(...) __VA_ARGS__
+FE_ACROSS(fe_across_float, float, fe_float4, fe_int4, FE_ORDER(0, 4, 1, 5), FE_ORDER(2, 6, 3, 7),
+          FE_ORDER(0, 1, 4, 5), FE_ORDER(2, 3, 6, 7), 0)
+FE_ACROSS(fe_across_double, double, fe_double4, fe_long4, FE_ORDER(0, 4, 2, 6),
+          FE_ORDER(1, 5, 3, 7), FE_ORDER(0, 1, 4, 5), FE_ORDER(2, 3, 6, 7), 1)
 
 #endif

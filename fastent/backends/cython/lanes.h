@@ -1,10 +1,10 @@
 /* Sums over fixed lanes, and the bit casts and fma that Cython has no words for.
 
    A row is summed in lanes of double (16, or 8 where floats are added in eights first), folded by a
-   fixed tree, so a sum has the same bits at every SIMD level, alone or among others. Written with the vector extension of GCC and clang,
-   which knows no instruction set: the same sum as a plain loop costs 22 ns a row of 100 floats
-   instead of 4, because GCC 12 does not keep the lanes in registers for the fold and runs the tail
-   one element at a time.
+   fixed tree, so a sum has the same bits at every SIMD level, alone or among others. Written with the
+   vector extension of GCC and clang, which knows no instruction set: the same sum as a plain loop
+   costs 22 ns a row of 100 floats instead of 4, because GCC 12 does not keep the lanes in registers
+   for the fold and runs the tail one element at a time.
 
    Sums read up to 15 elements past the end of a row (and ignore them): rows are summed from
    scratch buffers that have that room, never from the caller's memory. */
@@ -27,10 +27,10 @@
 #define FE_VECTORS (16 / FE_WIDTH)      /* of doubles, for 16 lanes */
 #define FE_WIDES (FE_VECTORS / 2)       /* of floats */
 #define FE_INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define FE_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#if defined(__clang__) || __GNUC__ >= 12
+#define FE_PICK(a, b, INTS, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define FE_PICK(a, b, ...) __builtin_shuffle(a, b, (fe_longs){__VA_ARGS__})
+#define FE_PICK(a, b, INTS, ...) __builtin_shuffle(a, b, (INTS){__VA_ARGS__})
 #endif
 
 typedef float fe_floats __attribute__((vector_size(FE_WIDTH * 4)));
@@ -65,10 +65,10 @@ FE_INLINE fe_doubles fe_narrow(const fe_doubles *lane) {
 
 FE_INLINE double fe_fold(fe_doubles v) {
 #if FE_WIDTH == 8
-    v += FE_PICK(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
-    v += FE_PICK(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+    v += FE_PICK(v, v, fe_longs, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += FE_PICK(v, v, fe_longs, 2, 3, 0, 1, 6, 7, 4, 5);
 #elif FE_WIDTH == 4
-    v += FE_PICK(v, v, 2, 3, 0, 1);
+    v += FE_PICK(v, v, fe_longs, 2, 3, 0, 1);
 #endif
     return v[0] + v[1];
 }
@@ -77,13 +77,16 @@ FE_INLINE double fe_fold(fe_doubles v) {
    eight rows of eight lanes, where fe_fold takes 7 for each. */
 #if FE_WIDTH == 8
 FE_INLINE fe_doubles fe_add_halves(fe_doubles a, fe_doubles b) {
-    return FE_PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + FE_PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    return FE_PICK(a, b, fe_longs, 0, 1, 2, 3, 8, 9, 10, 11)
+         + FE_PICK(a, b, fe_longs, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 FE_INLINE fe_doubles fe_add_quarters(fe_doubles a, fe_doubles b) {
-    return FE_PICK(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + FE_PICK(a, b, 2, 3, 6, 7, 10, 11, 14, 15);
+    return FE_PICK(a, b, fe_longs, 0, 1, 4, 5, 8, 9, 12, 13)
+         + FE_PICK(a, b, fe_longs, 2, 3, 6, 7, 10, 11, 14, 15);
 }
 FE_INLINE fe_doubles fe_add_pairs(fe_doubles a, fe_doubles b) {
-    return FE_PICK(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + FE_PICK(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+    return FE_PICK(a, b, fe_longs, 0, 8, 2, 10, 4, 12, 6, 14)
+         + FE_PICK(a, b, fe_longs, 1, 9, 3, 11, 5, 13, 7, 15);
 }
 FE_INLINE fe_doubles fe_fold_rows(const fe_doubles *row) {
     return fe_add_pairs(fe_add_quarters(fe_add_halves(row[0], row[2]), fe_add_halves(row[4], row[6])),
@@ -91,15 +94,15 @@ FE_INLINE fe_doubles fe_fold_rows(const fe_doubles *row) {
 }
 #elif FE_WIDTH == 4
 FE_INLINE fe_doubles fe_add_quarters(fe_doubles a, fe_doubles b) {
-    return FE_PICK(a, b, 0, 1, 4, 5) + FE_PICK(a, b, 2, 3, 6, 7);
+    return FE_PICK(a, b, fe_longs, 0, 1, 4, 5) + FE_PICK(a, b, fe_longs, 2, 3, 6, 7);
 }
 FE_INLINE fe_doubles fe_fold_rows(const fe_doubles *row) {
     fe_doubles even = fe_add_quarters(row[0], row[2]), odd = fe_add_quarters(row[1], row[3]);
-    return FE_PICK(even, odd, 0, 4, 2, 6) + FE_PICK(even, odd, 1, 5, 3, 7);
+    return FE_PICK(even, odd, fe_longs, 0, 4, 2, 6) + FE_PICK(even, odd, fe_longs, 1, 5, 3, 7);
 }
 #else
 FE_INLINE fe_doubles fe_fold_rows(const fe_doubles *row) {
-    return FE_PICK(row[0], row[1], 0, 2) + FE_PICK(row[0], row[1], 1, 3);
+    return FE_PICK(row[0], row[1], fe_longs, 0, 2) + FE_PICK(row[0], row[1], fe_longs, 1, 3);
 }
 #endif
 

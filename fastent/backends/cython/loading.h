@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "lanes.h"
+
 #if defined(__AVX__)
 #include <immintrin.h>
 #endif
@@ -60,12 +62,6 @@ static inline void fe_brains(const char *restrict at, ptrdiff_t n, float *restri
         out[i] = fe_brain(bits);
     }
 }
-
-#if defined(__clang__) || __GNUC__ >= 12
-#define FE_PICK(a, b, INTS, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define FE_PICK(a, b, INTS, ...) __builtin_shuffle(a, b, (INTS){__VA_ARGS__})
-#endif
 
 /* Blocks of classes are turned into rows: 4 rows of floats or 2 of doubles at a time, of as many
    classes as a vector holds. The halves of a vector of 32 bytes come from classes that are apart, and

@@ -14,12 +14,6 @@
 #define FE_WIDE_MADD(a, b, c) ((a) * (b) + (c))
 #endif
 
-static inline fe_wide_floats fe_wide_at(const float *x) {
-    fe_wide_floats v;
-    memcpy(&v, x, sizeof v);
-    return v;
-}
-
 /* x - m, where its exponential is 0 at the latest at -104 */
 static inline fe_wide_floats fe_fall(fe_wide_floats x, float m) {
     fe_wide_floats fall = x - m, least = (fe_wide_floats){0} - 104.0f;
@@ -46,17 +40,17 @@ static inline void fe_lane_moments(const float *x, const float *e, ptrdiff_t n, 
     fe_wide_floats v, w, falls, squares;
     ptrdiff_t j = 0;
     for (; j + 4 * COUNT <= n; j += 4 * COUNT) {
-        w = fe_wide_at(e + j);
-        falls = fe_fall(fe_wide_at(x + j), m) * w;
+        w = fe_wide_at(e + j, 0);
+        falls = fe_fall(fe_wide_at(x + j, 0), m) * w;
         squares = w * w;
-        w = fe_wide_at(e + j + COUNT);
-        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + COUNT), m), w, falls);
+        w = fe_wide_at(e + j + COUNT, 0);
+        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + COUNT, 0), m), w, falls);
         squares = FE_WIDE_MADD(w, w, squares);
-        w = fe_wide_at(e + j + 2 * COUNT);
-        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + 2 * COUNT), m), w, falls);
+        w = fe_wide_at(e + j + 2 * COUNT, 0);
+        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + 2 * COUNT, 0), m), w, falls);
         squares = FE_WIDE_MADD(w, w, squares);
-        w = fe_wide_at(e + j + 3 * COUNT);
-        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + 3 * COUNT), m), w, falls);
+        w = fe_wide_at(e + j + 3 * COUNT, 0);
+        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + 3 * COUNT, 0), m), w, falls);
         squares = FE_WIDE_MADD(w, w, squares);
         fe_widen_halves(&a, &b, falls);
         fe_widen_halves(&c, &d, squares);
@@ -66,13 +60,13 @@ static inline void fe_lane_moments(const float *x, const float *e, ptrdiff_t n, 
         float last[COUNT] = {0};
         ptrdiff_t back = 0;
         if (j + COUNT <= n) {
-            v = fe_wide_at(x + j);
+            v = fe_wide_at(x + j, 0);
         } else if (n >= COUNT) { /* overlaps the one before: what was added is masked */
             back = j + COUNT - n;
-            v = fe_wide_at(x + j - back);
+            v = fe_wide_at(x + j - back, 0);
         } else {
             memcpy(last, x, n * sizeof(float));
-            v = fe_wide_at(last);
+            v = fe_wide_at(last, 0);
         }
         memcpy(&kept, e + j - back, sizeof kept);
         memcpy(&index, fe_index32, sizeof index);

@@ -11,9 +11,6 @@
 #include <immintrin.h>
 #endif
 
-typedef float fe_wide_floats __attribute__((vector_size(FE_WIDTH * 8)));
-typedef int32_t fe_wide_ints __attribute__((vector_size(FE_WIDTH * 8)));
-
 /* v where it is larger, else best: one instruction, which GCC 12 does not make of a comparison and
    a selection of vectors */
 #if FE_WIDTH == 8
@@ -29,6 +26,18 @@ typedef int32_t fe_wide_ints __attribute__((vector_size(FE_WIDTH * 8)));
 #define FE_SELECT(mask, a, b, INTS) (((INTS)(a) & (mask)) | ((INTS)(b) & ~(mask)))
 #define FE_LARGER_FLOAT(v, best) ((fe_wide_floats)FE_SELECT((v) > (best), v, best, fe_wide_ints))
 #define FE_LARGER_DOUBLE(v, best) ((fe_doubles)FE_SELECT((v) > (best), v, best, fe_longs))
+#endif
+
+/* a[order[0]], a[order[1]], ... */
+#if defined(__clang__)
+#define FE_TURN(a, order, VECTOR, COUNT)                                                           \
+    ({                                                                                             \
+        VECTOR turned_;                                                                            \
+        for (int k_ = 0; k_ < COUNT; k_++) turned_[k_] = (a)[(order)[k_]];                         \
+        turned_;                                                                                   \
+    })
+#else
+#define FE_TURN(a, order, VECTOR, COUNT) __builtin_shuffle(a, order)
 #endif
 
 /* fe_lane_top: the largest element of n >= 1 that is no NaN, -inf without any. Four vectors at once,
@@ -66,7 +75,7 @@ typedef int32_t fe_wide_ints __attribute__((vector_size(FE_WIDTH * 8)));
         for (int by = COUNT / 2; by; by /= 2) {                                                    \
             INTS turned;                                                                           \
             memcpy(&turned, INDEX, sizeof turned);                                                 \
-            v = __builtin_shuffle(a, (turned + (INT)by) & (INT)(COUNT - 1));                       \
+            v = FE_TURN(a, (turned + (INT)by) & (INT)(COUNT - 1), VECTOR, COUNT);                  \
             a = LARGER(v, a);                                                                      \
         }                                                                                          \
         return a[0];                                                                               \
