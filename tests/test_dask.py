@@ -144,7 +144,9 @@ def test_accumulate_on_dataframes():
     assert everything(report) == one_machine()
 
 
-@pytest.mark.parametrize("metric", ["kl_divergence", fe.chi2_divergence], ids=str)
+@pytest.mark.parametrize(
+    "metric", ["kl_divergence", fe.chi2_divergence], ids=["kl_divergence", "chi2_divergence"]
+)
 def test_accumulate_of_divergences(metric, client):
     lazy = fd.accumulate(metric, da.from_array(P, chunks=(64, 7)), Q, task="divergence")
     ((name, wanted),) = fe.Accumulator(metric, task="divergence").update(P, Q).compute().items()
