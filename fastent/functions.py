@@ -394,7 +394,7 @@ def js_divergence(
     Examples
     --------
     >>> import fastent as fe
-    >>> float(fe.js_divergence([1.0, 0.0], [0.0, 1.0], base=2))
+    >>> round(float(fe.js_divergence([1.0, 0.0], [0.0, 1.0], base=2)), 14)
     1.0
     """
     return evaluate(

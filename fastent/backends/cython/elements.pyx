@@ -6,20 +6,20 @@ the normal range are then done again one at a time, scaled; a value depends on i
 """
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, atanh_tail, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
-    gap_divergence, log_in_octaves, log_positive, madd, real,
+    INFINITY, NAN, atanh_tail, gap_divergence, log_in_octaves, log_positive, madd, real,
+    without_octaves,
 )
 from fastent.backends.cython.elements cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Term
 
 
 cdef inline real least(real unused) noexcept nogil:
-    """Below it, and above its inverse, numbers are scaled before they are divided or added."""
+    """Below it, and above its inverse, numbers are scaled before they are divided or added, or
+    multiplied with octaves in units of 2^-23."""
     if real is float:
-        return <real>7.888609052210118e-31             # 2^-100
+        return <real>8.077935669463161e-28             # 2^-90
     else:
         return <real>1.1830521861667747e-271           # 2^-900
 
@@ -32,24 +32,13 @@ cdef inline bint far(real x) noexcept nogil:
 cdef inline real log_ratio(real x, real y) noexcept nogil:
     """log(x/y) for normal x, y > 0: y is brought within a factor 2 of x by whole octaves, rounded
     towards zero, so that both parts have one sign."""
-    cdef real near, octaves, s, w
-    cdef int32_t delta, n
-    cdef int64_t high, m
-    cdef uint64_t by
+    cdef real octaves, near = without_octaves(y, x, False, &octaves)
+    cdef real s = (x - near) / (x + near), w = s * s
     if real is float:
-        delta = <int32_t>fe_bits_float(y) - <int32_t>fe_bits_float(x)
-        n = (delta + ((delta >> 31) & 0x7fffff)) >> 23
-        near = fe_from_bits_float(fe_bits_float(y) - (<uint32_t>n << 23))
-        octaves = <real>n
+        octaves = octaves * <real>8.26295829486781727573e-8             # ln 2·2^-23
     else:
-        by = fe_bits_double(y)
-        high = <int64_t>(by >> 32) - <int64_t>(fe_bits_double(x) >> 32)
-        m = <int64_t>(<uint64_t>(high + (0xfffff if high < 0 else 0) + (<int64_t>4096 << 20)) >> 20)
-        near = fe_from_bits_double(by - (<uint64_t>m << 52))
-        octaves = fe_from_bits_double(<uint64_t>m | <uint64_t>0x4330000000000000) - <real>4503599627374592.0
-    s = (x - near) / (x + near)
-    w = s * s
-    return madd(s + s, w * atanh_tail(w), (s + s) - octaves * <real>0.69314718055994530942)
+        octaves = octaves * <real>0.69314718055994530942
+    return madd(-(s * w), atanh_tail(w), (s + s) - octaves)
 
 
 cdef inline real entr_of(real x) noexcept nogil:
