@@ -20,11 +20,11 @@ def metrics(task, names, *batch, **options):
     return [found[name].value for name in names]
 
 
-def every_path(backend):
+def every_path(backend, classes=CLASSES):
     """{name: (operands, call)}: all kernels of long rows, and every way out of them."""
     rng = np.random.default_rng(0)
-    labels, weights = rng.integers(0, CLASSES, ROWS), rng.random((ROWS, CLASSES))
-    x = rng.normal(0, 3, (2, ROWS, CLASSES))
+    labels, weights = rng.integers(0, classes, ROWS), rng.random((ROWS, classes))
+    x = rng.normal(0, 3, (2, ROWS, classes))
     p, q = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
     negative = p.copy()
     negative[3, 12_345] *= -1
@@ -45,6 +45,9 @@ def every_path(backend):
             partial(weighed, class_weight=weights[0], sample_weight=scattered),
         ),
         "bad weight": (x[:1], partial(weighed, sample_weight=scattered - 0.9999)),
+        "clipped KL": ((p, q), partial(fe.kl_divergence, eps=1e-6, **counts)),
+        "clipped JS": (x, partial(fe.js_divergence, eps=1e-6, **logits)),
+        "raw entropy": ((p,), partial(fe.entropy, **raw)),
         "two kinds": (
             (p, x[0]),
             partial(fe.kl_divergence, eps=1e-9, **counts | {"kind": ("probs", "logits")}),
@@ -84,6 +87,42 @@ def test_the_same_from_any_memory(dtype, compiled):
         moved = [np.asfortranarray(o) for o in given]
         for places in (given, moved, [every_other(o) for o in given], [*moved[:-1], given[-1]]):
             assert outcome(call, places) == want, name
+
+
+@pytest.mark.parametrize("classes", [70_000, 600_000])
+def test_threads_share_a_row(classes):
+    """In parts of one block, and of two."""
+    for name, (operands, call) in every_path("cython", classes).items():
+        want = outcome(partial(call, num_threads=1), operands)
+        assert isinstance(want, str) == name.startswith(("negative", "bad")), want
+        assert outcome(partial(call, num_threads=4), operands) == want, name
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_values_of_shared_rows(heavy):
+    """Parts of two blocks; with a class of 90% of the mass, which the sums keep apart."""
+    rng = np.random.default_rng(1)
+    n, eps, w = 600_000, 1e-7, rng.random(600_000)
+    x = rng.normal(0, 3, (2, n))
+    if heavy:
+        x[:, 432_100] = 20
+    p, q = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+    r = np.clip(q, eps, 1 - eps)
+    m = (p + r) / 2
+    loss = -(w * (0.9 * p + 0.1 / n) * np.log(r)).sum()
+    kl = (p * np.log(p / r)).sum()
+    js = (p * np.log(p / m) + r * np.log(r / m)).sum() / 2
+    both, options = {"kind": ("probs", "logits")}, {"eps": eps, "backend": "cython"}
+    weighed = partial(fe.categorical_cross_entropy, label_smoothing=0.1, class_weight=w)
+    for want, call, first in (
+        (loss, partial(weighed, kind="logits"), p),
+        (loss, partial(weighed, kind="logits", row_sums="rescale"), 3 * p),
+        (kl, partial(fe.kl_divergence, kind="logits"), x[0]),
+        (kl, partial(fe.kl_divergence, **both), p),
+        (js, partial(fe.js_divergence, **both), p),
+    ):
+        one, two = (call(first, x[1], num_threads=threads, **options) for threads in (1, 2))
+        assert one == two == pytest.approx(want, rel=1e-12)
 
 
 DRIVER = """

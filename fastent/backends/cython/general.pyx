@@ -5,11 +5,13 @@ from fastent.backends.cython.elementary cimport INFINITY, NAN
 from fastent.backends.cython.kernels cimport (
     CHUNK, LOGITS, NEGATIVE, PROBS, ROOM, Kernel, Tile, report,
 )
-from fastent.backends.cython.long_rows cimport paired, weights_of
+from fastent.backends.cython.long_rows cimport (
+    PARTS, paired, part_start, parts_of, run_parts, weights_of,
+)
 from fastent.backends.cython.pairs cimport c_log, c_log1p, pair_values
 from fastent.backends.cython.sides cimport (
-    Side, Sum, add, c_ldexp, element, lift_of, load_block, masses, side_at, side_of, surprise,
-    surprises, value_of,
+    Side, Sum, add, add_sum, c_ldexp, element, lift_of, load_block, masses, read_side, side_at,
+    surprise, surprises, value_of,
 )
 from fastent.backends.cython.sums cimport row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
@@ -29,6 +31,18 @@ cdef struct Loss:                       # what a call asks for
     double high
     double keep                         # 1 − ε, and ε/C
     double even
+
+
+cdef struct Row:                        # of the cross-entropy kernel or the entropy
+    Tile *tile
+    Py_ssize_t r
+    Loss loss
+    Side pred
+    Side target
+    double lift                         # of the masses of the target, and their sum
+    double mass
+    Sum value[PARTS]                    # of every part, and in the end of the row
+    Sum weight[PARTS]
 
 
 cdef inline double clipped(double x, double low, double high) noexcept nogil:
@@ -55,7 +69,7 @@ cdef void label_loss(Tile *tile, Py_ssize_t r, Loss loss, double **out) noexcept
     cdef double weight = w[0] if w != NULL else 1.0, value = NAN
     cdef Side pred
     if tile.normalise or tile.pred_kind == LOGITS:
-        pred = side_of(tile, r, 1)
+        read_side(tile, r, 1, &pred)
     else:
         pred = side_at(tile, r, 1)
         if pred.kind == PROBS and element(&pred, label) < 0:
@@ -79,7 +93,7 @@ cdef void target_block(Tile *tile, Py_ssize_t r, Side *target, Py_ssize_t start,
         if start <= tile.labels[r] < start + n:
             t[WEIGHT + tile.labels[r] - start] = keep + even
     else:
-        load_block(target, start, n, t + WEIGHT)
+        load_block(target, start, n, t + WEIGHT, <char *>t)
         masses(target, n, lift, t + WEIGHT)
         for i in range(n):
             t[WEIGHT + i] = keep * t[WEIGHT + i] + even
@@ -96,71 +110,98 @@ cdef void impossible_terms(Side *target, Py_ssize_t start, Py_ssize_t n, const d
             t[TERM + i] = INFINITY
 
 
-cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
-    """Σ w_c t'_c (−log q_c) and Σ w_c t'_c with the smoothed target t' = (1 − ε)t + ε/C."""
-    cdef Loss loss = loss_of(tile)
-    cdef bint sparse = not paired(tile)
+cdef void loss_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Row *row = <Row *>context
+    cdef Tile *tile = row.tile
+    cdef Loss loss = row.loss
     cdef const double *w
-    cdef Side pred, target
+    cdef double *t = <double *>scratch
+    cdef double per = 1 / row.mass, u
+    cdef Py_ssize_t start = part_start(tile.classes, k), stop = part_start(tile.classes, k + 1), n, i
     cdef Sum value, weight
-    cdef double *t = <double *>tile.scratch
-    cdef double lift = 0, mass = 1, per, u
-    cdef Py_ssize_t start = 0, n, i
-    if sparse and tile.labels[r] < 0:
-        return
-    if sparse and loss.even == 0:
-        label_loss(tile, r, loss, out)
-        return
-    pred = target = side_of(tile, r, 1)                 # a sparse target is not read
-    if not sparse:
-        target = side_of(tile, r, 0)
-        lift = lift_of(&target)
-        mass = c_ldexp(target.total, <int>lift)
-    per = 1 / mass
     value.total = value.lost = weight.total = weight.lost = 0
-    while start < tile.classes:
-        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
-        w = weights_of(tile, r, start, n, tile.scratch)
-        target_block(tile, r, &target, start, n, lift, mass, loss, w, t)
-        load_block(&pred, start, n, t + LOSS)
-        surprises(&pred, start, n, t + LOSS)
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        w = weights_of(tile, row.r, start, n, scratch)
+        target_block(tile, row.r, &row.target, start, n, row.lift, row.mass, loss, w, t)
+        load_block(&row.pred, start, n, t + LOSS, scratch)
+        surprises(&row.pred, start, n, t + LOSS)
         for i in range(n):
             u = t[WEIGHT + i]
             t[LOSS + i] = clipped(t[LOSS + i], loss.low, loss.high)
             # a tiny target may meet a loss of any size
             t[TERM + i] = u * t[LOSS + i] * per if u < 1 else u * per * t[LOSS + i]
             t[TERM + i] = t[TERM + i] if u != 0 else 0.0
-        if not sparse and pred.holes and target.kind != PROBS and loss.keep > 0:
-            impossible_terms(&target, start, n, w, t)
+        if paired(tile) and row.pred.holes and row.target.kind != PROBS and loss.keep > 0:
+            impossible_terms(&row.target, start, n, w, t)
         add(&value, row_sum(t + TERM, n))
         add(&weight, row_sum(t + WEIGHT, n))
         start += n
+    row.value[k] = value
+    row.weight[k] = weight
+
+
+cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
+    """Σ w_c t'_c (−log q_c) and Σ w_c t'_c with the smoothed target t' = (1 − ε)t + ε/C."""
+    cdef Row row
+    cdef bint sparse = not paired(tile)
+    cdef Py_ssize_t k
+    if sparse and tile.labels[r] < 0:
+        return
+    row.loss = loss_of(tile)
+    if sparse and row.loss.even == 0:
+        label_loss(tile, r, row.loss, out)
+        return
+    row.tile = tile
+    row.r = r
+    read_side(tile, r, 1, &row.pred)
+    row.lift = 0
+    row.mass = 1
+    if not sparse:
+        read_side(tile, r, 0, &row.target)
+        row.lift = lift_of(&row.target)
+        row.mass = c_ldexp(row.target.total, <int>row.lift)
+    run_parts(tile, loss_job, &row)
+    for k in range(1, parts_of(tile.classes)):
+        add_sum(&row.value[0], &row.value[k])
+        add_sum(&row.weight[0], &row.weight[k])
     if out[CROSS_ENTROPY] != NULL:
-        out[CROSS_ENTROPY][r] = value_of(&value)
-        if pred.nan or (not sparse and target.nan):
+        out[CROSS_ENTROPY][r] = value_of(&row.value[0])
+        if row.pred.nan or (not sparse and row.target.nan):
             out[CROSS_ENTROPY][r] = NAN
     if out[TARGET_WEIGHT] != NULL:
-        out[TARGET_WEIGHT][r] = value_of(&weight) * per
+        out[TARGET_WEIGHT][r] = value_of(&row.weight[0]) * (1 / row.mass)
 
 
-cdef void raw_entropy(Tile *tile, Py_ssize_t r, double *out) noexcept nogil:
-    """−Σ p log p of the numbers as they are."""
-    cdef Side side = side_of(tile, r, 1)
-    cdef double *t = <double *>tile.scratch
+cdef void entropy_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Row *row = <Row *>context
+    cdef Side *side = &row.pred
+    cdef double *t = <double *>scratch
     cdef Sum value
-    cdef Py_ssize_t start = 0, n, i
+    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
     value.total = value.lost = 0
-    while start < tile.classes:
-        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
-        load_block(&side, start, n, t + WEIGHT)
-        load_block(&side, start, n, t + LOSS)
-        masses(&side, n, 0, t + WEIGHT)
-        surprises(&side, start, n, t + LOSS)
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        load_block(side, start, n, t + WEIGHT, scratch)
+        load_block(side, start, n, t + LOSS, scratch)
+        masses(side, n, 0, t + WEIGHT)
+        surprises(side, start, n, t + LOSS)
         for i in range(n):
             t[TERM + i] = t[WEIGHT + i] * t[LOSS + i] if t[WEIGHT + i] != 0 else 0.0
         add(&value, row_sum(t + TERM, n))
         start += n
-    out[r] = NAN if side.nan else value_of(&value)
+    row.value[k] = value
+
+
+cdef void raw_entropy(Tile *tile, Py_ssize_t r, double *out) noexcept nogil:
+    """−Σ p log p of the numbers as they are."""
+    cdef Row row
+    cdef Py_ssize_t k
+    read_side(tile, r, 1, &row.pred)
+    run_parts(tile, entropy_job, &row)
+    for k in range(1, parts_of(tile.classes)):
+        add_sum(&row.value[0], &row.value[k])
+    out[r] = NAN if row.pred.nan else value_of(&row.value[0])
 
 
 cdef void cross_entropy_rows(Tile *tile, double **out) noexcept nogil:

@@ -3,16 +3,22 @@
 A long row that is not in memory as the kernels need it (16-bit, of another dtype, strided) is
 converted right before a block of it is summed: the block stays in the first-level cache, and no long
 row is ever copied whole. Kernels that handle long rows form no pointers into them but ask here.
+
+Threads share a pass over a long row in parts of whole blocks. Where parts end depends on the number
+of classes alone, and they are so few that what is known of each fits the stack.
 """
 
 from libc.stdint cimport int64_t
 
 from fastent.backends.cython.elementary cimport fe_lane_max_double, fe_lane_max_float
-from fastent.backends.cython.kernels cimport CHUNK, LOADED, ROOM, Source, Tile
+from fastent.backends.cython.kernels cimport CHUNK, LOADED, ROOM, Job, Source, Tile
 
 ctypedef fused stored:
     float
     double
+
+cdef enum:
+    PARTS = 256                         # of a long row, at most
 
 
 cdef inline bint paired(Tile *tile) noexcept nogil:
@@ -68,22 +74,43 @@ cdef inline const double *weights_of(Tile *tile, Py_ssize_t r, Py_ssize_t start,
     return tile.terms + r * tile.terms_stride + start if tile.terms != NULL else NULL
 
 
-cdef inline double top_in(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t *where, const stored *unused) noexcept nogil:
-    """The largest number of a row, NaN if there is one, and the first block that it stands in."""
-    cdef Py_ssize_t start = 0, n
+cdef inline Py_ssize_t part_start(Py_ssize_t classes, Py_ssize_t part) noexcept nogil:
+    """The class with which a part begins and the one before it ends."""
+    cdef Py_ssize_t blocks = (classes + CHUNK * PARTS - 1) // (CHUNK * PARTS)
+    return min(part * blocks * CHUNK, classes)
+
+
+cdef inline Py_ssize_t parts_of(Py_ssize_t classes) noexcept nogil:
+    """How many parts a row has."""
+    return 1 if classes <= CHUNK else (classes + part_start(classes, 1) - 1) // part_start(classes, 1)
+
+
+cdef inline void run_parts(Tile *tile, Job job, void *context) noexcept nogil:
+    """One pass over a row: job(context, part, scratch) for every part of it."""
+    if tile.classes <= CHUNK:
+        job(context, 0, tile.scratch)
+    else:
+        tile.run(tile.runner, job, context, parts_of(tile.classes), tile.scratch)
+
+
+cdef inline double top_in(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t start, Py_ssize_t stop, char *scratch,
+                          Py_ssize_t *where, const stored *unused) noexcept nogil:
+    """The largest of the classes [start, stop), NaN if there is one, and the first block that it
+    stands in."""
+    cdef Py_ssize_t n, first = start
     cdef const stored *x
     cdef double top = 0, found
-    where[0] = 0
-    while start < tile.classes:
-        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
-        x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
+    where[0] = start
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        x = classes_of(tile, operand, r, start, n, scratch, unused)
         if stored is float:
             found = fe_lane_max_float(x, n)
         else:
             found = fe_lane_max_double(x, n)
         if found != found:
             return found
-        if start == 0 or found > top:
+        if start == first or found > top:
             top = found
             where[0] = start
         start += n

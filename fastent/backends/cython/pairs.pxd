@@ -17,8 +17,9 @@ from fastent.backends.cython.elementary cimport (
 )
 from fastent.backends.cython.exponentials cimport Scale
 from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, PROBS, ROOM, Tile
+from fastent.backends.cython.long_rows cimport PARTS, part_start, parts_of, run_parts
 from fastent.backends.cython.sides cimport (
-    Side, Sum, add, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses, side_of, surprise,
+    Side, Sum, add, add_sum, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses, read_side, surprise,
     surprises, value_of,
 )
 from fastent.backends.cython.sums cimport row_sum
@@ -62,7 +63,7 @@ cdef struct Pair:
     double centre_low
     double eps
     double **out
-    Py_ssize_t row
+    Totals *totals                      # of every part, and in the end of the row
 
 
 cdef struct Totals:
@@ -70,21 +71,25 @@ cdef struct Totals:
     Sum drift                           # Σ d without the big class
     double far                          # terms of KL whose q is below the smallest number
     bint moved                          # some d is more than the rounding of c
+    Py_ssize_t big                      # the class with more than ¾ of the mass, or −1
+    double p                            # of that class
+    double q
+    double d
 
 
-cdef inline Pair pair_of(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
-    cdef Pair pair
-    cdef Side a = side_of(tile, r, 0), b = side_of(tile, r, 1)
+cdef inline void read_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
+    cdef Side *a = &pair.a
+    cdef Side *b = &pair.b
     cdef double scale
-    pair.a = a
-    pair.b = b
+    read_side(tile, r, 0, a)
+    read_side(tile, r, 1, b)
     pair.raw = a.raw or b.raw
     pair.by_logits = a.kind != PROBS and b.kind != PROBS and a.scale.temperature == b.scale.temperature
     pair.fine = False
     pair.lift_a = pair.lift_b = 0
     if not pair.raw:
-        pair.lift_a = lift_of(&a)
-        pair.lift_b = lift_of(&b)
+        pair.lift_a = lift_of(a)
+        pair.lift_b = lift_of(b)
     pair.mass = c_ldexp(a.total, <int>pair.lift_a)
     pair.factor = pair.mass / c_ldexp(b.total, <int>pair.lift_b)
     pair.factor_low = pair.centre_low = 0
@@ -93,9 +98,6 @@ cdef inline Pair pair_of(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     if not pair.raw:
         pair.centre = log1p_of((b.rest - a.rest) / a.total) * scale
     pair.eps = tile.eps
-    pair.out = out
-    pair.row = r
-    return pair
 
 
 cdef inline void logit_differences(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
@@ -146,8 +148,8 @@ cdef inline void mass_differences(Pair *pair, Py_ssize_t n, double *t) noexcept 
 
 cdef inline void differences(Pair *pair, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
     """p, q and d of a block."""
-    load_block(&pair.a, start, n, t + P)
-    load_block(&pair.b, start, n, t + Q)
+    load_block(&pair.a, start, n, t + P, <char *>t)
+    load_block(&pair.b, start, n, t + Q, <char *>t)
     if pair.by_logits:
         logit_differences(pair, n, t)
         return
@@ -250,7 +252,7 @@ cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_
         add(&totals.sums[SQUARES], row_sum(t + TERM, n))
     if pair.out[KL] != NULL:
         if pair.eps > 0:
-            load_block(&pair.a, start, n, t + SURPRISE)
+            load_block(&pair.a, start, n, t + SURPRISE, <char *>t)
             surprises(&pair.a, start, n, t + SURPRISE)
             clipped_kl_terms(pair, n, t)
             x = row_sum(t + TERM, n)
@@ -273,16 +275,20 @@ cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_
         add(&totals.sums[JS], row_sum(t + TERM, n) + row_sum(t + OTHER, n))
 
 
-cdef inline double add_rows(Pair *pair, double *t, Totals *totals) noexcept nogil:
-    """Sums of the whole row; the relative error of c."""
-    cdef Py_ssize_t start = 0, n, i, big = -1, gone, classes = pair.a.classes
-    cdef double p, q, own = 0, speck
-    cdef int k, moved = 0
-    for k in range(COLUMNS):
-        totals.sums[k].total = totals.sums[k].lost = 0
-    totals.drift.total = totals.drift.lost = totals.far = 0
-    while start < classes:
-        n = min(<Py_ssize_t>CHUNK, classes - start)
+cdef inline void pair_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    """Sums of a part of the row, without its big class."""
+    cdef Pair *pair = <Pair *>context
+    cdef Totals *totals = &pair.totals[k]
+    cdef Py_ssize_t start = part_start(pair.a.classes, k), stop = part_start(pair.a.classes, k + 1), n, i, gone
+    cdef double *t = <double *>scratch
+    cdef double speck
+    cdef int c, moved = 0
+    for c in range(COLUMNS):
+        totals.sums[c].total = totals.sums[c].lost = 0
+    totals.drift.total = totals.drift.lost = totals.far = totals.d = 0
+    totals.big = -1
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
         differences(pair, start, n, t)
         for i in range(n):
             speck = t[P + i] * 3.2e-30
@@ -290,32 +296,55 @@ cdef inline double add_rows(Pair *pair, double *t, Totals *totals) noexcept nogi
         i = pair.a.where - start
         gone = -1
         if 0 <= i < n and not pair.raw and t[P + i] > 0.75 * pair.mass:
-            big = pair.a.where
+            totals.big = pair.a.where
             gone = i
-            p = t[P + i]
-            q = t[Q + i]
-            own = t[D + i]
+            totals.p = t[P + i]
+            totals.q = t[Q + i]
+            totals.d = t[D + i]
             t[P + i] = t[Q + i] = t[D + i] = 0
         add(&totals.drift, row_sum(t + D, n))
         add_terms(pair, start, n, gone, False, t, totals)
         start += n
     totals.moved = moved
-    if big >= 0:
-        t[P] = p
-        t[Q] = q
+
+
+cdef inline void join(Totals *totals, Totals *part) noexcept nogil:
+    cdef int c
+    for c in range(COLUMNS):
+        add_sum(&totals.sums[c], &part.sums[c])
+    add_sum(&totals.drift, &part.drift)
+    totals.far += part.far
+    totals.moved |= part.moved
+    if part.big >= 0:
+        totals.big = part.big
+        totals.p = part.p
+        totals.q = part.q
+        totals.d = part.d
+
+
+cdef inline double add_rows(Tile *tile, Pair *pair) noexcept nogil:
+    """Sums of the whole row; the relative error of c."""
+    cdef Totals *totals = pair.totals
+    cdef double *t = <double *>tile.scratch
+    cdef Py_ssize_t k
+    run_parts(tile, pair_job, pair)
+    for k in range(1, parts_of(tile.classes)):
+        join(totals, &pair.totals[k])
+    if totals.big >= 0:
+        t[P] = totals.p
+        t[Q] = totals.q
         t[D] = -value_of(&totals.drift)
-        add_terms(pair, big, 1, -1, True, t, totals)
-    return (value_of(&totals.drift) + own) / pair.mass
+        add_terms(pair, totals.big, 1, -1, True, t, totals)
+    return (value_of(&totals.drift) + totals.d) / pair.mass
 
 
-cdef inline void settle_pair(Tile *tile, Pair *pair, Totals *totals) noexcept nogil:
+cdef inline void settle_pair(Tile *tile, Pair *pair) noexcept nogil:
     """The sums, from as many passes as the rows are near: Σ|d| decides, so that a column does not
     depend on which others are asked for."""
-    cdef double *t = <double *>tile.scratch
-    cdef double error = add_rows(pair, t, totals)
+    cdef double error = add_rows(tile, pair)
     cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7
     cdef int again = 0 if pair.raw else 1 if pair.by_logits else 2
-    if not value_of(&totals.sums[TOTAL_VARIATION]) < near * pair.mass:
+    if not value_of(&pair.totals.sums[TOTAL_VARIATION]) < near * pair.mass:
         return
     while again > 0:
         pair.fine = True
@@ -324,15 +353,19 @@ cdef inline void settle_pair(Tile *tile, Pair *pair, Totals *totals) noexcept no
         if pair.by_logits:
             pair.factor += pair.factor_low
             pair.factor_low = 0
-        error = add_rows(pair, t, totals)
+        error = add_rows(tile, pair)
         again -= 1
 
 
 cdef inline void pair_values(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
-    cdef Pair pair = pair_of(tile, r, out)
-    cdef Totals totals
+    cdef Pair pair
+    cdef Totals parts[PARTS]
+    cdef Totals *totals = &parts[0]
     cdef double value
     cdef int k
+    read_pair(tile, r, &pair)
+    pair.out = out
+    pair.totals = totals
     if pair.a.nan or pair.b.nan:
         for k in range(COLUMNS):
             if out[k] != NULL:
@@ -342,7 +375,7 @@ cdef inline void pair_values(Tile *tile, Py_ssize_t r, double **out) noexcept no
         out[TOP1][r] = pair.a.where == pair.b.where
     if out[KL] == NULL and out[JS] == NULL and out[TOTAL_VARIATION] == NULL and out[HELLINGER] == NULL and out[SQUARES] == NULL:
         return
-    settle_pair(tile, &pair, &totals)
+    settle_pair(tile, &pair)
     if not totals.moved and pair.eps == 0:
         # proportional rows: what is left is the rounding of c
         for k in range(COLUMNS):

@@ -319,7 +319,7 @@ cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, d
     if out[BRIER] != NULL:
         out[BRIER][r] = (square + rest * rest) / (total * total)
     if out[CONFIDENCE] != NULL:
-        out[CONFIDENCE][r] = top_in(tile, 1, r, &block, unused) / total
+        out[CONFIDENCE][r] = top_in(tile, 1, r, 0, tile.classes, tile.scratch, &block, unused) / total
 
 
 cdef inline void row_values(Batch *sums, Py_ssize_t rows, int mode, bint wide, double *value) noexcept nogil:

@@ -15,8 +15,10 @@ from fastent.backends.cython.exponentials cimport (
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, ROOM, Tile, report,
 )
-from fastent.backends.cython.long_rows cimport class_of, classes_of, stored, top_in
-from fastent.backends.cython.sums cimport blocks_of, row_sum, two_sum_add
+from fastent.backends.cython.long_rows cimport (
+    PARTS, class_of, classes_of, part_start, parts_of, run_parts, stored, top_in,
+)
+from fastent.backends.cython.sums cimport row_sum, two_sum_add
 from fastent.backends.cython.twofold cimport twofold_exp
 
 cdef extern from "<math.h>" nogil:
@@ -50,8 +52,27 @@ cdef struct Sum:
     double lost
 
 
+cdef struct Part:                       # what a pass finds in one part of a row
+    double top                          # its largest element,
+    Py_ssize_t block                    # and the first block that it stands in
+    Sum rest                            # probabilities: Σ of all but the largest of the row
+    double negative                     # the first negative one, or 0
+    LogitSums sums
+    bint holes
+
+
+cdef struct Reading:
+    Side *side
+    Part parts[PARTS]
+
+
 cdef inline void add(Sum *s, double x) noexcept nogil:
     two_sum_add(&s.total, &s.lost, x)
+
+
+cdef inline void add_sum(Sum *s, Sum *other) noexcept nogil:
+    add(s, other.total)
+    s.lost += other.lost
 
 
 cdef inline double value_of(Sum *s) noexcept nogil:
@@ -87,17 +108,17 @@ cdef inline double element(Side *side, Py_ssize_t i) noexcept nogil:
     return x
 
 
-cdef inline void load_block(Side *side, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
+cdef inline void load_block(Side *side, Py_ssize_t start, Py_ssize_t n, double *x, char *scratch) noexcept nogil:
     cdef Py_ssize_t i
     cdef Tile *tile = side.tile
     cdef const float *single
     cdef const double *wide
     if tile.precision == DOUBLE:
-        wide = classes_of(tile, side.operand, side.row, start, n, tile.scratch, <const double *>NULL)
+        wide = classes_of(tile, side.operand, side.row, start, n, scratch, <const double *>NULL)
         for i in range(n):
             x[i] = wide[i]
     else:
-        single = classes_of(tile, side.operand, side.row, start, n, tile.scratch, <const float *>NULL)
+        single = classes_of(tile, side.operand, side.row, start, n, scratch, <const float *>NULL)
         for i in range(n):
             x[i] = single[i]
     if side.certain:
@@ -105,71 +126,121 @@ cdef inline void load_block(Side *side, Py_ssize_t start, Py_ssize_t n, double *
             x[i] = 0.0 if x[i] == INFINITY else -INFINITY
 
 
-cdef inline void find_top(Side *side, const stored *unused) noexcept nogil:
+cdef inline void top_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Reading *reading = <Reading *>context
+    cdef Side *side = reading.side
+    cdef Part *part = &reading.parts[k]
+    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1)
+    if side.tile.precision == DOUBLE:
+        part.top = top_in(side.tile, side.operand, side.row, start, stop, scratch, &part.block, <const double *>NULL)
+    else:
+        part.top = top_in(side.tile, side.operand, side.row, start, stop, scratch, &part.block, <const float *>NULL)
+
+
+cdef inline void find_top(Side *side, Reading *reading, const stored *unused) noexcept nogil:
     """The largest element and where it first stands; NaN if there is one."""
-    cdef Py_ssize_t start = 0, n, i = 0
+    cdef Py_ssize_t k, n, i = 0
     cdef const stored *x
-    cdef stored top = <stored>top_in(side.tile, side.operand, side.row, &start, unused)
+    cdef stored top
+    cdef Part *found = &reading.parts[0]
+    run_parts(side.tile, top_job, reading)
+    for k in range(1, parts_of(side.classes)):
+        if found.top == found.top and not reading.parts[k].top <= found.top:
+            found = &reading.parts[k]
+    top = <stored>found.top
     side.top = top
     side.nan = top != top
     if not side.nan:
-        n = min(<Py_ssize_t>CHUNK, side.classes - start)
-        x = classes_of(side.tile, side.operand, side.row, start, n, side.tile.scratch, unused)
+        n = min(<Py_ssize_t>CHUNK, side.classes - found.block)
+        x = classes_of(side.tile, side.operand, side.row, found.block, n, side.tile.scratch, unused)
         while x[i] != top:
             i += 1
-    side.where = start + i
+    side.where = found.block + i
 
 
-cdef inline void sum_probabilities(Tile *tile, Py_ssize_t r, int operand, Side *side) noexcept nogil:
-    """Σ of a probability row, its largest element kept apart, and the checks."""
-    cdef Py_ssize_t start = 0, n, i
-    cdef double *x = <double *>tile.scratch
+cdef inline void probability_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Reading *reading = <Reading *>context
+    cdef Side *side = reading.side
+    cdef Part *part = &reading.parts[k]
+    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef double *x = <double *>scratch
     cdef Sum rest
-    cdef int zeros = 0, negative = 0
-    rest.total = rest.lost = 0
-    while start < side.classes:
-        n = min(<Py_ssize_t>CHUNK, side.classes - start)
-        load_block(side, start, n, x)
+    cdef int zeros = 0, negative
+    rest.total = rest.lost = part.negative = 0
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        load_block(side, start, n, x, scratch)
         negative = 0
         for i in range(n):
             zeros |= x[i] == 0
             negative |= x[i] < 0
-        if negative:
-            for i in range(n):
-                if x[i] < 0:
-                    report(tile, r, NEGATIVE, operand, x[i])
+        if negative and part.negative == 0:
+            i = 0
+            while not x[i] < 0:
+                i += 1
+            part.negative = x[i]
         if start <= side.where < start + n:
             x[side.where - start] = 0
         add(&rest, row_sum(x, n))
         start += n
-    side.holes = zeros
+    part.rest = rest
+    part.holes = zeros
+
+
+cdef inline void sum_probabilities(Side *side, Reading *reading) noexcept nogil:
+    """Σ of a probability row, its largest element kept apart, and the checks."""
+    cdef Py_ssize_t k
+    cdef Part *part
+    cdef Sum *rest = &reading.parts[0].rest
+    run_parts(side.tile, probability_job, reading)
+    for k in range(parts_of(side.classes)):
+        part = &reading.parts[k]
+        side.holes |= part.holes
+        if part.negative < 0:                           # only the first one of a row is kept
+            report(side.tile, side.row, NEGATIVE, side.operand, part.negative)
+        if k > 0:
+            add_sum(rest, &part.rest)
     if side.raw:
         return
-    side.rest = value_of(&rest)
+    side.rest = value_of(rest)
     side.total = side.rest + side.top
     # near 1 the logarithm of the rounded sum is good enough: it never stands alone
     side.log_total = log_positive(side.total)
-    check_sum(tile, r, operand, side.total)
+    check_sum(side.tile, side.row, side.operand, side.total)
 
 
-cdef inline void sum_exponentials(Tile *tile, Py_ssize_t r, int operand, Side *side) noexcept nogil:
-    """Σ e^{(x−m)/T} of a row of logits or log-probabilities, its largest kept apart."""
-    cdef Py_ssize_t start = 0, n, i
-    cdef double *x = <double *>tile.scratch
-    cdef LogitSums sums, block
+cdef inline void exponential_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Reading *reading = <Reading *>context
+    cdef Side *side = reading.side
+    cdef Part *part = &reading.parts[k]
+    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef double *x = <double *>scratch
+    cdef LogitSums *sums = &part.sums
+    cdef LogitSums block
     cdef int holes = 0
     sums.top = -INFINITY                                # an empty row
     sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = 0
-    while start < side.classes:
-        n = min(<Py_ssize_t>CHUNK, side.classes - start)
-        load_block(side, start, n, x)
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        load_block(side, start, n, x, scratch)
         for i in range(n):
             holes |= x[i] == -INFINITY
         if not side.raw:
             block = logit_sums(x, n, n, side.scale, False, x + ROOM)
-            merge_into(&sums, block, side.scale)
+            merge_into(sums, block, side.scale)
         start += n
-    side.holes = holes
+    part.holes = holes
+
+
+cdef inline void sum_exponentials(Side *side, Reading *reading) noexcept nogil:
+    """Σ e^{(x−m)/T} of a row of logits or log-probabilities, its largest kept apart."""
+    cdef LogitSums *sums = &reading.parts[0].sums
+    cdef Py_ssize_t k
+    run_parts(side.tile, exponential_job, reading)
+    side.holes = reading.parts[0].holes
+    for k in range(1, parts_of(side.classes)):
+        merge_into(sums, reading.parts[k].sums, side.scale)
+        side.holes |= reading.parts[k].holes
     if side.raw:
         side.top = 0
         return
@@ -177,27 +248,28 @@ cdef inline void sum_exponentials(Tile *tile, Py_ssize_t r, int operand, Side *s
     side.total = 1 + side.rest
     side.log_total = log1p_of(side.rest)
     if side.kind == LOGPROBS:
-        check_log_sum(tile, r, operand, side.top, side.total)
+        check_log_sum(side.tile, side.row, side.operand, side.top, side.total)
     side.nan = side.top == -INFINITY
     if side.top == INFINITY:
         side.certain = side.holes = True
         side.top = 0
 
 
-cdef inline Side side_of(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
+cdef inline void read_side(Tile *tile, Py_ssize_t r, int operand, Side *side) noexcept nogil:
     """Read a row once for its maximum and normaliser, and check it."""
-    cdef Side side = side_at(tile, r, operand)
+    cdef Reading reading
+    side[0] = side_at(tile, r, operand)
+    reading.side = side
     if tile.precision == DOUBLE:
-        find_top(&side, <const double *>NULL)
+        find_top(side, &reading, <const double *>NULL)
     else:
-        find_top(&side, <const float *>NULL)
+        find_top(side, &reading, <const float *>NULL)
     if side.nan:
         side.total = side.log_total = NAN
     elif side.kind == PROBS:
-        sum_probabilities(tile, r, operand, &side)
+        sum_probabilities(side, &reading)
     else:
-        sum_exponentials(tile, r, operand, &side)
-    return side
+        sum_exponentials(side, &reading)
 
 
 cdef inline int lift_of(Side *side) noexcept nogil:
