@@ -6,6 +6,7 @@ the normal range are then done again one at a time, scaled; a value depends on i
 """
 
 from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from fastent.backends.cython.elementary cimport (
