@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -197,6 +196,8 @@ def show_config() -> dict[str, Any]:
     >>> sorted(fe.show_config())[:3]
     ['backend', 'backends', 'libraries']
     """
+    import platform  # here, as it takes 2 ms
+
     libraries = ("numpy", "numba", "ml_dtypes", "pyarrow", "safetensors", "dask", "torch", "jax")
     return {
         "version": version,

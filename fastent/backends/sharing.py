@@ -5,10 +5,15 @@ ends a process that forks after its first parallel region, the workqueue layer o
 from two threads at once), and a parallel region costs 3 s of compilation more per kernel.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 MOST = 256  # helpers; they are started when they are needed
 
@@ -33,7 +38,7 @@ class _Work:
             except BaseException as error:
                 self.failures.append((first, error))
 
-    def help(self, ticket: "Future[None]") -> None:
+    def help(self, ticket: Future[None]) -> None:
         if ticket.set_running_or_notify_cancel():
             self.go()
             ticket.set_result(None)
@@ -50,6 +55,9 @@ def share(
     helpers = min(threads, -(-(stop - start) // step)) - 1
     tickets: list[Future[None]] = []
     if helpers > 0:
+        # Imported when it is used: 3 ms, and it registers what runs as the interpreter ends.
+        from concurrent.futures import Future, ThreadPoolExecutor
+
         pool = _pools.get(os.getpid())
         if pool is None:
             pool = _pools.setdefault(os.getpid(), ThreadPoolExecutor(MOST, "fastent"))
