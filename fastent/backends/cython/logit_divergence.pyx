@@ -108,9 +108,17 @@ cdef inline double octaves_of(double top) noexcept nogil:
     return shift_of(nearest_shifted(top * 1.4426950408889634074))
 
 
-cdef inline double octaves_factor(double octaves_a, double octaves_b, double centre, Scale unit, real unused) noexcept nogil:
-    """What makes 2^−n_b·exp(b/T) the masses 2^−n_a·exp(b/T − c)."""
-    return exp_over((octaves_b - octaves_a) * octave(unused) - centre, 0, unit)
+cdef inline double octaves_factor(double octaves_a, double octaves_b, double centre, double centre_low, Scale unit,
+                                  real unused) noexcept nogil:
+    """What makes 2^−n_b·exp(b/T) the masses 2^−n_a·exp(b/T − c). The exponent goes in as two parts:
+    rounded, it cost 7e-15 where the maxima are 50 apart."""
+    cdef double n = octaves_b - octaves_a
+    cdef double whole = n * octave(unused), low = c_fma(n, octave(unused), -whole)
+    cdef double high = whole - centre, back = high - whole
+    low += (whole - (high - back)) + (-centre - back)
+    if real is double:
+        low += n * 2.3190468138462995584e-17            # what ln 2 lacks
+    return exp_over(high, low - centre_low, unit)
 
 
 cdef inline void split_centre(double centre, double centre_low, Scale scale, real *high, real *low) noexcept nogil:
@@ -216,7 +224,7 @@ cdef bint find_centres(Py_ssize_t rows, Scale scale, Batch *batch, real unused) 
         batch.octaves_b[r] = octaves_b
         batch.centre[r] = c
         batch.centre_low[r] = 0
-        batch.factor[r] = octaves_factor(octaves_a, octaves_b, c, unit, unused)
+        batch.factor[r] = octaves_factor(octaves_a, octaves_b, c, 0, unit, unused)
         batch.odd[r] = 1 - fits
         some |= c != 0
     return not some
@@ -344,8 +352,8 @@ cdef bint pass_again(const source *a, const source *b, Py_ssize_t rows, Py_ssize
         if batch.centre[r] == 0 and apart != 0:
             few.octaves_b[k] = octaves_of(batch.top_b[r] * scale.inverse)
             few.centre[k] = apart
-        few.factor[k] = octaves_factor(few.octaves_a[k], few.octaves_b[k], few.centre[k] + few.centre_low[k], unit,
-                                       <real>0)
+        few.factor[k] = octaves_factor(few.octaves_a[k], few.octaves_b[k], few.centre[k], few.centre_low[k],
+                                       unit, <real>0)
         k += 1
     kl_pass(<const source *>moved_a, <const source *>moved_b, k, classes, scale, False, t, &few)
     if symmetric:
@@ -498,15 +506,14 @@ cdef inline double top_in(const double *parts, Py_ssize_t count) noexcept nogil:
 cdef void set_centre(Pair *pair, double centre, double centre_low) noexcept nogil:
     pair.centre = centre
     pair.centre_low = centre_low
-    centre += centre_low
     if pair.form == FAR:
-        pair.factor = c_exp(-centre)
+        pair.factor = c_exp(-(centre + centre_low))
     else:
         if pair.precision == SINGLE:
-            pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, scale_of(1), <float>0)
+            pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, centre_low, scale_of(1), <float>0)
         else:
-            pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, scale_of(1), <double>0)
-        pair.form = CENTRED if centre != 0 or pair.octaves_b != pair.octaves_a else PLAIN
+            pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, centre_low, scale_of(1), <double>0)
+        pair.form = CENTRED if centre + centre_low != 0 or pair.octaves_b != pair.octaves_a else PLAIN
 
 
 cdef void first_centre(Pair *pair) noexcept nogil:
