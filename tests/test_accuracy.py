@@ -134,3 +134,14 @@ def test_counts_against_logits(dtype, engine):
         ):
             want = exact(function, args, kind, dtype, **options)
             compare(function, [(function, args, want)], kind, dtype, engine, **options)
+
+
+@pytest.mark.parametrize("shift", [3.0, 48.0, -60.0])
+@pytest.mark.parametrize("function", cases.DIVERGENCES)
+def test_an_offset_between_two_rows_costs_no_digits(function, shift, compiled):
+    r = np.random.default_rng(2)
+    a = 10 * r.normal(size=(40, 5))
+    b = np.round(2.0**20 * (a + 2 * r.normal(size=a.shape))) / 2.0**20  # b + shift is exact
+    want = cases.call(function, (a, b), "logits")
+    got = cases.call(function, (a, b + shift), "logits")
+    np.testing.assert_allclose(got, want, rtol=3e-15, atol=0)
