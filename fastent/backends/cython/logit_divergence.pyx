@@ -112,13 +112,15 @@ cdef inline double octaves_factor(double octaves_a, double octaves_b, double cen
                                   real unused) noexcept nogil:
     """What makes 2^−n_b·exp(b/T) the masses 2^−n_a·exp(b/T − c). The exponent goes in as two parts:
     rounded, it cost 7e-15 where the maxima are 50 apart."""
-    cdef double n = octaves_b - octaves_a
+    cdef double n = octaves_b - octaves_a, c = centre + centre_low, back = c - centre
     cdef double whole = n * octave(unused), low = c_fma(n, octave(unused), -whole)
-    cdef double high = whole - centre, back = high - whole
-    low += (whole - (high - back)) + (-centre - back)
+    cdef double high = whole - c
+    low -= (centre - (c - back)) + (centre_low - back)
+    back = high - whole
+    low += (whole - (high - back)) + (-c - back)
     if real is double:
         low += n * 2.3190468138462995584e-17            # what ln 2 lacks
-    return exp_over(high, low - centre_low, unit)
+    return exp_over(high, low, unit)
 
 
 cdef inline void split_centre(double centre, double centre_low, Scale scale, real *high, real *low) noexcept nogil:
