@@ -152,7 +152,7 @@ print(peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts kilobytes on Linux only")
 def test_no_row_is_copied_whole():
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(DRIVER)], capture_output=True, text=True
+        [sys.executable, "-P", "-c", textwrap.dedent(DRIVER)], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 32 << 20

@@ -57,12 +57,13 @@ MISTAKES = {
 
 def run(folder, *words):
     (folder / "mypy.ini").write_text(SETTINGS)
-    # the package under test, not an installed one
-    home = str(Path(fastent.__file__).parent.parent)
+    # the package under test, not an installed one; mypy refuses to have site-packages named
+    home = Path(fastent.__file__).parent.parent
+    named = {} if home.name == "site-packages" else {"MYPYPATH": home, "PYTHONPATH": home}
     return subprocess.run(
         [sys.executable, *words],
         cwd=folder,
-        env={**os.environ, "MYPYPATH": home, "PYTHONPATH": home},
+        env={**os.environ, **named},
         capture_output=True,
         text=True,
         timeout=300,
