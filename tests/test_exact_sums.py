@@ -122,3 +122,36 @@ def test_special_values_overflow_and_ties(values, expected, padding):
 @pytest.mark.parametrize("name", DATA)
 def test_nothing_is_lost(name):
     assert Fraction(total(DATA[name]).units, 2**1074) == sum(map(Fraction, DATA[name].tolist()))
+
+
+def _floats_over(octaves):
+    """Magnitudes from 1 to just below 2^octaves, both ends among them, and zeros."""
+    values = np.ldexp(RNG.uniform(1, 2, N), RNG.integers(0, octaves, N)).astype(np.float32)
+    values[:3] = np.nextafter(np.float32(1), np.float32(2)), 0.0, 1.0
+    values[3] = np.nextafter(np.float32(2.0**octaves), np.float32(0))
+    return values * RNG.choice(np.float32([-1, 1]), N)
+
+
+FLOATS = {
+    f"{octaves} octaves": _floats_over(octaves) for octaves in (1, 27, 28, 29, 78, 79, 80, 120)
+}
+FLOATS["losses"] = RNG.exponential(size=N).astype(np.float32)
+FLOATS["subnormal"] = np.ldexp(RNG.integers(-9, 9, N).astype(np.float32), -149)
+FLOATS["least and more"] = np.where(np.arange(N) % 3, np.float32(2.0**-149), FLOATS["27 octaves"])
+FLOATS["largest"] = np.full(N, np.finfo(np.float32).max)
+FLOATS["zeros"] = np.float32(np.where(np.arange(N) % 2, 0.0, -0.0))
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("n", [1, 4, 1023, 1024, 1025, N])
+def test_floats_give_the_integer_of_their_doubles(name, n):
+    values = FLOATS[name][:n]
+    found = exact.ExactTotal().add(values)
+    assert found.units == total(values).units
+    assert found.value == math.fsum(values)
+
+
+@pytest.mark.parametrize("values", [[math.inf, 1], [math.inf, -math.inf], [math.nan, math.inf]])
+def test_infinite_floats(values):
+    found = exact.ExactTotal().add(np.array(values, np.float32)).value
+    np.testing.assert_equal(found, total(values).value)

@@ -172,14 +172,49 @@ def test_divergences_are_never_negative(dtype, engine):
                     assert (got <= LN2 * (1 + 1e-6)).all()
 
 
-def test_bernoulli_edges(engine):
-    t = np.array([0.0, 1, 0, 1, 0.5, 0.5])
-    p = np.array([0.0, 1, 1, 0, 0, 1])
-    got = fe.binary_cross_entropy(t, p, backend=engine)
-    assert got.tolist() == [0, 0, INF, INF, INF, INF]
-    x = np.array([-INF, INF, INF, -INF, -INF, INF])
-    got = fe.binary_cross_entropy(t, x, kind="logits", backend=engine)
-    assert got.tolist() == [0, 0, INF, INF, INF, INF]
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("soft", [False, True])
+def test_bernoulli_edges(engine, dtype, soft):
+    t, p, x = arrays(
+        dtype,
+        [0, 1, 0, 1, 0.5, 0.5],
+        [0, 1, 1, 0, 0, 1],
+        [-INF, INF, INF, -INF, -INF, INF],
+    )
+    rows = slice(None) if soft else slice(4)
+    for pred, kind in ((p, "probs"), (x, "logits")):
+        got = fe.binary_cross_entropy(t[rows], pred[rows], kind=kind, backend=engine)
+        assert got.tolist() == [0, 0, INF, INF, INF, INF][rows]
+        assert not np.signbit(got).any()
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("kind", ["probs", "logits"])
+def test_hard_targets_among_soft_ones(dtype, kind, engine):
+    """Loops of their own for hard targets, odd numbers and sums change no bits."""
+    rng = np.random.default_rng(5)
+    n = 2500
+    t = rng.integers(0, 2, n).astype(dtype)
+    x = rng.normal(scale=5, size=n).astype(dtype)
+    odd = [INF, -INF, 100, -800]
+    if kind == "probs":
+        tiny = np.finfo(dtype).smallest_subnormal
+        with np.errstate(all="ignore"):
+            x, odd = 1 / (1 + np.exp(-x)), [tiny, 7 * tiny, np.nextafter(dtype(1), dtype(0)), 0]
+    options = {"kind": kind, "backend": engine}
+    hard = fe.binary_cross_entropy(t, x, **options)
+    total = fe.binary_cross_entropy(t, x, reduction="sum", **options)
+    assert total == math.fsum(hard)
+    for place, target in ((0, 0.5), (1500, 2.0**-20), (n - 1, 1 - 2.0**-20)):
+        t[place], x[place] = target, odd[0]
+        odd = odd[1:] + odd[:1]
+        got = fe.binary_cross_entropy(t, x, **options)
+        assert (
+            np.delete(got, [0, 1500, n - 1]).tobytes()
+            == np.delete(hard, [0, 1500, n - 1]).tobytes()
+        )
+        total = fe.binary_cross_entropy(t, x, reduction="sum", **options)
+        assert total == (math.fsum(got) if np.isfinite(got).all() else got.sum())
 
 
 def test_smoothing_meets_impossible_classes(engine):

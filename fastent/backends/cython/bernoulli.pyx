@@ -6,11 +6,12 @@
 with 0·inf = 0: a term whose weight is 0 adds nothing.
 """
 
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from fastent.backends.cython.elementary cimport (
-    INFINITY, exp_of_sum, fe_bits_float, fe_from_bits_float, fe_less_octaves, log1p_of, log1p_unit,
-    log_normal, log_of_reduced, log_positive, madd, magnitude, minus_log_scaled, real, times_power,
+    FUSED, INFINITY, exp_of_sum, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
+    fe_less_octaves, log1p_of, log1p_unit, log_of_reduced, log_positive, madd, magnitude,
+    minus_log_scaled, real, times_power,
 )
 from fastent.backends.cython.exponentials cimport Scale, exp_over, scale_of
 from fastent.backends.cython.kernels cimport (
@@ -28,6 +29,18 @@ ctypedef fused source:
     float
     double
 
+ctypedef fused value:                   # what row values are written as: their sum takes floats
+    float
+    double
+
+cdef enum:
+    PART = 1024                         # values that are computed at a time
+
+cdef enum:                              # what a loop saw
+    SOFT = 1                            # targets between 0 and 1
+    ODD = 2                             # numbers that its formula is not for
+    OUTSIDE = 4
+
 cdef enum:
     CROSS_ENTROPY
     ACCURACY
@@ -40,98 +53,229 @@ cdef struct Surprise:                   # −log q and −log(1 − q)
     double of_zero
 
 
-cdef inline real log_complement(real v) noexcept nogil:
-    """log(1 − v) for v in [0, 1): 1 − v is rounded for no v."""
-    cdef bint small = v <= <real>0.2928
-    cdef real f = -v if small else <real>1 - (v + v), e = <real>0 if small else <real>-1, rest = <real>1 - v
-    cdef int32_t k
-    if real is float:
-        # 0x3f3504f3 is √½; the argument is chosen first, so that there is one logarithm
-        k = (<int32_t>fe_bits_float(rest) - 0x3f3504f3) >> 23
-        rest = fe_from_bits_float(fe_bits_float(rest) - (<uint32_t>k << 23)) - <real>1
-        f = f if v < <real>0.5 else rest
-        return log_of_reduced(f, e if v < <real>0.5 else <real>k)
-    else:
-        return log_of_reduced(f, e) if v < 0.5 else log_normal(rest)
-
-
 cdef inline real log1p_exp(real a) noexcept nogil:
-    """log1p(e^−a) for a >= 0."""
+    """log1p(e^−a) for a in [0, FAR]."""
     cdef real shifted, r, w, e, t
     if real is float:
+        # e^r to 9e-8: one degree less than exp_tail has, and nothing added at the end
         shifted = madd(-a, <real>1.4426950408889634, <real>12582912.0)
         r = fe_less_octaves(-a, shifted - <real>12582912.0)
-        w = r * r
-        t = madd(madd(<real>0.0013929125370749966632, r, <real>0.0083655341115735858489), w,
-                 madd(<real>0.041666536253543594824, r, <real>0.16666562289211806851))
-        e = times_power(madd(madd(t, r, <real>0.5), w, r) + <real>1, shifted)
-        e = e if a <= 87 else <real>0
+        t = madd(<real>0.0082902209833, r, <real>0.041899379342794)
+        t = madd(t, r, <real>0.16667646169662)
+        t = madd(t, r, <real>0.49999138712883)
+        t = madd(t, r, <real>0.99999970197678)
+        e = times_power(madd(t, r, <real>1), shifted)
         # log1p(e)/e on [0, 1], to 3e-8
         w = e * e
-        t = madd(<real>0.00523268878685, w, madd(<real>-0.029505215033, e, <real>0.0782259097531))
-        t = madd(t, w, madd(<real>-0.13663241868, e, <real>0.191060047105))
-        t = madd(t, w, madd(<real>-0.248429816251, e, <real>0.33319096724))
-        return e * madd(t, w, madd(<real>-0.499994931362, e, <real>0.99999996988))
+        t = madd(<real>0.0053654224611819, w, madd(<real>-0.030068300664425, e, <real>0.079208828508854))
+        t = madd(t, w, madd(<real>-0.13754187524319, e, <real>0.19153848290443))
+        t = madd(t, w, madd(<real>-0.24857217073441, e, <real>0.33321329951286))
+        return e * madd(t, w, madd(<real>-0.49999648332596, e, <real>1))
     else:
         return log1p_unit(exp_of_sum(-a, <real>0))
 
 
-cdef bint from_logits(const real *t, const real *x, Py_ssize_t n, double *out) noexcept nogil:
+cdef inline real far(real unused) noexcept nogil:
+    """From here on log1p(e^−a) is no normal number, and taken as 0."""
+    return <real>87 if real is float else <real>708
+
+
+cdef inline real margin(real x, real t) noexcept nogil:
+    """|x|·w: rounded once, or with a rounded 1 − t, never as a difference of two rounded products."""
+    cdef int32_t above
+    cdef real positive
+    if FUSED:
+        if real is float:                   # integers leave the multipliers alone
+            above = <int32_t>fe_bits_float(x)
+            positive = fe_from_bits_float(<uint32_t>(above if above > 0 else 0))
+        else:
+            positive = x if x > 0 else <real>0
+        return madd(-x, t, positive)
+    else:
+        return magnitude(x) * (t if x < 0 else <real>1 - t)
+
+
+cdef bint from_logits(const real *t, const real *x, Py_ssize_t n, value *out) noexcept nogil:
     """True if some target may be no number in [0, 1]."""
     cdef Py_ssize_t i
-    cdef real a, w
+    cdef real a, w, v
     cdef uint32_t b32, most32 = 0, target32 = 0
     cdef int odd = 0, outside = 0
     for i in range(n):
         a = magnitude(x[i])
-        w = t[i] if x[i] < 0 else <real>1 - t[i]
-        out[i] = madd(a, w, log1p_exp(a))
+        out[i] = <value>(margin(x[i], t[i]) + log1p_exp(a))
         if real is float:                   # bits are in the order of the magnitudes, NaN last
             b32 = fe_bits_float(a)
             most32 = b32 if b32 > most32 else most32
             b32 = fe_bits_float(t[i])
             target32 = b32 if b32 > target32 else target32
         else:
-            odd |= not (a < INFINITY)
+            odd |= not (a <= far(a))
             outside |= not ((t[i] >= 0) & (t[i] <= 1))
     if real is float:
-        odd = most32 >= 0x7f800000
+        odd = most32 > fe_bits_float(far(<real>0))
         outside = target32 > 0x3f800000
     if odd:
         for i in range(n):
+            a = magnitude(x[i])
             w = t[i] if x[i] < 0 else <real>1 - t[i]
-            if x[i] != x[i]:
-                out[i] = x[i]
-            elif magnitude(x[i]) == <real>INFINITY and w == 0:
-                out[i] = 0
+            v = <real>0 if w == 0 else a * w
+            v = v if a > far(a) else <real>out[i]
+            out[i] = <value>(v if a == a else x[i])
     return outside
 
 
-cdef bint from_probabilities(const real *t, const real *v, Py_ssize_t n, double *out) noexcept nogil:
-    """True if some number may be none in [0, 1]."""
+cdef inline real surprise(real u, real c) noexcept nogil:
+    """−log(c + u) for a normal sum, c = 0 or 1: 1 + u is rounded for no u.
+
+    c + u = m·2^k with m in [√½, √2); m − 1 is taken from u itself.
+    """
+    cdef int32_t whole
+    cdef uint64_t k
+    cdef real f, w, t, s
+    if real is float:
+        whole = <int32_t>(fe_bits_float(c + u) - <uint32_t>0x3f3504f3) & <int32_t>0xff800000
+        s = fe_from_bits_float(<uint32_t>0x3f800000 - <uint32_t>whole)          # 2^−k
+        f = madd(s, u, madd(s, c, <real>-1))
+        # (log1p(f) − f)/f² to 3e-8 of the logarithm, in pairs
+        w = f * f
+        t = madd(<real>-0.087387129664421, f, <real>0.1430769264698)
+        t = madd(t, w, madd(<real>-0.14916363358498, f, <real>0.16570316255093))
+        t = madd(t, w, madd(<real>-0.19962239265442, f, <real>0.25001776218414))
+        t = madd(t, w, madd(<real>-0.33333945274353, f, <real>0.49999991059303))
+        return madd(<real>whole, <real>-8.26295829486781727573e-8, madd(t, w, -f))       # ln 2·2^-23
+    else:
+        k = (fe_bits_double(c + u) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
+        s = fe_from_bits_double(<uint64_t>0x3ff0000000000000 - ((k - 2048) << 52))
+        f = madd(s, u, madd(s, c, <real>-1))
+        t = fe_from_bits_double(k | <uint64_t>0x4330000000000000) - <real>4503599627372544.0
+        return <real>0 - log_of_reduced(f, t)
+
+
+cdef inline real least_normal(real unused) noexcept nogil:
+    return <real>1.1754943508222875e-38 if real is float else <real>2.2250738585072014e-308
+
+
+cdef inline real both_terms(real t, real of_one, real of_zero) noexcept nogil:
+    """Both surprises weighted; a term without weight is nothing, whatever its surprise."""
+    of_one = <real>0 if t == 0 else t * of_one
+    of_zero = <real>0 if t == 1 else (<real>1 - t) * of_zero
+    return of_one + of_zero
+
+
+cdef int from_hard_targets(const real *t, const real *v, Py_ssize_t n, value *out) noexcept nogil:
+    """For targets 0 and 1: one of the two logarithms, with the bits that `from_targets` gives."""
     cdef Py_ssize_t i
-    cdef real one, zero, up
-    cdef uint32_t b32, most32 = 0
-    cdef int outside = 0
+    cdef real u, c
+    cdef uint32_t b32, most32 = 0, least32 = 0x7fffffff, target32 = 0, least_target32 = 0xffffffff
+    cdef uint64_t b64, soft64 = 0
+    cdef int odd = 0, outside = 0
+    for i in range(n):
+        if real is float:
+            b32 = fe_bits_float(t[i]) ^ <uint32_t>0x3f800000            # c = 1 − t, u = ±v: −v for t = 0
+            c = fe_from_bits_float(b32)
+            u = fe_from_bits_float(fe_bits_float(v[i]) ^ ((b32 << 2) & <uint32_t>0x80000000))
+        else:
+            b64 = fe_bits_double(t[i]) ^ <uint64_t>0x3ff0000000000000
+            c = fe_from_bits_double(b64)
+            u = fe_from_bits_double(fe_bits_double(v[i]) ^ ((b64 << 2) & <uint64_t>0x8000000000000000))
+        out[i] = <value>surprise(u, c)
+        if real is float:
+            b32 = fe_bits_float(c + u)
+            least32 = b32 if b32 < least32 else least32
+            b32 = fe_bits_float(v[i])
+            most32 = b32 if b32 > most32 else most32
+            b32 = fe_bits_float(t[i])
+            target32 = b32 if b32 > target32 else target32
+            b32 -= 1                                                    # 0 comes last
+            least_target32 = b32 if b32 < least_target32 else least_target32
+        else:
+            soft64 |= fe_bits_double(t[i] * (<real>1 - t[i]))
+            odd |= not (c + u >= least_normal(c))
+            outside |= not ((v[i] >= 0) & (v[i] <= 1))
+    if real is float:
+        soft64 = (target32 > 0x3f800000) | (least_target32 < 0x3f7fffff)
+        odd = least32 < fe_bits_float(least_normal(<real>0))
+        outside = most32 > 0x3f800000
+    return (SOFT if soft64 else 0) | (ODD if odd or outside else 0) | (OUTSIDE if outside else 0)
+
+
+cdef int from_targets(const real *t, const real *v, Py_ssize_t n, value *out) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef uint32_t b32, most32 = 0, least32 = 0xffffffff
+    cdef int odd = 0, outside = 0
+    for i in range(n):
+        out[i] = <value>both_terms(t[i], surprise(v[i], <real>0), surprise(-v[i], <real>1))
+        if real is float:
+            b32 = fe_bits_float(v[i])
+            least32 = b32 if b32 < least32 else least32
+            most32 = b32 if b32 > most32 else most32
+            odd |= b32 == 0x3f800000
+            b32 = fe_bits_float(t[i])
+            most32 = b32 if b32 > most32 else most32
+        else:
+            odd |= not ((v[i] >= least_normal(v[i])) & (v[i] < 1))
+            outside |= not ((t[i] >= 0) & (t[i] <= 1) & (v[i] >= 0) & (v[i] <= 1))
+    if real is float:
+        odd |= least32 < 0x00800000
+        outside = most32 > 0x3f800000
+    return (ODD if odd or outside else 0) | (OUTSIDE if outside else 0)
+
+
+cdef void odd_surprises(const real *t, const real *v, Py_ssize_t n, value *out) noexcept nogil:
+    """Elements whose v or 1 − v is 0 or subnormal, and NaN."""
+    cdef Py_ssize_t i
+    cdef real of_one, of_zero, up
     if real is float:
         up = <real>18446744073709551616.0
     else:
         up = <real>1.3407807929942597e154
     for i in range(n):
-        one = <real>INFINITY if v[i] == 0 else minus_log_scaled(v[i] * up)
-        zero = <real>INFINITY if v[i] == 1 else -log_complement(v[i])
-        one = <real>0 if t[i] == 0 else t[i] * one
-        zero = <real>0 if t[i] == 1 else (<real>1 - t[i]) * zero
-        one = one + zero
-        out[i] = one if v[i] == v[i] else v[i]
-        if real is float:
-            b32 = fe_bits_float(v[i])
-            most32 = b32 if b32 > most32 else most32
-            b32 = fe_bits_float(t[i])
-            most32 = b32 if b32 > most32 else most32
+        if v[i] != v[i]:
+            out[i] = <value>v[i]
+        elif v[i] < least_normal(v[i]) or v[i] == 1:
+            of_one = <real>INFINITY if v[i] == 0 else minus_log_scaled(v[i] * up) if v[i] < 1 else <real>0
+            of_zero = <real>INFINITY if v[i] == 1 else surprise(-v[i], <real>1)
+            out[i] = <value>both_terms(t[i], of_one, of_zero)
+
+
+cdef bint from_probabilities(const real *t, const real *v, Py_ssize_t n, value *out, bint *soft) noexcept nogil:
+    """True if some number may be none in [0, 1]. `soft`: targets between 0 and 1 were seen before."""
+    cdef int seen = SOFT
+    if not soft[0]:
+        seen = from_hard_targets(t, v, n, out)
+        soft[0] = (seen & SOFT) != 0
+    if seen & SOFT:
+        seen = from_targets(t, v, n, out)
+    if seen & ODD:
+        odd_surprises(t, v, n, out)
+    return (seen & OUTSIDE) != 0
+
+
+cdef bint cross_entropies(const real *t, const real *x, Tile *tile, double *out) noexcept nogil:
+    """To `out`, or to the sum that the tile asks for instead. True as above."""
+    cdef Py_ssize_t start = 0, n
+    cdef real *values = <real *>tile.scratch
+    cdef bint look = False, soft = False
+    while start < tile.rows:
+        n = min(tile.rows - start, <Py_ssize_t>PART)
+        if tile.pred_kind == LOGITS:
+            if tile.sum == NULL:
+                look |= from_logits(t + start, x + start, n, out + start)
+            else:
+                look |= from_logits(t + start, x + start, n, values)
+        elif tile.sum == NULL:
+            look |= from_probabilities(t + start, x + start, n, out + start, &soft)
         else:
-            outside |= not ((t[i] >= 0) & (t[i] <= 1) & (v[i] >= 0) & (v[i] <= 1))
-    return most32 > 0x3f800000 if real is float else outside
+            look |= from_probabilities(t + start, x + start, n, values, &soft)
+        if tile.sum != NULL:
+            if real is float:
+                tile.add_floats(tile.sum, values, n)
+            else:
+                tile.add_doubles(tile.sum, values, n)
+        start += n
+    tile.summed = tile.sum != NULL
+    return look
 
 
 cdef inline Surprise surprise_of(double x, int kind, Scale scale) noexcept nogil:
@@ -213,16 +357,12 @@ cdef void rows_of(Tile *tile, double **out, const source *t, const source *x) no
     are wanted: a value has the same bits in any company."""
     cdef double *others[5]
     cdef int k
-    cdef bint look = True
+    cdef bint look = True, plain = tile.eps == 0 and tile.smoothing == 0 and tile.temperature == 1
     for k in range(5):
         others[k] = out[k]
-    if out[CROSS_ENTROPY] != NULL and tile.eps == 0 and tile.smoothing == 0 and tile.temperature == 1:
-        if tile.pred_kind == LOGITS:
-            look = from_logits(t, x, tile.rows, out[CROSS_ENTROPY])
-            others[CROSS_ENTROPY] = NULL
-        elif tile.pred_kind == PROBS:
-            look = from_probabilities(t, x, tile.rows, out[CROSS_ENTROPY])
-            others[CROSS_ENTROPY] = NULL
+    if out[CROSS_ENTROPY] != NULL and plain and tile.pred_kind != LOGPROBS:
+        look = cross_entropies(t, x, tile, out[CROSS_ENTROPY])
+        others[CROSS_ENTROPY] = NULL
     if look:
         check_range(t, tile, 0, <source>0, <source>1)
         if tile.pred_kind == PROBS:

@@ -2,11 +2,15 @@
 
 from cpython.pycapsule cimport PyCapsule_New
 
-from fastent.backends.cython.grids cimport Blocks, GridSums, grid_sums, products
+from fastent.backends.cython.grids cimport Blocks, GridSums, float_grid_sums, grid_sums, products
 
 
 cdef bint level_grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
     return grid_sums(into, v, n)
+
+
+cdef bint level_float_grid_sums(GridSums* into, const float* v, Py_ssize_t n) noexcept nogil:
+    return float_grid_sums(into, v, n)
 
 
 cdef void level_products(const double* a, const double* b, double* high, double* low,
@@ -16,6 +20,7 @@ cdef void level_products(const double* a, const double* b, double* high, double*
 
 cdef Blocks table
 table.grid_sums = level_grid_sums
+table.float_grid_sums = level_float_grid_sums
 table.products = level_products
 
 

@@ -22,6 +22,7 @@ cdef extern from "lanes.h" nogil:
     double fe_madd_double(double a, double b, double c)
     float fe_less_octaves(float x, float k)
     const double FE_OCTAVE
+    const bint FUSED "FE_FUSED"
 
 cdef extern from "tops.h" nogil:
     float fe_lane_max_float(const float *x, Py_ssize_t n)

@@ -11,6 +11,7 @@ cdef struct ExactSum:
 
 cdef void exact_clear(ExactSum* s) noexcept nogil
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil
+cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept nogil
 cdef void exact_add_one(ExactSum* s, double v) noexcept nogil
 # Σ a·b with every rounding error: products enter as rounded product plus error.
 cdef void exact_add_products(ExactSum* s, const double* a, const double* b, Py_ssize_t n) noexcept nogil

@@ -16,17 +16,22 @@ from libc.math cimport INFINITY, NAN, ldexp
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fastent.backends.cython.grids cimport Blocks, GridSums, bits_of, grid_sums, products
+from fastent.backends.cython.grids cimport Blocks, GridSums, bits_of, float_grid_sums, grid_sums, products
 
 cdef enum:
     LIMBS = 68
     CARRY_DUE = 1 << 30
     BLOCK = 512
+    FLOAT_BLOCK = 1024
     SHORT = 24            # below this the limbs are quicker than the set-up of the grids
 
 
 cdef bint plain_grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
     return grid_sums(into, v, n)
+
+
+cdef bint plain_float_grid_sums(GridSums* into, const float* v, Py_ssize_t n) noexcept nogil:
+    return float_grid_sums(into, v, n)
 
 
 cdef void plain_products(const double* a, const double* b, double* high, double* low,
@@ -36,6 +41,7 @@ cdef void plain_products(const double* a, const double* b, double* high, double*
 
 cdef Blocks blocks
 blocks.grid_sums = plain_grid_sums
+blocks.float_grid_sums = plain_float_grid_sums
 blocks.products = plain_products
 
 
@@ -103,14 +109,19 @@ cdef inline void add_multiple(ExactSum* s, int64_t k, int e) noexcept nogil:
         add_shifted(s, <uint64_t> k, 0, e + 1074)
 
 
+cdef void add_grids(ExactSum* s, GridSums* sums) noexcept nogil:
+    cdef int i
+    for i in range(3):
+        if sums.multiple[i]:
+            add_multiple(s, sums.multiple[i], sums.grid - 51 * i)
+
+
 cdef bint add_block(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
     """Add at most BLOCK values through the grids; False, and nothing added, if they do not fit."""
     cdef GridSums sums
-    cdef int i
     if not blocks.grid_sums(&sums, v, n):
         return False
-    for i in range(3):
-        add_multiple(s, sums.multiple[i], sums.grid - 51 * i)
+    add_grids(s, &sums)
     return True
 
 
@@ -124,6 +135,25 @@ cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
         s.adds += m + 3
         if s.adds >= CARRY_DUE:
             carry(s)
+        v += m
+        n -= m
+
+
+cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept nogil:
+    cdef double wide[FLOAT_BLOCK]
+    cdef GridSums sums
+    cdef Py_ssize_t i, m
+    while n > 0:
+        m = n if n < FLOAT_BLOCK else FLOAT_BLOCK
+        if blocks.float_grid_sums(&sums, v, m):
+            add_grids(s, &sums)
+            s.adds += 3
+            if s.adds >= CARRY_DUE:
+                carry(s)
+        else:
+            for i in range(m):
+                wide[i] = v[i]
+            exact_add(s, wide, m)
         v += m
         n -= m
 
@@ -252,8 +282,16 @@ cdef class ExactTotal:
     cdef ExactSum total
 
     def add(self, values):
-        """Add all elements of a one-dimensional contiguous float64 array."""
-        cdef const double[::1] view = values
+        """Add all elements of a one-dimensional contiguous float64 or float32 array."""
+        cdef const double[::1] view
+        cdef const float[::1] narrow
+        if memoryview(values).format == "f":
+            narrow = values
+            if narrow.shape[0]:
+                with nogil:
+                    exact_add_floats(&self.total, &narrow[0], narrow.shape[0])
+            return self
+        view = values
         if view.shape[0]:
             with nogil:
                 exact_add(&self.total, &view[0], view.shape[0])

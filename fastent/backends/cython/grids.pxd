@@ -4,7 +4,7 @@
 """
 
 from libc.math cimport INFINITY, fabs
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "<math.h>" nogil:
@@ -16,6 +16,7 @@ ctypedef struct GridSums:
 
 ctypedef struct Blocks:
     bint (*grid_sums)(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil
+    bint (*float_grid_sums)(GridSums* into, const float* v, Py_ssize_t n) noexcept nogil
     void (*products)(const double* a, const double* b, double* high, double* low,
                      Py_ssize_t n) noexcept nogil
 
@@ -93,6 +94,54 @@ cdef inline bint grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexce
     into.multiple[0] = <int64_t> (k0 - <uint64_t> n * b0)
     into.multiple[1] = <int64_t> (k1 - <uint64_t> n * b1)
     into.multiple[2] = <int64_t> (k2 - <uint64_t> n * b2)
+    into.grid = grid
+    return True
+
+
+cdef inline uint32_t bits_of_float(float v) noexcept nogil:
+    cdef uint32_t b
+    memcpy(&b, &v, 4)
+    return b
+
+
+cdef inline bint float_grid_sums(GridSums* into, const float* v, Py_ssize_t n) noexcept nogil:
+    """The same of values that are floats: their exponents say beforehand how many grids are needed.
+
+    One for values within 2^27 of each other, two for 2^78; no third one."""
+    cdef Py_ssize_t i
+    cdef uint32_t b, most = 0, least = 0xffffffff
+    for i in range(n):
+        b = bits_of_float(v[i]) & <uint32_t> 0x7fffffff
+        most = b if b > most else most
+        b -= 1                                         # 0 comes last: it needs no digits
+        least = b if b < least else least
+    cdef int top = <int> (most >> 23), low = <int> ((least + 1) >> 23)
+    into.multiple[0] = into.multiple[1] = into.multiple[2] = into.grid = 0
+    if top == 255:
+        return False
+    if most == 0:
+        return True
+    low = max(low, 1)                                  # subnormal numbers have its last digit
+    top = max(top, 1)
+    # The last digit of the least value is 2^(low − 150), and |v| < 2^(top − 126).
+    cdef int grid = low - 150 if top - low <= 27 else top - 176
+    if grid - 51 > low - 150:
+        return False
+    cdef uint64_t b0 = (<uint64_t> (grid + 52 + 1023) << 52) | (<uint64_t> 1 << 51)
+    cdef uint64_t b1 = b0 - (<uint64_t> 51 << 52)
+    cdef double m0 = double_of(b0), m1 = double_of(b1), r, t
+    cdef uint64_t k0 = 0, k1 = 0
+    if top - low <= 27:
+        for i in range(n):
+            k0 += bits_of(m0 + <double> v[i])
+    else:
+        for i in range(n):
+            r = v[i]
+            t = m0 + r
+            k0 += bits_of(t)
+            k1 += bits_of(m1 + (r - (t - m0)))
+        into.multiple[1] = <int64_t> (k1 - <uint64_t> n * b1)
+    into.multiple[0] = <int64_t> (k0 - <uint64_t> n * b0)
     into.grid = grid
     return True
 

@@ -43,6 +43,10 @@ ctypedef struct Source:
     double more_power
     const double *class_weight          # for weights of terms, or NULL
 
+# Exact sums of row values, for kernels that need not keep them.
+ctypedef void (*AddFloats)(void *sum, const float *values, Py_ssize_t n) noexcept nogil
+ctypedef void (*AddDoubles)(void *sum, const double *values, Py_ssize_t n) noexcept nogil
+
 ctypedef struct Tile:
     const void *true_rows               # (rows, classes), contiguous; NULL: there is none, or
     const void *pred_rows
@@ -62,6 +66,10 @@ ctypedef struct Tile:
     Py_ssize_t terms_stride             # classes, or 0 for class weights
     Source *terms_source                # or these, loaded block by block
     double smoothing
+    void *sum                           # where only the exact sum of the first column is wanted, or NULL;
+    AddFloats add_floats                # kernels may add to it instead of writing row values,
+    AddDoubles add_doubles
+    bint summed                         # and say so
     char *scratch
     Runner run
     void *runner

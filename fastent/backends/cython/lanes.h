@@ -278,12 +278,14 @@ FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octa
 
 /* a*b + c where one rounding or two make no difference to the bound: fused only in hardware */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+#define FE_FUSED 1
 static inline float fe_madd_float(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline double fe_madd_double(double a, double b, double c) { return __builtin_fma(a, b, c); }
 /* x - k ln 2 for a whole k, and the ln 2 it takes: at 80 octaves the float is wrong by 2e-7 */
 #define FE_OCTAVE ((double)0.693147181f)
 static inline float fe_less_octaves(float x, float k) { return __builtin_fmaf(-k, 0.693147181f, x); }
 #else
+#define FE_FUSED 0
 static inline float fe_madd_float(float a, float b, float c) { return a * b + c; }
 static inline double fe_madd_double(double a, double b, double c) { return a * b + c; }
 #define FE_OCTAVE 0.69314718055994530942

@@ -3,7 +3,7 @@ cache; threads claim tiles in order."""
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_one
+from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_floats, exact_add_one
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOADED, LOGITS, ROOM, SCRATCH, SINGLE, WIDENED, BadRow, Job, Source, Tile,
 )
@@ -322,7 +322,8 @@ cdef void add_to_sums(Plan *plan, Tile *tile, Arena *arena, double *values, Exac
     """Σ of the first column (weighted already) and Σ of the row's weights."""
     cdef Py_ssize_t r, n = tile.rows, kept = 0
     cdef double *w = arena.weights
-    exact_add(&sums[0], values, n)
+    if not tile.summed:
+        exact_add(&sums[0], values, n)
     if plan.target_weight_column >= 0:
         exact_add(&sums[1], values + plan.target_weight_column * plan.tile_rows, n)
         return
@@ -334,6 +335,14 @@ cdef void add_to_sums(Plan *plan, Tile *tile, Arena *arena, double *values, Exac
     for r in range(n):
         w[r] = 0.0 if tile.labels != NULL and tile.labels[r] < 0 else w[r]
     exact_add(&sums[1], w, n)
+
+
+cdef void add_floats(void *sum, const float *values, Py_ssize_t n) noexcept nogil:
+    exact_add_floats(<ExactSum *>sum, values, n)
+
+
+cdef void add_doubles(void *sum, const double *values, Py_ssize_t n) noexcept nogil:
+    exact_add(<ExactSum *>sum, values, n)
 
 
 cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
@@ -367,6 +376,12 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
     tile.tolerance = plan.tolerance
     tile.normalise = plan.normalise
     tile.smoothing = plan.smoothing
+    tile.sum = NULL                                     # row values are what is summed if nothing changes them
+    if plan.sums != NULL and plan.columns == 1 and plan.scale[0] == 1 and plan.weights == NULL and tile.labels == NULL:
+        tile.sum = &plan.sums[2 * worker]
+    tile.add_floats = add_floats
+    tile.add_doubles = add_doubles
+    tile.summed = False
     tile.scratch = arena.kernels
     tile.run = run_spread if plan.spread else run_here
     tile.runner = plan
