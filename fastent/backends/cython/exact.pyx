@@ -16,7 +16,8 @@ from libc.math cimport INFINITY, NAN, ldexp
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fastent.backends.cython.grids cimport Blocks, GridSums, bits_of, float_grid_sums, grid_sums, products
+from fastent.backends.cython.block_loops cimport Blocks, fill
+from fastent.backends.cython.grids cimport GridSums, bits_of
 
 cdef enum:
     LIMBS = 68
@@ -26,23 +27,7 @@ cdef enum:
     SHORT = 24            # below this the limbs are quicker than the set-up of the grids
 
 
-cdef bint plain_grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
-    return grid_sums(into, v, n)
-
-
-cdef bint plain_float_grid_sums(GridSums* into, const float* v, Py_ssize_t n) noexcept nogil:
-    return float_grid_sums(into, v, n)
-
-
-cdef void plain_products(const double* a, const double* b, double* high, double* low,
-                         Py_ssize_t n) noexcept nogil:
-    products(a, b, high, low, n)
-
-
-cdef Blocks blocks
-blocks.grid_sums = plain_grid_sums
-blocks.float_grid_sums = plain_float_grid_sums
-blocks.products = plain_products
+fill(&blocks)
 
 
 def use_blocks(capsule):

@@ -1,7 +1,4 @@
-"""The loops of exact sums that are worth a SIMD level of their own.
-
-`blocks` compiles them for every level, `exact` for the plain one; the integers are the same.
-"""
+"""The loops of exact sums that are worth a SIMD level of their own."""
 
 from libc.math cimport INFINITY, fabs
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -13,13 +10,6 @@ cdef extern from "<math.h>" nogil:
 ctypedef struct GridSums:
     int64_t multiple[3]       # the sum is Σ multiple[i] * 2^(grid - 51 i)
     int grid
-
-ctypedef struct Blocks:
-    bint (*grid_sums)(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil
-    bint (*float_grid_sums)(GridSums* into, const float* v, Py_ssize_t n) noexcept nogil
-    void (*products)(const double* a, const double* b, double* high, double* low,
-                     Py_ssize_t n) noexcept nogil
-
 
 cdef inline uint64_t bits_of(double v) noexcept nogil:
     cdef uint64_t b

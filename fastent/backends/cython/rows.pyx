@@ -1,15 +1,20 @@
 """Adding rows to a Store, one column after the other in blocks that stay in cache."""
 
-from libc.math cimport INFINITY, NAN, fabs
-from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.math cimport INFINITY, NAN, fabs, ldexp
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from fastent.backends.cython.exact cimport ExactSum, exact_add, exact_add_products
+from fastent.backends.cython.exact cimport (
+    ExactSum, blocks, exact_add, exact_add_one, exact_add_products,
+)
+from fastent.backends.cython.grids cimport double_of
+from fastent.backends.cython.places cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, in_order
 from fastent.backends.cython.spans cimport SpanSum, span_add
 from fastent.backends.cython.store cimport CROSS, SQUARE, SUM, Column, Rows, Store, widen
 from fastent.backends.cython.tally cimport (
-    RECENT, TallyEntry, bucket_of, tally_add, tally_add_many, tally_flush, tally_key,
+    RECENT, Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_count, tally_flush,
+    tally_key,
 )
 from fastent.backends.cython.threads cimport run_parallel
 
@@ -22,6 +27,11 @@ cdef extern from * nogil:
 cdef enum:
     BLOCK = 512
     WORTH_THREADS = 8192
+    # Rows that make up for clearing and emptying an array of counts, and what 32 bits count.
+    WORTH_COUNTING = 2048
+    MOST_COUNTED = 1 << 30
+    MOST_COUNTED_BINS = 128
+    FIRST_BUCKET = FIRST_PLACE + (52 << 6)         # of the first place: see bucket_of
 
 
 cdef struct Task:
@@ -72,6 +82,30 @@ cdef int span_add_product(SpanSum* s, double a, double b) noexcept nogil:
     return span_add(s, p)
 
 
+cdef struct Counts:                                # of rows by place, in two arrays by turns: when
+    uint32_t rows[2][PLACES + 1]                   # rows are alike, one need not wait for the other
+
+
+cdef inline void count_places(Counts* counts, const uint32_t* place, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(0, n - 1, 2):
+        counts.rows[0][place[i]] += 1
+        counts.rows[1][place[i + 1]] += 1
+    if n & 1:
+        counts.rows[0][place[n - 1]] += 1
+
+
+cdef int keep_counts(Tally* tally, const Counts* counts, uint64_t first) noexcept nogil:
+    """Move counts to the keys that begin at item `first`."""
+    cdef uint64_t p, count
+    cdef int bad = 0
+    for p in range(PLACES):
+        count = <uint64_t> counts.rows[0][p] + counts.rows[1][p]
+        if count:
+            bad |= tally_count(tally, tally_key(0, first + p), count)
+    return bad
+
+
 cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
     """One column of all rows, in blocks that stay in the first-level cache."""
     cdef Column column = store.column[c]
@@ -87,9 +121,18 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
     cdef ExactSum* total = store.total + 3 * c
     cdef TallyEntry cache[RECENT]
     cdef TallyEntry* recent = NULL
+    cdef Counts counted
+    cdef Counts* counts = NULL
+    # Rows that count 1 and belong to nothing: those of a threshold need only be counted.
+    cdef bint plain = rows.weight[k] == NULL and rows.groups == NULL and rows.count[k] < MOST_COUNTED
+    cdef bint counts_hits = plain and column.threshold and rows.clusters == NULL
+    cdef int64_t hits = 0, misses = 0, below
     cdef Py_ssize_t start = 0, i, n
     cdef int bad = 0
-    if column.histogram and rows.groups == NULL and rows.count[k] >= 4 * RECENT:
+    if plain and column.histogram and not counts_hits and rows.count[k] >= WORTH_COUNTING:
+        memset(&counted, 0, sizeof(Counts))
+        counts = &counted
+    elif column.histogram and rows.groups == NULL and rows.count[k] >= 4 * RECENT:
         memset(cache, 0xFF, sizeof(cache))
         recent = cache
     if column.source >= 0:
@@ -103,6 +146,13 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
             for i in range(n):
                 value[i] = source[keep[i]]
             v = value
+        if counts_hits:
+            below = blocks.count_below(v, n, <double> column.threshold)
+            if below >= 0:
+                hits += below
+                misses += n - below
+                start += n
+                continue
         if column.threshold:
             for i in range(n):
                 value[i] = v[i] if v[i] != v[i] else 1.0 if v[i] < column.threshold else 0.0
@@ -123,7 +173,7 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
                 for i in range(n):
                     shown[i] = v[i] / rows.target[k][start + i]
                 v = shown
-            bad |= add_histogram(store, rows, c, recent, v, weight, keep, start, n)
+            bad |= add_histogram(store, rows, c, recent, counts, v, weight, keep, start, n)
         if rows.groups != NULL:
             bad |= add_groups(store, rows, c, x, weight, keep, start, n)
         if rows.clusters != NULL:
@@ -134,40 +184,56 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
         start += n
     if recent != NULL:
         bad |= tally_flush(&store.tally[c], recent)
+    if counts != NULL:
+        bad |= keep_counts(&store.tally[c], counts, FIRST_BUCKET)
+    if hits:
+        exact_add_one(total + SUM, <double> hits)
+        exact_add_one(total + SQUARE, <double> hits)
+    if column.histogram:
+        if hits:
+            bad |= add_alike(store, c, 1.0, hits)
+        if misses:
+            bad |= add_alike(store, c, 0.0, misses)
     return bad
 
 
-cdef void widen_by_all(double* least, double* largest, const double* v,
-                       Py_ssize_t n) noexcept nogil:
-    """`widen` by n > 0 values, four at a time: one comparison need not wait for the one before."""
-    cdef double low[4]
-    cdef double high[4]
-    cdef Py_ssize_t i, k
-    cdef int nan = 0
-    for k in range(4):
-        low[k] = high[k] = v[0]
-    for i in range(0, n - 3, 4):
-        for k in range(4):
-            low[k] = v[i + k] if v[i + k] < low[k] else low[k]
-            high[k] = v[i + k] if v[i + k] > high[k] else high[k]
-            nan |= v[i + k] != v[i + k]
-    for i in range(n & ~<Py_ssize_t> 3, n):
-        widen(least, largest, v[i])
-    for k in range(4):
-        widen(least, largest, low[k])
-        widen(least, largest, high[k])
-    if nan:
-        widen(least, largest, NAN)
+cdef int add_alike(Store* store, int c, double v, int64_t rows) noexcept nogil:
+    """Rows of one value to a histogram."""
+    widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, v)
+    return tally_count(&store.tally[c], tally_key(0, bucket_of(v)), rows)
 
 
-cdef int add_histogram(Store* store, Rows* rows, int c, TallyEntry* recent, const double* v,
-                       const double* weight, const int64_t* keep, Py_ssize_t start,
-                       Py_ssize_t n) noexcept nogil:
+cdef inline double out_of_order(int64_t k) noexcept nogil:
+    return double_of(<uint64_t> in_order(<uint64_t> k))
+
+
+cdef int add_histogram(Store* store, Rows* rows, int c, TallyEntry* recent, Counts* counts,
+                       const double* v, const double* weight, const int64_t* keep,
+                       Py_ssize_t start, Py_ssize_t n) noexcept nogil:
     cdef uint64_t key[BLOCK]
+    cdef uint32_t place[BLOCK]
+    cdef int64_t ends[2]
     cdef Py_ssize_t i, g
-    widen_by_all(store.extreme + 2 * c, store.extreme + 2 * c + 1, v, n)
+    cdef int64_t zeros = 0
+    cdef int bad = 0
+    blocks.histogram_places(v, n, place, ends)
+    for i in range(2):                             # NaN of either sign is at an end
+        widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, out_of_order(ends[i]))
+    if counts != NULL:
+        count_places(counts, place, n)
+        if counts.rows[0][PLACES] or counts.rows[1][PLACES]:
+            counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
+            for i in range(n):
+                if place[i] == PLACES:
+                    if v[i] == 0:
+                        zeros += 1
+                    else:
+                        bad |= tally_count(&store.tally[c], tally_key(0, bucket_of(v[i])), 1)
+            if zeros:
+                bad |= tally_count(&store.tally[c], tally_key(0, bucket_of(0.0)), zeros)
+        return bad
     for i in range(n):
-        key[i] = tally_key(0, bucket_of(v[i]))
+        key[i] = tally_key(0, place[i] + FIRST_BUCKET if place[i] < PLACES else bucket_of(v[i]))
     if recent != NULL:
         return tally_add_many(&store.tally[c], recent, key, weight, n)
     if rows.groups != NULL:
@@ -237,11 +303,16 @@ cdef int add_bins(Store* store, Rows* rows) noexcept nogil:
     """Equal-width bins (lo, hi], 0 in the first; NaN goes there too and spoils its sums."""
     cdef const double* confidence = rows.targets
     cdef const double* correct = rows.targets
-    cdef Py_ssize_t i, place, b, cell = 0
-    cdef double v, t, w = 1.0
-    cdef int64_t* counts = NULL                    # rows and correct rows of a bin
+    cdef const double* shown[2]
+    cdef double gathered[2][BLOCK]
+    cdef const int64_t* keep
+    cdef uint64_t counts[MOST_COUNTED_BINS][4]
     cdef double* edge = <double*> malloc((store.bins + 1) * sizeof(double))
-    cdef SpanSum* s
+    cdef Py_ssize_t start = 0, b, i, n
+    cdef bint counted = (
+        rows.groups == NULL and rows.weight[0] == NULL and rows.count[0] < MOST_COUNTED
+        and rows.count[0] > 2 * store.bins and store.bins <= MOST_COUNTED_BINS
+    )
     cdef int bad = 0
     if edge == NULL:
         return -1
@@ -252,58 +323,130 @@ cdef int add_bins(Store* store, Rows* rows) noexcept nogil:
         confidence = rows.values + store.confidence * rows.stride
     if store.correct >= 0:
         correct = rows.values + store.correct * rows.stride
-    if rows.groups == NULL and rows.weight[0] == NULL:
-        counts = <int64_t*> calloc(2 * store.bins, sizeof(int64_t))
-    for i in range(rows.count[0]):
-        place = rows.keep[0][i] if rows.keep[0] != NULL else i
-        v = confidence[place]
-        t = correct[place]
+    if counted:
+        memset(counts, 0, sizeof(counts))
+    while start < rows.count[0]:
+        n = rows.count[0] - start
+        n = n if n < BLOCK else BLOCK
+        shown[0] = confidence + start
+        shown[1] = correct + start
+        if rows.keep[0] != NULL:
+            keep = rows.keep[0] + start
+            for i in range(n):
+                gathered[0][i] = confidence[keep[i]]
+                gathered[1][i] = correct[keep[i]]
+            shown[0] = gathered[0]
+            shown[1] = gathered[1]
+        if not counted or not count_bins(store.bins, edge, counts, shown[0], shown[1], n):
+            bad |= add_to_bins(store, rows, edge, shown[0], shown[1], start, n)
+        start += n
+    if counted:
+        for b in range(store.bins):
+            bad |= keep_bin(store.bin_sum + 3 * b, counts[b])
+    free(edge)
+    return bad
+
+
+cdef inline Py_ssize_t bin_by_edges(const double* edge, Py_ssize_t b, double v) noexcept nogil:
+    """The bin of v, given one that is one off at most, as the product it came from is rounded."""
+    return b + (v > edge[b + 1]) - (b > 0 and v <= edge[b])
+
+
+cdef bint count_bins(int bins, const double* edge, uint64_t (*counts)[4], const double* confidence,
+                     const double* correct, Py_ssize_t n) noexcept nogil:
+    """Add rows to integers of each bin: three limbs of the confidences, in units of 2^-95, and
+    1 + 2^32 * correct. False, and nothing added, if they do not fit."""
+    cdef uint32_t place[BLOCK]
+    cdef uint64_t low[BLOCK]
+    cdef uint64_t high[BLOCK]
+    cdef uint64_t hits[BLOCK]
+    cdef uint64_t* into
+    cdef Py_ssize_t i
+    cdef int found = blocks.bin_places(confidence, correct, n, bins, place, low, high, hits)
+    if found & UNFIT:
+        return False
+    if found & NEAR_EDGE:
+        for i in range(n):
+            place[i] = <uint32_t> bin_by_edges(edge, place[i], confidence[i])
+    for i in range(n):
+        into = counts[place[i]]
+        into[0] += low[i] & <uint64_t> 0xFFFFFFFF
+        into[1] += low[i] >> 32
+        into[2] += high[i]
+        into[3] += hits[i]
+    return True
+
+
+cdef int keep_bin(SpanSum* s, const uint64_t* counts) noexcept nogil:
+    cdef int k, bad = 0
+    for k in range(3):
+        bad |= span_add(s, ldexp(<double> (counts[k] & <uint64_t> 0xFFFFFFFF), 32 * k - 95))
+        bad |= span_add(s, ldexp(<double> (counts[k] >> 32), 32 * k - 63))
+    bad |= span_add(s + 1, <double> (counts[3] >> 32))
+    bad |= span_add(s + 2, <double> (counts[3] & <uint64_t> 0xFFFFFFFF))
+    return bad
+
+
+cdef int add_to_bins(Store* store, Rows* rows, const double* edge, const double* confidence,
+                     const double* correct, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """Rows one by one to the exact sums of their bins."""
+    cdef Py_ssize_t i, b, cell = 0
+    cdef double v, w = 1.0
+    cdef SpanSum* s
+    cdef int bad = 0
+    for i in range(n):
+        v = confidence[i]
         b = <Py_ssize_t> (v * store.bins) if 0 < v <= 1 else 0
-        b = b if b < store.bins else store.bins - 1
-        # The product is rounded: one bin off at most.
-        b += (v > edge[b + 1]) - (b > 0 and v <= edge[b])
-        if counts != NULL:
-            s = store.bin_sum + 3 * b
-            bad |= span_add(s, v)
-            if t == 0 or t == 1:
-                counts[2 * b + 1] += <int64_t> t
-            else:
-                bad |= span_add(s + 1, t)
-            counts[2 * b] += 1
-            continue
+        b = bin_by_edges(edge, b if b < store.bins else store.bins - 1, v)
         if rows.groups != NULL:
-            cell = rows.groups[place] + 1
+            cell = rows.groups[rows.keep[0][start + i] if rows.keep[0] != NULL else start + i] + 1
             cell = cell if cell < store.cell_room else 0
         if rows.weight[0] != NULL:
-            w = rows.weight[0][i]
+            w = rows.weight[0][start + i]
         s = store.bin_sum + 3 * (cell * store.bins + b)
         bad |= span_add(s, w * v)
-        bad |= span_add(s + 1, w * t)
+        bad |= span_add(s + 1, w * correct[i])
         bad |= span_add(s + 2, w)
-    if counts != NULL:
-        for b in range(store.bins):
-            bad |= span_add(store.bin_sum + 3 * b + 1, <double> counts[2 * b + 1])
-            bad |= span_add(store.bin_sum + 3 * b + 2, <double> counts[2 * b])
-        free(counts)
-    free(edge)
     return bad
 
 
 cdef int add_labels(Store* store, Rows* rows) noexcept nogil:
     cdef uint64_t key[BLOCK]
-    cdef Py_ssize_t start = 0, i, n, place
-    cdef uint64_t cell = 0
+    cdef uint32_t place[BLOCK]
+    cdef Counts counts
+    cdef bint counted = (
+        rows.groups == NULL and rows.weight[0] == NULL
+        and WORTH_COUNTING <= rows.count[0] < MOST_COUNTED
+    )
+    cdef Py_ssize_t start = 0, i, n, row, left
+    cdef uint64_t cell = 0, label
     cdef int bad = 0
+    if counted:
+        memset(&counts, 0, sizeof(Counts))
     while start < rows.count[0]:
         n = rows.count[0] - start
         n = n if n < BLOCK else BLOCK
         for i in range(n):
-            place = rows.keep[0][start + i] if rows.keep[0] != NULL else start + i
+            row = rows.keep[0][start + i] if rows.keep[0] != NULL else start + i
             if rows.groups != NULL:
-                cell = <uint64_t> rows.groups[place] + 1
+                cell = <uint64_t> rows.groups[row] + 1
                 cell = cell if cell < <uint64_t> store.cell_room else 0
-            key[i] = tally_key(cell, <uint64_t> rows.labels[place])
-        bad |= tally_add(&store.tally[store.K], key,
-                         rows.weight[0] + start if rows.weight[0] != NULL else NULL, n)
+            label = <uint64_t> rows.labels[row]
+            key[i] = tally_key(cell, label)
+            place[i] = <uint32_t> (label if label < <uint64_t> PLACES else <uint64_t> PLACES)
+        if counted:
+            count_places(&counts, place, n)
+            if counts.rows[0][PLACES] or counts.rows[1][PLACES]:
+                counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
+                left = 0
+                for i in range(n):
+                    key[left] = key[i]
+                    left += place[i] == PLACES
+                bad |= tally_add(&store.tally[store.K], key, NULL, left)
+        else:
+            bad |= tally_add(&store.tally[store.K], key,
+                             rows.weight[0] + start if rows.weight[0] != NULL else NULL, n)
         start += n
+    if counted:
+        bad |= keep_counts(&store.tally[store.K], &counts, 0)
     return bad

@@ -105,6 +105,13 @@ cdef inline uint64_t tally_weight(double weight, uint64_t* low, uint64_t* high) 
     return <uint64_t> (e >> 5)
 
 
+cdef inline int tally_count(Tally* t, uint64_t key, uint64_t rows) noexcept nogil:
+    """Add as many weights of 1, fewer than 2^32, to the sum of a key from tally_key."""
+    cdef uint64_t low, high
+    cdef uint64_t window = tally_weight(1.0, &low, &high)
+    return tally_put(t, key | window, 0, high * rows)  # low is 0: it is 2^82 in its window
+
+
 cdef inline int tally_add(Tally* t, const uint64_t* keys, const double* weights,
                           Py_ssize_t n) noexcept nogil:
     """Add weights (NULL: ones), none negative, to the sums of keys from tally_key."""
