@@ -81,23 +81,23 @@ class ScoreScorer:
         self.ignored = 0
 
     def work(self, piece: Piece) -> Measured:
+        whole = bool(self.rows_columns) or self._wants_losses
         with self.lanes.borrow() as sums:
             try:
-                values, weights, nans = sums.add(piece)
+                added = sums.add(piece, whole)
             except (ValueError, TypeError) as error:
                 raise located(error, piece) from None
             columns = sums.columns
         ignored = 0
         if self._ignore_index is not None:
             ignored = int(np.count_nonzero(piece.arrays["labels"] == self._ignore_index))
-        return Measured(
-            nans,
-            ignored,
-            self._row_values(values, columns) if self.rows_columns else None,
-            piece.first_row,
-            values[columns.index("cross_entropy")] if self._wants_losses else None,
-            None if weights is None or not self._wants_losses else weights > 0,
-        )
+        rows = losses = counted = None
+        if added.values is not None and self.rows_columns:
+            rows = self._row_values(added.values, columns)
+        if added.values is not None and self._wants_losses:
+            losses = added.values[columns.index("cross_entropy")]
+            counted = None if added.weights is None else added.weights > 0
+        return Measured(added.nans, ignored, rows, piece.first_row, losses, counted)
 
     def _row_values(self, values: np.ndarray, columns: tuple[str, ...]) -> np.ndarray:
         """Values of the metrics that have one per row, from the columns behind them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,28 @@ from fastent.cli.errors import nan_error
 from fastent.io import InputError
 from fastent.io.shards import Piece
 from fastent.results import Report
+
+
+CACHED_ROWS = 8192
+
+
+@dataclass
+class Added:
+    """What a piece gave.
+
+    Attributes
+    ----------
+    values : float64 array, (columns, rows), or None
+        Row values in the order of ``columns``, if they were asked for.
+    weights : float64 array or None
+        Their weights, None when all are 1.
+    nans : int
+        Rows that gave NaN.
+    """
+
+    values: np.ndarray | None
+    weights: np.ndarray | None
+    nans: int
 
 
 class Sums:
@@ -36,17 +59,14 @@ class Sums:
         self._nan_policy = nan_policy
         self._bytes = State([("bytes", 0, 0, 0, False)])
 
-    def add(self, piece: Piece) -> tuple[np.ndarray, np.ndarray | None, int]:
-        """Add the rows of a piece.
+    def add(self, piece: Piece, whole: bool) -> Added:
+        """Add the rows of a piece, some thousand at a time while their values are in the cache.
 
-        Returns
-        -------
-        values : float64 array, (columns, rows)
-            Row values in the order of ``columns``.
-        weights : float64 array or None
-            Weights of the rows, None when all are 1.
-        nans : int
-            Rows that gave NaN.
+        Parameters
+        ----------
+        piece : Piece
+        whole : bool
+            Whether to give the row values, so that all are made at once.
         """
         acc = self._accumulator
         arrays = piece.arrays
@@ -58,23 +78,31 @@ class Sums:
             sample_weight=arrays.get("weights"),
             **self._numbers,
         )
-        values = call.values(0, call.rows)
-        weights = call.weights(0, call.rows) if call.weighted else None
-        # NaN in a row is in each of its values; label frequencies alone need none.
-        bad = np.isnan(values[0]) if len(values) else np.zeros(call.rows, dtype=bool)
-        nans = int(np.count_nonzero(bad))
-        if nans and self._nan_policy == "raise":
-            raise nan_error(piece, int(np.argmax(bad)))
-        if nans and self._nan_policy == "omit":
-            weights = np.where(bad, 0.0, 1.0 if weights is None else weights)
         groups, clusters = (self._names(piece, role) for role in ("groups", "clusters"))
-        labels = call.labels(0, call.rows) if acc._labels else None
-        targets = call.labels(0, call.rows) if acc._targets else None
-        acc._state.add(values, weights, None, targets, labels, groups, clusters, call.num_threads)
-        if "bytes" in arrays:
-            counts = byte_counts(piece)
-            self._bytes.add(counts[None, :], weights, groups=groups)
-        return values, weights, nans
+        counts = byte_counts(piece) if "bytes" in arrays else None
+        step = max(1, call.rows if whole else CACHED_ROWS * call.num_threads)
+        added = Added(None, None, 0)
+        for start in range(0, call.rows, step):
+            stop = min(call.rows, start + step)
+            values = call.values(start, stop)
+            weights = call.weights(start, stop) if call.weighted else None
+            if len(values):  # label frequencies alone need none
+                bad = np.isnan(values[0])  # NaN in a row is in each of its values
+                nans = int(np.count_nonzero(bad))
+                if nans and self._nan_policy == "raise":
+                    raise nan_error(piece, start + int(np.argmax(bad)))
+                if nans and self._nan_policy == "omit":
+                    weights = np.where(bad, 0.0, 1.0 if weights is None else weights)
+                added.nans += nans
+            names = [None if x is None else x[start:stop] for x in (groups, clusters)]
+            labels = call.labels(start, stop) if acc._labels else None
+            targets = call.labels(start, stop) if acc._targets else None
+            acc._state.add(values, weights, None, targets, labels, *names, call.num_threads)
+            if counts is not None:
+                self._bytes.add(counts[None, start:stop], weights, groups=names[0])
+            if whole:
+                added.values, added.weights = values, weights
+        return added
 
     @property
     def columns(self) -> tuple[str, ...]:
