@@ -152,7 +152,7 @@ cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t 
     """Labels and weights of the tile; True if the kernels need the label array. A row to be skipped
     has label −1."""
     cdef Py_ssize_t r, fraction
-    cdef int64_t label
+    cdef int64_t label, beyond = 0
     cdef bint skips = False, look = plan.ignores
     bad.row = -1
     if plan.weights != NULL:
@@ -160,8 +160,10 @@ cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t 
     if plan.labels != NULL:
         fraction = load_labels(plan.labels, start, n, arena.labels)
         look |= fraction >= 0
-        for r in range(n):
-            look |= <uint64_t>arena.labels[r] >= <uint64_t>plan.classes
+        for r in range(n):                              # by signs: SSE2 compares no 64-bit integers
+            label = arena.labels[r]
+            beyond |= label | <int64_t>(<uint64_t>(plan.classes - 1) - <uint64_t>label)
+        look |= beyond < 0
         for r in range(n if look else 0):
             if fraction >= 0 and r >= fraction:
                 bad.row = r
@@ -287,6 +289,11 @@ cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) n
     tile.pred_source = pred_source
 
 
+cdef inline bint skips_rows(Plan *plan, Tile *tile) noexcept nogil:
+    """Whether some label may be −1."""
+    return tile.labels != NULL and (plan.ignores or plan.weights != NULL)
+
+
 cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, Py_ssize_t stride) noexcept nogil:
     """Skipped rows, class weights, base and row weights."""
     cdef Py_ssize_t r, n = tile.rows
@@ -294,7 +301,7 @@ cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, P
     cdef int64_t signs = 0
     cdef double w
     cdef double *column
-    if tile.labels != NULL:
+    if skips_rows(plan, tile):
         for r in range(n):
             signs |= tile.labels[r]
     if plan.label_weighs:
@@ -320,7 +327,8 @@ cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, P
 
 cdef void add_to_sums(Plan *plan, Tile *tile, Arena *arena, double *values, ExactSum *sums) noexcept nogil:
     """Σ of the first column (weighted already) and Σ of the row's weights."""
-    cdef Py_ssize_t r, n = tile.rows, kept = 0
+    cdef Py_ssize_t r, n = tile.rows
+    cdef int64_t skipped = 0
     cdef double *w = arena.weights
     if not tile.summed:
         exact_add(&sums[0], values, n)
@@ -328,9 +336,10 @@ cdef void add_to_sums(Plan *plan, Tile *tile, Arena *arena, double *values, Exac
         exact_add(&sums[1], values + plan.target_weight_column * plan.tile_rows, n)
         return
     if plan.weights == NULL:                            # a count
-        for r in range(n):
-            kept += tile.labels == NULL or tile.labels[r] >= 0
-        exact_add_one(&sums[1], <double>kept)
+        if skips_rows(plan, tile):
+            for r in range(n):
+                skipped += tile.labels[r] < 0
+        exact_add_one(&sums[1], <double>(n - skipped))
         return
     for r in range(n):
         w[r] = 0.0 if tile.labels != NULL and tile.labels[r] < 0 else w[r]
