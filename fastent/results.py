@@ -70,6 +70,19 @@ def standard_error(S: Total, A: Total, B: Total, W: Total, W2: Total, n: int) ->
     )
 
 
+def unit_error(S: Total, A: Total, n: int) -> float | None:
+    """`standard_error` for weights of 1, of much smaller integers: √((A − S²/n) / (n (n−1)))."""
+    if n < 2:
+        return None
+    if not isinstance(S, int):
+        return math.nan
+    if not isinstance(A, int):  # only a square has overflowed
+        return math.inf
+    (s, a, _), zeros = _stripped([S, A, UNIT])
+    left = 1074 - zeros
+    return root_of_ratio((a * n << left) - s * s, n * n * (n - 1) << 2 * left)
+
+
 def cluster_error(S: Total, W: Total, clusters: list[tuple[Total, Total]]) -> float | None:
     """√(Σ_c (S_c − v̄W_c)²) / ΣW · √(G/(G−1)); None unless every row was in a cluster."""
     clusters = [pair for pair in clusters if pair[1]]
@@ -146,38 +159,40 @@ class Result:
         Cluster-robust standard error; None unless every row came with a cluster.
     """
 
-    __slots__ = (
-        "_part",
-        "cluster_stderr",
-        "count",
-        "max",
-        "metric",
-        "min",
-        "stderr",
-        "value",
-        "weight",
-    )
+    __slots__ = ("_part", "cluster_stderr", "count", "metric", "stderr", "value", "weight")
 
     def __init__(self, metric: Metric, part: Part):
         self.metric = metric
         self._part = part
-        self.min = self.max = self.stderr = self.cluster_stderr = None
-        kind = part.kind(metric)
-        self.count: int = part.state.rows(kind, part.group)
-        self.weight: float = rounded(part.state.weight(kind, part.group)[0])
+        self.stderr = self.cluster_stderr = None
+        self.count, self.weight = part.size(part.layout.kind(metric))
         self.value: float = getattr(part, metric.statistic)(metric)
         if metric.by_row:
             scale = part.error_scale(metric, self.value)
             self.stderr = _scaled(part.standard_error(metric), scale)
             self.cluster_stderr = _scaled(part.cluster_error(metric), scale)
-        if metric.statistic in ("mean", "bits"):
-            self.min, self.max = part.quantile(metric, 0.0), part.quantile(metric, 1.0)
+
+    @property
+    def min(self) -> float | None:
+        return self._extreme(0.0)
+
+    @property
+    def max(self) -> float | None:
+        return self._extreme(1.0)
+
+    def _extreme(self, q: float) -> float | None:
+        """Worked out when asked for: a report of many groups does not."""
+        return self._part.quantile(self.metric, q) if self._has_row_values else None
+
+    @property
+    def _has_row_values(self) -> bool:
+        return self.metric.statistic in ("mean", "bits")
 
     def quantile(self, q: float) -> float:
         """The value below which a share q of the weight lies, at most 1 % off."""
         if not 0 <= q <= 1:
             raise ValueError(f"q: expected a number from 0 to 1, got {q!r}")
-        if self.min is None:
+        if not self._has_row_values:
             raise ValueError(f"quantile: {self.metric.name} has no row values")
         if self._part.group is not None and not self._part.state.detailed:
             raise ValueError("quantile: not kept by group: over 1000 groups, or too many values")
@@ -196,65 +211,98 @@ def _scaled(error: float | None, scale: float) -> float | None:
     return error * scale if error else 0.0
 
 
+class Layout:
+    """Where a state keeps what metrics are made of: the same for all groups of a report."""
+
+    def __init__(self, state: Any, metrics: list[Metric], base: float | None, detailed: bool):
+        self.base = base
+        self.log_base = 1.0 if base is None else math.log(base)
+        self.bits_of_base = 1.0 if base == 2 else self.log_base / math.log(2)
+        self.metrics = {m.name: m for m in metrics if m.by_row or detailed}
+        self.places = {column[0]: i for i, column in enumerate(state.columns)}
+        self.kinds = [column[3] for column in state.columns]
+        self._place = {m.name: self.places[column_name(m)] for m in metrics if m.by_row}
+
+    def place(self, metric: Metric) -> int:
+        """The column of a metric that has one, or is made of that of another."""
+        if metric.name in self._place:
+            return self._place[metric.name]
+        return self.places[column_name(metric)]
+
+    def kind(self, metric: Metric) -> int:
+        place = self._place.get(metric.name)
+        return 0 if place is None else self.kinds[place]
+
+
 class Part(Mapping[str, Result]):
     """Results by metric name, of all rows or of one group."""
 
-    def __init__(
-        self,
-        state: Any,
-        metrics: list[Metric],
-        base: float | None,
-        group: int | None = None,
-        hold: object = None,
-    ):
+    def __init__(self, state: Any, layout: Layout, group: int | None = None, hold: object = None):
         self.state = state
-        self._hold = hold
+        self.layout = layout
         self.group = group
-        self._log_base = 1.0 if base is None else math.log(base)
-        self._base = base
-        detailed = group is None or state.detailed
-        self._metrics = {m.name: m for m in metrics if m.by_row or detailed}
-        self._places = {column[0]: i for i, column in enumerate(state.columns)}
+        self._hold = hold
         self._found: dict[str, Result] = {}
+        # By column or weight kind: several metrics share them.
+        self._errors: dict[int, float | None] = {}
+        self._sums: dict[int, tuple[Total, Total, Total]] = {}
+        self._totals: dict[int, float] = {}
+        self._sizes: dict[int, tuple[int, float]] = {}
 
     def __getitem__(self, name: str) -> Result:
         if name not in self._found:
-            self._found[name] = Result(self._metrics[name], self)
+            self._found[name] = Result(self.layout.metrics[name], self)
         return self._found[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.layout.metrics
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._metrics)
+        return iter(self.layout.metrics)
 
     def __len__(self) -> int:
-        return len(self._metrics)
+        return len(self.layout.metrics)
 
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{name!r}: {self[name]!r}" for name in self) + "}"
 
-    @property
-    def bits_of_base(self) -> float:
-        return 1.0 if self._base == 2 else self._log_base / math.log(2)
+    def sums(self, place: int) -> tuple[Total, Total, Total]:
+        """The totals S, A and B of a column."""
+        if place not in self._sums:
+            self._sums[place] = self.state.sums(place, self.group)
+        return self._sums[place]
 
-    def place(self, metric: Metric) -> int:
-        return self._places[column_name(metric)]
+    def total(self, place: int) -> float:
+        """S of a column, rounded."""
+        if place not in self._totals:
+            found = None if self.group is None else self.state.total(place, self.group)
+            self._totals[place] = rounded(self.sums(place)[0]) if found is None else found
+        return self._totals[place]
 
-    def kind(self, metric: Metric) -> int:
-        return self.state.columns[self.place(metric)][3] if metric.by_row else 0
+    def size(self, kind: int) -> tuple[int, float]:
+        """Rows and their weight."""
+        if kind not in self._sizes:
+            count = self.state.rows(kind, self.group)
+            weighted = self.state.weighted
+            weight = rounded(self.state.weight(kind, self.group)[0]) if weighted else float(count)
+            self._sizes[kind] = count, weight
+        return self._sizes[kind]
 
     # --- statistics, by the name in the record -------------------------------------------------
 
     def mean(self, metric: Metric) -> float:
-        total, weight = self._mean_totals(metric)
-        return ratio(rounded(total), rounded(weight))
+        place = self.layout.place(metric)
+        return ratio(self.total(place), self.size(self.layout.kinds[place])[1])
 
     def bits(self, metric: Metric) -> float:
         mean = self.mean(metric)
-        return mean / math.log(2) if self._base is None else mean * self.bits_of_base
+        in_nats = self.layout.base is None
+        return mean / math.log(2) if in_nats else mean * self.layout.bits_of_base
 
     def perplexity(self, metric: Metric) -> float:
-        mean = self.mean(metric)
+        mean, base = self.mean(metric), self.layout.base
         try:
-            return math.exp(mean) if self._base is None else math.pow(self._base, mean)
+            return math.exp(mean) if base is None else math.pow(base, mean)
         except OverflowError:
             return math.inf
 
@@ -265,15 +313,15 @@ class Part(Mapping[str, Result]):
         return calibration_errors(self.state.calibration(self.group))[1]
 
     def label_entropy(self, metric: Metric) -> float:
-        if "target" in self._places:  # binary: the target is the weight of label 1
-            total = self.state.sums(self._places["target"], self.group)[0]
+        if "target" in self.layout.places:  # binary: the target is the weight of label 1
+            total = self.sums(self.layout.places["target"])[0]
             weight = self.state.weight(0, self.group)[0]
             if not (isinstance(total, int) and isinstance(weight, int)):
                 return math.nan
             weights = [total, weight - total]
         else:
             weights = list(self.state.label_counts(self.group).values())
-        return frequency_entropy(weights) / self._log_base
+        return frequency_entropy(weights) / self.layout.log_base
 
     def skill(self, metric: Metric) -> float:
         entropy = self.label_entropy(metric)
@@ -284,38 +332,46 @@ class Part(Mapping[str, Result]):
 
     # --- errors and quantiles -------------------------------------------------------------------
 
-    def _mean_totals(self, metric: Metric) -> tuple[Total, Total]:
-        place = self.place(metric)
-        return (
-            self.state.sums(place, self.group)[0],
-            self.state.weight(self.state.columns[place][3], self.group)[0],
-        )
-
     def error_scale(self, metric: Metric, value: float) -> float:
         """Derivative of the statistic by the mean."""
         if metric.statistic == "perplexity":
-            return value * abs(self._log_base)
-        return abs(self.bits_of_base) if metric.statistic == "bits" else 1.0
+            return value * abs(self.layout.log_base)
+        return abs(self.layout.bits_of_base) if metric.statistic == "bits" else 1.0
 
     def standard_error(self, metric: Metric) -> float | None:
-        kind = self.kind(metric)
-        S, A, B = self.state.sums(self.place(metric), self.group)
-        W, W2 = self.state.weight(kind, self.group)
-        return standard_error(S, A, B, W, W2, self.state.rows(kind, self.group))
+        """Of the column's mean."""
+        place = self.layout.place(metric)
+        if place not in self._errors:
+            self._errors[place] = self._standard_error(place)
+        return self._errors[place]
+
+    def _standard_error(self, place: int) -> float | None:
+        kind = self.layout.kinds[place]
+        n = self.size(kind)[0]
+        if self.state.weighted:
+            W, W2 = self.state.weight(kind, self.group)
+            return standard_error(*self.sums(place), W, W2, n)
+        found: float | None = None
+        if self.group is not None:
+            found = self.state.unit_error(place, self.group)
+        if found is None:
+            S, A, _ = self.sums(place)
+            found = unit_error(S, A, n)
+        return found
 
     def cluster_error(self, metric: Metric) -> float | None:
         if self.group is not None or not len(self.state.clusters):
             return None
-        return cluster_error(
-            *self._mean_totals(metric), self.state.cluster_sums(self.place(metric))
-        )
+        place = self.layout.place(metric)
+        weight = self.state.weight(self.layout.kinds[place], self.group)[0]
+        return cluster_error(self.sums(place)[0], weight, self.state.cluster_sums(place))
 
     def quantile(self, metric: Metric, q: float) -> float:
-        place = self.place(metric)
+        place = self.layout.place(metric)
         least, largest = self.state.extremes(place, self.group)
         if least > largest:  # no rows
             return math.nan
-        scale = self.bits_of_base if metric.statistic == "bits" else 1.0
+        scale = self.layout.bits_of_base if metric.statistic == "bits" else 1.0
         q = 1.0 - q if scale < 0 else q
         if q in (0.0, 1.0):
             return (largest if q else least) * scale
@@ -333,7 +389,7 @@ class Report(Part):
     """
 
     def __init__(self, state: Any, metrics: list[Metric], base: float | None, hold: object = None):
-        super().__init__(state, metrics, base, None, hold)
+        super().__init__(state, Layout(state, metrics, base, True), None, hold)
         self.groups: Mapping[int | str, Part] = Groups(state, metrics, base, hold)
 
 
@@ -341,12 +397,13 @@ class Groups(Mapping["int | str", Part]):
     """Results by group, integers in order and then strings; worked out when asked for."""
 
     def __init__(self, state: Any, metrics: list[Metric], base: float | None, hold: object):
-        self._part = (state, metrics, base)
+        self._state = state
+        self._layout = Layout(state, metrics, base, state.detailed)
         self._hold = hold
         self._codes = {state.groups.names[code]: code for code in state.groups.ordered()}
 
     def __getitem__(self, name: int | str) -> Part:
-        return Part(*self._part, self._codes[name], self._hold)
+        return Part(self._state, self._layout, self._codes[name], self._hold)
 
     def __iter__(self) -> Iterator[int | str]:
         return iter(self._codes)

@@ -16,7 +16,6 @@ from fastent.io import InputError
 from fastent.io.shards import Piece
 from fastent.results import Report
 
-
 CACHED_ROWS = 8192
 
 

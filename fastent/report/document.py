@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 JSON: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False}
+compact = json.JSONEncoder(**JSON).encode
 
 
 def number(value: float | None) -> float | str | None:
@@ -99,7 +100,7 @@ def _render_groups(groups: Groups) -> Iterator[bytes]:
     """A line for each group: with an indent it is Python that writes JSON, six times slower."""
     separator = "{"
     for name, entries in groups.items():
-        yield _text(f"{separator}\n    {json.dumps(name, **JSON)}: {json.dumps(entries, **JSON)}")
+        yield _text(f"{separator}\n    {compact(name)}: {compact(entries)}")
         separator = ","
     yield b"\n  }" if len(groups) else b"{}"
 

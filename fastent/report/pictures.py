@@ -15,7 +15,7 @@ MARKS = {"median": 0.5, "90 %": 0.9, "99 %": 0.99}
 
 def row_values(report: Report, name: str) -> plots.Distribution:
     """Row values of a metric and the weight at each, from the histogram behind the quantiles."""
-    counts = report.state.histogram(report.place(report[name].metric))
+    counts = report.state.histogram(report.layout.place(report[name].metric))
     total = sum(counts.values())
     weight = report[name].weight
     pairs = sorted((bucket_middle(bucket), weight * (n / total)) for bucket, n in counts.items())

@@ -99,7 +99,7 @@ cdef int keep_counts(Tally* tally, const Counts* counts, uint64_t first) noexcep
     """Move counts to the keys that begin at item `first`."""
     cdef uint64_t p, count
     cdef int bad = 0
-    for p in range(PLACES):
+    for p in range(<uint64_t> PLACES):
         count = <uint64_t> counts.rows[0][p] + counts.rows[1][p]
         if count:
             bad |= tally_count(tally, tally_key(0, first + p), count)
@@ -224,7 +224,7 @@ cdef int add_histogram(Store* store, Rows* rows, int c, TallyEntry* recent, Coun
         if counts.rows[0][PLACES] or counts.rows[1][PLACES]:
             counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
             for i in range(n):
-                if place[i] == PLACES:
+                if place[i] == <uint32_t> PLACES:
                     if v[i] == 0:
                         zeros += 1
                     else:
@@ -233,7 +233,7 @@ cdef int add_histogram(Store* store, Rows* rows, int c, TallyEntry* recent, Coun
                 bad |= tally_count(&store.tally[c], tally_key(0, bucket_of(0.0)), zeros)
         return bad
     for i in range(n):
-        key[i] = tally_key(0, place[i] + FIRST_BUCKET if place[i] < PLACES else bucket_of(v[i]))
+        key[i] = tally_key(0, place[i] + FIRST_BUCKET if place[i] < <uint32_t> PLACES else bucket_of(v[i]))
     if recent != NULL:
         return tally_add_many(&store.tally[c], recent, key, weight, n)
     if rows.groups != NULL:
@@ -441,7 +441,7 @@ cdef int add_labels(Store* store, Rows* rows) noexcept nogil:
                 left = 0
                 for i in range(n):
                     key[left] = key[i]
-                    left += place[i] == PLACES
+                    left += place[i] == <uint32_t> PLACES
                 bad |= tally_add(&store.tally[store.K], key, NULL, left)
         else:
             bad |= tally_add(&store.tally[store.K], key,

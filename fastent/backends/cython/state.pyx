@@ -23,7 +23,9 @@ from libc.string cimport memset
 
 from fastent.backends.cython.exact cimport ExactSum, exact_add_int, exact_merge
 from fastent.backends.cython.rows cimport add_rows
-from fastent.backends.cython.spans cimport SpanSum, span_add_int, span_free, span_merge
+from fastent.backends.cython.spans cimport (
+    SpanSum, span_add_int, span_carry, span_free, span_merge,
+)
 from fastent.backends.cython.store cimport CROSS, SQUARE, SUM, Column, Rows, Store, check, widen
 from fastent.backends.cython.tally cimport (
     BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_free, tally_grow, tally_put,
@@ -32,6 +34,11 @@ from fastent.backends.cython.text cimport load_store, store_text
 from fastent.backends.cython.totals cimport exact_object, packed, span_object
 
 from fastent.backends.cython.keys import Keys
+
+cdef extern from "unit_error.h" nogil:
+    double unit_error(const int64_t *s_limb, int s_size, int s_low, const int64_t *a_limb, int a_size,
+                      int a_low, int64_t rows)
+    double unit_total(const int64_t *limb, int size, int low)
 
 cdef enum:
     # Beyond either, groups keep sums only: no histograms, bins or labels. Both depend on the rows
@@ -377,6 +384,30 @@ cdef class State:
         s = self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
         first, square = span_object(s), span_object(s + SQUARE)
         return first, square, span_object(s + CROSS) if self.weighted else first
+
+    def total(self, int c, Py_ssize_t group):
+        """S of a column in a group as the nearest float; None where it is not a usual number."""
+        cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        cdef double total
+        if s.special:
+            return None
+        check(span_carry(s))
+        total = unit_total(s.limb, s.size, s.low)
+        return total if total == total else None
+
+    def unit_error(self, int c, Py_ssize_t group):
+        """Standard error of a column's mean in a group, for weights of 1; None where it takes
+        larger integers than usual."""
+        cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        cdef SpanSum* a = s + SQUARE
+        cdef double error
+        if self.weighted or s.special or a.special:
+            return None
+        check(span_carry(s))
+        check(span_carry(a))
+        error = unit_error(s.limb, s.size, s.low, a.limb, a.size, a.low,
+                           self.store.group_count[2 * group + self.store.column[c].kind])
+        return None if error < 0 else error
 
     def extremes(self, int c, group=None):
         """Least and largest row value of a column, (inf, -inf) without rows."""
