@@ -4,7 +4,8 @@ The order of arguments is always (true, predicted). See the functions' own docum
 README for a tour.
 """
 
-import fastent._interpreter  # noqa: F401 - first: it refuses subinterpreters
+import fastent._command  # before what takes long to import
+import fastent._interpreter  # noqa: F401 - before compiled modules: it refuses subinterpreters
 from fastent._version import version as __version__
 from fastent.accumulator import Accumulator
 from fastent.custom import divergence

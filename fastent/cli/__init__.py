@@ -28,15 +28,12 @@ def main(words: Sequence[str] | None = None) -> int:
         0; 2 after bad usage or input, told in one line on stderr; 130 after Ctrl-C and 143 after
         SIGTERM.
     """
-    try:
-        options = parser().parse_args(words)
-    except UsageError as error:
-        return _complain(error)
-    except SystemExit as leaving:  # --help and --version have printed what they were asked for
-        return int(leaving.code or 0)
     with Signals() as signals:
         try:
+            options = parser().parse_args(words)
             return COMMANDS[options.command](options, signals)
+        except SystemExit as leaving:  # --help and --version have printed what they were asked for
+            return int(leaving.code or 0)
         except Interrupted as interrupted:
             return interrupted.exit_code
         except BrokenPipeError:
