@@ -5,25 +5,14 @@ mass. Blocks of a long row are merged in order; a short row is one block.
 """
 
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcpy
-
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_lane_max_double, fe_lane_max_float, madd,
-    nearest_shifted, real, shift_of, times_power,
+    FE_OCTAVE, INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_lane_max_double, fe_lane_max_float,
+    fe_less_octaves, madd, nearest_shifted, real, shift_of, times_power,
 )
-from fastent.backends.cython.kernels cimport ROOM
-from fastent.backends.cython.sums cimport row_sum
 
 cdef extern from "tops.h" nogil:
-    float fe_lane_top_float(const float *x, Py_ssize_t n)
-    double fe_lane_top_double(const double *x, Py_ssize_t n)
     bint fe_lane_nan_float(const float *x, Py_ssize_t n)
     bint fe_lane_nan_double(const double *x, Py_ssize_t n)
-    int fe_below_float(const float *x, int start, float m)
-    int fe_below_double(const double *x, int start, double m)
-
-cdef extern from "moments.h" nogil:
-    void fe_lane_moments(const float *x, const float *e, Py_ssize_t n, float m, double *moment, double *square)
 
 ctypedef fused source:
     float
@@ -108,8 +97,8 @@ cdef inline float exp_below_single(float x, float m, float origin, float low, fl
     cdef float t = x - origin
     cdef float shifted = madd(t, <float>1.4426950408889634, shift)
     cdef float k = shifted - shift
-    cdef float r = madd(-k, <float>-2.12194440054690583e-4, madd(-k, <float>0.693359375, t))
-    cdef float v = times_power(madd(madd(exp_tail(r), r, <float>1), r, <float>1), shifted)
+    cdef float r = fe_less_octaves(t, k)
+    cdef float v = times_power(madd(exp_tail(r), r * r, r) + <float>1, shifted)
     return v if (t >= low) & (x < m) else <float>0
 
 
@@ -123,13 +112,26 @@ cdef inline double exp_near_double(double x, double m, double origin, double low
     return v if (t >= low) & (x < m) else 0.0
 
 
+cdef inline real exp_in_octaves(real t, real shift, Scale scale) noexcept nogil:
+    """exp(t/T)/2^octaves, where `shift` takes off the octaves of the row."""
+    cdef real shifted, r
+    if real is float:
+        shifted = madd(t, <real>1.4426950408889634, shift)
+        r = fe_less_octaves(t, shifted - shift)
+    else:
+        shifted = madd(t, 1.4426950408889634074 * scale.inverse, shift)
+        r = shift - shifted
+        r = madd(r, scale.low, madd(r, scale.high, t)) * scale.inverse
+    return times_power(madd(exp_tail(r), r * r, r) + <real>1, shifted)
+
+
 cdef inline double share_of_octave(double m, bint single, Scale scale) noexcept nogil:
     """exp((m − origin)/T) = 2^octaves/share: what turns the terms of a row into exp((x − m)/T)."""
     cdef double m1, octaves, r
     if single:
         m1 = m if c_fabs(m) < 256 else 0.0
         octaves = shift_of(nearest_shifted(m1 * 1.4426950408889634074))
-        r = m1 - octaves * 0.69314718055994530942
+        r = m1 - octaves * FE_OCTAVE
     else:
         m1 = m - far_origin_double(m, scale)
         octaves = <double>6755399441055744.0 - shift_double(m1, scale)
@@ -155,60 +157,6 @@ cdef inline float gap_single(float x, float m) noexcept nogil:
 cdef inline double gap_double(double x, double m, Scale scale) noexcept nogil:
     cdef double h = (m - x) * scale.inverse
     return h if h < 746 else 746.0
-
-
-cdef inline Py_ssize_t map_vectors(const source *x, Py_ssize_t vectors, double top, Scale scale, real *e) noexcept nogil:
-    """The terms of 16 elements a vector; returns how many are below the top."""
-    cdef Py_ssize_t i
-    cdef float m = <float>top, origin = far_origin(m), m1 = m - origin, low = m1 - 86
-    cdef float shift = shift_single(m1)
-    cdef double wide_origin = far_origin_double(top, scale), wide_m1 = top - wide_origin
-    cdef double wide_shift = shift_double(wide_m1, scale), wide_low = wide_m1 - 707 * scale.temperature
-    cdef int32_t below = 0
-    cdef int64_t wide_below = 0
-    if real is float:
-        for i in range(16 * vectors):
-            e[i] = exp_below_single(<float>x[i], m, origin, low, shift)
-            below += <float>x[i] < m
-        return below
-    else:
-        for i in range(16 * vectors):
-            e[i] = exp_near_double(x[i], top, wide_origin, wide_low, wide_shift, scale)
-            wide_below += x[i] < top
-        return wide_below
-
-
-cdef inline Py_ssize_t map_row(const source *x, Py_ssize_t n, Py_ssize_t readable, source m, Scale scale, real *e, source *copy) noexcept nogil:
-    """The terms of a row, mapped in whole vectors: past its end lies the next row, whose terms
-    overwrite what was mapped of it, or, at the end of what is readable, a copy filled up with m.
-    Returns how many of the n elements equal m."""
-    cdef Py_ssize_t vectors = (n + 15) // 16, full = n // 16, left = n - 16 * full, below, i
-    if left == 0 or 16 * vectors <= readable:
-        below = map_vectors(x, vectors, m, scale, e)
-        if left:
-            if source is float:
-                below -= fe_below_float(x + 16 * full, <int>left, m)
-            else:
-                below -= fe_below_double(x + 16 * full, <int>left, m)
-        return n - below
-    for i in range(16):
-        copy[i] = m
-    memcpy(copy, x + 16 * full, left * sizeof(source))
-    below = map_vectors(x, full, m, scale, e)
-    return n - below - map_vectors(copy, 1, m, scale, e + 16 * full)
-
-
-cdef inline void add_moments(const source *x, const real *e, Py_ssize_t n, source m, Scale scale, real *terms,
-                             RowSums *out, Py_ssize_t r) noexcept nogil:
-    cdef Py_ssize_t i
-    if real is float and source is float:
-        fe_lane_moments(x, e, n, m, &out.moment[r], &out.square[r])
-    elif real is double:
-        for i in range(n):
-            terms[i] = gap_double(x[i], m, scale) * e[i]
-            terms[ROOM + i] = e[i] * e[i]
-        out.moment[r] = row_sum(terms, n)
-        out.square[r] = row_sum(terms + ROOM, n)
 
 
 cdef inline void settle(const source *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
@@ -237,51 +185,6 @@ cdef inline void settle_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Row
         for r in range(rows):
             if out.count[r] != 1 or out.top[r] == INFINITY or out.top[r] == -INFINITY:
                 settle(x + r * n, n, out, r)
-
-
-cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t readable, Scale scale,
-                              bint moments, RowSums *out, real *scratch) noexcept nogil:
-    """Sums of rows of n logits, of rows·n <= CHUNK in all or one row; `readable` elements of x may
-    be read. Each step is taken for all rows before the next one, so that the steps of one row do
-    not wait for each other."""
-    cdef Py_ssize_t r, i
-    cdef double f
-    cdef real *e = scratch
-    cdef source *copy = <source *>(scratch + 3 * ROOM)
-    for r in range(rows):
-        if source is float:
-            out.top[r] = fe_lane_top_float(x + r * n, n)
-        else:
-            out.top[r] = fe_lane_top_double(x + r * n, n)
-    for r in range(rows):
-        out.count[r] = map_row(x + r * n, n, readable - r * n, <source>out.top[r], scale, e + r * n, copy)
-    for r in range(rows):
-        out.rest[r] = row_sum(e + r * n, n)
-    if moments:
-        for r in range(rows):
-            add_moments(x + r * n, e + r * n, n, <source>out.top[r], scale, scratch + ROOM, out, r)
-    for r in range(rows):
-        f = share_of_octave(out.top[r], real is float, scale)
-        out.rest[r] *= f
-        if moments:
-            out.moment[r] *= f
-            out.square[r] *= f * f
-    settle_rows(x, rows, n, out)
-
-
-cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t readable, Scale scale, bint moments,
-                                 real *scratch) noexcept nogil:
-    """Sums of one block of n <= CHUNK logits."""
-    cdef LogitSums sums
-    cdef RowSums row
-    sums.moment = sums.square = sums.gap = sums.mass = 0
-    row.top = &sums.top
-    row.count = &sums.count
-    row.rest = &sums.rest
-    row.moment = &sums.moment
-    row.square = &sums.square
-    sums_of_rows(x, 1, n, readable, scale, moments, &row, scratch)
-    return sums
 
 
 cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nogil:

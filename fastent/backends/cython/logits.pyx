@@ -17,12 +17,13 @@ from libc.stdlib cimport free, malloc
 from fastent.backends.cython.checks cimport check_log_sum, check_sum, report_negatives
 from fastent.backends.cython.elementary cimport INFINITY, NAN, log1p_of, real
 from fastent.backends.cython.exponentials cimport (
-    LogitSums, RowSums, Scale, exp_over, logit_sums, merge_into, scale_of, sums_of_rows,
+    LogitSums, RowSums, Scale, exp_over, merge_into, scale_of,
 )
 from fastent.backends.cython.few_classes cimport FEW, LANES, Batch, columns_of, few_class_sums
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile,
 )
+from fastent.backends.cython.logit_sums cimport logit_sums, rows_at_once, sums_of_rows
 from fastent.backends.cython.long_rows cimport classes_of, label_numbers, paired
 from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, row_sum
@@ -132,7 +133,7 @@ cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, S
     cdef const source *x
     cdef RowSums columns
     while at < rows:
-        count = min(rows - at, CHUNK // n)
+        count = min(rows - at, rows_at_once(n, sizeof(source)))
         x = <const source *>tile.pred_rows + (start + at) * n
         columns = columns_of(sums, at)
         sums_of_rows(x, count, n, (tile.rows - start - at) * n, scale, moments, &columns, scratch)
@@ -150,9 +151,10 @@ cdef inline void put(LogitSums *sums, Batch *batch, Py_ssize_t at) noexcept nogi
 
 
 cdef inline bint too_narrow(double count, double rest, double gap) noexcept nogil:
-    """Whether float arithmetic was too narrow for the row: s < 2^-90 leaves its normal range, and
-    differences of logits beyond 3.4e38 overflow. Decided by the row alone, not by what is wanted."""
-    return ((count == 1) & (rest < 8e-28)) | (gap == INFINITY)
+    """Whether float arithmetic was too narrow for the row: s < 2^-86 comes near what stands for
+    zeros, and differences of logits beyond 3.4e38 overflow. Decided by the row alone, not by what
+    is wanted."""
+    return ((count == 1) & (rest < 1.3e-26)) | (gap == INFINITY)
 
 
 cdef inline bint any_narrow(Py_ssize_t rows, Batch *sums, bint targets) noexcept nogil:
@@ -244,7 +246,8 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
     for r in range(rows):
         label = tile.labels[start + r]
         s = s_of[r]
-        tied = out[ACCURACY] != NULL and sums.count[r] > 1 and sums.own[r] == sums.top[r]
+        # another maximum adds 1 to s, and it may come first
+        tied = out[ACCURACY] != NULL and s > 0.99 and sums.own[r] == sums.top[r]
         if label < 0 or s != s or not (tied or out[RANK] != NULL):
             if out[RANK] != NULL:
                 out[RANK][start + r] = s

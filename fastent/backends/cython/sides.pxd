@@ -10,11 +10,12 @@ from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, nearest_shifted, shift_of, times_power,
 )
 from fastent.backends.cython.exponentials cimport (
-    LogitSums, Scale, logit_sums, merge_into, scale_of,
+    LogitSums, Scale, merge_into, scale_of,
 )
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, ROOM, Tile, report,
 )
+from fastent.backends.cython.logit_sums cimport logit_sums
 from fastent.backends.cython.long_rows cimport (
     PARTS, class_of, classes_of, part_start, parts_of, run_parts, stored, top_in,
 )

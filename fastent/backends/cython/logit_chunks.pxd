@@ -1,0 +1,77 @@
+"""Sums of rows of less than 512 logits: all terms of a chunk of rows first, then their sums.
+
+Rows follow each other without gaps, so that no vector is left half empty; in registers, as longer
+rows are summed, the ends of rows would cost more than the array of terms.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcpy
+
+from fastent.backends.cython.elementary cimport real
+from fastent.backends.cython.exponentials cimport (
+    RowSums, Scale, exp_below_single, exp_near_double, far_origin, far_origin_double, gap_double,
+    shift_double, shift_single, source,
+)
+from fastent.backends.cython.kernels cimport ROOM
+from fastent.backends.cython.sums cimport row_sum
+
+cdef extern from "tops.h" nogil:
+    int fe_below_float(const float *x, Py_ssize_t n, float m)
+    int fe_below_double(const double *x, Py_ssize_t n, double m)
+
+cdef extern from "moments.h" nogil:
+    void fe_lane_moments(const float *x, const float *e, Py_ssize_t n, float m, double *moment, double *square)
+
+
+cdef inline Py_ssize_t map_vectors(const source *x, Py_ssize_t vectors, double top, Scale scale, real *e) noexcept nogil:
+    """The terms of 16 elements a vector; returns how many are below the top."""
+    cdef Py_ssize_t i
+    cdef float m = <float>top, origin = far_origin(m), m1 = m - origin, low = m1 - 86
+    cdef float shift = shift_single(m1)
+    cdef double wide_origin = far_origin_double(top, scale), wide_m1 = top - wide_origin
+    cdef double wide_shift = shift_double(wide_m1, scale), wide_low = wide_m1 - 707 * scale.temperature
+    cdef int32_t below = 0
+    cdef int64_t wide_below = 0
+    if real is float:
+        for i in range(16 * vectors):
+            e[i] = exp_below_single(<float>x[i], m, origin, low, shift)
+            below += <float>x[i] < m
+        return below
+    else:
+        for i in range(16 * vectors):
+            e[i] = exp_near_double(x[i], top, wide_origin, wide_low, wide_shift, scale)
+            wide_below += x[i] < top
+        return wide_below
+
+
+cdef inline Py_ssize_t map_row(const source *x, Py_ssize_t n, Py_ssize_t readable, source m, Scale scale, real *e, source *copy) noexcept nogil:
+    """The terms of a row, mapped in whole vectors: past its end lies the next row, whose terms
+    overwrite what was mapped of it, or, at the end of what is readable, a copy filled up with m.
+    Returns how many of the n elements equal m."""
+    cdef Py_ssize_t vectors = (n + 15) // 16, full = n // 16, left = n - 16 * full, below, i
+    if left == 0 or 16 * vectors <= readable:
+        below = map_vectors(x, vectors, m, scale, e)
+        if left:
+            if source is float:         # what is not of this row
+                below -= fe_below_float(x + n, 16 * vectors - n, m)
+            else:
+                below -= fe_below_double(x + n, 16 * vectors - n, m)
+        return n - below
+    for i in range(16):
+        copy[i] = m
+    memcpy(copy, x + 16 * full, left * sizeof(source))
+    below = map_vectors(x, full, m, scale, e)
+    return n - below - map_vectors(copy, 1, m, scale, e + 16 * full)
+
+
+cdef inline void add_moments(const source *x, const real *e, Py_ssize_t n, source m, Scale scale, real *terms,
+                             RowSums *out, Py_ssize_t r) noexcept nogil:
+    cdef Py_ssize_t i
+    if real is float and source is float:
+        fe_lane_moments(x, e, n, m, &out.moment[r], &out.square[r])
+    elif real is double:
+        for i in range(n):
+            terms[i] = gap_double(x[i], m, scale) * e[i]
+            terms[ROOM + i] = e[i] * e[i]
+        out.moment[r] = row_sum(terms, n)
+        out.square[r] = row_sum(terms + ROOM, n)

@@ -1,0 +1,103 @@
+"""Sums of exp((x − m)/T) and their moments over rows of logits, m the maximum of the row."""
+
+from libc.stdint cimport int64_t
+
+from fastent.backends.cython.elementary cimport INFINITY, real
+from fastent.backends.cython.exponentials cimport LogitSums, RowSums, Scale, share_of_octave, source
+from fastent.backends.cython.kernels cimport CHUNK, ROOM
+from fastent.backends.cython.logit_chunks cimport add_moments, map_row
+from fastent.backends.cython.logit_stretches cimport LANES, lanes_of_row
+from fastent.backends.cython.sums cimport row_sum, row_sums
+
+cdef extern from "tops.h" nogil:
+    float fe_lane_top_float(const float *x, Py_ssize_t n, Py_ssize_t *where)
+    double fe_lane_top_double(const double *x, Py_ssize_t n, Py_ssize_t *where)
+
+cdef enum:
+    MANY = 512                          # classes from which a row is summed in stretches
+    ROWS_AT_ONCE = CHUNK // 17          # of more than 16 classes
+
+
+cdef inline void settle(const source *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
+    """A row whose maximum is not finite: +inf is certainty, shared by ties."""
+    cdef Py_ssize_t i
+    out.rest[r] = out.moment[r] = out.square[r] = out.count[r] = 0
+    for i in range(n):
+        out.count[r] += x[i] == out.top[r]
+
+
+cdef inline void relative_to_top(const source *x, Py_ssize_t rows, Py_ssize_t n, Scale scale, bint moments,
+                                 RowSums *out, real unused) noexcept nogil:
+    """The sums relative to e^(m/T) instead of a power of two."""
+    cdef Py_ssize_t r
+    cdef double f
+    cdef int64_t odd = 0
+    for r in range(rows):
+        f = share_of_octave(out.top[r], real is float, scale)
+        out.rest[r] *= f
+        # what stands for zeros in long rows of doubles is not a loss
+        out.rest[r] = out.rest[r] if out.rest[r] > 1e-300 else 0
+        if moments:
+            f = f if out.rest[r] > 0 else 0
+            out.moment[r] *= f
+            out.square[r] *= f * f
+        odd |= (out.top[r] == INFINITY) | (out.top[r] == -INFINITY)
+    if odd:
+        for r in range(rows):
+            if out.top[r] == INFINITY or out.top[r] == -INFINITY:
+                settle(x + r * n, n, out, r)
+
+
+cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, size_t width) noexcept nogil:
+    """How many rows are summed at once: with their terms, or twice, from the first-level cache."""
+    return CHUNK // n if n < MANY else max(<Py_ssize_t>1, <Py_ssize_t>(16384 // width) // n)
+
+
+cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t readable, Scale scale,
+                              bint moments, RowSums *out, real *scratch) noexcept nogil:
+    """Sums of up to `rows_at_once` rows of n <= CHUNK logits; `readable` elements of x may be read.
+    Each step is taken for all rows before the next one, so that the steps of one row do not wait for
+    each other."""
+    cdef Py_ssize_t r
+    cdef Py_ssize_t where[ROWS_AT_ONCE]
+    cdef double *lanes = <double *>scratch
+    cdef real *terms = scratch
+    cdef source *copy = <source *>(scratch + 3 * ROOM)
+    for r in range(rows):
+        if source is float:
+            out.top[r] = fe_lane_top_float(x + r * n, n, &where[r])
+        else:
+            out.top[r] = fe_lane_top_double(x + r * n, n, &where[r])
+    if n < MANY:
+        for r in range(rows):
+            out.count[r] = map_row(x + r * n, n, readable - r * n, <source>out.top[r], scale, terms + r * n, copy)
+        for r in range(rows):
+            out.rest[r] = row_sum(terms + r * n, n)
+        if moments:
+            for r in range(rows):
+                add_moments(x + r * n, terms + r * n, n, <source>out.top[r], scale, terms + ROOM, out, r)
+    elif moments:                       # a loop each: without moments they would be computed, too
+        for r in range(rows):
+            out.count[r] = lanes_of_row(x + r * n, n, out.top[r], where[r], scale, True, <real>0, lanes + LANES * r)
+        row_sums(lanes, rows, LANES, out.rest)
+        row_sums(lanes + ROOM, rows, LANES, out.moment)
+        row_sums(lanes + 2 * ROOM, rows, LANES, out.square)
+    else:
+        for r in range(rows):
+            out.count[r] = lanes_of_row(x + r * n, n, out.top[r], where[r], scale, False, <real>0, lanes + LANES * r)
+        row_sums(lanes, rows, LANES, out.rest)
+    relative_to_top(x, rows, n, scale, moments, out, <real>0)
+
+
+cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t readable, Scale scale, bint moments, real *scratch) noexcept nogil:
+    """Sums of one block of n <= CHUNK logits."""
+    cdef LogitSums sums
+    cdef RowSums row
+    sums.moment = sums.square = sums.gap = sums.mass = 0
+    row.top = &sums.top
+    row.count = &sums.count
+    row.rest = &sums.rest
+    row.moment = &sums.moment
+    row.square = &sums.square
+    sums_of_rows(x, 1, n, readable, scale, moments, &row, scratch)
+    return sums
