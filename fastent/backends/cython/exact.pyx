@@ -17,13 +17,14 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastent.backends.cython.block_loops cimport Blocks, fill
-from fastent.backends.cython.grids cimport GridSums, bits_of
+from fastent.backends.cython.grids cimport NO_GRID, GridSums, bits_of
 
 cdef enum:
     LIMBS = 68
     CARRY_DUE = 1 << 30
     BLOCK = 512
     FLOAT_BLOCK = 1024
+    SPARE_OCTAVES = 2     # by which the next block may have a larger value
     SHORT = 24            # below this the limbs are quicker than the set-up of the grids
 
 
@@ -101,25 +102,30 @@ cdef void add_grids(ExactSum* s, GridSums* sums) noexcept nogil:
             add_multiple(s, sums.multiple[i], sums.grid - 51 * i)
 
 
-cdef bint add_block(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
-    """Add at most BLOCK values through the grids; False, and nothing added, if they do not fit."""
+cdef int add_block(ExactSum* s, const double* v, Py_ssize_t n, int grid) noexcept nogil:
+    """Add at most BLOCK values; the grid to be tried for more of their kind, as `grid` is for these."""
     cdef GridSums sums
-    if not blocks.grid_sums(&sums, v, n):
-        return False
-    add_grids(s, &sums)
-    return True
+    cdef Py_ssize_t i
+    sums.grid = grid
+    grid = NO_GRID
+    if n >= SHORT and blocks.grid_sums(&sums, v, n):
+        add_grids(s, &sums)
+        grid = sums.grid + SPARE_OCTAVES
+    else:
+        for i in range(n):
+            add_value(s, v[i])
+    s.adds += n + 3
+    if s.adds >= CARRY_DUE:
+        carry(s)
+    return grid
 
 
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i, m
+    cdef Py_ssize_t m
+    cdef int grid = NO_GRID
     while n > 0:
         m = n if n < BLOCK else BLOCK
-        if m < SHORT or not add_block(s, v, m):
-            for i in range(m):
-                add_value(s, v[i])
-        s.adds += m + 3
-        if s.adds >= CARRY_DUE:
-            carry(s)
+        grid = add_block(s, v, m, grid)
         v += m
         n -= m
 
@@ -148,11 +154,12 @@ cdef void exact_add_products(ExactSum* s, const double* a, const double* b,
     cdef double high[BLOCK]
     cdef double low[BLOCK]
     cdef Py_ssize_t m
+    cdef int high_grid = NO_GRID, low_grid = NO_GRID
     while n > 0:
         m = n if n < BLOCK else BLOCK
         blocks.products(a, b, high, low, m)
-        exact_add(s, high, m)
-        exact_add(s, low, m)
+        high_grid = add_block(s, high, m, high_grid)
+        low_grid = add_block(s, low, m, low_grid)
         a += m
         b += m
         n -= m

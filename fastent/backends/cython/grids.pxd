@@ -7,9 +7,12 @@ from libc.string cimport memcpy
 cdef extern from "<math.h>" nogil:
     double fma(double, double, double)
 
+cdef enum:
+    NO_GRID = 1 << 20
+
 ctypedef struct GridSums:
     int64_t multiple[3]       # the sum is Σ multiple[i] * 2^(grid - 51 i)
-    int grid
+    int grid                  # before: one to be tried first, or NO_GRID
 
 cdef inline uint64_t bits_of(double v) noexcept nogil:
     cdef uint64_t b
@@ -23,23 +26,59 @@ cdef inline double double_of(uint64_t b) noexcept nogil:
     return v
 
 
+cdef inline int top_of(int64_t largest) noexcept nogil:
+    """|v| < 2^(top + 1) for the largest bits of |v|."""
+    return <int> (largest >> 52) - 1023
+
+
+cdef inline uint64_t grid_bits(int grid) noexcept nogil:
+    """Those of 1.5·2^(grid + 52)."""
+    return (<uint64_t> (grid + 52 + 1023) << 52) | (<uint64_t> 1 << 51)
+
+
+cdef inline bint tried_grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
+    """The sums through `into.grid` and the next one; False if the values do not fit. One pass, in
+    which the largest magnitude is found too late but for nothing: 0.21 ns a value instead of 0.28."""
+    cdef Py_ssize_t i
+    cdef int64_t largest = 0, magnitude
+    cdef uint64_t b0 = grid_bits(into.grid), k0 = 0, k1 = 0, rest = 0
+    cdef uint64_t b1 = b0 - (<uint64_t> 51 << 52)
+    cdef double m0 = double_of(b0), m1 = double_of(b1), r, t
+    for i in range(n):
+        r = v[i]
+        magnitude = <int64_t> (bits_of(r) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
+        largest = magnitude if magnitude > largest else largest
+        t = m0 + r
+        k0 += bits_of(t)
+        r = r - (t - m0)
+        t = m1 + r
+        k1 += bits_of(t)
+        rest |= bits_of(r - (t - m1))
+    into.multiple[0] = <int64_t> (k0 - <uint64_t> n * b0)
+    into.multiple[1] = <int64_t> (k1 - <uint64_t> n * b1)
+    into.multiple[2] = 0
+    return top_of(largest) <= into.grid + 49 and not rest << 1
+
+
 cdef inline bint grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
     """Sum at most 2^11 values through three rounding grids; False if they do not fit."""
     cdef Py_ssize_t i
     cdef int64_t largest = 0, magnitude
     cdef uint64_t digits = 0
+    if into.grid != NO_GRID and tried_grid_sums(into, v, n):
+        return True
     for i in range(n):
         magnitude = <int64_t> (bits_of(v[i]) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
         largest = magnitude if magnitude > largest else largest
         digits |= bits_of(v[i])
-    cdef int top = <int> (largest >> 52) - 1023        # |v| < 2^(top + 1)
+    cdef int top = top_of(largest)
     if top > 1000:
         return False
     # |v| <= 2^50 grid steps keeps M + r in the binade of M = 1.5 * 2^(grid + 52).
     cdef int grid = top - 49
     if grid < -972:
         grid = -972                                    # the third grid is then 2^-1074 itself
-    cdef uint64_t b0 = (<uint64_t> (grid + 52 + 1023) << 52) | (<uint64_t> 1 << 51)
+    cdef uint64_t b0 = grid_bits(grid)
     cdef uint64_t b1 = b0 - (<uint64_t> 51 << 52)
     cdef uint64_t b2 = b1 - (<uint64_t> 51 << 52)
     cdef double m0 = double_of(b0), m1 = double_of(b1), m2 = double_of(b2)
@@ -117,7 +156,7 @@ cdef inline bint float_grid_sums(GridSums* into, const float* v, Py_ssize_t n) n
     cdef int grid = low - 150 if top - low <= 27 else top - 176
     if grid - 51 > low - 150:
         return False
-    cdef uint64_t b0 = (<uint64_t> (grid + 52 + 1023) << 52) | (<uint64_t> 1 << 51)
+    cdef uint64_t b0 = grid_bits(grid)
     cdef uint64_t b1 = b0 - (<uint64_t> 51 << 52)
     cdef double m0 = double_of(b0), m1 = double_of(b1), r, t
     cdef uint64_t k0 = 0, k1 = 0
