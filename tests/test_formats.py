@@ -52,6 +52,12 @@ ARRAYS = {
     "c.npy": lambda path: np.save(path, LOGITS),
     "fortran.npy": lambda path: np.save(path, np.asfortranarray(LOGITS)),
     "big-endian.npy": lambda path: np.save(path, LOGITS.astype(">f4")),
+    "fortran-axes.npy": lambda path: np.save(
+        path, np.asfortranarray(LOGITS.astype(">f4").reshape(5, 4, 25, CLASSES))
+    ),
+    "fortran-axes.npz": lambda path: np.savez_compressed(
+        path, logits=np.asfortranarray(LOGITS.reshape(50, 10, CLASSES))
+    ),
     "axes.npy": lambda path: np.save(path, LOGITS.reshape(5, 100, CLASSES)),
     "stored.npz": lambda path: np.savez(path, logits=LOGITS, labels=LABELS),
     "deflated.npz": lambda path: np.savez_compressed(path, logits=LOGITS, labels=LABELS),
@@ -85,6 +91,18 @@ def read(name, role="predictions", step=130):
 def test_array_files(name, tmp_path):
     ARRAYS[name](tmp_path / name)
     np.testing.assert_array_equal(read(tmp_path / name).astype(np.float32), LOGITS)
+
+
+@pytest.mark.parametrize("name", ["fortran-axes.npy", "fortran-axes.npz", "axes.npy"])
+def test_every_number_of_an_array_as_a_row(name, tmp_path):
+    ARRAYS[name](tmp_path / name)
+    (reference,) = expand([str(tmp_path / name)])
+    buffer = Buffer()
+    with open_source(reference, "predictions") as whole, whole.flattened() as source:
+        assert (source.rows, source.classes) == (LOGITS.size, None)
+        steps = range(0, LOGITS.size, 37)
+        found = [source.read(k, min(k + 37, LOGITS.size), buffer).copy() for k in steps]
+    np.testing.assert_array_equal(np.concatenate(found), LOGITS.reshape(-1))
 
 
 @pytest.mark.parametrize("layout", ["fixed", "variable", "prefix"])

@@ -14,7 +14,8 @@ from fastent.io.errors import InputError, first_line
 from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
-from fastent.io.source import Buffer, RawRows, Source, as_bytes
+from fastent.io.raw import RawRows
+from fastent.io.source import Buffer, Source, as_bytes
 
 LOCAL_HEADER = struct.Struct("<4s22sHH")  # of a zip member: signature, fields, two name lengths
 

@@ -5,13 +5,15 @@ A member can only be read forward, and no row is whole before its last column is
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 
 import numpy as np
 
 from fastent.io.errors import InputError, first_line
-from fastent.io.source import Buffer, Source, read_columns
+from fastent.io.fortran import Columns
+from fastent.io.source import Buffer, Source
 from fastent.io.temporary import Temporary
 
 STEP = 1 << 20
@@ -31,15 +33,22 @@ class CompressedColumns(Source):
         offset: int,
         shape: tuple[int, ...],
         dtype: np.dtype,
+        flat: bool = False,
     ) -> None:
-        if len(shape) > 2:
-            raise InputError(f"{name}: Fortran order with {len(shape)} axes, expected at most 2")
-        rows, classes = shape
-        super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
+        leading = shape if flat else shape[:-1]
+        classes = None if flat else shape[-1]
+        super().__init__(path, name, math.prod(leading), classes, dtype.newbyteorder("="))
+        self._columns = Columns(leading, 1 if classes is None else classes, dtype)
+        self._shape = shape
         self._stored = dtype
         self._member = member
         self._offset = offset
         self._inflated: Temporary | None = None
+
+    def flattened(self) -> Source:
+        return CompressedColumns(
+            self.path, self.name, self._member, self._offset, self._shape, self._stored, True
+        )
 
     def open(self) -> None:
         if self._inflated is None:
@@ -61,10 +70,9 @@ class CompressedColumns(Source):
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         self.open()
-        assert self.classes is not None and self._inflated is not None
-        columns = buffer.array((self.classes, stop - start), self._stored)
-        read_columns(self._inflated.fd, 0, self.rows, start, columns, self.name)
-        rows = columns.T
+        assert self._inflated is not None
+        rows = self._columns.read(self._inflated.fd, 0, start, stop, buffer, self.name)
+        rows = rows.reshape(self.shape(stop - start))
         return rows if self._stored == self.dtype else rows.byteswap(inplace=True).view(self.dtype)
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ from fastent.io.errors import InputError, first_line
 from fastent.io.npy import bfloat16
 from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
-from fastent.io.source import RawRows, Source
+from fastent.io.raw import RawRows
+from fastent.io.source import Source
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1",
