@@ -27,7 +27,7 @@ from fastent.backends.numba.pairs import KL
 from fastent.backends.numba.plan import AGAIN, CHECK, CROSS_ENTROPY, ENTROPY, LOGITS, PROBS, kernel
 from fastent.backends.numba.prob_divergence import ROWS as PAIR_ROWS
 from fastent.backends.numba.prob_divergence import limits
-from fastent.backends.numba.probabilities import entropy_rows
+from fastent.backends.numba.probabilities import ENTROPY as ENTROPY_ROWS
 from fastent.backends.numba.sums import APART, ARRAYS, ROOM, SPARE, lane_max
 
 __all__ = ["entropy", "kl_divergence", "logsumexp", "sparse_cross_entropy"]
@@ -39,7 +39,8 @@ KINDS = np.full(2, PROBS)
 NONE, NO_LABELS, NO_PARTS = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
 LOSS, HEAT = np.array([CROSS_ENTROPY]), np.array([ENTROPY])
 SINGLE_LIMITS, DOUBLE_LIMITS = limits(KL, *SUMS, True), limits(KL, *SUMS, False)
-row_loss, row_divergence = LOGIT_ROWS[False, False], PAIR_ROWS[KL]
+row_loss, row_divergence = LOGIT_ROWS[False, False], PAIR_ROWS[KL, False]
+row_entropy = ENTROPY_ROWS[False]
 
 
 @kernel
@@ -74,7 +75,7 @@ def sparse_cross_entropy(label, logits):
         return math.nan
     t, s = room_of(row)
     labels, out, faults = np.array([np.int64(label)]), np.empty((1, 1)), np.zeros(1, np.int8)
-    least = 8e-28 if is_single(row) and row.size > 1 else -1.0
+    least = max(8e-28, 4e-30 * row.size) if is_single(row) and row.size > 1 else -1.0
     limits = (least, 0.0, -math.inf, math.inf)
     others = (NONE, NONE, NONE, NONE, NONE)
     row_loss(row, row.size, labels, UNIT, limits, t, s, out[0], others, faults)
@@ -140,7 +141,7 @@ def entropy(p):
         return math.nan
     t, s = room_of(row)
     out, faults = np.empty((1, 1)), np.zeros(1, np.int8)
-    entropy_rows(row, row.size, SUMS[0], SUMS[1], t, s, out[0], NO_PARTS, faults)
+    row_entropy(row, row.size, SUMS[0], SUMS[1], t, s, out[0], NO_PARTS, faults)
     if faults[0] < 0:
         faults[0] = AGAIN
         single_rows(row, row.size, NO_LABELS, HEAT, PROBS, CHECK, TOLERANCE, 1.0, out, faults)

@@ -22,7 +22,7 @@ from .plan import (
     RULES,
     SKIP,
 )
-from .sums import APART, scratch
+from .sums import APART, FEW, scratch
 
 PAIR_COLUMNS = {
     "kl_divergence": pairs.KL,
@@ -162,10 +162,14 @@ def _probability_columns(spec, x, classes, labels, wanted, faults):
             place = slice(i, i + 1)
             _long_entropy(spec, row, bounds, wanted["entropy"][place], faults[place])
     elif "entropy" in wanted:
-        single.entropy_rows(x, classes, *bounds, *room, wanted["entropy"], NO_PARTS, faults)
+        single.ENTROPY[classes <= FEW](
+            x, classes, *bounds, *room, wanted["entropy"], NO_PARTS, faults
+        )
     loss, more = wanted.get("cross_entropy", NONE), any(line.size for line in others)
     if loss.size or more or not {"entropy", "target_weight"} & wanted.keys():
-        single.SPARSE[more](x, classes, labels, *bounds, *room, loss, others, faults)
+        single.SPARSE[classes <= FEW, more](
+            x, classes, labels, *bounds, *room, loss, others, faults
+        )
 
 
 def _long_entropy(spec, x, bounds, out, faults):
@@ -177,7 +181,7 @@ def _long_entropy(spec, x, bounds, out, faults):
         stop = x.size if first == rows else last * PART
         wide = stop - first * PART if first == rows else PART
         some = np.empty((3, last - first))
-        single.entropy_rows(
+        single.ENTROPY[False](
             x[first * PART : stop], wide, -math.inf, math.inf, *scratch(x.dtype),
             np.empty(last - first), some, odd[first:last],
         )  # fmt: skip
@@ -203,7 +207,8 @@ def _arithmetic(x, temperature):
 
 def _limits(spec, code, dtype, classes):
     """What makes a row of logits odd: see `logits.loss_value`."""
-    least = 8e-28 if dtype == np.float32 and classes > 1 else -1.0
+    # what float32 exponentials below the normal range add should not matter
+    least = max(8e-28, 4e-30 * classes) if dtype == np.float32 and classes > 1 else -1.0
     if code == LOGPROBS:
         return (least, 1.0, *_bounds(spec, 0.0, math.inf))
     return least, 0.0, -math.inf, math.inf
@@ -316,12 +321,12 @@ def _divergence(spec, name, operands, labels, kinds, rule, temperatures, out, fa
 
 
 def _prob_pairs(spec, what, p, q, classes, out, found):
-    if what not in probs.ROWS:
+    if what not in probs.FORMULAS:
         found[:] = AGAIN
         return
     low, high = _bounds(spec)
     limits = probs.limits(what, low, high, p.dtype == np.float32)
-    probs.ROWS[what](p, q, classes, *limits, *scratch(p.dtype), out, found)
+    probs.ROWS[what, classes <= FEW](p, q, classes, *limits, *scratch(p.dtype), out, found)
 
 
 def _mixed_pairs(spec, what, p, q, classes, kinds, temperatures, out, found):

@@ -7,16 +7,20 @@ import numpy as np
 from .careful import clip_surprisal, gap_to
 from .double_double import dd_add, dd_divide, dd_exp
 from .formulas import (
-    exp_of_sum,
     exp_over,
+    exp_tail,
+    least,
+    less_octaves,
     lift,
     log1p_unit,
-    log_normal,
     log_of_reduced,
     minus_log_lifted,
+    reduced,
     reduction_unit,
+    rounder,
+    times_power,
 )
-from .lanes import choose
+from .lanes import choose, madd, polynomial
 from .loops import at, mapped
 from .plan import (
     ACCURACY,
@@ -30,8 +34,11 @@ from .plan import (
     TRUE_RANGE,
     kernel,
 )
+from .sums import smaller
 
 LN2 = 0.6931471805599453
+GREATEST = {True: 3.4028234663852886e38, False: 1.7976931348623157e308}  # float32 or not
+PART = 512  # elements that are done again if one of them is not finite
 CLOSE = 1e-3  # nearer to its target a logistic probability is wanted with more than 53 bits
 
 
@@ -123,11 +130,12 @@ def bernoulli_rows(true, x, labels, columns, kind, temperature, eps, smoothing, 
 
 
 def log_complement(v):
-    """log(1 - v) for v in [0, 1): 1 - v is rounded for no v."""
-    small = v <= 0.2928
+    """log(1 - v) for v in [0, 1): 1 - v is rounded for no v. The argument is chosen first, so that
+    there is one logarithm."""
+    small, near = v <= 0.2928, v < 0.5
+    f, e = reduced(1.0 - v)
     whole = choose(small, v._new(v.lift(0.0)), -1.0)
-    near = log_of_reduced(choose(small, -v, 1.0 - (v + v)), whole)
-    return choose(v < 0.5, near, log_normal(1.0 - v))
+    return log_of_reduced(choose(near, choose(small, -v, 1.0 - (v + v)), f), choose(near, whole, e))
 
 
 def prob_loss(t, v):
@@ -140,30 +148,60 @@ def prob_loss(t, v):
     return value, (t < 0.0) | (t > 1.0) | (v < 0.0) | (v > 1.0)
 
 
-def logit_loss(t, x):
-    """Cross-entropy from logits; a target out of range is odd."""
+def log1p_exp(a):
+    """log1p(e^-a) for a >= 0."""
+    if not a.single:
+        return log1p_unit(exp_over(-a, a * 0.0, *reduction_unit(1.0)))
+    low = least(a, 87.0)
+    shifted = madd(-low, 1.4426950408889634, rounder(a))
+    r = less_octaves(-low, shifted - rounder(a))
+    e = times_power(madd(exp_tail(r), r * r, r) + 1.0, shifted)
+    e = choose(a <= 87.0, e, 0.0)
+    # log1p(e)/e on [0, 1], to 3e-8
+    return e * polynomial(
+        e, 0.00523268878685, -0.029505215033, 0.0782259097531, -0.13663241868, 0.191060047105,
+        -0.248429816251, 0.33319096724, -0.499994931362, 0.99999996988,
+    )  # fmt: skip
+
+
+def finite_logit_loss(t, x):
+    """Cross-entropy from finite logits and targets in [0, 1]; whether there may be others."""
     size = abs(x)
     wrong = choose(x < 0.0, t, 1.0 - t)
-    if x.single:
-        e = exp_of_sum(-size, size * 0.0)
-    else:
-        e = exp_over(-size, size * 0.0, *reduction_unit(1.0))
-    value = log1p_unit(e) + choose(wrong.same(0.0), 0.0, size * wrong)
+    one, most = (t._new(t.lift(v)).bits() for v in (1.0, GREATEST[t.single]))
+    odd = (one - t.bits()) | t.bits() | (most - size.bits())
+    return madd(size, wrong, log1p_exp(size)), odd
+
+
+def logit_loss(t, x):
+    """The same of any logits; a target out of range is odd."""
+    wrong = choose(x < 0.0, t, 1.0 - t)
+    value = finite_logit_loss(t, x)[0]
+    value = choose(abs(x).same(math.inf) & wrong.same(0.0), 0.0, value)
     return choose(x.nan(), x, value), (t < 0.0) | (t > 1.0)
 
 
-def loss_kernel(formula):
-    """A kernel of cross-entropies without smoothing, eps or temperature; counts odd elements."""
-    loop = mapped(formula, 2, 1, 0, inner=0)
+def loss_kernel(formula, quick=None):
+    """A kernel of cross-entropies without smoothing, eps or temperature; counts odd elements.
+    With a `quick` formula the other one is for parts that hold something odd."""
+    loop, parts = mapped(formula, 2, 1, 0, inner=0), quick is not None
+    quick_loop = mapped(quick, 2, 1, 0, inner=0) if parts else loop
 
     @kernel
     def losses(t, x, out):
-        return loop(out.size, at(t, 0), at(x, 0), at(out, 0))
+        if not parts:
+            return loop(out.size, at(t, 0), at(x, 0), at(out, 0))
+        odd = 0
+        for first in range(0, out.size, PART):
+            size = smaller(PART, out.size - first)
+            if quick_loop(size, at(t, first), at(x, first), at(out, first)) > 0:
+                odd += loop(size, at(t, first), at(x, first), at(out, first))
+        return odd
 
     return losses
 
 
-LOSSES = {LOGITS: loss_kernel(logit_loss), PROBS: loss_kernel(prob_loss)}
+LOSSES = {LOGITS: loss_kernel(logit_loss, finite_logit_loss), PROBS: loss_kernel(prob_loss)}
 
 
 @kernel

@@ -9,7 +9,7 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-from .lanes import choose, madd, polynomial
+from .lanes import HAS_FMA, choose, madd, polynomial
 
 LN2 = 0.6931471805599453
 LEAST_SINGLE, LEAST_DOUBLE = 1.1754943508222875e-38, 2.2250738585072014e-308
@@ -43,38 +43,68 @@ def gap_divergence(x, y, d):
     y is brought within a factor 2 of x by whole octaves, rounded towards zero, so that nothing
     cancels: log(x/y') by atanh of s = (y' − x)/(y' + x). x = 0 gives y, y = 0 < x infinity.
     """
-    if x.single:
-        delta = y.bits() - x.bits()
-        n = (delta + ((delta >> 31) & 0x7FFFFF)) >> 23
-        near = (y.bits() - (n << 23)).as_number()
-        octaves = n.converted()
-    else:
-        # AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a biased
-        # count of octaves that becomes a double by its bits
-        high = y.bits().logical_shift(32) - x.bits().logical_shift(32)
-        bend = (high.logical_shift(63) << 20) - high.logical_shift(63)
-        m = (high + bend + (4096 << 20)).logical_shift(20)
-        near = (y.bits() - (m << 52)).as_number()
-        octaves = (m | 0x4330000000000000).as_number() - 4503599627374592.0
+    near, octaves = without_octaves(y, x)
     a = choose(octaves.same(0.0), d, near - x)
-    s = a / (near + x + (LEAST_SINGLE if x.single else LEAST_DOUBLE))  # keeps 0/0 out
-    w = s * s
-    if x.single:
-        tail = polynomial(
-            w, 0.10393808427873376085, 0.087323512327203870914, 0.11132355604500662288,
-            0.14285152860941831225, 0.20000005384974832161, 0.33333333325011807005,
-        )  # fmt: skip
-    else:
-        tail = polynomial(
-            w, 0.080820228059717661105, 0.044003692430723369411, 0.060005364047953562676,
-            0.066570721048274680752, 0.076927850324793115517, 0.090908947180664290846,
-            0.11111111358713931495, 0.14285714283554378581, 0.20000000000007291337,
-            0.33333333333333329281,
-        )  # fmt: skip
-    far = madd(-x * octaves, LN2, y - near)
-    value = madd(a, s, -((x + x) * s * w) * tail) + far
-    value = choose(x.same(0.0), y, value)
+    value = choose(x.same(0.0), y, near_gap(x, near, a, madd(x, octaves, y - near)))
     return choose(y.same(0.0) & (x > 0.0), math.inf, value)
+
+
+def speck(x):
+    """What 0 is replaced by beside lifted numbers: the least of them rounds it away."""
+    return x._new(x.lift(2.0**-112 if x.single else 2.0**-620))
+
+
+def lifted(x):
+    """x times `lift`, exactly; 0 becomes a speck, so that nothing divides by it or takes its
+    logarithm."""
+    return madd(x, lift(x), speck(x))
+
+
+def without_octaves(y, x, rising=False):
+    """y within a factor 2 of x > 0, by whole octaves, rounded towards zero, and how many times
+    −ln 2. `rising`: y >= x."""
+    if x.single:
+        whole = y.bits() - x.bits()
+        if not rising:
+            whole = whole + ((whole >> 31) & 0x7FFFFF)
+        whole = whole & -0x800000
+        return (y.bits() - whole).as_number(), whole.converted() * -8.26295829486781727573e-8
+    # AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a biased
+    # count of octaves that becomes a double by its bits
+    high = y.bits().logical_shift(32) - x.bits().logical_shift(32)
+    if not rising:
+        high = high + ((high.logical_shift(63) << 20) - high.logical_shift(63))
+    m = (high + (4096 << 20)).logical_shift(20)
+    octaves = (m | 0x4330000000000000).as_number() - 4503599627374592.0
+    return (y.bits() - (m << 52)).as_number(), octaves * -LN2
+
+
+def atanh_tail(w):
+    """−2(atanh(s)/s − 1)/s² for w = s² in [0, 1/9], its error weighted as `near_gap` needs it."""
+    if w.single:
+        return polynomial(
+            w, -0.27606210526046814049, -0.28089700000151978045, -0.40015743530857887641,
+            -0.66666525861133859984,
+        )  # fmt: skip
+    return polynomial(
+        w, -0.17398834775955963923, -0.10073143560365455712, -0.13550895875138710497,
+        -0.15368260395983356528, -0.18182556187391516439, -0.22222202700705908724,
+        -0.28571428851501432461, -0.39999999998164301369, -0.66666666666670238462,
+    )  # fmt: skip
+
+
+def near_gap(x, y, d, far=None):
+    """x·log(x/y) − x + y + far for y within a factor 2 of x > 0 and d = y − x, rounded once."""
+    s = d / (y + x)
+    w = s * s
+    inner = madd(x * w, atanh_tail(w), d)
+    return s * inner if far is None else madd(s, inner, far)
+
+
+def positive_gap(x, y):
+    """x·log(x/y) − x + y for normal x, y > 0: `gap_divergence` without its special cases."""
+    near, octaves = without_octaves(y, x)
+    return near_gap(x, near, near - x, madd(x, octaves, y - near))
 
 
 def excess(v):
@@ -126,6 +156,73 @@ def exp_over(high, low, per_octave, octave, rest, inverse, limit):
     r = (madd(-n, octave, high) - madd(n, rest, -low)) * inverse
     value = times_power(madd(r * r, exp_tail(r), r) + 1.0, shifted)
     return choose(high >= limit, value, 0.0)
+
+
+def largest(a, b):
+    """The larger one; b where a is NaN."""
+    return choose(a > b, a, b)
+
+
+def least(a, b):
+    return choose(a < b, a, b)
+
+
+def _octaves(m, unit):
+    """(origin, m − origin, whole octaves of that): what is taken off x before its octaves is m
+    itself if it is so large that x − m is exact wherever exp(x − m) > 0, and nothing else, since
+    rounding x − m would cost 4e-6 in float32 at a gap of 70."""
+    far = 256.0 if m.single else 1500.0 / unit[3]
+    origin = choose(abs(m) >= far, m, 0.0)
+    rest = m - origin
+    per_octave = 1.4426950408889634 if m.single else unit[0]
+    return origin, rest, (rest * per_octave + rounder(m)) - rounder(m)
+
+
+def row_scale(m, unit):
+    """What `exp_share` needs to know of a row whose maximum is m."""
+    origin, rest, octaves = _octaves(m, unit)
+    low = rest - 86.0 if m.single else rest - 707.0 / unit[3]
+    return m, origin, low, rounder(m) - octaves, unit
+
+
+def exp_share(x, row):
+    """exp((x − m)/T) over the `share` of the row for x < m, else 0; and a Mask of x < m. Neither
+    x − m nor its rounding is needed. In float32 what is below the normal range stays at its end."""
+    m, origin, low, shift, unit = row
+    t, under = x - origin, x < m
+    if x.single:
+        t = largest(t, low)
+        shifted = madd(t, 1.4426950408889634, shift)
+        r = less_octaves(t, shifted - shift)
+        kept = under
+    else:
+        shifted = madd(t, unit[0], shift)
+        n = shifted - shift
+        r = madd(-n, unit[2], madd(-n, unit[1], t)) * unit[3]
+        kept = under & (t >= low)
+    value = times_power(madd(r * r, exp_tail(r), r) + 1.0, shifted)
+    return choose(kept, value, 0.0), under
+
+
+OCTAVE = 0.69314718246459960938 if HAS_FMA else LN2  # as `less_octaves` has it
+
+
+def less_octaves(t, n):
+    """t − n ln 2 in float32: by one constant where the product is exact; `share` takes it too."""
+    if HAS_FMA:
+        return madd(-n, OCTAVE, t)
+    return madd(-n, -2.12194440054690583e-4, madd(-n, 0.693359375, t))
+
+
+def share(m, single, unit):
+    """exp(((m − origin)/T) over its octaves, inverted: what `exp_share` leaves out, in float64."""
+    if single:
+        _, rest, octaves = (number.wide() for number in _octaves(m.narrow(), unit))
+        r = rest - octaves * OCTAVE
+    else:
+        _, rest, octaves = _octaves(m, unit)
+        r = madd(-octaves, unit[2], madd(-octaves, unit[1], rest)) * unit[3]
+    return madd(r * r, exp_tail(-r), -r) + 1.0
 
 
 def exp_below(x, m, unit):
@@ -229,7 +326,7 @@ def log_of_reduced(f, e):
     return e * 6.93147180369123816490e-01 - ((half - (tail + e * 1.90821492927058770002e-10)) - f)
 
 
-def _reduced(x):
+def reduced(x):
     """f and e of log1p(f) + e·ln 2 = log x for a normal x > 0."""
     if x.single:  # 0x3F3504F3 is √½: the mantissa lands in [√½, √2)
         k = (x.bits() - 0x3F3504F3) >> 23
@@ -239,21 +336,42 @@ def _reduced(x):
     return f, (k | 0x4330000000000000).as_number() - 4503599627372544.0
 
 
+def surprise_of(x, octaves=0):
+    """−log(x·2^−octaves) for a normal x > 0 and a result of 0.28 at least: its error is an absolute
+    one. 0 and subnormal numbers give something finite."""
+    if x.single:
+        whole = (x.bits() - 0x3F3504F3) & -0x800000
+        m = (x.bits() - whole).as_number()
+        s = (1.0 - m) / (1.0 + m)
+        tail = polynomial(
+            s * s, 0.29961260160059209527, 0.39973603887646991634, 0.66666816695714421379, 2.0
+        )
+        whole = whole._new(whole.lift(octaves << 23)) - whole
+        return madd(s, tail, whole.converted() * 8.26295829486781727573e-8)
+    f, e = reduced(x)
+    s = -f / (f + 2.0)
+    tail = polynomial(
+        s * s, 0.16896585151252850002, 0.18116597714706797289, 0.22223615985342849839,
+        0.28571413192052701155, 0.40000000081061584305, 0.66666666666513849451, 2.0,
+    )  # fmt: skip
+    return madd(s, tail, (octaves - e) * LN2)
+
+
 def log_normal(x):
     """log(x) for a normal x > 0."""
-    return log_of_reduced(*_reduced(x))
+    return log_of_reduced(*reduced(x))
 
 
 def minus_log_lifted(x):
     """−log q for x = q·lift, so that a subnormal q is no exception."""
-    f, e = _reduced(x)
+    f, e = reduced(x)
     return -log_of_reduced(f, e - (64.0 if x.single else 512.0))
 
 
 def log1p_of(x):
     """log1p(x) for x > −1 in float64, infinity included."""
     u = x + 1.0
-    f, e = _reduced(u)
+    f, e = reduced(u)
     whole = e.same(0.0)
     # what 1 + x lost, relative to u: matters up to u = 2^53 only
     lost = choose(whole, 0.0, choose(u < 9007199254740992.0, x - (u - 1.0), 0.0) / u)

@@ -97,6 +97,13 @@ class Bits(Lanes):
     def __lt__(self, other):
         return Mask(self.builder, self.builder.icmp_signed("<", self.value, self.lift(other)))
 
+    def least(self, other):
+        """The lesser of signed integers: an instruction, where floats take two."""
+        return self._new(self.builder.select((self < other).value, self.value, other.value))
+
+    def most(self, other):
+        return self._new(self.builder.select((self < other).value, other.value, self.value))
+
     def as_number(self):
         """The floats with these bits."""
         return self.cast("bitcast", SINGLE if self.element.width == 32 else DOUBLE, Number)

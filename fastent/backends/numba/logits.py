@@ -13,52 +13,55 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .formulas import exp_below, exp_over, log1p_of, row_unit
+from .formulas import exp_over, exp_share, log1p_of, row_scale, share
+from .fused import summed
 from .lanes import DOUBLE, Number, choose
-from .loops import BYTES, at, element_of, number, resized, size_of, spread, store
+from .loops import BYTES, at, element_of, is_single, number, resized, size_of, spread, store
 from .plan import kernel
 from .probabilities import rank_of
 from .sums import (
     APART,
     MOST_ROWS,
-    ROOM,
     SPARE,
-    add_block,
-    block_of,
-    clear,
     copy,
     lane_max,
+    lane_top,
     mark,
     row_loop,
-    settle,
     settled,
     smaller,
-    term_loop,
 )
 
 FEW = 16  # classes up to which rows lie across the vectors
-TOP, COUNT, GAP, REST, MOMENT, SQUARE, VALUE, ODD = range(8)  # among the sums of rows
+TOP, GAP, COUNT, REST, MOMENT, SQUARE, VALUE, ODD = range(8)  # among the sums of rows
 MASS = MOMENT  # of a target, which has no moments
+NEAR = 1 << 13  # elements that stay in the first cache from one pass over them to the next
+PAD = -math.inf
 
 
-def exp_terms(x, m, unit):
-    """exp((x - m)/T) without the classes at the maximum, which are counted."""
-    return exp_below(x, m, row_unit(m, unit)), x.same(m)
+def exp_sums(x, *row):
+    """How many are not below the maximum (NaN is not), and the others' exp((x − m)/T) over the
+    share of the row."""
+    term, under = exp_share(x, row)
+    return choose(under, term._new(term.lift(0.0)), 1.0), term, None, None
 
 
-def moment_terms(x, m, unit):
-    """The same, and its products with (m - x) and with itself."""
-    term, at_top = exp_terms(x, m, unit)
-    gap = m - x  # clamped where the exponential is 0 at the latest
-    most = 104.0 if x.single else 746.0 / unit[3]
-    return term, choose(gap < most, gap, most) * term, term * term, at_top
+def moment_sums(x, *row):
+    """The same, and the products with m − x and with itself."""
+    count, term, *_ = exp_sums(x, *row)
+    # clamped where the exponential is 0 at the latest
+    gap = row[0] - x
+    most = 104.0 if x.single else 746.0 / row[-1][3]
+    return count, term, choose(gap < most, gap, most) * term, term * term, None, None
 
 
-def target_terms(p, x, m):
-    return choose(p.same(0.0), 0.0, p * (m - x)), p, p.bits()
+def target_sums(p, x, *row):
+    """Σ p (m − x) of a target, what `exp_sums` gives, and Σ p."""
+    heat = choose(p.same(0.0), 0.0, p * (row[0] - x))
+    return heat, *exp_sums(x, *row)[:2], p, p.bits(), None
 
 
-def loss_value(top, count, gap, rest, inverse, least, check, low, high, unit):
+def loss_value(top, gap, count, rest, inverse, least, check, low, high, unit):
     """Cross-entropy, and 1 where the row is odd: no finite maximum, too narrow for float32, or a
     sum of log-probabilities off the bounds."""
     s = rest + (count - 1.0)
@@ -69,15 +72,15 @@ def loss_value(top, count, gap, rest, inverse, least, check, low, high, unit):
 
 
 def target_value(
-    top, count, gap, rest, mass, inverse, least, check, low, high, mass_low, mass_high, unit
+    top, gap, count, rest, mass, inverse, least, check, low, high, mass_low, mass_high, unit
 ):
     """The same against a row of target probabilities."""
-    value, odd, _ = loss_value(top, count, gap / mass, rest, inverse, least, check, low, high, unit)
+    value, odd, _ = loss_value(top, gap / mass, count, rest, inverse, least, check, low, high, unit)
     sound = odd.same(0.0) & (mass >= mass_low) & (mass <= mass_high) & (gap < math.inf)
     return settled(value, sound)
 
 
-def other_values(top, count, gap, rest, moment, square, unit):
+def other_values(top, gap, count, rest, moment, square, unit):
     """Entropy, confidence and Brier score."""
     s = rest + (count - 1.0)
     whole = s + 1.0
@@ -89,11 +92,21 @@ def other_values(top, count, gap, rest, moment, square, unit):
     return log1p_of(s) + moment * unit[3] / whole, 1.0 / whole, brier, None
 
 
-map_exps = term_loop(exp_terms, 1, 1, over=True)
-map_moments = term_loop(moment_terms, 1, 3, over=True)
-map_targets = term_loop(target_terms, 2, 2, over=True)
 map_losses, map_target_losses = row_loop(loss_value, 4, 2), row_loop(target_value, 5, 2)
 map_others = row_loop(other_values, 6, 3)
+
+
+def share_loop(single, moments):
+    """A loop that multiplies the sums of rows, of float32 arithmetic or not, by their shares."""
+
+    def with_moments(top, gap, count, rest, moment, square, unit):
+        f = share(top, single, unit)
+        return rest * f, moment * f, square * (f * f), None
+
+    def alone(top, gap, count, rest, unit):
+        return rest * share(top, single, unit), None
+
+    return row_loop(with_moments, 6, 3) if moments else row_loop(alone, 4, 1)
 
 
 def _across(moments):
@@ -141,10 +154,10 @@ def _across(moments):
                     builder.store(choose(v > best, v, best).value, top)
                     builder.store(choose(v.nan(), v, Number(builder, builder.load(nan))).value, nan)
                 m = Number(builder, builder.load(top))
-                row = row_unit(m, unit)
+                row = row_scale(m, unit)
                 with cgutils.for_range(builder, classes) as loop:
                     v = column(loop.index)
-                    term = exp_below(v, m, row)
+                    term, _ = exp_share(v, row)
                     found = [choose(v.same(m), term._new(zeros(kind)) + 1.0, 0.0), term]
                     if moments:
                         gap, most = m - v, 104.0 if m.single else 746.0 / unit[3]
@@ -200,36 +213,39 @@ def other_columns(x, begin, n, classes, labels, unit, s, others):
 
 def logit_kernel(few, full):
     """A kernel of rows of few classes or of many; columns beside cross-entropy only if `full`."""
-    across, arrays = _across(full), 3 if full else 1
-    map_terms = term_loop(moment_terms if full else exp_terms, 1, arrays, over=True)
+    across = _across(full) if few else None
+    formula, sums = (moment_sums, 4) if full else (exp_sums, 2)
+    add_rows = None if few else summed(formula, 1, sums, (PAD,), 1, row_scale)
+    map_single, map_double = share_loop(True, full), share_loop(False, full)
 
     @kernel
     def rows(x, classes, labels, unit, limits, t, s, out, others, faults):
-        lost, block = at(s, VALUE * APART), block_of(t)
-        count, begin = faults.size, 0
-        while begin < count:
-            n = smaller(MOST_ROWS, count - begin)
+        group, begin = smaller(8, NEAR // classes + 1), 0
+        while begin < faults.size:
+            n = smaller(MOST_ROWS, faults.size - begin)
             if few:
                 across(at(x, begin * classes), n, classes, at(s, 0), at(t, 0), unit)
             else:
-                for r in range(n):
-                    row = (begin + r) * classes
-                    top, ties = lane_max(at(x, row), classes), 0
-                    if abs(top) < math.inf:
-                        for first in range(0, classes, block):
-                            size, place = smaller(block, classes - first), row + first
-                            ties += map_terms(
-                                size, x.size - place, at(x, place), at(t, 0), top, unit
-                            )
-                            sums = at(s, REST * APART + r)
-                            add_block(at(t, 0), arrays, size, sums, lost, first == 0)
-                        if classes > block:
-                            settle(arrays, at(s, REST * APART + r), lost)
-                    s[TOP * APART + r], s[COUNT * APART + r] = top, ties
+                for first in range(0, n, group):
+                    some, row = smaller(group, n - first), (begin + first) * classes
+                    for r in range(some):
+                        s[TOP * APART + first + r] = lane_top(at(x, row + r * classes), classes)
+                    add_rows(
+                        some, classes, x.size - row, at(x, row), at(t, 0),
+                        at(s, COUNT * APART + first), at(faults, begin), at(s, TOP * APART + first),
+                        unit,
+                    )  # fmt: skip
+            if is_single(t):
+                map_single(n, at(s, 0), at(s, REST * APART), unit)
+            else:
+                map_double(n, at(s, 0), at(s, REST * APART), unit)
             for r in range(n):
+                row, top = (begin + r) * classes, s[TOP * APART + r]
+                if not few and s[COUNT * APART + r] != 1.0:
+                    top = s[TOP * APART + r] = lane_max(at(x, row), classes)
                 label, gap = labels[begin + r] if labels.size > 0 else -1, 0.0
                 if label >= 0:
-                    value, top = np.float64(x[(begin + r) * classes + label]), s[TOP * APART + r]
+                    value = np.float64(x[row + label])
                     gap = 0.0 if value == top else top - value
                 s[GAP * APART + r] = gap
             odd = map_losses(n, at(s, 0), at(s, VALUE * APART), unit[3], *limits, unit)
@@ -245,34 +261,31 @@ def logit_kernel(few, full):
 
 
 ROWS = {(few, full): logit_kernel(few, full) for few in (False, True) for full in (False, True)}
+add_targets = summed(target_sums, 2, 4, (0.0, PAD), 1, row_scale)
+target_single, target_double = share_loop(True, False), share_loop(False, False)
 
 
 @kernel
 def target_rows(p, x, classes, unit, limits, t, s, out, faults):
     """Cross-entropy on logits of targets that are rows of probabilities."""
-    count, begin, block = out.size, 0, block_of(t)
-    while begin < count:
-        n = smaller(MOST_ROWS, count - begin)
-        negative = 0
-        for r in range(n):
-            row = (begin + r) * classes
-            top = lane_max(at(x, row), classes)
-            s[TOP * APART + r], s[COUNT * APART + r] = top, 0.0
-            sums, lost = at(s, SPARE * APART), at(s, (SPARE + 3) * APART)
-            clear(3, lost)
-            sums[0] = sums[APART] = sums[2 * APART] = 0.0
-            for first in range(row, row + classes if abs(top) < math.inf else row, block):
-                size, readable = smaller(block, row + classes - first), x.size - first
-                s[COUNT * APART + r] += map_exps(
-                    size, readable, at(x, first), at(t, 2 * ROOM), top, unit
-                )
-                negative += map_targets(size, readable, at(p, first), at(x, first), at(t, 0), top)
-                add_block(at(t, 0), 3, size, sums, lost, first == row)
-            settle(3, sums, lost)
-            s[GAP * APART + r], s[MASS * APART + r] = sums[0], sums[APART]
-            s[REST * APART + r] = sums[2 * APART]
+    group, begin = smaller(8, NEAR // classes + 1), 0
+    while begin < out.size:
+        n = smaller(MOST_ROWS, out.size - begin)
+        for first in range(0, n, group):
+            some, row = smaller(group, n - first), (begin + first) * classes
+            for r in range(some):
+                s[TOP * APART + first + r] = lane_max(at(x, row + r * classes), classes)
+            add_targets(
+                some, classes, x.size - row, at(p, row), at(x, row), at(t, 0),
+                at(s, GAP * APART + first), at(faults, begin + first), at(s, TOP * APART + first),
+                unit,
+            )  # fmt: skip
+        if is_single(t):
+            target_single(n, at(s, 0), at(s, REST * APART), unit)
+        else:
+            target_double(n, at(s, 0), at(s, REST * APART), unit)
         odd = map_target_losses(n, at(s, 0), at(s, VALUE * APART), unit[3], *limits, unit)
         copy(n, at(s, VALUE * APART), at(out, begin))
-        if odd + negative > 0:
-            mark(n, at(s, ODD * APART), negative, at(faults, begin))
+        if odd > 0:
+            mark(n, at(s, ODD * APART), 0, at(faults, begin))
         begin += n

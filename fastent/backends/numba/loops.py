@@ -103,11 +103,11 @@ def is_single(typingctx, array):
     return types.boolean(array), codegen
 
 
-def _arguments(formula):
+def arguments(formula):
     return len(inspect.signature(formula).parameters)
 
 
-def _with_arguments(count):
+def with_arguments(count):
     """An intrinsic of `count` arguments; Numba would pass *args on as a tuple."""
 
     def decorate(function):
@@ -124,7 +124,7 @@ def _with_arguments(count):
 def called(formula):
     """A formula of float64 numbers as a function for compiled code."""
 
-    @_with_arguments(_arguments(formula))
+    @with_arguments(arguments(formula))
     def call(typingctx, *args):
         def codegen(context, builder, signature, values):
             return formula(*(Number(builder, value) for value in values)).value
@@ -147,7 +147,7 @@ def mapped(formula, reads, writes, room, apart=0, over=False, padded=False, inne
     """
     pointers = 1 if apart else reads
 
-    @_with_arguments(2 + over + pointers + _arguments(formula) - reads)
+    @with_arguments(2 + over + pointers + arguments(formula) - reads)
     def loop(typingctx, n, *args):
         def codegen(context, builder, signature, values):
             given = list(zip(values, signature.args, strict=True))[1 + over :]

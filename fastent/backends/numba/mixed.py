@@ -142,7 +142,7 @@ def mixed_rows(p, x, classes, what, backwards, unit, check_x, low, high, out, fa
             moved += lane_sum(at(t, 2 * ROOM), size)
         if what == JS:
             end = total + moved
-            value = first_sum / total + second_sum / end
+            value = 0.5 * (first_sum / total + second_sum / end)
             value = 0.5 * (value - remainder(0.5 * moved / total) - remainder(-0.5 * moved / end))
         else:
             value = first_sum / total - remainder(moved / total)

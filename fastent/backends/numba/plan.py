@@ -30,6 +30,7 @@ CHECK, RESCALE, SKIP = range(3)
 TRUE_NEGATIVE, PRED_NEGATIVE, TRUE_SUM, PRED_SUM, TRUE_RANGE, PRED_RANGE = range(1, 7)
 AGAIN = -1  # no fault yet: the row is to be done once more
 DOUBTFUL = -2  # a row beside which a negative number was seen: it may have one itself
+NOTED, NOTED_DOUBT = -3, -4  # a row that its kernel looks at again, the second one in doubt too
 FAULTS = {
     TRUE_NEGATIVE: ("negative", "true"),
     PRED_NEGATIVE: ("negative", "pred"),

@@ -7,22 +7,30 @@ proportional but of different sums cancel there, and go to `pairs`, as does what
 
 import math
 
-from .formulas import excess, gap_divergence, lift, log1p_of, log_positive, minus_log_lifted
-from .lanes import choose
+from .formulas import (
+    excess,
+    lifted,
+    log1p_of,
+    log_positive,
+    near_gap,
+    positive_gap,
+    speck,
+    surprise_of,
+    without_octaves,
+)
+from .fused import summed
+from .lanes import choose, madd
 from .loops import at, called
 from .pairs import CROSS, JS, KL
-from .plan import kernel
+from .plan import DOUBTFUL, NOTED, NOTED_DOUBT, kernel
 from .sums import (
     APART,
     MOST_ROWS,
-    SPARE,
-    add_block,
     block_of,
     copy,
     mark,
     row_loop,
     row_sums,
-    settle,
     settled,
     smaller,
     term_loop,
@@ -33,30 +41,53 @@ BIG = 0.75  # the large class is kept out of sums above this
 VALUE, ODD = 6, 7  # where the row values stand among the sums
 
 
-def kl_terms(p, q):
-    """x log(x/y) - x + y, x and y - x; a sign bit is odd (a negative number, or -0)."""
-    x, y = p * lift(p), q * lift(q)
-    d = y - x
-    return gap_divergence(x, y, d), x, d, x.bits() | y.bits()
+def kl_sums(p, q):
+    """x log(x/y) − x + y, x and y − x, and whether y is 0."""
+    x, y = lifted(p), lifted(q)
+    zero = y.bits() - speck(y).bits() - 1
+    return positive_gap(x, y), x, y - x, x.bits() | y.bits(), zero
 
 
-def js_terms(p, q):
-    """The same of x and of y against their mean m, whose rounding does not matter because m - x is
-    handed on exactly."""
-    x, y = p * lift(p), q * lift(q)
-    d = y - x
-    m = 0.5 * x + 0.5 * y
-    first, second = gap_divergence(x, m, 0.5 * d), gap_divergence(y, m, -0.5 * d)
-    return first, x, d, second, x.bits() | y.bits()
+def js_sums(p, q):
+    """The same of twice both rows against their sum m, whose rounding does not matter because the
+    differences m − 2x = y − x and m − 2y are handed on. The greater of x and y is within a factor 2
+    of the mean, so that only the lesser one has octaves."""
+    x, y = lifted(p), lifted(q)
+    low, high = x.bits().least(y.bits()).as_number(), x.bits().most(y.bits()).as_number()
+    m = x + y
+    near, octaves = without_octaves(m, low + low, rising=True)
+    # m − 2·low as it is, rounded once, where no octave is taken off
+    d = choose(octaves.same(0.0), high - low, near - (low + low))
+    of_low = near_gap(low + low, near, d, madd(low + low, octaves, m - near))
+    of_high = near_gap(high + high, m, low - high)
+    more = x > y
+    first, second = choose(more, of_high, of_low), choose(more, of_low, of_high)
+    return first, x, y - x, second, x.bits() | y.bits(), None
 
 
-def cross_terms(p, q):
-    """-x log y without classes of y above 3/4, and x and y of either side."""
-    term = p * minus_log_lifted(q * lift(q))
-    term = choose(q.same(0.0) & (p > 0.0), math.inf, term)
+def cross_sums(p, q):
+    """−x log y without classes of y above 3/4, and x and y of either side, and whether y is 0."""
+    y = lifted(q)
     small = q <= BIG
+    term = choose(small, p * surprise_of(y, 64 if q.single else 512), 0.0)
     sides = (choose(small, p, 0.0), choose(small, 0.0, p), choose(small, q, 0.0))
-    return choose(small, term, 0.0), *sides, choose(small, 0.0, q), p.bits() | q.bits()
+    zero = y.bits() - speck(y).bits() - 1
+    return term, *sides, choose(small, 0.0, q), p.bits() | q.bits(), zero
+
+
+def flat(formula, endless):
+    """The same terms as arrays; the first one is infinite where p has mass and q none."""
+
+    def terms(p, q):
+        first, *others, negative, _ = formula(p, q)
+        if endless:
+            first = choose(q.same(0.0) & (p > 0.0), math.inf, first)
+        return first, *others, negative
+
+    return terms
+
+
+kl_terms, js_terms = flat(kl_sums, True), flat(js_sums, False)
 
 
 def kl_value(g, mass, drift, low, high, threshold, allowed):
@@ -69,7 +100,7 @@ def js_value(g, mass, drift, other, low, high, threshold, allowed):
     """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
     relative difference e of the two sums: 0.215·e²·JS, right to 0.035·e²."""
     total = mass + drift
-    gap = g / mass + other / total
+    gap = 0.5 * (g / mass + other / total)
     bend = excess(0.5 * drift / mass) + excess(-0.5 * drift / total)
     e = 2.0 * drift / (mass + total)
     value = 0.5 * (gap - bend) * (1.0 - 0.215 * e * e)
@@ -84,31 +115,29 @@ def cross_value(t, rest, big, pred_rest, pred_big, low, high, threshold, allowed
     return settled(value / mass, within(low, high, mass, pred_rest + pred_big))
 
 
-def pair_rows(terms, value, arrays):
-    """A kernel of the rows of p and q: values to `out`, and to `faults` where a row is odd."""
-    map_terms, map_values = term_loop(terms, 2, arrays), row_loop(value, arrays, 2)
+@kernel
+def endless(p, q, classes):
+    """Whether p has mass where q has none."""
+    found = 0
+    for j in range(classes):
+        found += (q[j] == 0.0) & (p[j] > 0.0)
+    return found > 0
+
+
+def few_rows(formula, value, arrays, zeros):
+    """A kernel of the rows of p and q that are mapped together: values to `out`, and to `faults`
+    where a row is odd."""
+    map_terms = term_loop(flat(formula, zeros), 2, arrays)
+    map_values = row_loop(value, arrays, 2)
 
     @kernel
     def rows(p, q, classes, low, high, threshold, allowed, t, s, out, faults):
-        lost = at(s, SPARE * APART)
-        block = block_of(t)
-        together = smaller(block // classes, MOST_ROWS) if classes <= block else 1
-        count = out.size
+        together = smaller(block_of(t) // classes, MOST_ROWS)
         begin = 0
-        while begin < count:
-            n = smaller(together, count - begin)
-            start = begin * classes
-            negative = 0
-            if classes <= block:
-                negative += map_terms(n * classes, at(p, start), at(q, start), at(t, 0))
-                row_sums(at(t, 0), arrays, n, classes, at(s, 0))
-            else:
-                for first in range(0, classes, block):
-                    size = smaller(block, classes - first)
-                    place = start + first
-                    negative += map_terms(size, at(p, place), at(q, place), at(t, 0))
-                    add_block(at(t, 0), arrays, size, at(s, 0), lost, first == 0)
-                settle(arrays, at(s, 0), lost)
+        while begin < out.size:
+            n, start = smaller(together, out.size - begin), begin * classes
+            negative = map_terms(n * classes, at(p, start), at(q, start), at(t, 0))
+            row_sums(at(t, 0), arrays, n, classes, at(s, 0))
             odd = map_values(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
             copy(n, at(s, VALUE * APART), at(out, begin))
             if odd + negative > 0:
@@ -118,10 +147,43 @@ def pair_rows(terms, value, arrays):
     return rows
 
 
+def many_rows(formula, value, arrays, zeros):
+    """The same where each row is added up by itself."""
+    add_rows, map_values = summed(formula, 2, arrays), row_loop(value, arrays, 2)
+
+    @kernel
+    def rows(p, q, classes, low, high, threshold, allowed, t, s, out, faults):
+        begin = 0
+        while begin < out.size:
+            n, start = smaller(MOST_ROWS, out.size - begin), begin * classes
+            noted = add_rows(
+                n, classes, p.size - start, at(p, start), at(q, start), at(t, 0), at(s, 0),
+                at(faults, begin),
+            )  # fmt: skip
+            if noted > 0 and zeros:
+                for r in range(n):
+                    if faults[begin + r] <= NOTED:
+                        if endless(p[start + r * classes :], q[start + r * classes :], classes):
+                            s[r] = math.inf
+                        faults[begin + r] = DOUBTFUL if faults[begin + r] == NOTED_DOUBT else 0
+            odd = map_values(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
+            copy(n, at(s, VALUE * APART), at(out, begin))
+            if odd > 0:
+                mark(n, at(s, ODD * APART), 0, at(faults, begin))
+            begin += n
+
+    return rows
+
+
+FORMULAS = {
+    KL: (kl_sums, kl_value, 3, True),
+    JS: (js_sums, js_value, 4, False),
+    CROSS: (cross_sums, cross_value, 5, True),
+}
 ROWS = {
-    KL: pair_rows(kl_terms, kl_value, 3),
-    JS: pair_rows(js_terms, js_value, 4),
-    CROSS: pair_rows(cross_terms, cross_value, 5),
+    (what, few): (few_rows if few else many_rows)(*formula)
+    for what, formula in FORMULAS.items()
+    for few in (False, True)
 }
 remainder = called(excess)
 

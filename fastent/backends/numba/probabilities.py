@@ -9,7 +9,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .formulas import log1p_of, log_normal, log_positive
+from .formulas import log1p_of, log_positive, surprise_of
+from .fused import summed
 from .lanes import choose
 from .loops import at, mapped, number
 from .plan import AGAIN, kernel
@@ -18,15 +19,12 @@ from .sums import (
     MOST_ROWS,
     ROOM,
     SPARE,
-    add_block,
     block_of,
-    clear,
     copy,
     lane_max,
     mark,
     row_loop,
     row_sums,
-    settle,
     settled,
     smaller,
     term_loop,
@@ -37,17 +35,20 @@ BIG = 0.75  # the large class is kept out above this
 OWN, VALUE, ODD = 2, 6, 7  # where they stand among the sums of rows
 
 
-def even_terms(x):
-    """-x log x and x of rows without a large class; a large or negative number is odd."""
-    # a subnormal or zero x gives a finite logarithm here, and a product below 1e-35 or 0
-    return -x * log_normal(x), x, (BIG - x).bits() | x.bits()
+def flat(formula):
+    """The same terms as arrays."""
+
+    def terms(x):
+        return formula(x)[:-1]
+
+    return terms
 
 
-def uneven_terms(x):
-    """The same with the large class apart: other rows get the same numbers from either formula."""
-    small = x <= BIG
-    term = choose(small, -x * log_normal(x), 0.0)
-    return term, choose(small, x, 0.0), choose(small, 0.0, x), x.bits()
+def entropy_sums(x):
+    """−x log x and x without the large class, and the large class."""
+    small = x <= BIG  # not true of NaN, which ends up among the large ones
+    term = choose(small, x * surprise_of(x), 0.0)
+    return term, choose(small, x, 0.0), choose(small, 0.0, x), x.bits(), None
 
 
 def entropy_value(t, rest, big, low, high):
@@ -57,48 +58,42 @@ def entropy_value(t, rest, big, low, high):
     return settled(value / total, within(low, high, total))
 
 
-map_even, map_uneven = term_loop(even_terms, 1, 2), term_loop(uneven_terms, 1, 3)
 map_entropies = row_loop(entropy_value, 3, 2)
 
 
-@kernel
-def entropy_rows(x, classes, low, high, t, s, out, parts, faults):
-    """Entropy of rows of probabilities, into `faults` where a row is odd; `parts`, (3, rows) or
-    empty, is for the sums, where the rows are parts of a longer one."""
-    lost = at(s, SPARE * APART)
-    block = block_of(t)
-    together = smaller(block // classes, MOST_ROWS) if classes <= block else 1
-    begin = 0
-    while begin < out.size:
-        n = smaller(together, out.size - begin)
-        start, whole, negative, even = begin * classes, n * classes, 0, True
-        for first in range(0, whole, block):
-            size = smaller(block, whole - first)
-            place, arrays = at(x, start + first), 2
-            if map_even(size, place, at(t, 0)) > 0:
-                negative += map_uneven(size, place, at(t, 0))
-                arrays = 3
-                if even:
-                    even = False
-                    clear(n, at(s, 2 * APART))
-            if classes <= block:
-                row_sums(at(t, 0), arrays, n, classes, at(s, 0))
+def entropy_kernel(few):
+    """A kernel of rows that are mapped together or added up by themselves."""
+    map_terms = term_loop(flat(entropy_sums), 1, 3) if few else None
+    add_rows = None if few else summed(entropy_sums, 1, 3)
+
+    @kernel
+    def rows(x, classes, low, high, t, s, out, parts, faults):
+        """Entropy of rows of probabilities, into `faults` where a row is odd; `parts`, (3, rows) or
+        empty, is for the sums, where the rows are parts of a longer one."""
+        together = smaller(block_of(t) // classes, MOST_ROWS) if few else MOST_ROWS
+        begin = 0
+        while begin < out.size:
+            n, start, negative = smaller(together, out.size - begin), begin * classes, 0
+            if few:
+                negative += map_terms(n * classes, at(x, start), at(t, 0))
+                row_sums(at(t, 0), 3, n, classes, at(s, 0))
             else:
-                if first == 0 and arrays == 2:
-                    lost[2] = 0.0
-                add_block(at(t, 0), arrays, size, at(s, 0), lost, first == 0)
-        if even:
-            clear(n, at(s, 2 * APART))
-        if classes > block:
-            settle(2 if even else 3, at(s, 0), lost)
-        odd = map_entropies(n, at(s, 0), at(s, VALUE * APART), low, high)
-        copy(n, at(s, VALUE * APART), at(out, begin))
-        if parts.size > 0:
-            for k in range(3):
-                copy(n, at(s, k * APART), at(parts[k], begin))
-        if odd + negative > 0:
-            mark(n, at(s, ODD * APART), negative, at(faults, begin))
-        begin += n
+                add_rows(
+                    n, classes, x.size - start, at(x, start), at(t, 0), at(s, 0), at(faults, begin)
+                )
+            odd = map_entropies(n, at(s, 0), at(s, VALUE * APART), low, high)
+            copy(n, at(s, VALUE * APART), at(out, begin))
+            if parts.size > 0:
+                for k in range(3):
+                    copy(n, at(s, k * APART), at(parts[k], begin))
+            if odd + negative > 0:
+                mark(n, at(s, ODD * APART), negative, at(faults, begin))
+            begin += n
+
+    return rows
+
+
+ENTROPY = {few: entropy_kernel(few) for few in (False, True)}
 
 
 @kernel
@@ -109,12 +104,12 @@ def entropy_of_sums(s, low, high, out, faults):
     out[0] = s[VALUE * APART]
 
 
-def plain_terms(x):
-    return x, x.bits()
+def plain_sums(x):
+    return x, x.bits(), None
 
 
-def square_terms(x):
-    return x, x * x, x.bits()
+def square_sums(x):
+    return x, x * x, x.bits(), None
 
 
 def sparse_value(rest, own, low, high):
@@ -128,7 +123,6 @@ def brier_value(rest, square, own):
     return (square + rest * rest) / (total * total), None
 
 
-map_plain, map_squares = term_loop(plain_terms, 1, 1), term_loop(square_terms, 1, 2)
 map_losses = mapped(sparse_value, 2, 2, APART, apart=OWN * APART)
 map_briers = row_loop(brier_value, 3, 1)
 
@@ -153,57 +147,58 @@ def rank_of(typingctx, x, n, label):
     return types.intp(x, types.intp, types.intp), codegen
 
 
-def sparse_kernel(squares):
-    """A kernel of sparse columns; the Brier score, ranks and confidence only if `squares`."""
-    map_terms, arrays = (map_squares, 2) if squares else (map_plain, 1)
+@kernel
+def extra_columns(x, begin, n, classes, labels, s, rows):
+    brier, rank, accuracy, confidence = rows
+    if brier.size > 0:
+        map_briers(n, at(s, 0), at(s, SPARE * APART))
+        copy(n, at(s, SPARE * APART), at(brier, begin))
+    for r in range(n):
+        row, label = (begin + r) * classes, labels[begin + r]
+        if label < 0:
+            continue
+        if rank.size + accuracy.size > 0:
+            found = rank_of(at(x, row), classes, label)
+            if rank.size > 0:
+                rank[begin + r] = found
+            if accuracy.size > 0:
+                accuracy[begin + r] = 1.0 if found == 0 else 0.0
+        if confidence.size > 0:
+            total = s[r] + s[OWN * APART + r]
+            confidence[begin + r] = lane_max(at(x, row), classes) / total
 
-    @kernel
-    def extra_columns(x, begin, n, classes, labels, s, rows):
-        brier, rank, accuracy, confidence = rows
-        if brier.size > 0:
-            map_briers(n, at(s, 0), at(s, SPARE * APART))
-            copy(n, at(s, SPARE * APART), at(brier, begin))
-        for r in range(n):
-            row, label = (begin + r) * classes, labels[begin + r]
-            if label < 0:
-                continue
-            if rank.size + accuracy.size > 0:
-                found = rank_of(at(x, row), classes, label)
-                if rank.size > 0:
-                    rank[begin + r] = found
-                if accuracy.size > 0:
-                    accuracy[begin + r] = 1.0 if found == 0 else 0.0
-            if confidence.size > 0:
-                total = s[r] + s[OWN * APART + r]
-                confidence[begin + r] = lane_max(at(x, row), classes) / total
+
+def sparse_kernel(few, squares):
+    """A kernel of sparse columns of rows that are mapped together or added up by themselves; the
+    Brier score, ranks and confidence only if `squares`."""
+    formula, arrays = (square_sums, 2) if squares else (plain_sums, 1)
+    map_terms = term_loop(flat(formula), 1, arrays) if few else None
+    add_rows = None if few else summed(formula, 1, arrays, label=True)
 
     @kernel
     def rows(x, classes, labels, low, high, t, s, out, others, faults):
-        lost = at(s, SPARE * APART)
-        block = block_of(t)
-        together = smaller(block // classes, MOST_ROWS) if classes <= block else 1
+        together = smaller(block_of(t) // classes, MOST_ROWS) if few else MOST_ROWS
         count, begin = labels.size, 0
         while begin < count:
             n = smaller(together, count - begin)
-            start, whole, negative = begin * classes, n * classes, 0
+            start, negative = begin * classes, 0
             for r in range(n):
                 label = labels[begin + r]
                 s[OWN * APART + r] = x[start + r * classes + label] if label >= 0 else 1.0
-            for first in range(0, whole, block):
-                size = smaller(block, whole - first)
-                negative += map_terms(size, at(x, start + first), at(t, 0))
+            if few:
+                negative += map_terms(n * classes, at(x, start), at(t, 0))
                 for r in range(n):
-                    place = r * classes + labels[begin + r] - first
-                    if labels[begin + r] >= 0 and 0 <= place < size:
+                    if labels[begin + r] >= 0:
+                        place = r * classes + labels[begin + r]
                         t[place] = 0.0
                         if squares:
                             t[place + ROOM] = 0.0
-                if classes <= block:
-                    row_sums(at(t, 0), arrays, n, classes, at(s, 0))
-                else:
-                    add_block(at(t, 0), arrays, size, at(s, 0), lost, first == 0)
-            if classes > block:
-                settle(arrays, at(s, 0), lost)
+                row_sums(at(t, 0), arrays, n, classes, at(s, 0))
+            else:
+                add_rows(
+                    n, classes, x.size - start, at(x, start), at(t, 0), at(s, 0),
+                    at(faults, begin), at(labels, begin),
+                )  # fmt: skip
             odd = map_losses(n, at(s, 0), at(s, VALUE * APART), low, high)
             if out.size > 0:
                 copy(n, at(s, VALUE * APART), at(out, begin))
@@ -216,4 +211,4 @@ def sparse_kernel(squares):
     return rows
 
 
-SPARSE = {squares: sparse_kernel(squares) for squares in (False, True)}
+SPARSE = {(few, more): sparse_kernel(few, more) for few in (False, True) for more in (False, True)}

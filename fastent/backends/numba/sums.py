@@ -14,11 +14,24 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .lanes import DOUBLE, SINGLE, Number, choose
-from .loops import BYTES, INT32, below, element_of, folded, load, mapped, number, size_of, store
+from .loops import (
+    BYTES,
+    INT32,
+    below,
+    element_of,
+    folded,
+    load,
+    mapped,
+    number,
+    size_of,
+    splat,
+    store,
+)
 from .plan import AGAIN, DOUBTFUL
 
 SUMMED = 16  # lanes of a sum
 FEW_CLASSES = 4  # whose rows are summed across the vectors
+FEW = 16  # classes up to which rows of probabilities are mapped together
 SINGLE_BLOCK = 2048  # elements that are mapped at once: they stay in the first cache
 DOUBLE_BLOCK = 512  # so that the error of 200,000 equal terms stays below 37 roundings
 ROOM = SINGLE_BLOCK + 64  # distance of the arrays of terms
@@ -168,7 +181,7 @@ def _few_sums(builder, terms, rows, classes, out, element):
                 store(builder, total, out, r, DOUBLE)
 
 
-def _together(builder, vectors):
+def together(builder, vectors):
     """The sums of 8 vectors of 8 lanes, as one vector: neighbours first."""
     for width in (1, 2, 4):
         orders = []
@@ -214,7 +227,7 @@ def row_sums(typingctx, terms, arrays, rows, classes, sums):
                                 row = builder.mul(builder.add(r, number(k)), classes)
                                 part = _partial(builder, source, row, classes, element)
                                 vectors.append(_halved(builder, _widened(builder, part)))
-                            store(builder, _together(builder, vectors), out, r, DOUBLE)
+                            store(builder, together(builder, vectors), out, r, DOUBLE)
                         with several:
                             left = builder.sub(rows, r)
                             most = builder.icmp_signed("<", left, number(8))
@@ -229,7 +242,7 @@ def row_sums(typingctx, terms, arrays, rows, classes, sums):
                                 builder.load(builder.gep(room, [number(0), number(k)]))
                                 for k in range(8)
                             ]
-                            store(builder, _together(builder, vectors), out, r, DOUBLE)
+                            store(builder, together(builder, vectors), out, r, DOUBLE)
         return context.get_dummy_value()
 
     return types.void(terms, types.intp, types.intp, types.intp, sums), codegen
@@ -323,61 +336,70 @@ def mark(typingctx, n, odd, negative, faults):
     return types.void(types.intp, odd, types.intp, faults), codegen
 
 
-@intrinsic
-def lane_max(typingctx, x, n):
-    """Largest of n >= 1 numbers, NaN if there is one; four vectors at once, because one running
-    maximum waits for itself. The last vector overlaps the one before."""
+def _lane_max(checked):
+    """Largest of n >= 1 numbers; NaN if there is one where that is `checked`, else they are passed
+    over. Four vectors at once, because one running maximum waits for itself; the last vector
+    overlaps the one before."""
 
-    def codegen(context, builder, signature, args):
-        pointer, size = args
-        element = element_of(signature.args[0])
-        width, chains = BYTES // size_of(element), 4
-        low = ir.Constant(ir.VectorType(element, width), [-math.inf] * width)
-        best = [cgutils.alloca_once(builder, low.type) for _ in range(chains)]
-        odd = cgutils.alloca_once(builder, ir.VectorType(ir.IntType(1), width))
-        for chain in best:
-            builder.store(low, chain)
-        builder.store(ir.Constant(odd.type.pointee, [0] * width), odd)
+    @intrinsic
+    def lane_max(typingctx, x, n):
+        def codegen(context, builder, signature, args):
+            pointer, size = args
+            element = element_of(signature.args[0])
+            width, chains = BYTES // size_of(element), 4
+            low = ir.Constant(ir.VectorType(element, width), [-math.inf] * width)
+            best = [cgutils.alloca_once(builder, low.type) for _ in range(chains)]
+            odd = cgutils.alloca_once(builder, ir.VectorType(ir.IntType(1), width))
+            for chain in best:
+                builder.store(low, chain)
+            builder.store(ir.Constant(odd.type.pointee, [0] * width), odd)
 
-        def larger(a, b):
-            return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+            def larger(a, b):
+                return builder.select(builder.fcmp_ordered(">", b, a), b, a)
 
-        def meet(index, chain):
-            v = load(builder, pointer, index, element, width)
-            nan = builder.fcmp_unordered("uno", v, v)
-            builder.store(builder.or_(builder.load(odd), nan), odd)
-            builder.store(larger(builder.load(chain), v), chain)
-
-        few = builder.icmp_signed("<", size, number(width))
-        with builder.if_else(few) as (then, otherwise):
-            with then:  # one by one, in lane 0
-                first = ir.Constant(INT32, 0)
-                with cgutils.for_range(builder, size) as loop:
-                    v = builder.load(builder.gep(pointer, [loop.index]))
-                    before = builder.load(best[0])
-                    one = larger(builder.extract_element(before, first), v)
-                    builder.store(builder.insert_element(before, one, first), best[0])
+            def meet(index, chain):
+                v = load(builder, pointer, index, element, width)
+                if checked:
                     nan = builder.fcmp_unordered("uno", v, v)
-                    mask = builder.load(odd)
-                    nan = builder.or_(builder.extract_element(mask, first), nan)
-                    builder.store(builder.insert_element(mask, nan, first), odd)
-            with otherwise:
-                step = width * chains
-                whole = builder.and_(size, number(-step))
-                with cgutils.for_range_slice(builder, number(0), whole, number(step)) as (
-                    index,
-                    _,
-                ):
-                    for k, chain in enumerate(best):
-                        meet(builder.add(index, number(k * width)), chain)
-                last = builder.sub(size, number(width))
-                with cgutils.for_range_slice(builder, whole, size, number(width)) as (index, _):
-                    inside = builder.icmp_signed("<", index, last)
-                    meet(builder.select(inside, index, last), best[0])
-        vectors = [builder.load(chain) for chain in best]
-        vector = larger(larger(vectors[0], vectors[1]), larger(vectors[2], vectors[3]))
-        found = folded(builder, vector, larger)
-        nan = folded(builder, builder.load(odd), builder.or_)
-        return builder.select(nan, ir.Constant(element, math.nan), found)
+                    builder.store(builder.or_(builder.load(odd), nan), odd)
+                builder.store(larger(builder.load(chain), v), chain)
 
-    return x.dtype(x, types.intp), codegen
+            few = builder.icmp_signed("<", size, number(width))
+            with builder.if_else(few) as (then, otherwise):
+                with then:  # one by one, in all lanes
+                    with cgutils.for_range(builder, size) as loop:
+                        v = builder.load(builder.gep(pointer, [loop.index]))
+                        one = splat(builder, v, width)
+                        builder.store(larger(builder.load(best[0]), one), best[0])
+                        if checked:
+                            nan = builder.fcmp_unordered("uno", v, v)
+                            builder.store(
+                                builder.or_(builder.load(odd), splat(builder, nan, width)), odd
+                            )
+                with otherwise:
+                    step = width * chains
+                    whole = builder.and_(size, number(-step))
+                    with cgutils.for_range_slice(builder, number(0), whole, number(step)) as (
+                        index,
+                        _,
+                    ):
+                        for k, chain in enumerate(best):
+                            meet(builder.add(index, number(k * width)), chain)
+                    last = builder.sub(size, number(width))
+                    with cgutils.for_range_slice(builder, whole, size, number(width)) as (index, _):
+                        inside = builder.icmp_signed("<", index, last)
+                        meet(builder.select(inside, index, last), best[0])
+            vectors = [builder.load(chain) for chain in best]
+            vector = larger(larger(vectors[0], vectors[1]), larger(vectors[2], vectors[3]))
+            found = folded(builder, vector, larger)
+            if not checked:
+                return found
+            nan = folded(builder, builder.load(odd), builder.or_)
+            return builder.select(nan, ir.Constant(element, math.nan), found)
+
+        return x.dtype(x, types.intp), codegen
+
+    return lane_max
+
+
+lane_max, lane_top = _lane_max(True), _lane_max(False)
