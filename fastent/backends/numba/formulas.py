@@ -113,6 +113,30 @@ def excess(v):
     return gap_divergence(one, v + 1.0, v)
 
 
+NEAR = 0.00390625  # sums that are checked are nearer to 1: short series, and a division less
+
+
+def near_excess(v):
+    """The same over v² in float64 for |v| <= NEAR."""
+    return polynomial(
+        v, -0.14286053375868146583, 0.16666952773180559654, -0.19999999996927858366,
+        0.24999999998362876243, -0.33333333333333340735, 0.50000000000000001388,
+    )  # fmt: skip
+
+
+def log_of_sum(total):
+    """log(total) in float64 for |total − 1| <= NEAR."""
+    v = total - 1.0
+    return madd(-v * v, near_excess(v), v)
+
+
+def log_ratio(rest, own):
+    """log1p(rest/own) in float64 for 0 <= rest <= own: 2 atanh(rest/(2 own + rest))."""
+    s = rest / (own + own + rest)
+    w = s * s
+    return s * madd(-w, atanh_tail(w), 2.0)
+
+
 def exp_tail(r):
     """(e^r − 1 − r)/r² on ±0.36."""
     if r.single:

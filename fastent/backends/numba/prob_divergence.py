@@ -6,12 +6,16 @@ proportional but of different sums cancel there, and go to `pairs`, as does what
 """
 
 import math
+from functools import partial
 
 from .formulas import (
+    NEAR,
     excess,
     lifted,
-    log1p_of,
+    log_of_sum,
     log_positive,
+    log_ratio,
+    near_excess,
     near_gap,
     positive_gap,
     speck,
@@ -90,29 +94,46 @@ def flat(formula, endless):
 kl_terms, js_terms = flat(kl_sums, True), flat(js_sums, False)
 
 
-def kl_value(g, mass, drift, low, high, threshold, allowed):
-    gap = g / mass
-    bend = excess(drift / mass)
-    return settled(gap - bend, within(low, high, mass, mass + drift) & (bend <= threshold * gap))
+def kl_value(wide, g, mass, drift, low, high, threshold, allowed):
+    """Odd where the sums are apart, if not `wide`."""
+    each = 1.0 / mass
+    v, gap = drift * each, g * each
+    near = abs(v) <= NEAR
+    bend = v * v * near_excess(v)
+    sound = within(low, high, mass, mass + drift)
+    if wide:
+        bend = choose(near, bend, excess(v))
+    else:
+        sound = sound & near
+    return settled(gap - bend, sound & (bend <= threshold * gap))
 
 
-def js_value(g, mass, drift, other, low, high, threshold, allowed):
+def js_value(wide, g, mass, drift, other, low, high, threshold, allowed):
     """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
     relative difference e of the two sums: 0.215·e²·JS, right to 0.035·e²."""
     total = mass + drift
-    gap = 0.5 * (g / mass + other / total)
-    bend = excess(0.5 * drift / mass) + excess(-0.5 * drift / total)
-    e = 2.0 * drift / (mass + total)
-    value = 0.5 * (gap - bend) * (1.0 - 0.215 * e * e)
-    sound = within(low, high, mass, total) & (abs(e) <= allowed) & (bend <= 0.5 * gap)
+    each, per_other = 1.0 / mass, 1.0 / total
+    v, u = 0.5 * drift * each, -0.5 * drift * per_other
+    gap = 0.5 * (g * each + other * per_other)
+    bend = v * v * near_excess(v) + u * u * near_excess(u)
+    squared = -4.0 * v * u  # e², to e² of itself
+    value = 0.5 * (gap - bend) * (1.0 - 0.215 * squared)
+    sound = within(low, high, mass, total) & (squared <= allowed * allowed) & (bend <= 0.5 * gap)
     return settled(value, sound)
 
 
-def cross_value(t, rest, big, pred_rest, pred_big, low, high, threshold, allowed):
-    value = t + rest * log_positive(pred_rest + pred_big)
-    value = value + choose(big > 0.0, big * log1p_of(pred_rest / pred_big), 0.0)
-    mass = rest + big
-    return settled(value / mass, within(low, high, mass, pred_rest + pred_big))
+def cross_value(wide, t, rest, big, pred_rest, pred_big, low, high, threshold, allowed):
+    """Odd where the sum is not near 1, if not `wide`."""
+    mass, total = rest + big, pred_rest + pred_big
+    near = abs(total - 1.0) <= NEAR
+    log_total, sound = log_of_sum(total), within(low, high, mass, total)
+    if wide:
+        log_total = choose(near, log_total, log_positive(total))
+    else:
+        sound = sound & near
+    value = t + rest * log_total
+    value = value + choose(big > 0.0, big * log_ratio(pred_rest, pred_big), 0.0)
+    return settled(value / mass, sound)
 
 
 @kernel
@@ -128,7 +149,7 @@ def few_rows(formula, value, arrays, zeros):
     """A kernel of the rows of p and q that are mapped together: values to `out`, and to `faults`
     where a row is odd."""
     map_terms = term_loop(flat(formula, zeros), 2, arrays)
-    map_values = row_loop(value, arrays, 2)
+    map_near, map_wide = (row_loop(partial(value, wide), arrays, 2) for wide in (False, True))
 
     @kernel
     def rows(p, q, classes, low, high, threshold, allowed, t, s, out, faults):
@@ -138,7 +159,9 @@ def few_rows(formula, value, arrays, zeros):
             n, start = smaller(together, out.size - begin), begin * classes
             negative = map_terms(n * classes, at(p, start), at(q, start), at(t, 0))
             row_sums(at(t, 0), arrays, n, classes, at(s, 0))
-            odd = map_values(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
+            odd = map_near(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
+            if odd > 0:
+                odd = map_wide(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
             copy(n, at(s, VALUE * APART), at(out, begin))
             if odd + negative > 0:
                 mark(n, at(s, ODD * APART), negative, at(faults, begin))
@@ -149,7 +172,8 @@ def few_rows(formula, value, arrays, zeros):
 
 def many_rows(formula, value, arrays, zeros):
     """The same where each row is added up by itself."""
-    add_rows, map_values = summed(formula, 2, arrays), row_loop(value, arrays, 2)
+    add_rows = summed(formula, 2, arrays)
+    map_near, map_wide = (row_loop(partial(value, wide), arrays, 2) for wide in (False, True))
 
     @kernel
     def rows(p, q, classes, low, high, threshold, allowed, t, s, out, faults):
@@ -166,7 +190,9 @@ def many_rows(formula, value, arrays, zeros):
                         if endless(p[start + r * classes :], q[start + r * classes :], classes):
                             s[r] = math.inf
                         faults[begin + r] = DOUBTFUL if faults[begin + r] == NOTED_DOUBT else 0
-            odd = map_values(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
+            odd = map_near(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
+            if odd > 0:
+                odd = map_wide(n, at(s, 0), at(s, VALUE * APART), low, high, threshold, allowed)
             copy(n, at(s, VALUE * APART), at(out, begin))
             if odd > 0:
                 mark(n, at(s, ODD * APART), 0, at(faults, begin))

@@ -5,11 +5,21 @@ so the large class (at most one exceeds 3/4) is kept out: its surprisal is log1p
 sum of the others. Rows that are odd in any way are marked, and done once more in `careful`.
 """
 
+from functools import partial
+
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .formulas import log1p_of, log_positive, surprise_of
+from .formulas import (
+    LEAST_DOUBLE,
+    NEAR,
+    log_normal,
+    log_of_sum,
+    log_positive,
+    log_ratio,
+    surprise_of,
+)
 from .fused import summed
 from .lanes import choose
 from .loops import at, mapped, number
@@ -51,14 +61,20 @@ def entropy_sums(x):
     return term, choose(small, x, 0.0), choose(small, 0.0, x), x.bits(), None
 
 
-def entropy_value(t, rest, big, low, high):
+def entropy_value(wide, t, rest, big, low, high):
+    """Odd where the sum is not near 1, if not `wide`."""
     total = rest + big
-    value = t + rest * log_positive(total)
-    value = value + choose(big > 0.0, big * log1p_of(rest / big), 0.0)
-    return settled(value / total, within(low, high, total))
+    near = abs(total - 1.0) <= NEAR
+    log_total, sound = log_of_sum(total), within(low, high, total)
+    if wide:
+        log_total = choose(near, log_total, log_positive(total))
+    else:
+        sound = sound & near
+    value = t + rest * log_total + choose(big > 0.0, big * log_ratio(rest, big), 0.0)
+    return settled(value / total, sound)
 
 
-map_entropies = row_loop(entropy_value, 3, 2)
+map_near, map_wide = (row_loop(partial(entropy_value, wide), 3, 2) for wide in (False, True))
 
 
 def entropy_kernel(few):
@@ -81,7 +97,9 @@ def entropy_kernel(few):
                 add_rows(
                     n, classes, x.size - start, at(x, start), at(t, 0), at(s, 0), at(faults, begin)
                 )
-            odd = map_entropies(n, at(s, 0), at(s, VALUE * APART), low, high)
+            odd = map_near(n, at(s, 0), at(s, VALUE * APART), low, high)
+            if odd > 0:
+                odd = map_wide(n, at(s, 0), at(s, VALUE * APART), low, high)
             copy(n, at(s, VALUE * APART), at(out, begin))
             if parts.size > 0:
                 for k in range(3):
@@ -99,7 +117,7 @@ ENTROPY = {few: entropy_kernel(few) for few in (False, True)}
 @kernel
 def entropy_of_sums(s, low, high, out, faults):
     """The entropy of one row from its three sums."""
-    if map_entropies(1, at(s, 0), at(s, VALUE * APART), low, high) > 0:
+    if map_wide(1, at(s, 0), at(s, VALUE * APART), low, high) > 0:
         faults[0] = AGAIN
     out[0] = s[VALUE * APART]
 
@@ -112,10 +130,18 @@ def square_sums(x):
     return x, x * x, x.bits(), None
 
 
-def sparse_value(rest, own, low, high):
+def sparse_value(wide, rest, own, low, high):
+    """Odd where the sum is not near 1 or the label has next to nothing, if not `wide`."""
     total = rest + own
-    value = choose(rest < own, log1p_of(rest / own), log_positive(total) - log_positive(own))
-    return settled(value, within(low, high, total))
+    near = abs(total - 1.0) <= NEAR
+    log_total, sound = log_of_sum(total), within(low, high, total)
+    if wide:
+        log_total = choose(near, log_total, log_positive(total))
+        log_own = log_positive(own)
+    else:
+        sound = sound & near & (own >= LEAST_DOUBLE)
+        log_own = log_normal(own)
+    return settled(choose(rest < own, log_ratio(rest, own), log_total - log_own), sound)
 
 
 def brier_value(rest, square, own):
@@ -123,7 +149,9 @@ def brier_value(rest, square, own):
     return (square + rest * rest) / (total * total), None
 
 
-map_losses = mapped(sparse_value, 2, 2, APART, apart=OWN * APART)
+map_losses, map_wide_losses = (
+    mapped(partial(sparse_value, wide), 2, 2, APART, apart=OWN * APART) for wide in (False, True)
+)
 map_briers = row_loop(brier_value, 3, 1)
 
 
@@ -200,6 +228,8 @@ def sparse_kernel(few, squares):
                     at(faults, begin), at(labels, begin),
                 )  # fmt: skip
             odd = map_losses(n, at(s, 0), at(s, VALUE * APART), low, high)
+            if odd > 0:
+                odd = map_wide_losses(n, at(s, 0), at(s, VALUE * APART), low, high)
             if out.size > 0:
                 copy(n, at(s, VALUE * APART), at(out, begin))
             if squares:
