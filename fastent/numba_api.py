@@ -21,6 +21,7 @@ import numpy as np
 from fastent.backends.numba.careful import single_rows
 from fastent.backends.numba.divergence import careful_pair_rows
 from fastent.backends.numba.formulas import reduction_unit
+from fastent.backends.numba.logits import LOSS as LOSS_ALONE
 from fastent.backends.numba.logits import ROWS as LOGIT_ROWS
 from fastent.backends.numba.loops import at, is_single
 from fastent.backends.numba.pairs import KL
@@ -39,7 +40,7 @@ KINDS = np.full(2, PROBS)
 NONE, NO_LABELS, NO_PARTS = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
 LOSS, HEAT = np.array([CROSS_ENTROPY]), np.array([ENTROPY])
 SINGLE_LIMITS, DOUBLE_LIMITS = limits(KL, *SUMS, True), limits(KL, *SUMS, False)
-row_loss, row_divergence = LOGIT_ROWS[False, False], PAIR_ROWS[KL, False]
+row_loss, row_divergence = LOGIT_ROWS[False, LOSS_ALONE], PAIR_ROWS[KL, False]
 row_entropy = ENTROPY_ROWS[False]
 
 
@@ -76,7 +77,7 @@ def sparse_cross_entropy(label, logits):
     t, s = room_of(row)
     labels, out, faults = np.array([np.int64(label)]), np.empty((1, 1)), np.zeros(1, np.int8)
     least = max(8e-28, 4e-30 * row.size) if is_single(row) and row.size > 1 else -1.0
-    limits = (least, 0.0, -math.inf, math.inf)
+    limits = (least, False, -math.inf, math.inf)
     others = (NONE, NONE, NONE, NONE, NONE)
     row_loss(row, row.size, labels, UNIT, limits, t, s, out[0], others, faults)
     if faults[0] < 0:

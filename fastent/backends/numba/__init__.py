@@ -210,16 +210,17 @@ def _limits(spec, code, dtype, classes):
     # what float32 exponentials below the normal range add should not matter
     least = max(8e-28, 4e-30 * classes) if dtype == np.float32 and classes > 1 else -1.0
     if code == LOGPROBS:
-        return (least, 1.0, *_bounds(spec, 0.0, math.inf))
-    return least, 0.0, -math.inf, math.inf
+        return (least, True, *_bounds(spec, 0.0, math.inf))
+    return least, False, -math.inf, math.inf
 
 
 def _logit_columns(spec, x, classes, code, temperature, labels, wanted, faults):
     dtype = _arithmetic(x, temperature)
     names = ("entropy", "confidence", "brier", "rank", "accuracy")
     others = tuple(wanted.get(name, NONE) for name in names)
-    full = any(line.size for line in others)
-    logits.ROWS[classes <= logits.FEW, full](
+    columns = logits.HEAT if "entropy" in wanted else logits.LOSS
+    columns = logits.ALL if any(line.size for line in others[1:]) else columns
+    logits.ROWS[classes <= logits.FEW, columns](
         x, classes, labels, reduction_unit(temperature), _limits(spec, code, dtype, classes),
         *scratch(dtype), wanted.get("cross_entropy", NONE), others, faults,
     )  # fmt: skip

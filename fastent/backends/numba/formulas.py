@@ -397,8 +397,11 @@ def log1p_of(x):
     u = x + 1.0
     f, e = reduced(u)
     whole = e.same(0.0)
-    # what 1 + x lost, relative to u: matters up to u = 2^53 only
-    lost = choose(whole, 0.0, choose(u < 9007199254740992.0, x - (u - 1.0), 0.0) / u)
+    # what 1 + x lost, relative to u: matters up to u = 2^53 only, and an eighth of it does not, so
+    # 1/u comes from the bits of u
+    lost = choose(whole | (u >= 9007199254740992.0), 0.0, x - (u - 1.0))
+    inverse = (u._new(u.lift(0.0)).bits() - u.bits() + 0x7FDE623822FC16E6).as_number()
+    lost = lost * inverse
     value = log_of_reduced(choose(whole, x, f), e) + lost
     return choose(u < math.inf, value, u)
 

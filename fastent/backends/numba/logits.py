@@ -6,17 +6,29 @@ across the vectors; others are mapped one by one. Odd rows are done once more in
 """
 
 import math
+from functools import partial
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .formulas import exp_over, exp_share, log1p_of, row_scale, share
+from .formulas import exp_over, exp_share, largest, log1p_of, row_scale, share
 from .fused import summed
 from .lanes import DOUBLE, Number, choose
-from .loops import BYTES, at, element_of, is_single, number, resized, size_of, spread, store
+from .loops import (
+    BYTES,
+    INT32,
+    at,
+    element_of,
+    is_single,
+    load,
+    number,
+    resized,
+    size_of,
+    spread,
+    store,
+)
 from .plan import kernel
 from .probabilities import rank_of
 from .sums import (
@@ -33,6 +45,7 @@ from .sums import (
 )
 
 FEW = 16  # classes up to which rows lie across the vectors
+SLIM = 4  # classes up to which they are laid so one by one
 TOP, GAP, COUNT, REST, MOMENT, SQUARE, VALUE, ODD = range(8)  # among the sums of rows
 MASS = MOMENT  # of a target, which has no moments
 NEAR = 1 << 13  # elements that stay in the first cache from one pass over them to the next
@@ -46,13 +59,19 @@ def exp_sums(x, *row):
     return choose(under, term._new(term.lift(0.0)), 1.0), term, None, None
 
 
-def moment_sums(x, *row):
-    """The same, and the products with m − x and with itself."""
+def heat_sums(x, *row):
+    """The same, and the products with m − x."""
     count, term, *_ = exp_sums(x, *row)
     # clamped where the exponential is 0 at the latest
     gap = row[0] - x
     most = 104.0 if x.single else 746.0 / row[-1][3]
-    return count, term, choose(gap < most, gap, most) * term, term * term, None, None
+    return count, term, choose(gap < most, gap, most) * term, None, None
+
+
+def moment_sums(x, *row):
+    """The same, and the squares."""
+    count, term, heat, *_ = heat_sums(x, *row)
+    return count, term, heat, term * term, None, None
 
 
 def target_sums(p, x, *row):
@@ -61,23 +80,31 @@ def target_sums(p, x, *row):
     return heat, *exp_sums(x, *row)[:2], p, p.bits(), None
 
 
-def loss_value(top, gap, count, rest, inverse, least, check, low, high, unit):
-    """Cross-entropy, and 1 where the row is odd: no finite maximum, too narrow for float32, or a
-    sum of log-probabilities off the bounds."""
+def loss_value(top, gap, count, rest, inverse, least):
+    """Cross-entropy, and 1 where the row is odd: no finite maximum, or too narrow for float32."""
     s = rest + (count - 1.0)
-    mass = exp_over(top * check, top * 0.0, *unit) * (s + 1.0)
-    sound = (abs(top) < math.inf) & (top * check <= 1.0) & (mass >= low) & (mass <= high)
-    sound = sound & ((count > 1.0) | (rest >= least))
+    sound = (abs(top) < math.inf) & ((count > 1.0) | (rest >= least))
     return settled(gap * inverse + log1p_of(s), sound)
 
 
-def target_value(
-    top, gap, count, rest, mass, inverse, least, check, low, high, mass_low, mass_high, unit
-):
-    """The same against a row of target probabilities."""
-    value, odd, _ = loss_value(top, gap / mass, count, rest, inverse, least, check, low, high, unit)
-    sound = odd.same(0.0) & (mass >= mass_low) & (mass <= mass_high) & (gap < math.inf)
+def mass_value(top, gap, count, rest, moment, square, value, odd, low, high, unit):
+    """1 where the row is odd, or one of log-probabilities whose sum is off the bounds."""
+    mass = exp_over(top, top * 0.0, *unit) * (rest + count)
+    sound = odd.same(0.0) & (top <= 1.0) & (mass >= low) & (mass <= high)
+    return choose(sound, odd, 1.0), ~sound
+
+
+def target_value(top, gap, count, rest, mass, inverse, least, low, high):
+    """Cross-entropy against a row of target probabilities."""
+    value, odd, _ = loss_value(top, gap / mass, count, rest, inverse, least)
+    sound = odd.same(0.0) & (mass >= low) & (mass <= high) & (gap < math.inf)
     return settled(value, sound)
+
+
+def heat_value(top, gap, count, rest, moment, unit):
+    """Entropy."""
+    s = rest + (count - 1.0)
+    return log1p_of(s) + moment * unit[3] / (s + 1.0), None
 
 
 def other_values(top, gap, count, rest, moment, square, unit):
@@ -89,34 +116,124 @@ def other_values(top, gap, count, rest, moment, square, unit):
     brier = square + count - p * p + (whole - p) * (whole - p)
     at_top = square + (count - 1.0) + s * s  # the label at the maximum: 1 - p = s / (1 + s)
     brier = choose(gap.same(0.0), at_top, brier) / (whole * whole)
-    return log1p_of(s) + moment * unit[3] / whole, 1.0 / whole, brier, None
+    return *heat_value(top, gap, count, rest, moment, unit)[:1], 1.0 / whole, brier, None
 
 
 map_losses, map_target_losses = row_loop(loss_value, 4, 2), row_loop(target_value, 5, 2)
-map_others = row_loop(other_values, 6, 3)
+map_masses = row_loop(mass_value, 8, 1)
+map_heats, map_others = row_loop(heat_value, 5, 1), row_loop(other_values, 6, 3)
 
 
-def share_loop(single, moments):
-    """A loop that multiplies the sums of rows, of float32 arithmetic or not, by their shares."""
+LOSS, HEAT, ALL = range(3)  # columns of a kernel: cross-entropy, entropy too, or whatever there is
+FORMULAS = (exp_sums, 2), (heat_sums, 3), (moment_sums, 4)
 
-    def with_moments(top, gap, count, rest, moment, square, unit):
+
+def share_loop(columns):
+    """A kernel that makes the sums of n rows those of exp((x − m)/T)."""
+
+    def alone(single, top, gap, count, rest, unit):
+        return rest * share(top, single, unit), None
+
+    def with_heat(single, top, gap, count, rest, moment, unit):
+        f = share(top, single, unit)
+        return rest * f, moment * f, None
+
+    def with_all(single, top, gap, count, rest, moment, square, unit):
         f = share(top, single, unit)
         return rest * f, moment * f, square * (f * f), None
 
-    def alone(top, gap, count, rest, unit):
-        return rest * share(top, single, unit), None
+    formula = (alone, with_heat, with_all)[columns]
+    map_single, map_double = (
+        row_loop(partial(formula, single), 4 + columns, 1 + columns) for single in (True, False)
+    )
 
-    return row_loop(with_moments, 6, 3) if moments else row_loop(alone, 4, 1)
+    @kernel
+    def share_out(n, s, unit, t):
+        if is_single(t):
+            map_single(n, at(s, 0), at(s, REST * APART), unit)
+        else:
+            map_double(n, at(s, 0), at(s, REST * APART), unit)
+
+    return share_out
 
 
-def _across(moments):
+def _turned(builder, vectors):
+    """A square block of as many vectors as they have lanes, transposed by exchanging ever larger
+    halves of neighbours."""
+    size = len(vectors)
+    vectors, side = list(vectors), 1
+    while side < size:
+        orders = [
+            [k + size - side if k & side else k for k in range(size)],
+            [k + size if k & side else k + side for k in range(size)],
+        ]
+        for k in range(size):
+            if not k & side:
+                a, b = vectors[k], vectors[k | side]
+                vectors[k], vectors[k | side] = (
+                    builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, size), order))
+                    for order in orders
+                )
+        side *= 2
+    return vectors
+
+
+def _lay_across(builder, x, first, rows, classes, kind, element, to):
+    """Columns of the rows from `first` on, past the last one as if it were repeated, as vectors of
+    `element` in scratch memory; up to FEW of them, whatever is in those past the last."""
+    width = BYTES // size_of(element)
+    vector = ir.VectorType(kind, width)
+    last = builder.sub(rows, number(1))
+    starts = []
+    for k in range(width):
+        row = builder.add(first, number(k))
+        row = builder.select(builder.icmp_signed("<", row, last), row, last)
+        starts.append(builder.mul(builder.sub(row, first), classes))
+    place = builder.gep(x, [builder.mul(first, classes)])
+
+    def put(value, index):
+        store(builder, resized(Number(builder, value), element).value, to, index, element)
+
+    slim = builder.icmp_signed("<=", classes, number(SLIM))
+    with builder.if_else(slim) as (then, otherwise):
+        with then, cgutils.for_range(builder, classes) as loop:
+            value = ir.Constant(vector, ir.Undefined)
+            for k, start in enumerate(starts):
+                one = builder.gep(place, [builder.add(start, loop.index)])
+                value = builder.insert_element(value, builder.load(one), number(k))
+            put(value, builder.mul(loop.index, number(width)))
+        with otherwise:
+            room = cgutils.alloca_once(builder, ir.ArrayType(kind, FEW * (width + 1)))
+            room = builder.bitcast(room, kind.as_pointer())
+            source = cgutils.alloca_once_value(builder, place)
+            # reading FEW numbers of the last row must not go past the end of all rows
+            end = builder.mul(builder.sub(builder.sub(rows, first), number(width)), classes)
+            short = builder.icmp_signed("<", builder.add(end, classes), number(FEW))
+            with builder.if_then(short, likely=False):
+                left = builder.mul(builder.sub(rows, first), classes)
+                most = builder.mul(number(width), classes)
+                left = builder.select(builder.icmp_signed("<", left, most), left, most)
+                cgutils.raw_memcpy(builder, room, place, left, size_of(kind))
+                builder.store(room, source)
+            start_of = builder.load(source)
+            for column in range(0, FEW, width):
+                with builder.if_then(builder.icmp_signed(">", classes, number(column))):
+                    vectors = [
+                        load(builder, start_of, builder.add(start, number(column)), kind, width)
+                        for start in starts
+                    ]
+                    for k, value in enumerate(_turned(builder, vectors)):
+                        put(value, number((column + k) * width))
+
+
+def _across(formula, sums):
     """The sums of up to MOST_ROWS rows of few classes: call it as across(x, rows, classes, s, like,
-    unit), the arithmetic is done in the type of `like`."""
+    unit), the arithmetic is done in the type of `like`, which has room for FEW vectors."""
 
     @intrinsic
     def across(typingctx, x, rows, classes, s, like, unit):
         def codegen(context, builder, signature, args):
-            x, rows, classes, s = args[:4]
+            x, rows, classes, s, columns = args[:5]
             source = element_of(signature.args[0])
             element = element_of(signature.args[4])
             width = BYTES // size_of(element)
@@ -126,49 +243,32 @@ def _across(moments):
             def zeros(of):
                 return ir.Constant(of, [0.0] * width)
 
-            top = cgutils.alloca_once(builder, kind)
-            nan = cgutils.alloca_once(builder, kind)
-            sums = [cgutils.alloca_once(builder, wide) for _ in range(4 if moments else 2)]
-            last = builder.sub(rows, number(1))
+            top, count = (cgutils.alloca_once(builder, kind) for _ in range(2))
+            totals = [cgutils.alloca_once(builder, wide) for _ in range(sums - 1)]
+            size = builder.mul(classes, number(width))
+
+            def column(index):
+                return Number(builder, load(builder, columns, index, element, width))
+
             with cgutils.for_range_slice(builder, number(0), rows, number(width)) as (r, _):
-                places = []
-                for k in range(width):  # rows past the end are read as the last one
-                    row = builder.add(r, number(k))
-                    row = builder.select(builder.icmp_signed("<", row, last), row, last)
-                    places.append(builder.gep(x, [builder.mul(row, classes)]))
-
-                def column(index):
-                    vector = ir.Constant(ir.VectorType(source, width), ir.Undefined)
-                    for k, place in enumerate(places):
-                        one = builder.load(builder.gep(place, [index]))
-                        vector = builder.insert_element(vector, one, number(k))
-                    return resized(Number(builder, vector), element)
-
+                _lay_across(builder, x, r, rows, classes, source, element, columns)
                 builder.store(ir.Constant(kind, [-math.inf] * width), top)
-                builder.store(zeros(kind), nan)
-                for total in sums:
+                builder.store(zeros(kind), count)
+                for total in totals:
                     builder.store(zeros(wide), total)
-                with cgutils.for_range(builder, classes) as loop:
-                    v = column(loop.index)
-                    best = Number(builder, builder.load(top))
-                    builder.store(choose(v > best, v, best).value, top)
-                    builder.store(choose(v.nan(), v, Number(builder, builder.load(nan))).value, nan)
+                with cgutils.for_range_slice(builder, number(0), size, number(width)) as (j, _):
+                    best = largest(column(j), Number(builder, builder.load(top)))
+                    builder.store(best.value, top)
                 m = Number(builder, builder.load(top))
                 row = row_scale(m, unit)
-                with cgutils.for_range(builder, classes) as loop:
-                    v = column(loop.index)
-                    term, _ = exp_share(v, row)
-                    found = [choose(v.same(m), term._new(zeros(kind)) + 1.0, 0.0), term]
-                    if moments:
-                        gap, most = m - v, 104.0 if m.single else 746.0 / unit[3]
-                        found += [choose(gap < most, gap, most) * term, term * term]
-                    for total, value in zip(sums, found, strict=True):
+                with cgutils.for_range_slice(builder, number(0), size, number(width)) as (j, _):
+                    first, *found = formula(column(j), *row)[:-2]
+                    builder.store((first + Number(builder, builder.load(count))).value, count)
+                    for total, value in zip(totals, found, strict=True):
                         before = Number(builder, builder.load(total))
                         builder.store((before + value.wide()).value, total)
-                odd = Number(builder, builder.load(nan)).nan()
-                kept = [choose(odd, math.nan, m.wide()).value] + [
-                    builder.load(total) for total in sums
-                ]
+                kept = [m.wide().value, Number(builder, builder.load(count)).wide().value]
+                kept += [builder.load(total) for total in totals]
                 for number_of, value in zip((TOP, COUNT, REST, MOMENT, SQUARE), kept, strict=False):
                     to = builder.gep(s, [number(number_of * APART)])
                     store(builder, value, to, r, DOUBLE)
@@ -211,12 +311,12 @@ def other_columns(x, begin, n, classes, labels, unit, s, others):
         place_ranks(x, begin, n, classes, labels, s, rank, accuracy)
 
 
-def logit_kernel(few, full):
-    """A kernel of rows of few classes or of many; columns beside cross-entropy only if `full`."""
-    across = _across(full) if few else None
-    formula, sums = (moment_sums, 4) if full else (exp_sums, 2)
+def logit_kernel(few, columns):
+    """A kernel of rows of few classes or of many, for LOSS, HEAT or ALL."""
+    formula, sums = FORMULAS[columns]
+    across = _across(formula, sums) if few else None
     add_rows = None if few else summed(formula, 1, sums, (PAD,), 1, row_scale)
-    map_single, map_double = share_loop(True, full), share_loop(False, full)
+    share_out = share_loop(columns)
 
     @kernel
     def rows(x, classes, labels, unit, limits, t, s, out, others, faults):
@@ -235,34 +335,38 @@ def logit_kernel(few, full):
                         at(s, COUNT * APART + first), at(faults, begin), at(s, TOP * APART + first),
                         unit,
                     )  # fmt: skip
-            if is_single(t):
-                map_single(n, at(s, 0), at(s, REST * APART), unit)
-            else:
-                map_double(n, at(s, 0), at(s, REST * APART), unit)
+            share_out(n, s, unit, t)
             for r in range(n):
                 row, top = (begin + r) * classes, s[TOP * APART + r]
-                if not few and s[COUNT * APART + r] != 1.0:
+                if s[COUNT * APART + r] != 1.0:
                     top = s[TOP * APART + r] = lane_max(at(x, row), classes)
-                label, gap = labels[begin + r] if labels.size > 0 else -1, 0.0
-                if label >= 0:
-                    value = np.float64(x[row + label])
-                    gap = 0.0 if value == top else top - value
-                s[GAP * APART + r] = gap
-            odd = map_losses(n, at(s, 0), at(s, VALUE * APART), unit[3], *limits, unit)
+                label = labels[begin + r] if labels.size > 0 else -1
+                s[GAP * APART + r] = top - x[row + label] if label >= 0 else 0.0
+            least, check, low, high = limits
+            odd = map_losses(n, at(s, 0), at(s, VALUE * APART), unit[3], least)
+            if check:
+                odd = map_masses(n, at(s, 0), at(s, ODD * APART), low, high, unit)
             if odd > 0:
                 mark(n, at(s, ODD * APART), 0, at(faults, begin))
             if out.size > 0:
                 copy(n, at(s, VALUE * APART), at(out, begin))
-            if full:
+            if columns == HEAT:
+                map_heats(n, at(s, 0), at(s, SPARE * APART), unit)
+                copy(n, at(s, SPARE * APART), at(others[0], begin))
+            elif columns == ALL:
                 other_columns(x, begin, n, classes, labels, unit, s, others)
             begin += n
 
     return rows
 
 
-ROWS = {(few, full): logit_kernel(few, full) for few in (False, True) for full in (False, True)}
+ROWS = {
+    (few, columns): logit_kernel(few, columns)
+    for few in (False, True)
+    for columns in (LOSS, HEAT, ALL)
+}
+share_out = share_loop(LOSS)
 add_targets = summed(target_sums, 2, 4, (0.0, PAD), 1, row_scale)
-target_single, target_double = share_loop(True, False), share_loop(False, False)
 
 
 @kernel
@@ -280,11 +384,13 @@ def target_rows(p, x, classes, unit, limits, t, s, out, faults):
                 at(s, GAP * APART + first), at(faults, begin + first), at(s, TOP * APART + first),
                 unit,
             )  # fmt: skip
-        if is_single(t):
-            target_single(n, at(s, 0), at(s, REST * APART), unit)
-        else:
-            target_double(n, at(s, 0), at(s, REST * APART), unit)
-        odd = map_target_losses(n, at(s, 0), at(s, VALUE * APART), unit[3], *limits, unit)
+        share_out(n, s, unit, t)
+        least, check, low, high, mass_low, mass_high = limits
+        odd = map_target_losses(
+            n, at(s, 0), at(s, VALUE * APART), unit[3], least, mass_low, mass_high
+        )
+        if check:
+            odd = map_masses(n, at(s, 0), at(s, ODD * APART), low, high, unit)
         copy(n, at(s, VALUE * APART), at(out, begin))
         if odd > 0:
             mark(n, at(s, ODD * APART), 0, at(faults, begin))

@@ -150,7 +150,8 @@ def brier_value(rest, square, own):
 
 
 map_losses, map_wide_losses = (
-    mapped(partial(sparse_value, wide), 2, 2, APART, apart=OWN * APART) for wide in (False, True)
+    mapped(partial(sparse_value, wide), 2, 2, APART, apart=OWN * APART, padded=True)
+    for wide in (False, True)
 )
 map_briers = row_loop(brier_value, 3, 1)
 
