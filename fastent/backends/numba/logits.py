@@ -320,8 +320,8 @@ def logit_kernel(few, columns):
 
     @kernel
     def rows(x, classes, labels, unit, limits, t, s, out, others, faults):
-        group, begin = smaller(8, NEAR // classes + 1), 0
-        while begin < faults.size:
+        group = smaller(8, NEAR // classes + 1)
+        for begin in range(0, faults.size, MOST_ROWS):
             n = smaller(MOST_ROWS, faults.size - begin)
             if few:
                 across(at(x, begin * classes), n, classes, at(s, 0), at(t, 0), unit)
@@ -355,7 +355,6 @@ def logit_kernel(few, columns):
                 copy(n, at(s, SPARE * APART), at(others[0], begin))
             elif columns == ALL:
                 other_columns(x, begin, n, classes, labels, unit, s, others)
-            begin += n
 
     return rows
 
@@ -372,8 +371,8 @@ add_targets = summed(target_sums, 2, 4, (0.0, PAD), 1, row_scale)
 @kernel
 def target_rows(p, x, classes, unit, limits, t, s, out, faults):
     """Cross-entropy on logits of targets that are rows of probabilities."""
-    group, begin = smaller(8, NEAR // classes + 1), 0
-    while begin < out.size:
+    group = smaller(8, NEAR // classes + 1)
+    for begin in range(0, out.size, MOST_ROWS):
         n = smaller(MOST_ROWS, out.size - begin)
         for first in range(0, n, group):
             some, row = smaller(group, n - first), (begin + first) * classes
@@ -394,4 +393,3 @@ def target_rows(p, x, classes, unit, limits, t, s, out, faults):
         copy(n, at(s, VALUE * APART), at(out, begin))
         if odd > 0:
             mark(n, at(s, ODD * APART), 0, at(faults, begin))
-        begin += n

@@ -154,8 +154,7 @@ def few_rows(formula, value, arrays, zeros):
     @kernel
     def rows(p, q, classes, low, high, threshold, allowed, t, s, out, faults):
         together = smaller(block_of(t) // classes, MOST_ROWS)
-        begin = 0
-        while begin < out.size:
+        for begin in range(0, out.size, together):
             n, start = smaller(together, out.size - begin), begin * classes
             negative = map_terms(n * classes, at(p, start), at(q, start), at(t, 0))
             row_sums(at(t, 0), arrays, n, classes, at(s, 0))
@@ -165,7 +164,6 @@ def few_rows(formula, value, arrays, zeros):
             copy(n, at(s, VALUE * APART), at(out, begin))
             if odd + negative > 0:
                 mark(n, at(s, ODD * APART), negative, at(faults, begin))
-            begin += n
 
     return rows
 
@@ -177,8 +175,7 @@ def many_rows(formula, value, arrays, zeros):
 
     @kernel
     def rows(p, q, classes, low, high, threshold, allowed, t, s, out, faults):
-        begin = 0
-        while begin < out.size:
+        for begin in range(0, out.size, MOST_ROWS):
             n, start = smaller(MOST_ROWS, out.size - begin), begin * classes
             noted = add_rows(
                 n, classes, p.size - start, at(p, start), at(q, start), at(t, 0), at(s, 0),
@@ -196,7 +193,6 @@ def many_rows(formula, value, arrays, zeros):
             copy(n, at(s, VALUE * APART), at(out, begin))
             if odd > 0:
                 mark(n, at(s, ODD * APART), 0, at(faults, begin))
-            begin += n
 
     return rows
 

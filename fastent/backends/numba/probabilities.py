@@ -87,8 +87,7 @@ def entropy_kernel(few):
         """Entropy of rows of probabilities, into `faults` where a row is odd; `parts`, (3, rows) or
         empty, is for the sums, where the rows are parts of a longer one."""
         together = smaller(block_of(t) // classes, MOST_ROWS) if few else MOST_ROWS
-        begin = 0
-        while begin < out.size:
+        for begin in range(0, out.size, together):
             n, start, negative = smaller(together, out.size - begin), begin * classes, 0
             if few:
                 negative += map_terms(n * classes, at(x, start), at(t, 0))
@@ -106,7 +105,6 @@ def entropy_kernel(few):
                     copy(n, at(s, k * APART), at(parts[k], begin))
             if odd + negative > 0:
                 mark(n, at(s, ODD * APART), negative, at(faults, begin))
-            begin += n
 
     return rows
 
@@ -207,9 +205,8 @@ def sparse_kernel(few, squares):
     @kernel
     def rows(x, classes, labels, low, high, t, s, out, others, faults):
         together = smaller(block_of(t) // classes, MOST_ROWS) if few else MOST_ROWS
-        count, begin = labels.size, 0
-        while begin < count:
-            n = smaller(together, count - begin)
+        for begin in range(0, labels.size, together):
+            n = smaller(together, labels.size - begin)
             start, negative = begin * classes, 0
             for r in range(n):
                 label = labels[begin + r]
@@ -237,7 +234,6 @@ def sparse_kernel(few, squares):
                 extra_columns(x, begin, n, classes, labels, s, others)
             if odd + negative > 0:
                 mark(n, at(s, ODD * APART), negative, at(faults, begin))
-            begin += n
 
     return rows
 
