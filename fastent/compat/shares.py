@@ -47,7 +47,7 @@ def long_rows(x: np.ndarray, out: np.ndarray, name: str) -> None:
         top, rest = float(tops[i]), float(rests[i])
         if math.isfinite(top):
             scale = rest if name == "log_softmax" else math.exp(-rest)
-            shares(f"{name}_numbers", x[i], out[i], threads, top, scale)
+            shares(name, x[i], out[i], threads, top, scale)
         else:
             shares(name, x[i], out[i], threads)
 

@@ -12,7 +12,9 @@ from libc.string cimport memset
 
 import numpy as np
 
-from fastent.backends.cython.gradients cimport Slope, Slopes
+from fastent.backends.cython.gradients cimport (
+    LOGARITHM, SHARE, TOTAL, Slope, Slopes,
+)
 from fastent.backends.cython.operand cimport (
     BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats, operand,
 )
@@ -28,22 +30,13 @@ cdef enum:
 cdef enum Which:
     SEVERAL = 0                         # derivatives of several classes
     SINGLE = 1                          # of one logit
-    SOFTMAX = 2                         # of rows
-    LOG_SOFTMAX = 3
-    LOGSUMEXP = 4
-    SOFTMAX_NUMBERS = 5                 # of the numbers of one long row
-    LOG_SOFTMAX_NUMBERS = 6
-    SLOPES = 7
+    ROWS = 2                            # shares of rows
+    NUMBERS = 3                         # and of the numbers of one long row
+    SLOPES = 4
 
-cdef Slope slopes[SLOPES]
+cdef Slope slopes[SLOPES]               # in the order of `functions` of gradients and shares
 
-SHARES = {
-    "softmax": SOFTMAX,
-    "log_softmax": LOG_SOFTMAX,
-    "logsumexp": LOGSUMEXP,
-    "softmax_numbers": SOFTMAX_NUMBERS,
-    "log_softmax_numbers": LOG_SOFTMAX_NUMBERS,
-}
+WANTED = {"softmax": SHARE, "log_softmax": LOGARITHM, "logsumexp": TOTAL}
 
 cdef struct Loop:
     Slope slope
@@ -100,6 +93,20 @@ cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
         loop.workers[worker].bad = tile.bad
 
 
+cdef void begin(Loop *loop, int which, Operand x, cnp.ndarray out):
+    """A loop over the rows of logits whose results go to `out`."""
+    memset(loop, 0, sizeof(Loop))
+    loop.slope = slopes[which]
+    loop.logits = &x.view
+    loop.rows = x.rows
+    loop.tile.classes = x.classes
+    loop.tile.single = out.dtype == np.float32
+    loop.itemsize = 4 if loop.tile.single else 8
+    loop.ready = in_place(loop.logits, FLOAT32 if loop.tile.single else FLOAT64)
+    loop.tile.x = x.view.data
+    loop.tile.gradient = cnp.PyArray_DATA(out)
+
+
 cdef int run_loop(Loop *loop, int threads, int rooms) except -1:
     """All tiles; each worker has `rooms` tiles of scratch memory. The caller frees loop.workers."""
     cdef Py_ssize_t classes = loop.tile.classes, count
@@ -136,17 +143,8 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     cdef Operand x, t, w
     cdef int k
     axis = -1 if several else None
-    memset(&loop, 0, sizeof(Loop))
     x = operand(logits, "logits", axis)
-    loop.logits = &x.view
-    loop.rows = x.rows
-    loop.tile.classes = x.classes
-    loop.tile.single = gradient.dtype == np.float32
-    loop.itemsize = 4 if loop.tile.single else 8
-    loop.ready = in_place(loop.logits, FLOAT32 if loop.tile.single else FLOAT64)
-    loop.tile.x = x.view.data
-    loop.slope = slopes[<int>SEVERAL if several else <int>SINGLE]
-    loop.tile.gradient = cnp.PyArray_DATA(gradient)
+    begin(&loop, <int>SEVERAL if several else <int>SINGLE, x, gradient)
     if hessian is not None:
         loop.tile.hessian = cnp.PyArray_DATA(hessian)
     loop.tile.curvature = curvature
@@ -176,27 +174,20 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     return found
 
 
-def shares(str name, x, cnp.ndarray out, int threads, double top=0, double rest=0):
+def shares(str name, x, cnp.ndarray out, int threads, top=None, double rest=0):
     """Softmax, its logarithm or log Σ e^x of rows of logits, into C-contiguous `out`.
 
-    `top` and `rest` are those of the one row that the numbers x belong to, for the names in `_numbers`.
+    With `top` x are numbers of one long row, which has that maximum: the scale of their softmax, or
+    what its logarithm is less by, is `rest`.
     """
     cdef Loop loop
-    cdef int which = SHARES[name]
-    cdef Operand given = operand(x, "x", None if which >= SOFTMAX_NUMBERS else -1)
-    memset(&loop, 0, sizeof(Loop))
-    loop.logits = &given.view
-    loop.rows = given.rows
-    loop.tile.classes = given.classes
-    loop.tile.single = out.dtype == np.float32
-    loop.itemsize = 4 if loop.tile.single else 8
-    loop.ready = in_place(loop.logits, FLOAT32 if loop.tile.single else FLOAT64)
-    loop.tile.x = given.view.data
-    loop.slope = slopes[which]
-    loop.by_row = which == LOGSUMEXP
-    loop.tile.gradient = cnp.PyArray_DATA(out)
-    loop.tile.top = top
-    loop.tile.rest = rest
+    cdef Operand given = operand(x, "x", -1 if top is None else None)
+    begin(&loop, <int>ROWS if top is None else <int>NUMBERS, given, out)
+    loop.tile.share = WANTED[name]
+    loop.by_row = loop.tile.share == TOTAL
+    if top is not None:
+        loop.tile.top = top
+        loop.tile.rest = rest
     run_loop(&loop, threads, 5)
     free(loop.workers)
 

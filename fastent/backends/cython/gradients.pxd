@@ -10,6 +10,11 @@ cdef enum Curvature:
     XGBOOST = 2
     LIGHTGBM = 3
 
+cdef enum Share:
+    SHARE = 0                           # e^x / Σ e^x
+    LOGARITHM = 1                       # of that
+    TOTAL = 2                           # log Σ e^x of a row
+
 ctypedef struct Slopes:
     const void *x                       # logits, (rows, classes), contiguous
     bint single                         # float rows and derivatives; double otherwise
@@ -26,6 +31,7 @@ ctypedef struct Slopes:
     bint only_check                     # look at the target, write nothing
     Py_ssize_t rows
     Py_ssize_t classes
+    int share                           # Share, where no derivatives are wanted
     double top                          # of shares of one long row, and what they are scaled by
     double rest
     double *scratch                     # four tiles with room to over-read

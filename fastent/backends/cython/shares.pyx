@@ -12,27 +12,25 @@ from fastent.backends.cython.elementary cimport INFINITY, log1p_of
 from fastent.backends.cython.exponentials cimport (
     Scale, block_top, exp_below_double, scale_of, source,
 )
-from fastent.backends.cython.gradients cimport Slopes
+from fastent.backends.cython.gradients cimport LOGARITHM, SHARE, TOTAL, Slopes
 from fastent.backends.cython.sums cimport row_sum
-
-cdef enum Wanted:
-    SHARE = 0
-    LOGARITHM = 1
-    TOTAL = 2
 
 cdef enum:
     FEW = 32                            # classes up to which rows are mapped together
     BLOCK = 512                         # numbers mapped at a time; a local array is no alias of x
 
 
-cdef void put_row(const source *x, Py_ssize_t n, double top, double s, const double *e, source *out, int wanted) noexcept nogil:
+cdef inline void put_row(const source *x, Py_ssize_t n, double top, double s, const double *e, source *out, int share) noexcept nogil:
     """One row of shares or logarithms; e is 0 where x is the maximum."""
     cdef Py_ssize_t k
-    cdef double unit = 1 / (1 + s), rest = log1p_of(s)
-    if wanted == SHARE:
+    cdef double unit, rest
+    if share == SHARE:
+        unit = 1 / (1 + s)
         for k in range(n):
             out[k] = <source>((1.0 if x[k] == top else e[k]) * unit)
-    elif top == INFINITY:
+        return
+    rest = log1p_of(s)
+    if top == INFINITY:
         for k in range(n):
             out[k] = <source>((0.0 if x[k] == top else -INFINITY) - rest)
     else:
@@ -40,7 +38,7 @@ cdef void put_row(const source *x, Py_ssize_t n, double top, double s, const dou
             out[k] = <source>((x[k] - top) - rest)
 
 
-cdef void rows_of(Slopes *tile, const source *x, int wanted) noexcept nogil:
+cdef void rows_of(Slopes *tile, const source *x) noexcept nogil:
     cdef Py_ssize_t r, k, ties, n = tile.classes
     cdef double *tops = tile.scratch
     cdef double *e = tops + tile.room
@@ -71,15 +69,15 @@ cdef void rows_of(Slopes *tile, const source *x, int wanted) noexcept nogil:
         for k in range(n):
             ties += x[k] == top
         s = row_sum(own, n) + <double>(ties - 1)
-        if wanted == TOTAL:
+        if tile.share == TOTAL:
             out[r] = <source>(top if top == INFINITY or top == -INFINITY else top + log1p_of(s))
         else:
             s = s if top > -INFINITY else top - top     # nothing has any mass, or a NaN
-            put_row(x, n, top, s, own, out + r * n, wanted)
+            put_row(x, n, top, s, own, out + r * n, tile.share)
         x += n
 
 
-cdef void numbers_of(Slopes *tile, const source *x, bint logarithms) noexcept nogil:
+cdef void numbers_of(Slopes *tile, const source *x) noexcept nogil:
     """The same for single numbers of a row with a finite maximum `top`; `rest` is 1/(1 + s), or
     log1p(s) for logarithms."""
     cdef double found[BLOCK]
@@ -89,7 +87,7 @@ cdef void numbers_of(Slopes *tile, const source *x, bint logarithms) noexcept no
     cdef source *out = <source *>tile.gradient
     while start < tile.rows:
         size = min(<Py_ssize_t>BLOCK, tile.rows - start)
-        if logarithms:
+        if tile.share == LOGARITHM:
             for k in range(size):
                 found[k] = (x[k] - top) - rest
         else:
@@ -102,47 +100,23 @@ cdef void numbers_of(Slopes *tile, const source *x, bint logarithms) noexcept no
         start += size
 
 
-cdef void softmax_rows(Slopes *tile) noexcept nogil:
+cdef void row_shares(Slopes *tile) noexcept nogil:
     if tile.single:
-        rows_of(tile, <const float *>tile.x, SHARE)
+        rows_of(tile, <const float *>tile.x)
     else:
-        rows_of(tile, <const double *>tile.x, SHARE)
+        rows_of(tile, <const double *>tile.x)
 
 
-cdef void log_softmax_rows(Slopes *tile) noexcept nogil:
+cdef void number_shares(Slopes *tile) noexcept nogil:
     if tile.single:
-        rows_of(tile, <const float *>tile.x, LOGARITHM)
+        numbers_of(tile, <const float *>tile.x)
     else:
-        rows_of(tile, <const double *>tile.x, LOGARITHM)
-
-
-cdef void logsumexp_rows(Slopes *tile) noexcept nogil:
-    if tile.single:
-        rows_of(tile, <const float *>tile.x, TOTAL)
-    else:
-        rows_of(tile, <const double *>tile.x, TOTAL)
-
-
-cdef void softmax_numbers(Slopes *tile) noexcept nogil:
-    if tile.single:
-        numbers_of(tile, <const float *>tile.x, False)
-    else:
-        numbers_of(tile, <const double *>tile.x, False)
-
-
-cdef void log_softmax_numbers(Slopes *tile) noexcept nogil:
-    if tile.single:
-        numbers_of(tile, <const float *>tile.x, True)
-    else:
-        numbers_of(tile, <const double *>tile.x, True)
+        numbers_of(tile, <const double *>tile.x)
 
 
 def functions():
-    """Capsules of these at this SIMD level, in the order of `derivatives.Slope`."""
+    """Capsules of these at this SIMD level."""
     return (
-        PyCapsule_New(<void *>softmax_rows, "fastent.slope", NULL),
-        PyCapsule_New(<void *>log_softmax_rows, "fastent.slope", NULL),
-        PyCapsule_New(<void *>logsumexp_rows, "fastent.slope", NULL),
-        PyCapsule_New(<void *>softmax_numbers, "fastent.slope", NULL),
-        PyCapsule_New(<void *>log_softmax_numbers, "fastent.slope", NULL),
+        PyCapsule_New(<void *>row_shares, "fastent.slope", NULL),
+        PyCapsule_New(<void *>number_shares, "fastent.slope", NULL),
     )
