@@ -332,6 +332,8 @@ class Accumulator:
             raise ValueError("state_dict: not the state of an accumulator")
         if data.get("version") != VERSION:
             raise ValueError(f"state_dict: expected version {VERSION}, got {data.get('version')!r}")
+        if not isinstance(data.get("settings"), dict) or not isinstance(data.get("state"), dict):
+            raise ValueError("state_dict: its settings or its state are missing")
         settings = dict(data["settings"])
         if isinstance(settings["kind"], list):
             settings["kind"] = tuple(settings["kind"])

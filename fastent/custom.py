@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
-import math
 import os
 import re
 import sys
@@ -15,6 +14,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastent.backends.cython.engine import prepare
+from fastent.errors import as_number
+from fastent.reductions import log_of_base
 
 
 def divergence(
@@ -181,7 +182,7 @@ class Divergence:
 
         if self._compiled is None:
             self._compiled = self._compile(numbers)
-        unit = 1.0 if base is None or base <= 0 or not self.nats else math.log(base)
+        unit = log_of_base(base) if self.nats else 1.0
         return prepare(
             task,
             ("own",),
@@ -200,10 +201,7 @@ class Divergence:
             number = given.pop(parameter.name, parameter.default)
             if number is parameter.empty:
                 raise TypeError(f"{self.name}: expected a number for {parameter.name}")
-            try:
-                numbers.append(float(number))
-            except (TypeError, ValueError):
-                raise TypeError(f"{parameter.name}: expected a number, got {number!r}") from None
+            numbers.append(as_number(number, parameter.name))
         if given:
             raise TypeError(f"{self.name}: unexpected keyword {next(iter(given))!r}")
         if self._check is not None:

@@ -1,7 +1,37 @@
-"""The one-line messages of bad input, in one place."""
+"""The one-line messages of bad input, in one place, and the keywords that are numbers."""
 
 ROW_SUM, NEGATIVE, RANGE, LABEL, FRACTION, WEIGHT = 1, 2, 3, 4, 5, 6
 CODES = {"row_sum": ROW_SUM, "negative": NEGATIVE, "range": RANGE}
+
+
+def as_number(given, name, expected="a number"):
+    """The float of a keyword, or a TypeError that names it; text is no number."""
+    if not isinstance(given, str):
+        try:
+            return float(given)
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"{name}: expected {expected}, got {given!r}")
+
+
+def whole_axis(axis):
+    """An axis as an int."""
+    if not isinstance(axis, bool):
+        try:
+            return axis.__index__()
+        except (AttributeError, TypeError):
+            pass
+    raise TypeError(f"axis: expected an integer, got {axis!r}")
+
+
+def place_of_axis(axis, ndim, name):
+    """Where the axis is, counted from the first of an operand."""
+    axis = whole_axis(axis)
+    if not -ndim <= axis < ndim:
+        raise ValueError(
+            f"axis: expected an axis of {name}, which has {ndim} dimensions, got {axis}"
+        )
+    return axis % ndim
 
 
 def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):

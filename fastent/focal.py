@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 import fastent.backends.cython.derivatives as derivatives
 from fastent.backends.cython.engine import evaluate
 from fastent.custom import Divergence
+from fastent.errors import as_number, place_of_axis
 from fastent.functions import Kind, Reduction, RowSums
 from fastent.reductions import log_of_base, reduced
 from fastent.weights import as_floats, checked, row_and_term_weights, whole_labels
@@ -178,7 +179,7 @@ def binary_focal_cross_entropy(
     [0.25, 0.02594]
     """
     focus = _exponent(gamma)
-    if alpha is not None and not 0 <= alpha <= 1:
+    if alpha is not None and not 0 <= as_number(alpha, "alpha") <= 1:
         raise ValueError(f"alpha: expected a number in [0, 1], got {alpha!r}")
     unit = log_of_base(base)
     weight = None
@@ -196,7 +197,7 @@ def binary_focal_cross_entropy(
 
     t = as_floats(target, "target")
     own = losses(target)  # also checks the operands
-    positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
+    positive, negative = (1.0, 1.0) if alpha is None else (float(alpha), 1.0 - float(alpha))
     if counted is not None:
         t = np.where(counted == 0, 0.0, t)
     if np.all((t == 0) | (t == 1)):
@@ -212,10 +213,7 @@ def binary_focal_cross_entropy(
 
 
 def _exponent(gamma: float) -> float:
-    try:
-        number = float(gamma)
-    except (TypeError, ValueError):
-        raise TypeError(f"gamma: expected a number, got {gamma!r}") from None
+    number = as_number(gamma, "gamma")
     if not 0 <= number < math.inf:
         raise ValueError(f"gamma: expected a finite number of at least 0, got {gamma!r}")
     return number
@@ -235,7 +233,7 @@ def _weight_of_labels(
     ignore_index: int | None,
 ) -> np.ndarray:
     """W of each row: its weight times that of its label; 0 where it is ignored."""
-    at = axis + len(shape) if axis < 0 else axis
+    at = place_of_axis(axis, len(shape), "pred")
     lead = shape[:at] + shape[at + 1 :]
     if given.shape != lead:
         raise ValueError(f"labels: expected shape {lead}, got {given.shape}")

@@ -177,7 +177,7 @@ def _derive(
         raise ValueError(f"hessian: expected 'diag', 'xgboost' or 'lightgbm', got {hessian!r}")
     if hessian is None and hessian_out is not None:
         raise ValueError("hessian_out: applies with hessian= only")
-    smoothing = float(label_smoothing)
+    smoothing = errors.as_number(label_smoothing, "label_smoothing", "a number in [0, 1]")
     if not 0 <= smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
     dtype = np.dtype(np.float32 if disguised else x.dtype).newbyteorder("=")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastent.backends.cython.exact import ExactTotal
+from fastent.errors import as_number
 
 
 def exact_sum(values: np.ndarray) -> float:
@@ -48,10 +49,7 @@ def log_of_base(base: float | None) -> float:
     """What a value in nats is divided by."""
     if base is None:
         return 1.0
-    try:
-        number = float(base)
-    except (TypeError, ValueError):
-        raise TypeError(f"base: expected a number above 0 other than 1, got {base!r}") from None
+    number = as_number(base, "base", "a number above 0 other than 1")
     if not 0 < number < np.inf or number == 1:
         raise ValueError(f"base: expected a finite number above 0 other than 1, got {base!r}")
     return float(np.log(number))

@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -36,9 +36,11 @@ def _checked_backend(backend: Any, origin: str) -> str:
 def _checked_threads(threads: Any, origin: str) -> int:
     expected = f"{origin}: expected a whole number of at least 1, got {threads!r}"
     try:
-        count = threads.__index__() if not isinstance(threads, str) else int(threads)
-    except (AttributeError, TypeError, ValueError):
-        raise TypeError(expected) from None
+        count = None if isinstance(threads, bool) else threads.__index__()
+    except (AttributeError, TypeError):
+        count = None
+    if count is None:
+        raise TypeError(expected)
     if count < 1:
         raise ValueError(expected)
     return min(count, 1024)
@@ -52,7 +54,11 @@ def _omp_threads() -> int | None:
 
 def _environment_threads() -> int | None:
     own = os.environ.get("FASTENT_NUM_THREADS")
-    return _checked_threads(own, "FASTENT_NUM_THREADS") if own else _omp_threads()
+    if not own:
+        return _omp_threads()
+    with suppress(ValueError):
+        return _checked_threads(int(own), "FASTENT_NUM_THREADS")
+    raise ValueError(f"FASTENT_NUM_THREADS: expected a whole number of at least 1, got {own!r}")
 
 
 _backend = _checked_backend(os.environ.get("FASTENT_BACKEND") or "cython", "FASTENT_BACKEND")

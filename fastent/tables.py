@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from fastent import functions
 from fastent.backends.sharing import share
 from fastent.divergences import jeffreys_divergence
+from fastent.errors import as_number, place_of_axis
 from fastent.reductions import delivered, log_of_base
 from fastent.settings import chosen_threads
 from fastent.weights import as_floats, place
@@ -173,10 +174,7 @@ def population_stability_index(
     >>> float(fe.population_stability_index([50, 50, 0], [70, 20, 10], smoothing=0.5).round(6))
     0.632162
     """
-    try:
-        added = float(smoothing)
-    except (TypeError, ValueError):
-        raise TypeError(f"smoothing: expected a number, got {smoothing!r}") from None
+    added = as_number(smoothing, "smoothing")
     if not 0 <= added < np.inf:
         raise ValueError(f"smoothing: expected a finite number of at least 0, got {smoothing!r}")
     log_of_base(base)
@@ -187,7 +185,7 @@ def population_stability_index(
         if x.ndim == 0:
             raise ValueError(f"{name}: expected at least one axis, got a scalar")
         if not added:
-            _check_totals(x.sum(axis=axis), name)
+            _check_totals(x.sum(axis=place_of_axis(axis, x.ndim, name)), name)
     return jeffreys_divergence(
         counts[0] + added,
         counts[1] + added,

@@ -17,6 +17,8 @@ def as_numpy(given, name):
             if half:
                 given = given.view(sys.modules["torch"].int16)
             return given.numpy(), half
+        if isinstance(given, _types_of("numpy.ma", "MaskedArray")) and np.any(given.mask):
+            raise TypeError("some numbers are masked")
         if isinstance(given, _types_of("pyarrow", "Array", "ChunkedArray")):
             return _rows_of_arrow(given), False
         if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):

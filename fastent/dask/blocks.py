@@ -18,6 +18,8 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArrayBlockIdDep, ArraySliceDep
 
+from fastent.errors import place_of_axis
+
 SPLIT = 8  # states that one task merges
 
 
@@ -75,7 +77,7 @@ def align(
     main = next((n for n in reversed(operands) if n in _lazy(operands)), list(operands)[-1])
     if sparse and main != "pred":
         labels = arrays[main]
-        where = _place(axis, arrays["pred"].ndim)
+        where = place_of_axis(axis, arrays["pred"].ndim, "pred")
         sizes = list(labels.chunks)
         sizes.insert(where, arrays["pred"].chunks[where])
         arrays["pred"] = arrays["pred"].rechunk(tuple(sizes))
@@ -83,7 +85,7 @@ def align(
     pred = arrays[main]
     lead = letters = tuple(range(pred.ndim))
     if axis is not None:
-        where = _place(axis, pred.ndim)
+        where = place_of_axis(axis, pred.ndim, main)
         lead = letters[:where] + letters[where + 1 :]
         if pred.numblocks[where] > 1:
             warnings.warn(
@@ -113,14 +115,6 @@ def align(
 
 def _lazy(operands: dict[str, Any]) -> list[str]:
     return [n for n, x in operands.items() if isinstance(x, da.Array) or hasattr(x, "dask")]
-
-
-def _place(axis: Any, ndim: int) -> int:
-    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
-        raise TypeError(f"axis: expected an integer, got {type(axis).__name__}")
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"axis: expected {-ndim} to {ndim - 1}, got {axis}")
-    return int(axis) % ndim
 
 
 def _cut(

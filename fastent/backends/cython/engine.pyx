@@ -20,6 +20,7 @@ from fastent.backends.cython.steps cimport find_steps
 from fastent.backends.cython.tiles cimport Plan
 
 from fastent.backends.cython.steps import IN_NATS
+from fastent.errors import as_number, whole_axis
 
 cnp.import_array()
 
@@ -39,10 +40,7 @@ cdef enum:
 
 
 cdef double number(object given, str name, str expected) except? -1:
-    try:
-        return float(given)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected {expected}, got {given!r}") from None
+    return given if type(given) is float else as_number(given, name, expected)
 
 
 cdef object settle_kinds(Call call, object kind):
@@ -63,6 +61,7 @@ cdef object settle_kinds(Call call, object kind):
 
 cdef object settle_numbers(Call call, object row_sums, object eps, object temperature, object smoothing, object base):
     cdef Plan *plan = &call.plan
+    cdef double given_base
     cdef bint probabilities = plan.pred_kind != LOGITS or (call.task in ("divergence", "categorical") and plan.true_kind != LOGITS)
     task = call.task
     if row_sums is not CHECK and row_sums not in ("check", "rescale", "as_is"):
@@ -88,9 +87,10 @@ cdef object settle_numbers(Call call, object row_sums, object eps, object temper
         raise ValueError(f"label_smoothing: applies to cross-entropies only, got {smoothing!r}")
     call.unit = 1.0
     if base is not None:
-        if not number(base, "base", "a number above 0 other than 1") > 0 or base == 1 or not isfinite(base):
+        given_base = number(base, "base", "a number above 0 other than 1")
+        if not given_base > 0 or given_base == 1 or not isfinite(given_base):
             raise ValueError(f"base: expected a finite number above 0 other than 1, got {base!r}")
-        call.unit = log(base)
+        call.unit = log(given_base)
 
 
 cdef object settle_weights(Call call, object sample_weight, object class_weight, object full_shape, object axis):
@@ -239,10 +239,7 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
     if task == "binary":
         axis = None
     elif type(axis) is not int:
-        try:
-            axis = axis.__index__()
-        except AttributeError:
-            raise TypeError(f"axis: expected an integer, got {axis!r}") from None
+        axis = whole_axis(axis)
     settle_operands(call, true, pred, axis)
     if class_weight is not None or sample_weight is not None:
         call.class_weight = class_weight
