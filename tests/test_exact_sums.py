@@ -39,6 +39,8 @@ DATA = {
     "subnormal": RNG.integers(-(2**50), 2**50, N) * 5e-324,
     "equal": np.full(N, 0.1),
     "lone specks": _lone_specks(),
+    "growing": np.ldexp(RNG.uniform(1, 2, N), np.arange(N) // 90),
+    "shrinking": np.ldexp(RNG.uniform(-2, 2, N), -11 * (np.arange(N) // 512)),
     "zeros and ones": RNG.integers(0, 2, N).astype(float),
     "signed zeros": np.where(np.arange(N) % 2, 0.0, -0.0),
 }
