@@ -300,12 +300,15 @@ class Accumulator:
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and content as JSON-able data, the same for any order of updates and merges."""
+        return self._described()
+
+    def _described(self, lazily: bool = False) -> dict[str, Any]:
         settings = self._settings() | {"metrics": [m.name for m in self._metrics]}
         own = [m.name for m in self._own if not m.ready]
         if own:
             settings["divergences"] = own
         with self._lock:
-            state = self._state.to_dict()
+            state = self._state.to_dict(lazily)
         return {"format": FORMAT, "version": VERSION, "settings": settings, "state": state}
 
     @classmethod

@@ -50,9 +50,9 @@ class CompareScorer:
             self.ignored += ignored
         return []
 
-    def state(self) -> dict[str, Any]:
+    def state(self, lazily: bool = False) -> dict[str, Any]:
         return {
-            "sums": self.lanes.total().state(),
+            "sums": self.lanes.total().state(lazily),
             "nans": self.nans,
             "ignored": self.ignored,
         }

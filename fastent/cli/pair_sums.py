@@ -116,8 +116,11 @@ class PairSums:
         self._losses.merge(other._losses)
         return self
 
-    def state(self) -> dict[str, Any]:
-        return {"accumulator": self._accumulator.state_dict(), "losses": self._losses.to_dict()}
+    def state(self, lazily: bool) -> dict[str, Any]:
+        return {
+            "accumulator": self._accumulator._described(lazily),
+            "losses": self._losses.to_dict(lazily),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         self._accumulator = Accumulator.from_state_dict(state["accumulator"], **self._running)

@@ -35,7 +35,8 @@ class Scorer(Protocol):
     def collect(self, block: Block, results: list[Any]) -> list[np.ndarray]:
         """Take the results of a block's pieces, in order; gives the row values to write."""
 
-    def state(self) -> Any: ...
+    def state(self, lazily: bool = False) -> Any:
+        """What `restore` takes; ``lazily``, long lists are iterators over what it is now."""
 
     def restore(self, state: Any) -> None: ...
 
@@ -143,7 +144,8 @@ class Run:
         if not self._options.checkpoint:
             return
         parts = self._rows.cut() if self._rows is not None else []
-        self._checkpoint.save({**self._place(), "parts": parts, "scorer": self._scorer.state()})
+        scorer = self._scorer.state(lazily=True)
+        self._checkpoint.save({**self._place(), "parts": parts, "scorer": scorer})
         self._kept_parts = tuple(parts)
 
     def _place(self) -> dict[str, Any]:

@@ -121,9 +121,9 @@ class ScoreScorer:
                 self.worst.add(found.losses, found.first_row, found.counted)
         return [found.rows for found in results if found.rows is not None]
 
-    def state(self) -> dict[str, Any]:
+    def state(self, lazily: bool = False) -> dict[str, Any]:
         return {
-            "sums": self.lanes.total().state(),
+            "sums": self.lanes.total().state(lazily),
             "worst": self.worst.state(),
             "nans": self.nans,
             "ignored": self.ignored,

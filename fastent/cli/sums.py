@@ -129,8 +129,11 @@ class Sums:
         self._bytes.merge(other._bytes)
         return self
 
-    def state(self) -> dict[str, Any]:
-        return {"accumulator": self._accumulator.state_dict(), "bytes": self._bytes.to_dict()}
+    def state(self, lazily: bool) -> dict[str, Any]:
+        return {
+            "accumulator": self._accumulator._described(lazily),
+            "bytes": self._bytes.to_dict(lazily),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         self._accumulator = Accumulator.from_state_dict(state["accumulator"], **self._running)

@@ -30,7 +30,7 @@ from fastent.backends.cython.store cimport CROSS, SQUARE, SUM, Column, Rows, Sto
 from fastent.backends.cython.tally cimport (
     BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_free, tally_grow, tally_put,
 )
-from fastent.backends.cython.text cimport load_store, store_text
+from fastent.backends.cython.text cimport cluster_text, group_text, load_store, store_text
 from fastent.backends.cython.totals cimport exact_object, packed, span_object
 
 from fastent.backends.cython.keys import Keys
@@ -468,12 +468,20 @@ cdef class State:
 
     # --- text -----------------------------------------------------------------------------------
 
-    def to_dict(self):
-        """The content as JSON-able data: equal for equal content, however it came together."""
+    def to_dict(self, bint lazily=False):
+        """The content as JSON-able data: equal for equal content, however it came together.
+
+        `lazily`, the lists that may be long are iterators, to be used before the state changes.
+        """
         groups, clusters = self.groups.ordered(), self.clusters.ordered()
         cells = [-1, *groups] if self.store.bins else []
         if not self.detailed:
             del cells[1:]
+        lists = {
+            "groups": map(self.group_text, groups),
+            "clusters": map(self.cluster_text, clusters),
+            "calibration": map(self.calibration_text, cells),
+        }
         return {
             "weighted": bool(self.weighted),
             "detailed": bool(self.detailed),
@@ -481,11 +489,17 @@ cdef class State:
                 "groups": [self.groups.names[code] for code in groups],
                 "clusters": [self.clusters.names[code] for code in clusters],
             },
-            **store_text(&self.store, self.weighted, self.columns, groups, clusters),
-            "calibration": [self.calibration_text(group) for group in cells],
+            **store_text(&self.store, self.weighted, self.columns, groups),
+            **(lists if lazily else {name: list(items) for name, items in lists.items()}),
         }
 
-    cdef list calibration_text(self, group):
+    def group_text(self, group):
+        return group_text(&self.store, self.weighted, group)
+
+    def cluster_text(self, cluster):
+        return cluster_text(&self.store, cluster)
+
+    def calibration_text(self, group):
         return [[packed(x) for x in b] for b in self.calibration(group)]
 
     def load(self, data):

@@ -11,9 +11,9 @@ from fastent.backends.cython.totals cimport (
 )
 
 
-cdef dict store_text(Store* store, bint weighted, tuple columns, list groups, list clusters):
-    """All but names and calibration, groups and clusters in the order of the codes given."""
-    cdef Py_ssize_t i, g, width = 3 * store.K + 2 * store.kinds
+cdef dict store_text(Store* store, bint weighted, tuple columns, list groups):
+    """All but names, calibration and the sums of groups and clusters; groups in the order given."""
+    cdef Py_ssize_t i
     cdef int c
     kept = range(3) if weighted else range(2)
     weights = range(2 * store.kinds if weighted else 0)
@@ -25,26 +25,33 @@ cdef dict store_text(Store* store, bint weighted, tuple columns, list groups, li
             "extremes": [store.extreme[2 * c + i].hex() for i in range(2)],
             "histogram": tally_list(&store.tally[c], places),
         }
-    parts = []
-    for code in groups:
-        g = code
-        parts.append([
-            [store.group_count[2 * g + i] for i in range(store.kinds)],
-            [packed(span_object(&store.group_sum[g * width + 3 * c + i]))
-             for c in range(store.K) for i in kept],
-            [packed(span_object(&store.group_sum[g * width + 3 * store.K + i])) for i in weights],
-            [store.group_extreme[2 * g * store.K + i].hex() for i in range(2 * store.K)],
-        ])
-    i = store.K + store.kinds
     return {
         "rows": [store.count[c] for c in range(store.kinds)],
         "weights": [packed(exact_object(&store.total[3 * store.K + c])) for c in weights],
         "columns": found,
         "labels": tally_list(&store.tally[store.K], places),
-        "groups": parts,
-        "clusters": [[packed(span_object(&store.cluster_sum[<Py_ssize_t> code * i + c]))
-                      for c in range(i)] for code in clusters],
     }
+
+
+cdef list group_text(Store* store, bint weighted, Py_ssize_t g):
+    """Rows, sums, weights and extremes of a group by its code."""
+    cdef Py_ssize_t i, width = 3 * store.K + 2 * store.kinds
+    cdef int c
+    kept = range(3) if weighted else range(2)
+    weights = range(2 * store.kinds if weighted else 0)
+    return [
+        [store.group_count[2 * g + i] for i in range(store.kinds)],
+        [packed(span_object(&store.group_sum[g * width + 3 * c + i]))
+         for c in range(store.K) for i in kept],
+        [packed(span_object(&store.group_sum[g * width + 3 * store.K + i])) for i in weights],
+        [store.group_extreme[2 * g * store.K + i].hex() for i in range(2 * store.K)],
+    ]
+
+
+cdef list cluster_text(Store* store, Py_ssize_t g):
+    cdef Py_ssize_t width = store.K + store.kinds
+    cdef int c
+    return [packed(span_object(&store.cluster_sum[g * width + c])) for c in range(width)]
 
 
 cdef int load_store(Store* store, bint weighted, tuple columns, dict data) except -1:
