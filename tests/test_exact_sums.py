@@ -141,11 +141,14 @@ FLOATS["losses"] = RNG.exponential(size=N).astype(np.float32)
 FLOATS["subnormal"] = np.ldexp(RNG.integers(-9, 9, N).astype(np.float32), -149)
 FLOATS["least and more"] = np.where(np.arange(N) % 3, np.float32(2.0**-149), FLOATS["27 octaves"])
 FLOATS["largest"] = np.full(N, np.finfo(np.float32).max)
+FLOATS["most steps"] = np.nextafter(
+    np.where(np.arange(N) % 999, np.float32(2.0**28), np.float32(2)), np.float32(0)
+)
 FLOATS["zeros"] = np.float32(np.where(np.arange(N) % 2, 0.0, -0.0))
 
 
 @pytest.mark.parametrize("name", FLOATS)
-@pytest.mark.parametrize("n", [1, 4, 1023, 1024, 1025, N])
+@pytest.mark.parametrize("n", [1, 4, 2047, 2048, 2049, N])
 def test_floats_give_the_integer_of_their_doubles(name, n):
     values = FLOATS[name][:n]
     found = exact.ExactTotal().add(values)

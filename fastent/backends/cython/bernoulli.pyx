@@ -14,7 +14,7 @@ from fastent.backends.cython.elementary cimport (
 )
 from fastent.backends.cython.exponentials cimport Scale, exp_over, scale_of
 from fastent.backends.cython.kernels cimport (
-    DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, SINGLE, Kernel, Tile, report,
+    CHUNK, DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, SINGLE, Kernel, Tile, report,
 )
 from fastent.backends.cython.table cimport Table, capsule_of
 
@@ -31,9 +31,6 @@ ctypedef fused source:
 ctypedef fused value:                   # what row values are written as: their sum takes floats
     float
     double
-
-cdef enum:
-    PART = 1024                         # values that are computed at a time
 
 cdef enum:                              # what a loop saw
     SOFT = 1                            # targets between 0 and 1
@@ -312,7 +309,7 @@ cdef bint cross_entropies(const real *t, const real *x, Tile *tile, double *out)
     cdef real *values = <real *>tile.scratch
     cdef bint look = False, soft = False
     while start < tile.rows:
-        n = min(tile.rows - start, <Py_ssize_t>PART)
+        n = min(tile.rows - start, <Py_ssize_t>CHUNK)
         if tile.pred_kind == LOGITS:
             if tile.sum == NULL:
                 look |= from_logits(t + start, x + start, n, out + start)

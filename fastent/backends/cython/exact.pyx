@@ -23,7 +23,7 @@ cdef enum:
     LIMBS = 68
     CARRY_DUE = 1 << 30
     BLOCK = 512
-    FLOAT_BLOCK = 1024
+    FLOAT_BLOCK = 2048
     SPARE_OCTAVES = 2     # by which the next block may have a larger value
     SHORT = 24            # below this the limbs are quicker than the set-up of the grids
 
