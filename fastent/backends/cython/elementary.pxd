@@ -424,6 +424,24 @@ cdef inline double log1p_of(double x) noexcept nogil:
     return value if u < INFINITY else u
 
 
+cdef inline double log1p_positive(double x, bint single) noexcept nogil:
+    """log1p(x) for 0 <= x < 2^52: nothing is lost, 1 + x is scaled before it is rounded. To 1e-9 of it
+    if `single`, a constant."""
+    cdef uint64_t k = (fe_bits_double(1 + x) - <uint64_t>0x3fe6a09e667f3bcd) >> 52
+    cdef double scale = fe_from_bits_double(<uint64_t>0x3ff0000000000000 - (k << 52))
+    cdef double f = madd(x, scale, scale - 1)
+    cdef double e = fe_from_bits_double(k | <uint64_t>0x4330000000000000) - 4503599627370496.0
+    cdef double s, w, t
+    if not single:
+        return log_of_reduced(f, e)
+    s = f / (2 + f)
+    w = s * s
+    t = madd(0.29871762, w, 0.3997754)
+    t = madd(t, w, 0.66666776)
+    t = madd(t, w, <double>2)
+    return madd(s, t, e * 0.69314718055994530942)
+
+
 cdef inline double log_positive(double x) noexcept nogil:
     """log(x) for any x > 0, subnormal ones and infinity included; 0 gives −infinity."""
     cdef bint small = x < 2.2250738585072014e-308

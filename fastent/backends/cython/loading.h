@@ -7,11 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "lanes.h"
-
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
+#include "across.h"
 
 /* float16 to float: exact, subnormals, infinities and NaN included */
 static inline float fe_half(uint16_t bits) {
@@ -64,79 +60,16 @@ static inline void fe_brains(const char *restrict at, ptrdiff_t n, float *restri
 }
 
 /* Blocks of classes are turned into rows: 4 rows of floats or 2 of doubles at a time, of as many
-   classes as a vector holds. The halves of a vector of 32 bytes come from classes that are apart, and
-   never mix. `at` is the first class of the first row, `stride` the distance of classes in bytes,
-   `last` the last class that there is, `step` the distance of rows in `out`. */
-#if defined(__AVX__)
-#define FE_FLOAT_CLASSES 8
-#define FE_DOUBLE_CLASSES 4
-typedef float fe_float_row __attribute__((vector_size(32)));
-typedef int32_t fe_int_row __attribute__((vector_size(32)));
-typedef double fe_double_row __attribute__((vector_size(32)));
-typedef int64_t fe_long_row __attribute__((vector_size(32)));
-#define FE_LOW(a, b) FE_PICK(a, b, fe_int_row, 0, 8, 1, 9, 4, 12, 5, 13)
-#define FE_HIGH(a, b) FE_PICK(a, b, fe_int_row, 2, 10, 3, 11, 6, 14, 7, 15)
-#define FE_FRONT(a, b) FE_PICK(a, b, fe_int_row, 0, 1, 8, 9, 4, 5, 12, 13)
-#define FE_BACK(a, b) FE_PICK(a, b, fe_int_row, 2, 3, 10, 11, 6, 7, 14, 15)
-#define FE_EVEN(a, b) FE_PICK(a, b, fe_long_row, 0, 4, 2, 6)
-#define FE_ODD(a, b) FE_PICK(a, b, fe_long_row, 1, 5, 3, 7)
-#else
-#define FE_FLOAT_CLASSES 4
-#define FE_DOUBLE_CLASSES 2
-typedef float fe_float_row __attribute__((vector_size(16)));
-typedef int32_t fe_int_row __attribute__((vector_size(16)));
-typedef double fe_double_row __attribute__((vector_size(16)));
-typedef int64_t fe_long_row __attribute__((vector_size(16)));
-#define FE_LOW(a, b) FE_PICK(a, b, fe_int_row, 0, 4, 1, 5)
-#define FE_HIGH(a, b) FE_PICK(a, b, fe_int_row, 2, 6, 3, 7)
-#define FE_FRONT(a, b) FE_PICK(a, b, fe_int_row, 0, 1, 4, 5)
-#define FE_BACK(a, b) FE_PICK(a, b, fe_int_row, 2, 3, 6, 7)
-#define FE_EVEN(a, b) FE_PICK(a, b, fe_long_row, 0, 2)
-#define FE_ODD(a, b) FE_PICK(a, b, fe_long_row, 1, 3)
-#endif
-
-static inline const char *fe_class(const char *at, ptrdiff_t stride, ptrdiff_t k, ptrdiff_t last) {
-    return at + (k < last ? k : last) * stride;
-}
-
-static inline fe_float_row fe_floats_of(const char *at, ptrdiff_t stride, ptrdiff_t k, ptrdiff_t last) {
-#if defined(__AVX__)
-    return (fe_float_row)_mm256_loadu2_m128((const float *)fe_class(at, stride, k + 4, last),
-                                            (const float *)fe_class(at, stride, k, last));
-#else
-    fe_float_row x;
-    memcpy(&x, fe_class(at, stride, k, last), sizeof x);
-    return x;
-#endif
-}
-
-static inline fe_double_row fe_doubles_of(const char *at, ptrdiff_t stride, ptrdiff_t k, ptrdiff_t last) {
-#if defined(__AVX__)
-    return (fe_double_row)_mm256_loadu2_m128d((const double *)fe_class(at, stride, k + 2, last),
-                                              (const double *)fe_class(at, stride, k, last));
-#else
-    fe_double_row x;
-    memcpy(&x, fe_class(at, stride, k, last), sizeof x);
-    return x;
-#endif
-}
-
+   classes as a vector holds. `at` is the first class of the first row, `stride` the distance of classes
+   in bytes, `last` the last class that there is, `step` the distance of rows in `out`. */
 static inline void fe_turn_float(const char *at, ptrdiff_t stride, ptrdiff_t last, float *out, ptrdiff_t step) {
-    fe_float_row a = fe_floats_of(at, stride, 0, last), b = fe_floats_of(at, stride, 1, last);
-    fe_float_row c = fe_floats_of(at, stride, 2, last), d = fe_floats_of(at, stride, 3, last);
-    fe_float_row ab = FE_LOW(a, b), cd = FE_LOW(c, d), ab_high = FE_HIGH(a, b), cd_high = FE_HIGH(c, d);
-    fe_float_row row[4] = {FE_FRONT(ab, cd), FE_BACK(ab, cd), FE_FRONT(ab_high, cd_high), FE_BACK(ab_high, cd_high)};
-    memcpy(out, &row[0], sizeof row[0]);
-    memcpy(out + step, &row[1], sizeof row[1]);
-    memcpy(out + 2 * step, &row[2], sizeof row[2]);
-    memcpy(out + 3 * step, &row[3], sizeof row[3]);
+    fe_float_block block = fe_turned_float(at, stride, last);
+    _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++) memcpy(out + k * step, &block.of[k], sizeof block.of[k]);
 }
 
 static inline void fe_turn_double(const char *at, ptrdiff_t stride, ptrdiff_t last, double *out, ptrdiff_t step) {
-    fe_double_row a = fe_doubles_of(at, stride, 0, last), b = fe_doubles_of(at, stride, 1, last);
-    fe_double_row even = FE_EVEN(a, b), odd = FE_ODD(a, b);
-    memcpy(out, &even, sizeof even);
-    memcpy(out + step, &odd, sizeof odd);
+    fe_double_block block = fe_turned_double(at, stride, last);
+    _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) memcpy(out + k * step, &block.of[k], sizeof block.of[k]);
 }
 
 /* Ask for what the next tile needs of a class: into the second level, as the first has no room for
@@ -176,7 +109,7 @@ static inline void fe_ask(const char *at, ptrdiff_t size) {
             for (c = 0; c < classes; c++)                                                          \
                 memcpy(out + r * step + c, at + c * stride + r * sizeof(REAL), sizeof(REAL));      \
     }
-FE_ACROSS(fe_across_float, float, fe_turn_float, FE_FLOAT_CLASSES, 4)
-FE_ACROSS(fe_across_double, double, fe_turn_double, FE_DOUBLE_CLASSES, 2)
+FE_ACROSS(fe_across_float, float, fe_turn_float, FE_FLOAT_LINES, 4)
+FE_ACROSS(fe_across_double, double, fe_turn_double, FE_DOUBLE_LINES, 2)
 
 #endif

@@ -15,7 +15,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.checks cimport check_log_sum, check_sum, report_negatives
-from fastent.backends.cython.elementary cimport INFINITY, NAN, log1p_of, real
+from fastent.backends.cython.elementary cimport INFINITY, NAN, log1p_positive, real
 from fastent.backends.cython.exponentials cimport (
     LogitSums, RowSums, Scale, exp_over, merge_into, scale_of,
 )
@@ -193,6 +193,18 @@ cdef void check_target(Tile *tile, Py_ssize_t r, Batch *sums, Py_ssize_t at) noe
         check_sum(tile, r, 0, sums.mass[at])
 
 
+cdef inline void partitions(Batch *sums, Py_ssize_t rows, bint single) noexcept nogil:
+    """log1p(s), and s in place of the sum that leaves ties out."""
+    cdef Py_ssize_t r
+    cdef double s
+    for r in range(rows):
+        s = sums.rest[r] + (sums.count[r] - 1)
+        # a NaN, or no class with any mass, makes the row undefined
+        s = s if sums.top[r] > -INFINITY else <double>NAN
+        sums.rest[r] = s
+        sums.partition[r] = log1p_positive(s, single)
+
+
 cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Scale scale, double **out, const source *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then what only some calls want."""
     cdef Py_ssize_t r, label
@@ -201,12 +213,10 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
     cdef double *s_of = sums.rest
     cdef double *z = sums.partition
     cdef double *loss = out[CROSS_ENTROPY] + start if out[CROSS_ENTROPY] != NULL else NULL
-    for r in range(rows):
-        s = sums.rest[r] + (sums.count[r] - 1)
-        # a NaN, or no class with any mass, makes the row undefined
-        s = s if sums.top[r] > -INFINITY else <double>NAN
-        s_of[r] = s
-        z[r] = log1p_of(s)
+    if tile.precision == SINGLE:
+        partitions(sums, rows, True)
+    else:
+        partitions(sums, rows, False)
     if tile.pred_kind == LOGPROBS and tile.normalise:
         for r in range(rows):
             check_log_sum(tile, start + r, 1, sums.top[r], 1 + s_of[r])
@@ -222,7 +232,8 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             out[CONFIDENCE][start + r] = 1 / (1 + s_of[r])
     if paired(tile) or tile.labels == NULL:
         return
-    label_numbers(tile, start, rows, sums.own, unused)
+    if tile.classes > FEW:
+        label_numbers(tile, start, rows, sums.own, unused)
     if loss != NULL:
         for r in range(rows):
             gap = (sums.top[r] - sums.own[r]) * scale.inverse
@@ -261,7 +272,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
 
 cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused) noexcept nogil:
     cdef Scale scale = scale_of(tile.temperature)
-    cdef bint moments = out[ENTROPY] != NULL or out[BRIER] != NULL, few = tile.classes <= FEW
+    cdef bint moments = out[ENTROPY] != NULL or out[BRIER] != NULL, few = tile.classes <= FEW, narrow
     cdef Py_ssize_t r, n, start = 0
     cdef LogitSums sums
     cdef Batch batch
@@ -271,8 +282,9 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
     row.moments = moments
     while start < tile.rows:
         n = min(tile.rows - start, <Py_ssize_t>LANES)
+        narrow = True
         if few:
-            few_class_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
+            narrow = few_class_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
         elif tile.classes <= CHUNK:
             short_row_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
         else:
@@ -286,7 +298,8 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
                     report_negatives(tile, start + r, 1, 0, unused)
         if paired(tile) and tile.classes <= CHUNK:
             target_sums(tile, start, n, &batch, scratch, <const source *>NULL)
-        if tile.precision == SINGLE and any_narrow(n, &batch, paired(tile)):
+        narrow = narrow or paired(tile)
+        if tile.precision == SINGLE and narrow and any_narrow(n, &batch, paired(tile)):
             for r in range(n):
                 if too_narrow(batch.count[r], batch.rest[r], batch.gap[r] if paired(tile) else 0.0) and batch.top[r] < INFINITY and batch.top[r] > -INFINITY:
                     row.r = start + r

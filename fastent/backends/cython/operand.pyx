@@ -151,13 +151,17 @@ cdef inline Py_ssize_t copy_labels(View *view, Py_ssize_t start, Py_ssize_t rows
     cdef Py_ssize_t r
     cdef whole x
     cdef const char *first = row_address(view, start)
-    cdef bint dense = even(view) and row_stride(view) == sizeof(whole)
-    for r in range(rows):
-        memcpy(&x, first + r * sizeof(whole) if dense else row_address(view, start + r), sizeof(whole))
-        out[r] = <int64_t>x
-        if whole is uint64_t:
-            if x > <uint64_t>0x7fffffffffffffff:
-                out[r] = INT64_MIN
+    if even(view) and row_stride(view) == sizeof(whole):
+        for r in range(rows):
+            memcpy(&x, first + r * sizeof(whole), sizeof(whole))
+            out[r] = <int64_t>x
+    else:
+        for r in range(rows):
+            memcpy(&x, row_address(view, start + r), sizeof(whole))
+            out[r] = <int64_t>x
+    if whole is uint64_t:
+        for r in range(rows):                           # what does not fit has a sign now
+            out[r] = out[r] if out[r] >= 0 else INT64_MIN
     return -1
 
 
