@@ -329,15 +329,16 @@ class Accumulator:
         Raises
         ------
         ValueError
-            Not such a state, of another version, or with a divergence that is not given.
+            Not such a state, damaged, of another version, or with a divergence that is not given.
         """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError("state_dict: not the state of an accumulator")
         if data.get("version") != VERSION:
             raise ValueError(f"state_dict: expected version {VERSION}, got {data.get('version')!r}")
-        if not isinstance(data.get("settings"), dict) or not isinstance(data.get("state"), dict):
-            raise ValueError("state_dict: its settings or its state are missing")
-        settings = dict(data["settings"])
+        settings = data.get("settings")
+        if not isinstance(settings, dict) or not settings.keys() >= {"metrics", "task", "kind"}:
+            raise ValueError("state_dict: no settings of an accumulator")
+        settings = dict(settings)
         if isinstance(settings["kind"], list):
             settings["kind"] = tuple(settings["kind"])
         given = metrics if isinstance(metrics, Iterable) else [metrics]
@@ -353,7 +354,10 @@ class Accumulator:
                     f"state_dict: {name!r} is a divergence of one's own: give it as metrics=[...]"
                 )
         new = cls([known.get(name, name) for name in names], **settings, **running)
-        new._state.load(data["state"])
+        try:
+            new._state.load(data["state"])
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"state_dict: the state is damaged ({error})") from None
         return new
 
     def __reduce__(self) -> Any:

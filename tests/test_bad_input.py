@@ -231,7 +231,7 @@ def test_no_axis(engine):
     for axis in (2, -3):
         with fails(ValueError, "axis", str(axis)):
             fe.entropy(HALF, axis=axis, backend=engine)
-    for axis in (0.5, "0", None, (0, 1)):
+    for axis in (0.5, "0", True, None, (0, 1)):
         with fails(EITHER, "axis"):
             fe.entropy(HALF, axis=axis, backend=engine)
 
@@ -264,6 +264,22 @@ def test_dtypes_that_are_no_numbers(bad, engine):
         fe.categorical_cross_entropy(HALF, HALF, sample_weight=bad, backend=engine)
     with fails(TypeError, "class_weight"):
         fe.categorical_cross_entropy(HALF, HALF, class_weight=np.asarray(bad)[0], backend=engine)
+
+
+def test_masked_numbers():
+    """Their masks would be lost without a word."""
+    masked = np.ma.masked_less(HALF, 0.4)
+    assert fe.entropy(masked, base=2).tolist() == [1.0] * 4  # nothing is masked
+    masked[2, 1] = np.ma.masked
+    labels = np.ma.masked_array([0] * 4, [0, 1, 0, 0])
+    with fails(TypeError, "p", "masked"):
+        fe.entropy(masked)
+    with fails(TypeError, "labels", "masked"):
+        fe.sparse_cross_entropy(labels, HALF)
+    with fails(TypeError, "sample_weight", "masked"):
+        fe.entropy(HALF, sample_weight=labels)
+    with fails(TypeError, "table", "masked"):
+        fe.mutual_information(masked)
 
 
 def test_ragged_lists(engine):

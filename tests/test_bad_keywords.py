@@ -93,14 +93,28 @@ def test_one_distribution_takes_one_kind(function, engine):
     [
         ("eps", [-1e-9, 0.5, 0.7, NAN, INF, "small", None]),
         ("label_smoothing", [-0.1, 1.1, NAN, "some", None]),
-        ("base", [1, 1.0, 0, -2, NAN, INF, "e"]),
-        ("num_threads", [0, -1, 1.5, "two"]),
+        ("base", [1, 1.0, 0, -2, NAN, INF, "e", "2"]),
+        ("num_threads", [0, -1, 1.5, "two", "2", True]),
     ],
 )
 def test_keyword_values_out_of_range(keyword, values, engine):
     for value in values:
         with fails(EITHER, keyword):
             fe.sparse_cross_entropy([0] * 4, HALF, **{keyword: value}, backend=engine)
+
+
+def test_keywords_beside_the_engine():
+    with fails(TypeError, "label_smoothing"):
+        fe.cross_entropy_gradient([0] * 4, HALF, label_smoothing="0.1")
+    with fails(TypeError, "alpha"):
+        fe.binary_focal_cross_entropy([0.5], [0.5], alpha="1")
+    with fails(TypeError, "alpha"):
+        fe.renyi_divergence(HALF, HALF, "2")
+    for bad in (3, "x", True):
+        with fails(EITHER, "axis"):
+            fe.population_stability_index([1, 2], [2, 1], axis=bad)
+        with fails(EITHER, "axis"):
+            fe.focal_cross_entropy([0] * 4, HALF, axis=bad, sample_weight=1.0)
 
 
 @pytest.mark.parametrize("value", [0, -1, NAN, INF, "hot", None])

@@ -152,6 +152,40 @@ def test_state_survives_json_and_pickle():
         fe.Accumulator.from_state_dict({})
 
 
+def places(data, path=()):
+    """Paths to the parts of JSON data, of long lists the first two."""
+    if path:
+        yield path
+    inner = data if isinstance(data, dict) else range(2) if isinstance(data, list) else ()
+    for key in list(inner)[: len(data)] if inner else ():
+        yield from places(data[key], (*path, key))
+
+
+@pytest.mark.parametrize("damage", [None, [], {}, -1, 2**70, "0x1p5000", "twice"])
+def test_a_damaged_state_is_refused_or_harmless(damage):
+    """Whatever became of a part, memory outside of the state is not written to."""
+    args, _ = batch("sparse")
+    acc = accumulator("sparse").update(*args, groups=np.arange(N) % 3, clusters=np.arange(N) % 2)
+    saved = json.dumps(acc.state_dict())
+    refused = 0
+    for *way, last in places(json.loads(saved)["state"]):
+        data = json.loads(saved)
+        part = data["state"]
+        for key in way:
+            part = part[key]
+        twice = part[last] * 2 if isinstance(part[last], list) else 2**70
+        part[last] = twice if damage == "twice" else damage
+        try:
+            fe.Accumulator.from_state_dict(data).state_dict()
+        except ValueError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 50
+    for part in ("settings", "state"):
+        with pytest.raises(ValueError, match="state_dict"):
+            fe.Accumulator.from_state_dict(json.loads(saved) | {part: damage})
+
+
 def test_pairs_of_kinds_survive_too():
     args, _ = batch("divergence")
     options = {"task": "divergence", "kind": ("probs", "logprobs")}

@@ -514,7 +514,9 @@ cdef class State:
             self.clusters.code(name)
         self.make_groups()
         self.make_clusters()
-        load_store(&self.store, self.weighted, self.columns, data)
+        cells = 0 if not self.store.bins else 1 + len(self.groups) if self.detailed else 1
+        room = [len(self.groups), len(self.clusters), cells]
+        load_store(&self.store, self.weighted, self.columns, room, data)
         return self
 
 

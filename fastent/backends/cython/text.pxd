@@ -3,4 +3,4 @@ from fastent.backends.cython.store cimport Store
 cdef dict store_text(Store* store, bint weighted, tuple columns, list groups)
 cdef list group_text(Store* store, bint weighted, Py_ssize_t g)
 cdef list cluster_text(Store* store, Py_ssize_t g)
-cdef int load_store(Store* store, bint weighted, tuple columns, dict data) except -1
+cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict data) except -1

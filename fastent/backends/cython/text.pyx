@@ -54,40 +54,51 @@ cdef list cluster_text(Store* store, Py_ssize_t g):
     return [packed(span_object(&store.cluster_sum[g * width + c])) for c in range(width)]
 
 
-cdef int load_store(Store* store, bint weighted, tuple columns, dict data) except -1:
-    """Fill an empty store that has room for the groups and clusters of the data."""
-    cdef Py_ssize_t i, g, width = 3 * store.K + 2 * store.kinds
+cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict data) except -1:
+    """Fill an empty store that has room for so many groups, clusters and calibrated cells."""
+    cdef Py_ssize_t i, g, K = store.K, kinds = store.kinds, width = 3 * K + 2 * kinds
     cdef int c
     kept = 3 if weighted else 2
-    for c, n in enumerate(data["rows"]):
+    weights_kept = 2 * kinds if weighted else 0
+    groups, clusters, cells = room
+    for c, n in enumerate(sized(data["rows"], kinds)):
         store.count[c] = n
-    for c, text in enumerate(data["weights"]):
-        exact_add_object(&store.total[3 * store.K + c], unpacked(text))
+    for c, text in enumerate(sized(data["weights"], weights_kept)):
+        exact_add_object(&store.total[3 * K + c], unpacked(text))
     for c, column in enumerate(columns):
         saved = data["columns"][column[0]]
-        for i in range(kept):
-            exact_add_object(&store.total[3 * c + i], unpacked(saved["sums"][i]))
-        for i in range(2):
-            store.extreme[2 * c + i] = float.fromhex(saved["extremes"][i])
-        load_tally(&store.tally[c], saved["histogram"])
-    load_tally(&store.tally[store.K], data["labels"])
-    for g, (counts, sums, weights, extremes) in enumerate(data["groups"]):
-        for c, n in enumerate(counts):
+        for i, text in enumerate(sized(saved["sums"], kept)):
+            exact_add_object(&store.total[3 * c + i], unpacked(text))
+        for i, text in enumerate(sized(saved["extremes"], 2)):
+            store.extreme[2 * c + i] = float.fromhex(text)
+        load_tally(&store.tally[c], saved["histogram"], groups)
+    load_tally(&store.tally[K], data["labels"], groups)
+    for g, part in enumerate(sized(data["groups"], groups)):
+        counts, sums, weights, extremes = part
+        for c, n in enumerate(sized(counts, kinds)):
             store.group_count[2 * g + c] = n
-        for i, text in enumerate(sums):
+        for i, text in enumerate(sized(sums, kept * K)):
             span_add_object(&store.group_sum[g * width + 3 * (i // kept) + i % kept],
                             unpacked(text))
-        for i, text in enumerate(weights):
-            span_add_object(&store.group_sum[g * width + 3 * store.K + i], unpacked(text))
-        for i, text in enumerate(extremes):
-            store.group_extreme[2 * g * store.K + i] = float.fromhex(text)
-    for g, texts in enumerate(data["clusters"]):
-        for i, text in enumerate(texts):
-            span_add_object(&store.cluster_sum[g * (store.K + store.kinds) + i], unpacked(text))
-    for g, cell in enumerate(data["calibration"]):
-        for i, text in enumerate([text for b in cell for text in b]):
-            span_add_object(&store.bin_sum[3 * g * store.bins + i], unpacked(text))
+        for i, text in enumerate(sized(weights, weights_kept)):
+            span_add_object(&store.group_sum[g * width + 3 * K + i], unpacked(text))
+        for i, text in enumerate(sized(extremes, 2 * K)):
+            store.group_extreme[2 * g * K + i] = float.fromhex(text)
+    for g, texts in enumerate(sized(data["clusters"], clusters)):
+        for i, text in enumerate(sized(texts, K + kinds)):
+            span_add_object(&store.cluster_sum[g * (K + kinds) + i], unpacked(text))
+    for g, cell in enumerate(sized(data["calibration"], cells)):
+        for c, sums in enumerate(sized(cell, store.bins)):
+            for i, text in enumerate(sized(sums, 3)):
+                span_add_object(&store.bin_sum[3 * (g * store.bins + c) + i], unpacked(text))
     return 0
+
+
+cdef object sized(parts, Py_ssize_t count):
+    """The parts, which go to as many places in memory."""
+    if not isinstance(parts, (list, tuple)) or len(parts) != count:
+        raise ValueError(f"expected {count} parts")
+    return parts
 
 
 cdef list tally_list(Tally* tally, places):
@@ -105,9 +116,12 @@ cdef list tally_list(Tally* tally, places):
     return found
 
 
-cdef int load_tally(Tally* tally, entries) except -1:
+cdef int load_tally(Tally* tally, entries, Py_ssize_t groups) except -1:
     for cell, item, window, text in entries:
         total = int(text, 16)
+        if not (0 <= cell <= groups and 0 <= item < <int64_t>1 << LABEL_BITS and 0 <= window < 64
+                and total >> 128 == 0):
+            raise ValueError("a count out of range")
         check(tally_put(tally, tally_key(cell, item) | <uint64_t> window,
                         total & 0xFFFFFFFFFFFFFFFF, total >> 64))
     return 0

@@ -7,6 +7,9 @@ from fastent.backends.cython.spans cimport (
     SEEN_NAN, SEEN_NEGATIVE_INF, SEEN_POSITIVE_INF, SpanSum, span_add, span_add_int, span_to_int,
 )
 
+cdef enum:
+    MOST_BITS = 1024 + 64     # of a sum of 2^63 numbers, above the point
+
 
 cdef inline object special_of(bint nan, bint positive, bint negative):
     if nan or (positive and negative):
@@ -57,4 +60,7 @@ cdef inline object unpacked(str text):
     if "p" not in text:
         return float(text)
     odd, exponent = text.split("p")
-    return int(odd, 16) << (int(exponent) + 1074)
+    units = int(odd, 16)
+    if int(exponent) + units.bit_length() > MOST_BITS:
+        raise ValueError("a sum out of range")
+    return units << (int(exponent) + 1074)
