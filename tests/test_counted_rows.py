@@ -66,5 +66,5 @@ def test_many_rows_leave_the_state_of_few_at_a_time(confidence, loss, ignoring):
             found.add(np.ascontiguousarray(values[:, rows]), part, None, None, labels[rows])
         return found.to_dict()
 
-    # With 400 parts even the bins are summed row by row.
-    assert state(1) == state(2) == state(400)
+    # With 100 parts even the bins are summed row by row.
+    assert state(1) == state(2) == state(100)

@@ -311,7 +311,7 @@ cdef int add_bins(Store* store, Rows* rows) noexcept nogil:
     cdef Py_ssize_t start = 0, b, i, n
     cdef bint counted = (
         rows.groups == NULL and rows.weight[0] == NULL and rows.count[0] < MOST_COUNTED
-        and rows.count[0] > 2 * store.bins and store.bins <= MOST_COUNTED_BINS
+        and rows.count[0] > 8 * store.bins and store.bins <= MOST_COUNTED_BINS
     )
     cdef int bad = 0
     if edge == NULL:
@@ -324,7 +324,7 @@ cdef int add_bins(Store* store, Rows* rows) noexcept nogil:
     if store.correct >= 0:
         correct = rows.values + store.correct * rows.stride
     if counted:
-        memset(counts, 0, sizeof(counts))
+        memset(counts, 0, store.bins * sizeof(counts[0]))
     while start < rows.count[0]:
         n = rows.count[0] - start
         n = n if n < BLOCK else BLOCK
