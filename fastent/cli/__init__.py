@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
-from fastent.cli import compare, demo, info, score
 from fastent.cli.arguments import UsageError, parser
 from fastent.cli.signals import Interrupted, Signals
 
-COMMANDS = {"demo": demo.run, "score": score.run, "compare": compare.run, "info": info.run}
 BAD_INPUT = 2
 
 
@@ -31,7 +30,8 @@ def main(words: Sequence[str] | None = None) -> int:
     with Signals() as signals:
         try:
             options = parser().parse_args(words)
-            return COMMANDS[options.command](options, signals)
+            command = importlib.import_module(f"fastent.cli.{options.command}")
+            return int(command.run(options, signals))
         except SystemExit as leaving:  # --help and --version have printed what they were asked for
             return int(leaving.code or 0)
         except Interrupted as interrupted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -75,7 +74,7 @@ class Checkpoint:
         self._due = now + self._pause
 
     def _text(self, state: dict[str, Any]) -> Iterator[bytes]:
-        digest = hashlib.sha256()
+        digest = sha256()
         yield f'{{"format": {FORMAT}, "identity": {json.dumps(self._identity)}, "state": '.encode()
         for piece in encoded(state):
             digest.update(piece)
@@ -109,8 +108,14 @@ def encoded(value: Any) -> Iterator[bytes]:
         yield json.dumps(value).encode()
 
 
+def sha256() -> Any:
+    import hashlib  # 3 ms that most runs do not need
+
+    return hashlib.sha256()
+
+
 def _digest(state: Any) -> str:
-    digest = hashlib.sha256()
+    digest = sha256()
     for piece in encoded(state):
         digest.update(piece)
     return digest.hexdigest()

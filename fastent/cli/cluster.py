@@ -319,11 +319,7 @@ def deaf_children() -> Iterator[None]:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Refuse what a cluster cannot do, and what only a cluster can."""
-    if options.dask is None:
-        if options.on_error == "skip":
-            raise UsageError("--on-error skip: needs --dask")
-        return
+    """Refuse what a cluster cannot do."""
     if options.dask.startswith("local:") and not re.fullmatch(r"local:[1-9]\d*", options.dask):
         raise UsageError(f"--dask: expected an address or local:N, got {options.dask!r}")
     if options.rows and is_direct(options.rows):

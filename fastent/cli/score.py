@@ -150,9 +150,12 @@ class ScoreScorer:
 def run(options: argparse.Namespace, signals: Signals) -> int:
     if options.worst < 0:
         raise UsageError(f"--worst: expected 0 or more, got {options.worst}")
-    from fastent.cli import cluster  # it scores too, on workers
+    if options.dask is not None:
+        from fastent.cli import cluster  # it takes long to import, and scores too
 
-    cluster.check_options(options)
+        cluster.check_options(options)
+    elif options.on_error == "skip":
+        raise UsageError("--on-error skip: needs --dask")
     if options.html:
         from fastent.report.page import require_libraries
 
