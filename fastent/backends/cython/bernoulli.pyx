@@ -43,6 +43,7 @@ cdef enum:
     BRIER
     ENTROPY
     PROBABILITY
+    OUTPUTS
 
 cdef struct Surprise:                   # −log q and −log(1 − q)
     double of_one
@@ -406,10 +407,10 @@ cdef void check_range(const source *x, Tile *tile, int operand, source low, sour
 cdef void rows_of(Tile *tile, double **out, const source *t, const source *x) noexcept nogil:
     """The cross-entropy has loops of its own unless an option changes it, whatever other columns
     are wanted: a value has the same bits in any company."""
-    cdef double *others[5]
+    cdef double *others[OUTPUTS]
     cdef int k
     cdef bint look = True, plain = tile.eps == 0 and tile.smoothing == 0 and tile.temperature == 1
-    for k in range(5):
+    for k in range(OUTPUTS):
         others[k] = out[k]
     if out[CROSS_ENTROPY] != NULL and plain and tile.pred_kind != LOGPROBS:
         look = cross_entropies(t, x, tile, out[CROSS_ENTROPY])
@@ -420,7 +421,7 @@ cdef void rows_of(Tile *tile, double **out, const source *t, const source *x) no
             check_range(x, tile, 1, <source>0, <source>1)
         elif tile.pred_kind == LOGPROBS:
             check_range(x, tile, 1, <source>-INFINITY, <source>0)
-    for k in range(5):
+    for k in range(OUTPUTS):
         if others[k] != NULL:
             general_values(t, x, tile, scale_of(tile.temperature), others)
             return
