@@ -85,6 +85,15 @@ class Bits(Lanes):
     def __or__(self, other):
         return self._new(self.builder.or_(self.value, self.lift(other)))
 
+    def __xor__(self, other):
+        return self._new(self.builder.xor(self.value, self.lift(other)))
+
+    def __invert__(self):
+        return self._new(self.builder.not_(self.value))
+
+    def __rsub__(self, other):
+        return self._new(self.builder.sub(self.lift(other), self.value))
+
     def __lshift__(self, count):
         return self._new(self.builder.shl(self.value, self.lift(count)))
 
