@@ -40,4 +40,5 @@ cdef class Call:
     cdef object term_rows(self, Py_ssize_t start, Py_ssize_t stop)
     cdef tuple totals(self)
     cdef object total_by_module(self, ExactSum *sums)
+    cdef bint narrow_values(self) except -1
     cdef object check_out(self, out, shape)

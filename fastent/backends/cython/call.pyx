@@ -12,7 +12,7 @@ import numpy as np
 from fastent import errors, settings
 from fastent.backends.sharing import share
 from fastent.backends.cython.exact cimport (
-    ExactSum, exact_add, exact_add_one, exact_clear, exact_merge, exact_round,
+    ExactSum, exact_add, exact_add_floats, exact_add_one, exact_clear, exact_merge, exact_round,
 )
 from fastent.backends.cython.operand cimport FLOAT32, Operand, load_doubles, load_floats, load_labels
 from fastent.backends.cython.tiles cimport Plan, run_plan
@@ -277,10 +277,20 @@ cdef class Call:
         share(partial(self._add_rows, totals, Lock()), 0, self.rows, step, threads)
         memcpy(sums, totals.of, sizeof(totals.of))
 
+    cdef bint narrow_values(self) except -1:
+        """Whether the row values may be written as floats, without another rounding after."""
+        if self.backend != "numba" or self.rows_module is not None or self.plan.stored != FLOAT32:
+            return False
+        if self.weighted or self.plan.scale[0] != 1:
+            return False
+        return settings.backend_module(self.backend).narrow_values(self)
+
     def _add_rows(self, TwoSums totals, lock, Py_ssize_t start, Py_ssize_t stop):
         """Add the weighted values and the weights of one block."""
         cdef Py_ssize_t n = stop - start
-        cdef cnp.ndarray block = np.empty((len(self.columns), n)), w = None
+        cdef bint narrow = self.narrow_values()
+        cdef cnp.ndarray w = None
+        cdef cnp.ndarray block = np.empty((len(self.columns), n), np.float32 if narrow else np.float64)
         cdef const double *values = <const double *>cnp.PyArray_DATA(block)
         cdef const double *weights = NULL
         cdef TwoSums here = TwoSums.__new__(TwoSums)
@@ -291,7 +301,10 @@ cdef class Call:
             w = self.weights(start, stop)
             weights = <const double *>cnp.PyArray_DATA(w)
         with nogil:
-            exact_add(&here.of[0], values, n)
+            if narrow:
+                exact_add_floats(&here.of[0], <const float *>values, n)
+            else:
+                exact_add(&here.of[0], values, n)
             if weights != NULL:
                 exact_add(&here.of[1], weights, n)
             else:

@@ -187,10 +187,6 @@ def largest(a, b):
     return choose(a > b, a, b)
 
 
-def least(a, b):
-    return choose(a < b, a, b)
-
-
 def _octaves(m, unit):
     """(origin, m − origin, whole octaves of that): what is taken off x before its octaves is m
     itself if it is so large that x − m is exact wherever exp(x − m) > 0, and nothing else, since
@@ -350,7 +346,7 @@ def log_of_reduced(f, e):
     return e * 6.93147180369123816490e-01 - ((half - (tail + e * 1.90821492927058770002e-10)) - f)
 
 
-def reduced(x):
+def _reduced(x):
     """f and e of log1p(f) + e·ln 2 = log x for a normal x > 0."""
     if x.single:  # 0x3F3504F3 is √½: the mantissa lands in [√½, √2)
         k = (x.bits() - 0x3F3504F3) >> 23
@@ -372,7 +368,7 @@ def surprise_of(x, octaves=0):
         )
         whole = whole._new(whole.lift(octaves << 23)) - whole
         return madd(s, tail, whole.converted() * 8.26295829486781727573e-8)
-    f, e = reduced(x)
+    f, e = _reduced(x)
     s = -f / (f + 2.0)
     tail = polynomial(
         s * s, 0.16896585151252850002, 0.18116597714706797289, 0.22223615985342849839,
@@ -383,19 +379,13 @@ def surprise_of(x, octaves=0):
 
 def log_normal(x):
     """log(x) for a normal x > 0."""
-    return log_of_reduced(*reduced(x))
-
-
-def minus_log_lifted(x):
-    """−log q for x = q·lift, so that a subnormal q is no exception."""
-    f, e = reduced(x)
-    return -log_of_reduced(f, e - (64.0 if x.single else 512.0))
+    return log_of_reduced(*_reduced(x))
 
 
 def log1p_of(x):
     """log1p(x) for x > −1 in float64, infinity included."""
     u = x + 1.0
-    f, e = reduced(u)
+    f, e = _reduced(u)
     whole = e.same(0.0)
     # what 1 + x lost, relative to u: matters up to u = 2^53 only, and an eighth of it does not, so
     # 1/u comes from the bits of u

@@ -107,7 +107,7 @@ def _tree(builder, vectors):
     return vectors[0]
 
 
-def summed(formula, reads, sums, pads=(0.0, 0.0), each=0, prepare=None, label=False):
+def row_adder(formula, reads, sums, pads=(0.0, 0.0), each=0, prepare=None, label=False):
     """A formula over the rows of `reads` arrays whose terms are added up: call it as
     loop(rows, classes, readable, *sources, like, target, faults, *given, *numbers).
 

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .formulas import exp_over, exp_share, largest, log1p_of, row_scale, share
-from .fused import summed
+from .fused import row_adder
 from .lanes import DOUBLE, Number, choose
 from .loops import (
     BYTES,
@@ -47,7 +47,6 @@ from .sums import (
 FEW = 16  # classes up to which rows lie across the vectors
 SLIM = 4  # classes up to which they are laid so one by one
 TOP, GAP, COUNT, REST, MOMENT, SQUARE, VALUE, ODD = range(8)  # among the sums of rows
-MASS = MOMENT  # of a target, which has no moments
 NEAR = 1 << 13  # elements that stay in the first cache from one pass over them to the next
 PAD = -math.inf
 
@@ -315,7 +314,7 @@ def logit_kernel(few, columns):
     """A kernel of rows of few classes or of many, for LOSS, HEAT or ALL."""
     formula, sums = FORMULAS[columns]
     across = _across(formula, sums) if few else None
-    add_rows = None if few else summed(formula, 1, sums, (PAD,), 1, row_scale)
+    add_rows = None if few else row_adder(formula, 1, sums, (PAD,), 1, row_scale)
     share_out = share_loop(columns)
 
     @kernel
@@ -365,7 +364,7 @@ ROWS = {
     for columns in (LOSS, HEAT, ALL)
 }
 share_out = share_loop(LOSS)
-add_targets = summed(target_sums, 2, 4, (0.0, PAD), 1, row_scale)
+add_targets = row_adder(target_sums, 2, 4, (0.0, PAD), 1, row_scale)
 
 
 @kernel

@@ -22,7 +22,7 @@ from .formulas import (
     surprise_of,
     without_octaves,
 )
-from .fused import summed
+from .fused import row_adder
 from .lanes import choose, madd
 from .loops import at, called
 from .pairs import CROSS, JS, KL
@@ -170,7 +170,7 @@ def few_rows(formula, value, arrays, zeros):
 
 def many_rows(formula, value, arrays, zeros):
     """The same where each row is added up by itself."""
-    add_rows = summed(formula, 2, arrays)
+    add_rows = row_adder(formula, 2, arrays)
     map_near, map_wide = (row_loop(partial(value, wide), arrays, 2) for wide in (False, True))
 
     @kernel

@@ -20,7 +20,7 @@ from .formulas import (
     log_ratio,
     surprise_of,
 )
-from .fused import summed
+from .fused import row_adder
 from .lanes import choose
 from .loops import at, mapped, number
 from .plan import AGAIN, kernel
@@ -80,7 +80,7 @@ map_near, map_wide = (row_loop(partial(entropy_value, wide), 3, 2) for wide in (
 def entropy_kernel(few):
     """A kernel of rows that are mapped together or added up by themselves."""
     map_terms = term_loop(flat(entropy_sums), 1, 3) if few else None
-    add_rows = None if few else summed(entropy_sums, 1, 3)
+    add_rows = None if few else row_adder(entropy_sums, 1, 3)
 
     @kernel
     def rows(x, classes, low, high, t, s, out, parts, faults):
@@ -200,7 +200,7 @@ def sparse_kernel(few, squares):
     Brier score, ranks and confidence only if `squares`."""
     formula, arrays = (square_sums, 2) if squares else (plain_sums, 1)
     map_terms = term_loop(flat(formula), 1, arrays) if few else None
-    add_rows = None if few else summed(formula, 1, arrays, label=True)
+    add_rows = None if few else row_adder(formula, 1, arrays, label=True)
 
     @kernel
     def rows(x, classes, labels, low, high, t, s, out, others, faults):

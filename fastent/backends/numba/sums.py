@@ -1,6 +1,7 @@
 """Sums and maxima over fixed lanes, and what else is done with sums: no flag of LLVM's is needed.
 
-Terms are mapped into scratch memory by chunks, then summed row by row. A row of many classes goes
+Terms of few classes, and of two rows of logits, are mapped into scratch memory by chunks, then
+summed row by row (others are added up as they are mapped, see `fused`). A row of many classes goes
 block by block, and the blocks are added with their rounding errors. Either way a row's sums are cut
 at the same places whatever its neighbours are.
 """
@@ -301,18 +302,6 @@ def copy(typingctx, n, source, target):
         return context.get_dummy_value()
 
     return types.void(types.intp, source, target), codegen
-
-
-@intrinsic
-def clear(typingctx, n, target):
-    """Set n numbers to 0."""
-
-    def codegen(context, builder, signature, args):
-        n, target = args
-        cgutils.memset(builder, target, builder.mul(n, number(8)), 0)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, target), codegen
 
 
 @intrinsic
