@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __SIZEOF_INT128__
+
 enum { UNIT_PARTS = 8, UNIT_WORDS = 24, UNIT_MOST_ROWS = 2000000 };
 
 typedef struct {
@@ -98,7 +100,7 @@ static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int
     uint64_t n = (uint64_t)rows, q, root, borrow = 0;
     int i, j, s_power = 64 * s_low, a_power = 32 * a_low + 1074, power, shift, lost;
     unsigned __int128 part, rest = 0, quotient = 0;
-    long double guess;
+    double guess;
     if (rows < 2 || rows > UNIT_MOST_ROWS || s_size > UNIT_PARTS || a_size > 2 * UNIT_PARTS)
         return -1.0;
     q = n * n * (n - 1);
@@ -145,8 +147,9 @@ static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int
         quotient = quotient << 64 | part / q;
         rest = part % q;
     }
-    guess = sqrtl((long double)quotient);
-    root = guess >= 18446744073709551615.0L ? UINT64_MAX : (uint64_t)guess;
+    guess = sqrt((double)quotient);                     /* to 53 bits, then one step of Newton */
+    root = guess >= 18446744073709551616.0 ? UINT64_MAX : (uint64_t)guess;
+    root = (uint64_t)((root + quotient / root) >> 1);
     while ((unsigned __int128)root * root > quotient)
         root--;
     while (root < UINT64_MAX && (unsigned __int128)(root + 1) * (root + 1) <= quotient)
@@ -154,5 +157,20 @@ static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int
     lost |= rest != 0 || (unsigned __int128)root * root != quotient;
     return unit_round(root, lost, (power - 2148 - shift) / 2);
 }
+
+#else /* machines of 32 bits */
+
+static double unit_total(const int64_t *limb, int size, int low) {
+    (void)limb; (void)size; (void)low;
+    return NAN;
+}
+
+static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int64_t *a_limb, int a_size,
+                         int a_low, int64_t rows) {
+    (void)s_limb; (void)s_size; (void)s_low; (void)a_limb; (void)a_size; (void)a_low; (void)rows;
+    return -1.0;
+}
+
+#endif
 
 #endif
