@@ -27,6 +27,7 @@ cdef struct LogitSums:
     double square                   # Σ e^{2(x−m)/T} over x < m
     double gap                      # Σ p·(m−x), for a target p
     double mass                     # Σ p
+    double rank                     # of the label, if it is wanted
 
 
 cdef struct RowSums:                # the same of consecutive rows
@@ -200,6 +201,7 @@ cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nog
     else:
         other = b
     a.mass += other.mass
+    a.rank += other.rank
     if other.top == a.top:
         a.count += other.count
         a.rest += other.rest

@@ -53,6 +53,7 @@ cdef struct Batch:                      # LogitSums of consecutive rows
     double square[LANES]
     double gap[LANES]
     double mass[LANES]
+    double rank[LANES]
     double partition[LANES]             # log1p(s)
     double own[LANES]                   # sparse: the label's logit
 

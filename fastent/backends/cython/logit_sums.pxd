@@ -12,10 +12,28 @@ from fastent.backends.cython.sums cimport row_sum, row_sums
 cdef extern from "tops.h" nogil:
     float fe_lane_top_float(const float *x, Py_ssize_t n, Py_ssize_t *where)
     double fe_lane_top_double(const double *x, Py_ssize_t n, Py_ssize_t *where)
+    float fe_lane_rank_float(const float *x, Py_ssize_t n, Py_ssize_t *where, float own, Py_ssize_t label, double *rank)
+    double fe_lane_rank_double(const double *x, Py_ssize_t n, Py_ssize_t *where, double own, Py_ssize_t label, double *rank)
 
 cdef enum:
     MANY = 512                          # classes from which a row is summed in stretches
     ROWS_AT_ONCE = CHUNK // 17          # of more than 16 classes
+
+
+cdef struct Ranks:                      # of the labels of rows, taken in the pass for their maxima
+    double *rank                        # NULL: not wanted
+    const double *own                   # the labels' numbers
+    const int64_t *labels
+    Py_ssize_t start                    # the first class of the block
+
+
+cdef inline Ranks no_ranks() noexcept nogil:
+    cdef Ranks ranks
+    ranks.rank = NULL
+    ranks.own = NULL
+    ranks.labels = NULL
+    ranks.start = 0
+    return ranks
 
 
 cdef inline void settle(const source *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
@@ -53,8 +71,19 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, size_t width) noexcept nogil:
     return CHUNK // n if n < MANY else max(<Py_ssize_t>1, <Py_ssize_t>(16384 // width) // n)
 
 
+cdef inline double top_of(const source *x, Py_ssize_t n, Py_ssize_t *where, Py_ssize_t r, Ranks ranks) noexcept nogil:
+    if source is float:
+        if ranks.rank == NULL:
+            return fe_lane_top_float(x, n, where)
+        return fe_lane_rank_float(x, n, where, <float>ranks.own[r], ranks.labels[r] - ranks.start, ranks.rank + r)
+    else:
+        if ranks.rank == NULL:
+            return fe_lane_top_double(x, n, where)
+        return fe_lane_rank_double(x, n, where, ranks.own[r], ranks.labels[r] - ranks.start, ranks.rank + r)
+
+
 cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t readable, Scale scale,
-                              bint moments, RowSums *out, real *scratch) noexcept nogil:
+                              bint moments, Ranks ranks, RowSums *out, real *scratch) noexcept nogil:
     """Sums of up to `rows_at_once` rows of n <= CHUNK logits; `readable` elements of x may be read.
     Each step is taken for all rows before the next one, so that the steps of one row do not wait for
     each other."""
@@ -64,10 +93,7 @@ cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py
     cdef real *terms = scratch
     cdef source *copy = <source *>(scratch + 3 * ROOM)
     for r in range(rows):
-        if source is float:
-            out.top[r] = fe_lane_top_float(x + r * n, n, &where[r])
-        else:
-            out.top[r] = fe_lane_top_double(x + r * n, n, &where[r])
+        out.top[r] = top_of(x + r * n, n, &where[r], r, ranks)
     if n < MANY:
         for r in range(rows):
             out.count[r] = map_row(x + r * n, n, readable - r * n, <source>out.top[r], scale, terms + r * n, copy)
@@ -89,15 +115,18 @@ cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py
     relative_to_top(x, rows, n, scale, moments, out, <real>0)
 
 
-cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t readable, Scale scale, bint moments, real *scratch) noexcept nogil:
+cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t readable, Scale scale, bint moments, Ranks ranks,
+                                 real *scratch) noexcept nogil:
     """Sums of one block of n <= CHUNK logits."""
     cdef LogitSums sums
     cdef RowSums row
-    sums.moment = sums.square = sums.gap = sums.mass = 0
+    sums.moment = sums.square = sums.gap = sums.mass = sums.rank = 0
+    if ranks.rank != NULL:
+        ranks.rank = &sums.rank
     row.top = &sums.top
     row.count = &sums.count
     row.rest = &sums.rest
     row.moment = &sums.moment
     row.square = &sums.square
-    sums_of_rows(x, 1, n, readable, scale, moments, &row, scratch)
+    sums_of_rows(x, 1, n, readable, scale, moments, ranks, &row, scratch)
     return sums

@@ -23,7 +23,9 @@ from fastent.backends.cython.few_classes cimport FEW, LANES, Batch, columns_of, 
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile,
 )
-from fastent.backends.cython.logit_sums cimport logit_sums, rows_at_once, sums_of_rows
+from fastent.backends.cython.logit_sums cimport (
+    MANY, Ranks, logit_sums, no_ranks, rows_at_once, sums_of_rows,
+)
 from fastent.backends.cython.long_rows cimport classes_of, label_numbers, paired
 from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.sums cimport blocks_of, row_sum
@@ -48,6 +50,7 @@ cdef struct LongRow:
     int precision
     Scale scale
     bint moments
+    Ranks ranks                         # of this row alone
     LogitSums *parts
     bint negative
 
@@ -83,7 +86,9 @@ cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *
     cdef const source *x = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, unused)
     cdef const source *p
     cdef LogitSums *sums = row.parts + block
-    sums[0] = logit_sums(x, n, n, row.scale, row.moments, scratch)
+    cdef Ranks ranks = row.ranks
+    ranks.start = start
+    sums[0] = logit_sums(x, n, n, row.scale, row.moments, ranks, scratch)
     if paired(row.tile):
         p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, unused)
         if sums.top == INFINITY:
@@ -111,7 +116,7 @@ cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     if count > 64:
         row.parts = <LogitSums *>malloc(count * sizeof(LogitSums))
         if row.parts == NULL:
-            sums.top = sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = NAN
+            sums.top = sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = NAN
             return sums
     tile.run(tile.runner, block_job, row, count, tile.scratch)
     while step < count:                                 # a tree: the roundings grow with its depth
@@ -126,17 +131,30 @@ cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     return sums
 
 
+cdef inline Ranks ranks_from(Tile *tile, Py_ssize_t start, Batch *batch, Py_ssize_t at) noexcept nogil:
+    """Where the ranks of the labels of rows `at` and on go."""
+    cdef Ranks ranks
+    ranks.rank = &batch.rank[at]
+    ranks.own = &batch.own[at]
+    ranks.labels = tile.labels + start + at
+    ranks.start = 0
+    return ranks
+
+
 cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,
-                                real *scratch, const source *unused, Batch *sums) noexcept nogil:
+                                bint ranked, real *scratch, const source *unused, Batch *sums) noexcept nogil:
     """Sums of up to LANES rows of at most CHUNK classes."""
     cdef Py_ssize_t n = tile.classes, at = 0, count
     cdef const source *x
     cdef RowSums columns
+    cdef Ranks ranks = no_ranks()
     while at < rows:
         count = min(rows - at, rows_at_once(n, sizeof(source)))
         x = <const source *>tile.pred_rows + (start + at) * n
         columns = columns_of(sums, at)
-        sums_of_rows(x, count, n, (tile.rows - start - at) * n, scale, moments, &columns, scratch)
+        if ranked:
+            ranks = ranks_from(tile, start, sums, at)
+        sums_of_rows(x, count, n, (tile.rows - start - at) * n, scale, moments, ranks, &columns, scratch)
         at += count
 
 
@@ -148,6 +166,7 @@ cdef inline void put(LogitSums *sums, Batch *batch, Py_ssize_t at) noexcept nogi
     batch.square[at] = sums.square
     batch.gap[at] = sums.gap
     batch.mass[at] = sums.mass
+    batch.rank[at] = sums.rank
 
 
 cdef inline bint too_narrow(double count, double rest, double gap) noexcept nogil:
@@ -205,7 +224,7 @@ cdef inline void partitions(Batch *sums, Py_ssize_t rows, bint single) noexcept 
         sums.partition[r] = log1p_positive(s, single)
 
 
-cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Scale scale, double **out, const source *unused) noexcept nogil:
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Scale scale, bint ranked, double **out, const source *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then what only some calls want."""
     cdef Py_ssize_t r, label
     cdef double s, gap, p, square
@@ -232,7 +251,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             out[CONFIDENCE][start + r] = 1 / (1 + s_of[r])
     if paired(tile) or tile.labels == NULL:
         return
-    if tile.classes > FEW:
+    if tile.classes > FEW and not ranked:
         label_numbers(tile, start, rows, sums.own, unused)
     if loss != NULL:
         for r in range(rows):
@@ -263,7 +282,8 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             if out[RANK] != NULL:
                 out[RANK][start + r] = s
             continue
-        p = rank_of(tile, start + r, unused)
+        # nothing is less than −infinity, which the pass for the maximum would have to compare with
+        p = sums.rank[r] if ranked and sums.own[r] > -INFINITY else rank_of(tile, start + r, unused)
         if tied:
             out[ACCURACY][start + r] = p == 0
         if out[RANK] != NULL:
@@ -277,21 +297,27 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
     cdef LogitSums sums
     cdef Batch batch
     cdef LongRow row
+    cdef bint ranked = out[RANK] != NULL and tile.labels != NULL and tile.classes >= MANY
     row.tile = tile
     row.scale = scale
     row.moments = moments
+    row.ranks = no_ranks()
     while start < tile.rows:
         n = min(tile.rows - start, <Py_ssize_t>LANES)
         narrow = True
+        if ranked:
+            label_numbers(tile, start, n, batch.own, <const source *>NULL)
         if few:
             narrow = few_class_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
         elif tile.classes <= CHUNK:
-            short_row_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
+            short_row_sums(tile, start, n, scale, moments, ranked, scratch, <const source *>NULL, &batch)
         else:
             for r in range(n):
                 row.r = start + r
                 row.precision = tile.precision
                 row.negative = False
+                if ranked:
+                    row.ranks = ranks_from(tile, start, &batch, r)
                 sums = long_sums(tile, &row)
                 put(&sums, &batch, r)
                 if row.negative:
@@ -304,9 +330,11 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
                 if too_narrow(batch.count[r], batch.rest[r], batch.gap[r] if paired(tile) else 0.0) and batch.top[r] < INFINITY and batch.top[r] > -INFINITY:
                     row.r = start + r
                     row.precision = WIDENED
+                    if ranked:
+                        row.ranks = ranks_from(tile, start, &batch, r)
                     sums = long_sums(tile, &row)
                     put(&sums, &batch, r)
-        finish(tile, start, n, &batch, scale, out, <const source *>NULL)
+        finish(tile, start, n, &batch, scale, ranked, out, <const source *>NULL)
         start += n
 
 

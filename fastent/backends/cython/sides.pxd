@@ -15,7 +15,7 @@ from fastent.backends.cython.exponentials cimport (
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, ROOM, Tile, report,
 )
-from fastent.backends.cython.logit_sums cimport logit_sums
+from fastent.backends.cython.logit_sums cimport logit_sums, no_ranks
 from fastent.backends.cython.long_rows cimport (
     PARTS, class_of, classes_of, part_start, parts_of, run_parts, stored, top_in,
 )
@@ -220,14 +220,14 @@ cdef inline void exponential_job(void *context, Py_ssize_t k, char *scratch) noe
     cdef LogitSums block
     cdef int holes = 0
     sums.top = -INFINITY                                # an empty row
-    sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = 0
+    sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = 0
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
         load_block(side, start, n, x, scratch)
         for i in range(n):
             holes |= x[i] == -INFINITY
         if not side.raw:
-            block = logit_sums(x, n, n, side.scale, False, x + ROOM)
+            block = logit_sums(x, n, n, side.scale, False, no_ranks(), x + ROOM)
             merge_into(sums, block, side.scale)
         start += n
     part.holes = holes

@@ -90,6 +90,21 @@ typedef fe_longs fe_odd_doubles;
 #define FE_KEEP(v)
 #endif
 
+/* Lanes of v above `bound`, counted in `above`. */
+#if FE_WIDTH == 8
+#define FE_COUNT_FLOAT(above, v, bound)                                                            \
+    ((fe_wide_ints)_mm512_mask_add_epi32(                                                          \
+        (__m512i)(above), _mm512_cmp_ps_mask((__m512)(v), (__m512)(bound), _CMP_GT_OQ),            \
+        (__m512i)(above), _mm512_set1_epi32(1)))
+#define FE_COUNT_DOUBLE(above, v, bound)                                                           \
+    ((fe_longs)_mm512_mask_add_epi64(                                                              \
+        (__m512i)(above), _mm512_cmp_pd_mask((__m512d)(v), (__m512d)(bound), _CMP_GT_OQ),          \
+        (__m512i)(above), _mm512_set1_epi64(1)))
+#else
+#define FE_COUNT_FLOAT(above, v, bound) ((above) - ((v) > (bound)))
+#define FE_COUNT_DOUBLE FE_COUNT_FLOAT
+#endif
+
 /* How many of n numbers are below m. */
 #if FE_WIDTH == 8
 static inline int fe_below_float(const float *x, ptrdiff_t n, float m) {
@@ -134,15 +149,22 @@ static const double fe_fence_double[] = {FE_128(-INFINITY), FE_128(INFINITY), FE
 /* fe_lane_top: the largest of n >= 1 elements, NaN if there is one, and where the first stretch of
    128 begins that holds it. Vectors under four names, because an array of them stays in memory at
    AVX2 (half of the time of a whole row); lanes folded by turning them (one at a time they cost as
-   much as 60 vectors). The last vector overlaps the one before. */
+   much as 60 vectors). The last vector overlaps the one before.
+   fe_lane_rank: in the same pass the rank of a label, how many elements are above its number `own`
+   and how many equal ones stand before it; x may be a part of a row, and the label lie before or
+   behind it. */
 enum { FE_STRETCH = 128 };
-#define FE_TOP(NAME, REAL, VECTOR, INTS, INT, INDEX, COUNT, LARGER, ODDS, ODD, BITS, EQUAL)              \
-    static inline REAL fe_lane_top_##NAME(const REAL *x, ptrdiff_t n, ptrdiff_t *where) {          \
+#define FE_TOP(NAME, REAL, VECTOR, INTS, INT, INDEX, COUNT, LARGER, ODDS, ODD, BITS, EQUAL, ADD,   \
+               NEXT)                                                                               \
+    FE_INLINE REAL fe_scan_##NAME(const REAL *x, ptrdiff_t n, ptrdiff_t *where, int ranked,        \
+                                  REAL own, ptrdiff_t label, double *rank) {                       \
         VECTOR top = (VECTOR){0} - (REAL)INFINITY, best, a, b, c, d;                               \
-        INTS held = {0}, turned, rises;                                                            \
+        INTS held = {0}, above = {0}, turned, rises;                                               \
+        REAL lower = ranked ? NEXT(own, -(REAL)INFINITY) : 0;                                      \
         ODDS odd = {0};                                                                            \
         ptrdiff_t start = 0;                                                                       \
         for (; start + FE_STRETCH <= n; start += FE_STRETCH) {                                     \
+            VECTOR bound = (VECTOR){0} + (start + FE_STRETCH <= label ? lower : own);              \
             best = (VECTOR){0} - (REAL)INFINITY;                                                   \
             _Pragma("GCC unroll 16") for (int k = 0; k < FE_STRETCH; k += 4 * COUNT) {             \
                 memcpy(&a, x + start + k, sizeof a);                                               \
@@ -155,6 +177,12 @@ enum { FE_STRETCH = 128 };
                 FE_KEEP(d);                                                                        \
                 odd = ODD(odd, a, b);                                                              \
                 odd = ODD(odd, c, d);                                                              \
+                if (ranked) {                                                                      \
+                    above = ADD(above, a, bound);                                                  \
+                    above = ADD(above, b, bound);                                                  \
+                    above = ADD(above, c, bound);                                                  \
+                    above = ADD(above, d, bound);                                                  \
+                }                                                                                  \
                 a = LARGER(a, b);                                                                  \
                 c = LARGER(c, d);                                                                  \
                 a = LARGER(a, c);                                                                  \
@@ -174,6 +202,16 @@ enum { FE_STRETCH = 128 };
             }                                                                                      \
             odd = ODD(odd, a, a);                                                                  \
             best = LARGER(a, best);                                                                \
+        }                                                                                          \
+        if (ranked) {                                                                              \
+            INT count = 0, ties = 0;                                                               \
+            for (ptrdiff_t k = start; k < n; k++) count += x[k] > own;                             \
+            if (label >= 0)                                                                        \
+                for (ptrdiff_t k = label < start ? label / FE_STRETCH * FE_STRETCH : start;        \
+                     k < (label < n ? label : n); k++)                                             \
+                    ties += x[k] == own;                                                           \
+            for (int k = 0; k < COUNT; k++) count += above[k];                                     \
+            *rank = count + ties;                                                                  \
         }                                                                                          \
         a = top;                                                                                   \
         top = LARGER(best, top);                                                                   \
@@ -195,16 +233,23 @@ enum { FE_STRETCH = 128 };
         }                                                                                          \
         return top[0];                                                                             \
     }                                                                                              \
+    static inline REAL fe_lane_top_##NAME(const REAL *x, ptrdiff_t n, ptrdiff_t *where) {          \
+        return fe_scan_##NAME(x, n, where, 0, 0, 0, NULL);                                         \
+    }                                                                                              \
+    static inline REAL fe_lane_rank_##NAME(const REAL *x, ptrdiff_t n, ptrdiff_t *where, REAL own, \
+                                           ptrdiff_t label, double *rank) {                        \
+        return fe_scan_##NAME(x, n, where, 1, own, label, rank);                                   \
+    }                                                                                              \
     static inline REAL fe_lane_max_##NAME(const REAL *x, ptrdiff_t n) {                            \
         ptrdiff_t unused;                                                                          \
         return fe_lane_top_##NAME(x, n, &unused);                                                  \
     }
 FE_TOP(float, float, fe_wide_floats, fe_wide_ints, int32_t, fe_index32, (FE_WIDTH * 2),
        FE_LARGER_FLOAT, fe_odd_floats, FE_ODD_FLOAT, FE_BITS_FLOAT,
-       FE_EQUAL_FLOAT)
+       FE_EQUAL_FLOAT, FE_COUNT_FLOAT, nextafterf)
 FE_TOP(double, double, fe_doubles, fe_longs, int64_t, fe_index64, FE_WIDTH,
        FE_LARGER_DOUBLE, fe_odd_doubles, FE_ODD_DOUBLE, FE_BITS_DOUBLE,
-       FE_EQUAL_DOUBLE)
+       FE_EQUAL_DOUBLE, FE_COUNT_DOUBLE, nextafter)
 
 /* Whether a row holds a NaN: apart, because the kernels of few classes learn from their counts that
    there is none. */
