@@ -68,7 +68,7 @@ def test_every_column_of_hard_rows(task, kind, dtype, engine):
 def test_a_column_does_not_depend_on_its_company(task, dtype, engine):
     columns = oracle.COLUMNS[task]
     for kind in TASKS[task]:
-        for classes in (2, 10, 70):
+        for classes in (2, 10, 70, 700):
             pair = (kind, kind) if task == "divergence" and isinstance(kind, str) else kind
             true, pred = cases.ordinary(SOURCE[task], pair, dtype, (20, classes))
             if task == "binary":
@@ -87,6 +87,33 @@ def test_a_column_does_not_depend_on_its_company(task, dtype, engine):
             backwards = values(columns[::-1])
             assert backwards[::-1].tobytes() == together.tobytes()
             assert values(columns, 3, 9).tobytes() == together[:, 3:9].tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("classes", [100, 511, 512, 640, 2048, 2049, 5000])
+def test_ranks_count_what_is_above_and_equal_ones_before(classes, dtype, compiled):
+    """Rounded logits have ties, in the label's stretch of 128 classes and elsewhere."""
+    rng = np.random.default_rng(classes)
+    logits = np.round(rng.normal(0, 3, (30, classes))).astype(dtype)
+    logits[rng.random(logits.shape) < 0.02] = -np.inf
+    labels = rng.integers(0, classes, 30)
+    labels[::4] = logits[::4].argmax(axis=1)
+    labels[1::4] = classes - 1 - logits[1::4, ::-1].argmax(axis=1)
+    logits[2, labels[2]] = -np.inf
+    logits[3, labels[3]] = np.inf
+    logits[6, labels[6] - 1] = np.inf
+    own = logits[np.arange(30), labels][:, None]
+    before = np.arange(classes) < labels[:, None]
+    want = (logits > own).sum(axis=1) + ((logits == own) & before).sum(axis=1)
+    call = prepare("sparse", ("rank", "accuracy"), labels, logits, kind="logits")
+    rank, accuracy = call.values(0, 30)
+    assert rank.tolist() == want.tolist()
+    assert accuracy.tolist() == (want == 0).tolist()
+    for column in (0, classes // 2, classes - 1):
+        logits[5, column] = np.nan
+        call = prepare("sparse", ("rank", "cross_entropy"), labels, logits, kind="logits")
+        assert np.isnan(call.values(5, 6)).all()
+        logits[5, column] = 0
 
 
 def test_columns_agree_with_the_functions(engine):
