@@ -44,6 +44,7 @@ cdef enum:
     SQUARE
     OWN
     SHARE
+    RANKS
 
 cdef struct Batch:                      # LogitSums of consecutive rows
     double top[LANES]
@@ -56,6 +57,7 @@ cdef struct Batch:                      # LogitSums of consecutive rows
     double rank[LANES]
     double partition[LANES]             # log1p(s)
     double own[LANES]                   # sparse: the label's logit
+    double place[LANES]                 # and its rank, where classes are few
 
 
 cdef inline RowSums columns_of(Batch *batch, Py_ssize_t at) noexcept nogil:
@@ -131,6 +133,25 @@ cdef inline void own_columns(const real *across, int some, Py_ssize_t first, con
         own[r] = v
 
 
+cdef inline void rank_columns(const real *across, Py_ssize_t first, const int32_t *narrow, const int64_t *wide,
+                              const real *own, real *rank, Py_ssize_t rows) noexcept nogil:
+    """Classes above the label, and equal ones before it, out of two."""
+    cdef Py_ssize_t r
+    cdef int32_t c = <int32_t>first
+    cdef real x, y, above
+    for r in range(rows):
+        x = across[r]
+        y = across[LANES + r]
+        above = rank[r] + (<real>1 if x > own[r] else <real>0) + (<real>1 if y > own[r] else <real>0)
+        if real is float:
+            above = above + (<real>1 if (x == own[r]) & (narrow[r] > c) else <real>0)
+            above = above + (<real>1 if (y == own[r]) & (narrow[r] > c + 1) else <real>0)
+        else:
+            above = above + (<real>1 if (x == own[r]) & (wide[r] > first) else <real>0)
+            above = above + (<real>1 if (y == own[r]) & (wide[r] > first + 1) else <real>0)
+        rank[r] = above
+
+
 cdef inline void add_columns(const real *across, int some, real *row, Py_ssize_t rows, Scale scale, bint moments) noexcept nogil:
     """The terms of two or four classes."""
     cdef Py_ssize_t r
@@ -182,9 +203,9 @@ cdef inline void add_classes(const real *across, Py_ssize_t classes, real *row, 
             c += 2
 
 
-cdef inline bint few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,
+cdef inline bint few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments, bint ranks,
                                 real *scratch, const source *unused, Batch *sums) noexcept nogil:
-    """Sums of up to LANES rows, and the logits of their labels; whether there may be a row for which
+    """Sums of up to LANES rows, the logits of their labels and if wanted their ranks; whether there may be a row for which
     float arithmetic is too narrow."""
     cdef const source *x = <const source *>tile.pred_rows + start * tile.classes
     cdef const source *p = <const source *>tile.true_rows
@@ -203,6 +224,7 @@ cdef inline bint few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, S
     cdef real *square = row + SQUARE * LANES
     cdef real *own = row + OWN * LANES
     cdef real *share = row + SHARE * LANES
+    cdef real *rank = row + RANKS * LANES
     cdef int32_t narrow[LANES]
     cdef int64_t wide[LANES]
     cdef const int64_t *labels
@@ -254,6 +276,13 @@ cdef inline bint few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, S
                 c += 2
         for r in range(rows):
             sums.own[r] = own[r]
+        if ranks:
+            for r in range(padded):
+                rank[r] = 0
+            for c in range(0, classes, 2):
+                rank_columns(across + c * LANES, c, narrow, wide, own, rank, padded)
+            for r in range(rows):
+                sums.place[r] = rank[r]
     for r in range(rows):
         if real is float:
             odd32 |= (count[r] != 1) | (top[r] - top[r] != 0) | (rest[r] < <real>2e-27)

@@ -266,6 +266,15 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             # the label at the maximum: 1 − p = s/(1 + s)
             square = sums.square[r] + (sums.count[r] - 1) + s * s if gap == 0 else square
             out[BRIER][start + r] = square / ((1 + s) * (1 + s))
+    if tile.classes <= FEW:
+        for r in range(rows if out[ACCURACY] != NULL else 0):
+            s = s_of[r]
+            p = 1.0 if sums.place[r] == 0 else 0.0
+            out[ACCURACY][start + r] = p if s == s else s
+        for r in range(rows if out[RANK] != NULL else 0):
+            s = s_of[r]
+            out[RANK][start + r] = sums.place[r] if s == s else s
+        return
     if out[ACCURACY] != NULL:
         for r in range(rows):
             s = s_of[r]
@@ -293,6 +302,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
 cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused) noexcept nogil:
     cdef Scale scale = scale_of(tile.temperature)
     cdef bint moments = out[ENTROPY] != NULL or out[BRIER] != NULL, few = tile.classes <= FEW, narrow
+    cdef bint ranks = out[RANK] != NULL or out[ACCURACY] != NULL
     cdef Py_ssize_t r, n, start = 0
     cdef LogitSums sums
     cdef Batch batch
@@ -308,7 +318,7 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
         if ranked:
             label_numbers(tile, start, n, batch.own, <const source *>NULL)
         if few:
-            narrow = few_class_sums(tile, start, n, scale, moments, scratch, <const source *>NULL, &batch)
+            narrow = few_class_sums(tile, start, n, scale, moments, ranks, scratch, <const source *>NULL, &batch)
         elif tile.classes <= CHUNK:
             short_row_sums(tile, start, n, scale, moments, ranked, scratch, <const source *>NULL, &batch)
         else:
