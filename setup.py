@@ -71,6 +71,15 @@ FLAGS = [
     "--param=large-function-growth=400",
 ]
 
+# Rows mapped in strips: a formula up to eight times in a loop, and each kind compiled by itself.
+IN_STRIPS = ["divergence", "probabilities"]
+WHOLE = [
+    "--param=max-inline-insns-single=100000",
+    "--param=inline-unit-growth=10000",
+    "--param=large-function-growth=30000",
+    "--param=large-stack-frame-growth=50000",
+]
+
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -98,7 +107,9 @@ def modules():
     plain.append(extension("cython_api", "cython_api", [], package="fastent"))
     plain.append(extension("mapping", "mapping", [], package="fastent.io"))
     return {"plain": plain} | {
-        level: [extension(f"{k}_{level}", k, flags) for k in KERNELS]
+        level: [
+            extension(f"{k}_{level}", k, flags + (WHOLE if k in IN_STRIPS else [])) for k in KERNELS
+        ]
         for level, flags in LEVELS.items()
     }
 

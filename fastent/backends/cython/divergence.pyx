@@ -9,32 +9,26 @@ The subtraction is harmless unless the rows are nearly proportional with differe
 is done again with q rescaled by c = Σp/Σq, where q·c − p takes a single rounding.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
+from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, NEAR, c_fma, excess, far_gap, fe_bits_double, fe_bits_float, fe_from_bits_double,
-    fe_from_bits_float, gap_divergence, lifted, near_excess, near_gap, positive_gap, real, scale_up,
-    speck, without_octaves,
+    INFINITY, NAN, NEAR, c_fma, excess, gap_divergence, near_excess, real, scale_up,
 )
 from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile,
 )
 from fastent.backends.cython.long_rows cimport classes_of
-from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
-from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
+from fastent.backends.cython.strips cimport (
+    DRIFT, FIRST, JS, KL, MASS, SECOND, flat_sums, in_strips, mapped_sums, rows_at_once, source,
+)
+from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum
 from fastent.backends.cython.table cimport Table, capsule_of
 
-ctypedef fused source:
-    float
-    double
 
 cdef enum:
-    PARTS = 4                           # sums of a row, and where their terms stand
-    FIRST = 0
-    SECOND = ROOM
-    MASS = 2 * ROOM
-    DRIFT = 3 * ROOM
+    SUMS = 4                            # of a row
 
 
 cdef struct Sums:
@@ -44,7 +38,7 @@ cdef struct Sums:
     double drift                        # Σ (q − p)
 
 
-cdef struct Batch:                      # the same of consecutive rows
+cdef struct Batch:                      # the same of consecutive rows, in the order of strips.pxd
     double first[MOST_ROWS]
     double second[MOST_ROWS]
     double mass[MOST_ROWS]
@@ -61,92 +55,6 @@ cdef struct LongRow:                    # one row that is summed in blocks
     bint negative
 
 
-cdef void without_mass(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
-    """KL is infinite where q has no mass: a loop of its own, since few chunks need it."""
-    cdef Py_ssize_t i
-    for i in range(n):
-        terms[FIRST + i] = <real>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[FIRST + i]
-
-
-cdef bint kl_terms(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
-    """Terms of KL for n elements; whether a number is negative."""
-    cdef Py_ssize_t i
-    cdef real x, y
-    cdef int32_t bits32, least32 = 0x7fffffff, signs32 = 0
-    cdef int64_t bits64, least64 = 0x7fffffffffffffff, signs64 = 0
-    for i in range(n):
-        x = lifted(<real>p[i])
-        y = lifted(<real>q[i])
-        terms[FIRST + i] = positive_gap(x, y)
-        terms[MASS + i] = x
-        terms[DRIFT + i] = y - x
-        if real is float:
-            bits32 = <int32_t>fe_bits_float(y)
-            least32 = min(least32, bits32)
-            signs32 |= <int32_t>fe_bits_float(x)
-        else:
-            bits64 = <int64_t>fe_bits_double(y)
-            least64 = min(least64, bits64)
-            signs64 |= <int64_t>fe_bits_double(x)
-    if real is float:
-        if least32 <= <int32_t>fe_bits_float(speck(<float>0)):
-            without_mass(p, q, n, terms)
-        return (least32 | signs32) < 0
-    else:
-        if least64 <= <int64_t>fe_bits_double(speck(<double>0)):
-            without_mass(p, q, n, terms)
-        return (least64 | signs64) < 0
-
-
-cdef inline real least(real x, real y) noexcept nogil:
-    """The lesser of two positive numbers, by their bits: an instruction, where a comparison and a
-    choice are two."""
-    if real is float:
-        return fe_from_bits_float(min(<int32_t>fe_bits_float(x), <int32_t>fe_bits_float(y)))
-    else:
-        return fe_from_bits_double(min(<int64_t>fe_bits_double(x), <int64_t>fe_bits_double(y)))
-
-
-cdef inline real most(real x, real y) noexcept nogil:
-    if real is float:
-        return fe_from_bits_float(max(<int32_t>fe_bits_float(x), <int32_t>fe_bits_float(y)))
-    else:
-        return fe_from_bits_double(max(<int64_t>fe_bits_double(x), <int64_t>fe_bits_double(y)))
-
-
-cdef bint js_terms(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
-    """Terms of JS: twice both rows against their sum m, whose rounding does not matter because the
-    differences m − 2p = q − p and m − 2q are handed on. The greater of p and q is within a factor 2
-    of the mean, so that only the lesser one has octaves."""
-    cdef Py_ssize_t i
-    cdef real x, y, low, high, m, near, octaves, of_low, of_high
-    cdef int32_t signs32 = 0
-    cdef int64_t signs64 = 0
-    for i in range(n):
-        x = lifted(<real>p[i])
-        y = lifted(<real>q[i])
-        low = least(x, y)
-        high = most(x, y)
-        m = x + y
-        near = without_octaves(m, low + low, True, &octaves)
-        of_low = near_gap(
-            low + low, near, high - low if octaves == 0 else near - (low + low),
-            far_gap(low + low, m, near, octaves))
-        of_high = near_gap(high + high, m, low - high, <real>0)
-        terms[FIRST + i] = of_high if x > y else of_low
-        terms[SECOND + i] = of_low if x > y else of_high
-        terms[MASS + i] = x
-        terms[DRIFT + i] = y - x
-        if real is float:
-            signs32 |= <int32_t>(fe_bits_float(x) | fe_bits_float(y))
-        else:
-            signs64 |= <int64_t>(fe_bits_double(x) | fe_bits_double(y))
-    if real is float:
-        return signs32 < 0
-    else:
-        return signs64 < 0
-
-
 cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double c, bint symmetric, double *terms) noexcept nogil:
     """The same terms against c·q; the difference is rounded once."""
     cdef Py_ssize_t i
@@ -156,63 +64,86 @@ cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double 
         y = <double>q[i] * up
         d = c_fma(y, c, -x)
         y = y * c
-        terms[MASS + i] = x
-        terms[DRIFT + i] = d
+        terms[MASS * ROOM + i] = x
+        terms[DRIFT * ROOM + i] = d
         if symmetric:
-            terms[FIRST + i] = gap_divergence(x + x, x + y, d)
-            terms[SECOND + i] = gap_divergence(y + y, x + y, -d)
+            terms[FIRST * ROOM + i] = gap_divergence(x + x, x + y, d)
+            terms[SECOND * ROOM + i] = gap_divergence(y + y, x + y, -d)
         else:
-            terms[FIRST + i] = gap_divergence(x, y, d)
+            terms[FIRST * ROOM + i] = gap_divergence(x, y, d)
 
 
-cdef void block_sums(LongRow *row, Py_ssize_t block, real *terms, const source *unused) noexcept nogil:
+cdef inline void sums_at(double *out, Py_ssize_t apart, double **sums) noexcept nogil:
+    cdef int k
+    for k in range(SUMS):
+        sums[k] = out + k * apart
+
+
+cdef bint sums_of(bint symmetric, const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, bint *careful,
+                  source *terms, double **sums) noexcept nogil:
+    if not in_strips(n, KL, p):
+        if symmetric:
+            return flat_sums(p, q, rows, n, JS, terms, sums)
+        return flat_sums(p, q, rows, n, KL, terms, sums)
+    if symmetric:
+        return mapped_sums(p, q, rows, n, JS, careful, terms, sums)
+    return mapped_sums(p, q, rows, n, KL, careful, terms, sums)
+
+
+cdef void block_sums(LongRow *row, Py_ssize_t block, const source *unused, source *terms) noexcept nogil:
     """Sums of one block of a row into its parts."""
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
     cdef const source *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
     cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
-    cdef double *part = row.parts + PARTS * block
-    cdef bint negative = False
-    if row.rescale != 0:
-        if real is double:
-            rescaled_terms(p, q, n, row.rescale, row.symmetric, terms)
-    elif row.symmetric:
-        negative = js_terms(p, q, n, terms)
-    else:
-        negative = kl_terms(p, q, n, terms)
-    part[0] = row_sum(terms + FIRST, n)
-    part[1] = row_sum(terms + SECOND, n) if row.symmetric else 0
-    part[2] = row_sum(terms + MASS, n)
-    part[3] = row_sum(terms + DRIFT, n)
-    if negative:
+    cdef double *sums[SUMS]
+    cdef bint careful = not row.tile.normalise
+    sums_at(row.parts + SUMS * block, 1, sums)
+    sums[SECOND][0] = 0
+    if sums_of(row.symmetric, p, q, 1, n, &careful, terms, sums):
         row.negative = True             # only ever set: threads do not disturb each other
+
+
+cdef void rescaled_sums(LongRow *row, Py_ssize_t block, const source *unused, double *terms) noexcept nogil:
+    """The same in a second pass."""
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
+    cdef const source *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
+    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
+    cdef double *part = row.parts + SUMS * block
+    rescaled_terms(p, q, n, row.rescale, row.symmetric, terms)
+    part[FIRST] = row_sum(terms + FIRST * ROOM, n)
+    part[SECOND] = row_sum(terms + SECOND * ROOM, n) if row.symmetric else 0
+    part[MASS] = row_sum(terms + MASS * ROOM, n)
+    part[DRIFT] = row_sum(terms + DRIFT * ROOM, n)
 
 
 cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
     cdef LongRow *row = <LongRow *>context
-    if row.precision == DOUBLE:
-        block_sums(row, block, <double *>scratch, <const double *>NULL)
-    elif row.precision == SINGLE and row.rescale == 0:
-        block_sums(row, block, <float *>scratch, <const float *>NULL)
+    if row.precision == DOUBLE and row.rescale != 0:
+        rescaled_sums(row, block, <const double *>NULL, <double *>scratch)
+    elif row.precision == DOUBLE:
+        block_sums(row, block, <const double *>NULL, <double *>scratch)
+    elif row.rescale != 0:
+        rescaled_sums(row, block, <const float *>NULL, <double *>scratch)
     else:
-        block_sums(row, block, <double *>scratch, <const float *>NULL)
+        block_sums(row, block, <const float *>NULL, <float *>scratch)
 
 
 cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     """Sums of one row of any length, block by block."""
     cdef Sums sums
     cdef Py_ssize_t count = blocks_of(tile.classes)
-    cdef double few[PARTS * 64]
+    cdef double few[SUMS * 64]
     row.parts = &few[0]
     if count > 64:
-        row.parts = <double *>malloc(PARTS * count * sizeof(double))
+        row.parts = <double *>malloc(SUMS * count * sizeof(double))
     if row.parts == NULL:
         sums.first = sums.second = sums.mass = sums.drift = NAN
         return sums
     tile.run(tile.runner, block_job, row, count, tile.scratch)
-    sums.first = ordered_sum(row.parts, count, PARTS)
-    sums.second = ordered_sum(row.parts + 1, count, PARTS)
-    sums.mass = ordered_sum(row.parts + 2, count, PARTS)
-    sums.drift = ordered_sum(row.parts + 3, count, PARTS)
+    sums.first = ordered_sum(row.parts, count, SUMS)
+    sums.second = ordered_sum(row.parts + 1, count, SUMS)
+    sums.mass = ordered_sum(row.parts + 2, count, SUMS)
+    sums.drift = ordered_sum(row.parts + 3, count, SUMS)
     if count > 64:
         free(row.parts)
     return sums
@@ -322,14 +253,15 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
             out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.drift[r], symmetric)
 
 
-cdef void rows_of(Tile *tile, double *out, bint symmetric, real *terms, const source *unused) noexcept nogil:
+cdef void rows_of(Tile *tile, double *out, bint symmetric, source *terms) noexcept nogil:
     cdef const source *p = <const source *>tile.true_rows
     cdef const source *q = <const source *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start, r, n, at_once
     cdef Batch batch
-    cdef Sums sums
+    cdef Sums long_row
     cdef LongRow row
-    cdef bint negative
+    cdef double *sums[SUMS]
+    cdef bint negative, careful = not tile.normalise    # raw numbers may be too large as well
     if classes > CHUNK:
         row.tile = tile
         row.precision = tile.precision
@@ -338,42 +270,34 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, real *terms, const so
         for r in range(tile.rows):
             row.r = r
             row.negative = False
-            sums = long_sums(tile, &row)
-            batch.first[0] = sums.first
-            batch.second[0] = sums.second
-            batch.mass[0] = sums.mass
-            batch.drift[0] = sums.drift
+            long_row = long_sums(tile, &row)
+            batch.first[0] = long_row.first
+            batch.second[0] = long_row.second
+            batch.mass[0] = long_row.mass
+            batch.drift[0] = long_row.drift
             finish(tile, r, 1, &batch, symmetric, out + r)
             if row.negative:
-                report_negatives(tile, r, 1, 0, unused)
-                report_negatives(tile, r, 1, 1, unused)
+                report_negatives(tile, r, 1, 0, p)
+                report_negatives(tile, r, 1, 1, p)
         return
-    at_once = rows_of_chunk(classes, sizeof(real))
+    at_once = rows_at_once(classes, KL, terms)
+    sums_at(batch.first, MOST_ROWS, sums)
     start = 0
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
-        if symmetric:
-            negative = js_terms(p + start * classes, q + start * classes, n * classes, terms)
-            row_sums(terms + SECOND, n, classes, batch.second)
-        else:
-            negative = kl_terms(p + start * classes, q + start * classes, n * classes, terms)
-        row_sums(terms + FIRST, n, classes, batch.first)
-        row_sums(terms + MASS, n, classes, batch.mass)
-        row_sums(terms + DRIFT, n, classes, batch.drift)
+        negative = sums_of(symmetric, p + start * classes, q + start * classes, n, classes, &careful, terms, sums)
         finish(tile, start, n, &batch, symmetric, out + start)
         if negative:
-            report_negatives(tile, start, n, 0, unused)
-            report_negatives(tile, start, n, 1, unused)
+            report_negatives(tile, start, n, 0, p)
+            report_negatives(tile, start, n, 1, p)
         start += n
 
 
 cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogil:
     if tile.precision == SINGLE:
-        rows_of(tile, out, symmetric, <float *>tile.scratch, <const float *>NULL)
-    elif tile.precision == DOUBLE:
-        rows_of(tile, out, symmetric, <double *>tile.scratch, <const double *>NULL)
+        rows_of(tile, out, symmetric, <float *>tile.scratch)
     else:
-        rows_of(tile, out, symmetric, <double *>tile.scratch, <const float *>NULL)
+        rows_of(tile, out, symmetric, <double *>tile.scratch)
 
 
 cdef void kl_rows(Tile *tile, double **out) noexcept nogil:

@@ -18,6 +18,11 @@ cdef extern from "lanes.h" nogil:
     float fe_from_bits_float(uint32_t b)
     double fe_from_bits_double(uint64_t b)
     double fe_without_octaves(double y, double x, bint rising, double *octaves)
+    double fe_nearest_octaves(double y, double x, double *octaves)
+    double fe_mantissa(double x, double *octaves)
+    const double FE_STEP
+    const double FE_STEPS
+    const bint FE_FUSED
     float fe_madd_float(float a, float b, float c)
     double fe_madd_double(double a, double b, double c)
     float fe_less_octaves(float x, float k)
@@ -107,9 +112,26 @@ cdef inline real atanh_tail(real w) noexcept nogil:
         return madd(t, w, <real>-0.66666666666670238462)
 
 
+cdef inline real short_atanh_tail(real w) noexcept nogil:
+    """The same in [0, 1/25]."""
+    cdef real t
+    if real is float:
+        t = <real>-0.30271584008768173713
+        t = madd(t, w, <real>-0.39963458588895934282)
+        return madd(t, w, <real>-0.66666864217927471018)
+    else:
+        t = -0.1529436987979053412893
+        t = madd(t, w, <real>-0.1526091993740385565123)
+        t = madd(t, w, <real>-0.1818574412900477226535)
+        t = madd(t, w, <real>-0.2222215572204491975393)
+        t = madd(t, w, <real>-0.2857142914952230069186)
+        t = madd(t, w, <real>-0.3999999999777972747159)
+        return madd(t, w, <real>-0.6666666666666914717406)
+
+
 cdef inline real without_octaves(real y, real x, bint rising, real *octaves) noexcept nogil:
-    """y within a factor 2 of x > 0, by whole octaves, rounded towards zero: how many (a float: in
-    units of 2^-23). `rising`, a constant: y >= x."""
+    """y within a factor 2 of x > 0, by whole octaves, rounded towards zero: how many (in units of 2^-23,
+    or of what makes FE_STEP of ln 2). `rising`, a constant: y >= x."""
     cdef int32_t whole
     if real is float:
         whole = <int32_t>(fe_bits_float(y) - fe_bits_float(x))
@@ -122,12 +144,23 @@ cdef inline real without_octaves(real y, real x, bint rising, real *octaves) noe
         return fe_without_octaves(y, x, rising, octaves)
 
 
+cdef inline real nearest_octaves(real y, real x, real *octaves) noexcept nogil:
+    """The same rounded to nearest, as the bits run: y within a factor 1.5 of x."""
+    cdef int32_t whole
+    if real is float:
+        whole = (<int32_t>(fe_bits_float(y) - fe_bits_float(x)) + 0x400000) & <int32_t>0xff800000
+        octaves[0] = <real>whole
+        return fe_from_bits_float(fe_bits_float(y) - <uint32_t>whole)
+    else:
+        return fe_nearest_octaves(y, x, octaves)
+
+
 cdef inline real far_gap(real x, real y, real near, real octaves) noexcept nogil:
     """What the octaves between y and `near` add to a gap."""
     if real is float:
         return madd(x * octaves, <real>-8.26295829486781727573e-8, y - near)        # ln 2·2^-23
     else:
-        return madd(x * octaves, <real>-0.69314718055994530942, y - near)
+        return madd(x * octaves, <real>-FE_STEP, y - near)
 
 
 cdef inline real near_gap(real x, real y, real d, real far) noexcept nogil:
@@ -136,13 +169,24 @@ cdef inline real near_gap(real x, real y, real d, real far) noexcept nogil:
     return madd(s, madd(x * w, atanh_tail(w), d), far)
 
 
+cdef inline real nearer_gap(real x, real y, real d, real far) noexcept nogil:
+    """The same for y within a factor 1.5 of x."""
+    cdef real s = d / (y + x), w = s * s
+    return madd(s, madd(x * w, short_atanh_tail(w), d), far)
+
+
 cdef inline real positive_gap(real x, real y) noexcept nogil:
     """x·log(x/y) − x + y >= 0 for normal x, y > 0.
 
-    y is brought within a factor 2 of x by n whole octaves, rounded towards zero, so that nothing
-    cancels: log(x/y') by atanh of s = (y' − x)/(y' + x), and (y' − x)·s is its first term.
+    y is brought near x by n whole octaves: log(x/y') by atanh of s = (y' − x)/(y' + x), and (y' − x)·s is
+    its first term. With fma y' is the nearest; what cancels, y − y' and x·n·ln 2, is rounded once, and
+    a shorter polynomial will do. Without, n is rounded towards zero, so that nothing cancels.
     """
-    cdef real octaves, near = without_octaves(y, x, False, &octaves)
+    cdef real octaves, near
+    if FE_FUSED:
+        near = nearest_octaves(y, x, &octaves)
+        return nearer_gap(x, near, near - x, far_gap(x, y, near, octaves))
+    near = without_octaves(y, x, False, &octaves)
     return near_gap(x, near, near - x, far_gap(x, y, near, octaves))
 
 
@@ -365,36 +409,43 @@ cdef inline real minus_log_scaled(real x) noexcept nogil:
         return -log_in_octaves(x, <real>512)
 
 
-cdef inline real surprise_of(real x, int octaves) noexcept nogil:
-    """−log(x·2^−octaves) for a normal x > 0, whole octaves and a result of 0.28 at least: its error is
-    an absolute one. 0 and subnormal numbers give something finite."""
+cdef inline real step(real unused) noexcept nogil:
+    """ln 2 times the share of an octave that `surprise_of` counts in."""
+    if real is float:
+        return <real>8.26295829486781727573e-8                          # 2^-23
+    else:
+        return FE_STEP
+
+
+cdef inline real surprise_of(real x, bint scaled) noexcept nogil:
+    """−log x for a normal x > 0, or −log(x / scale_up(x)), in steps; its error is an absolute one, and
+    of use where the result is 0.28 nats at least. 0 and subnormal numbers give something finite."""
     cdef int32_t whole
-    cdef uint64_t k
-    cdef real m, s, w, t
+    cdef real m, s, w, t, octaves
     if real is float:
         whole = <int32_t>(fe_bits_float(x) - <uint32_t>0x3f3504f3) & <int32_t>0xff800000
         m = fe_from_bits_float(fe_bits_float(x) - <uint32_t>whole)
+        if scaled:
+            whole -= <int32_t>(64 << 23)
+        octaves = -<real>whole
         s = (<real>1 - m) / (<real>1 + m)
         w = s * s
-        t = madd(<real>0.29961260160059209527, w, <real>0.39973603887646991634)
-        t = madd(t, w, <real>0.66666816695714421379)
-        t = madd(t, w, <real>2)
-        whole = (octaves << 23) - whole
-        return madd(s, t, <real>whole * <real>8.26295829486781727573e-8)           # ln 2·2^-23
+        t = madd(<real>3625972.5743343474615, w, <real>4837686.75348087912)
+        t = madd(t, w, <real>8068153.5978611509985)
+        t = madd(t, w, <real>24204406.323122971101)
     else:
-        k = (fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
-        m = fe_from_bits_double(fe_bits_double(x) - (k << 52) + (<uint64_t>2048 << 52))
+        m = fe_mantissa(x, &octaves)
+        octaves = <real>(512 * FE_STEPS) - octaves if scaled else -octaves
         s = (1 - m) / (1 + m)
         w = s * s
-        t = 0.16896588151252850002
-        t = madd(t, w, <real>0.18116597714706797289)
-        t = madd(t, w, <real>0.22223615985342849839)
-        t = madd(t, w, <real>0.28571413192052701155)
-        t = madd(t, w, <real>0.40000000081061584305)
-        t = madd(t, w, <real>0.66666666666513849451)
-        t = madd(t, w, <real>2)
-        m = fe_from_bits_double(k | <uint64_t>0x4330000000000000) - <real>4503599627372544.0
-        return madd(s, t, (octaves - m) * <real>0.69314718055994530942)
+        t = 0.2437662393375570505944 * FE_STEPS
+        t = madd(t, w, <real>(0.2613672568078782393736 * FE_STEPS))
+        t = madd(t, w, <real>(0.3206190057267482355238 * FE_STEPS))
+        t = madd(t, w, <real>(0.4121983612336394019922 * FE_STEPS))
+        t = madd(t, w, <real>(0.5770780175250568197782 * FE_STEPS))
+        t = madd(t, w, <real>(0.9617966939237709185146 * FE_STEPS))
+        t = madd(t, w, <real>(2.88539008177792681472 * FE_STEPS))
+    return madd(s, t, octaves)
 
 
 cdef inline double log_of_sum(double total) noexcept nogil:

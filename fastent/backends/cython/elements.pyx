@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, atanh_tail, gap_divergence, log_in_octaves, log_positive, madd, real,
+    FE_STEP, INFINITY, NAN, atanh_tail, gap_divergence, log_in_octaves, log_positive, madd, real,
     without_octaves,
 )
 from fastent.backends.cython.elements cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Term
@@ -38,7 +38,7 @@ cdef inline real log_ratio(real x, real y) noexcept nogil:
     if real is float:
         octaves = octaves * <real>8.26295829486781727573e-8             # ln 2·2^-23
     else:
-        octaves = octaves * <real>0.69314718055994530942
+        octaves = octaves * <real>FE_STEP
     return madd(-(s * w), atanh_tail(w), (s + s) - octaves)
 
 

@@ -256,25 +256,54 @@ static inline float fe_from_bits_float(uint32_t b) { float x; memcpy(&x, &b, 4);
 static inline double fe_from_bits_double(uint64_t b) { double x; memcpy(&x, &b, 8); return x; }
 
 /* y within a factor 2 of x > 0, by whole octaves, rounded towards zero; `rising`, a constant, says
-   that y >= x. AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a
-   biased count that becomes a double by its bits. */
+   that y >= x. Or rounded to nearest: within a factor 1.5. fe_mantissa: x within [sqrt(1/2), sqrt(2)).
+   An octave counts as FE_STEPS, and FE_STEP is ln 2 divided by that.
+   AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a biased count that
+   becomes a double by its bits. */
 #if defined(__AVX512DQ__)
+#define FE_STEPS 4503599627370496.0
 FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {
     int64_t whole = (int64_t)(fe_bits_double(y) - fe_bits_double(x));
     if (!rising) whole += (whole >> 63) & 0xfffffffffffff;
     whole &= -4503599627370496;
-    *octaves = (double)(whole >> 52);
+    *octaves = (double)whole;
     return fe_from_bits_double(fe_bits_double(y) - (uint64_t)whole);
 }
+FE_INLINE double fe_nearest_octaves(double y, double x, double *octaves) {
+    int64_t whole = (int64_t)(fe_bits_double(y) - fe_bits_double(x));
+    whole = (whole + ((int64_t)1 << 51)) & -4503599627370496;
+    *octaves = (double)whole;
+    return fe_from_bits_double(fe_bits_double(y) - (uint64_t)whole);
+}
+FE_INLINE double fe_mantissa(double x, double *octaves) {
+    int64_t whole = (int64_t)(fe_bits_double(x) - 0x3fe6a09e667f3bcd) & -4503599627370496;
+    *octaves = (double)whole;
+    return fe_from_bits_double(fe_bits_double(x) - (uint64_t)whole);
+}
 #else
-FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {
-    int64_t high = (int64_t)(fe_bits_double(y) >> 32) - (int64_t)(fe_bits_double(x) >> 32);
-    if (!rising) high += high < 0 ? 0xfffff : 0;
+#define FE_STEPS 1.0
+FE_INLINE double fe_less_high(double y, int64_t high, double *octaves) {
     uint64_t whole = (uint64_t)(high + ((int64_t)4096 << 20)) >> 20;
     *octaves = fe_from_bits_double(whole | 0x4330000000000000) - 4503599627374592.0;
     return fe_from_bits_double(fe_bits_double(y) - (whole << 52));
 }
+FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {
+    int64_t high = (int64_t)(fe_bits_double(y) >> 32) - (int64_t)(fe_bits_double(x) >> 32);
+    if (!rising) high += high < 0 ? 0xfffff : 0;
+    return fe_less_high(y, high, octaves);
+}
+FE_INLINE double fe_nearest_octaves(double y, double x, double *octaves) {
+    int64_t high = (int64_t)(fe_bits_double(y) >> 32) - (int64_t)(fe_bits_double(x) >> 32);
+    return fe_less_high(y, high + 0x80000, octaves);
+}
+FE_INLINE double fe_mantissa(double x, double *octaves) {
+    const uint64_t far = (uint64_t)2048 << 52;
+    uint64_t whole = (fe_bits_double(x) - 0x3fe6a09e667f3bcd + far) >> 52;
+    *octaves = fe_from_bits_double(whole | 0x4330000000000000) - 4503599627372544.0;
+    return fe_from_bits_double(fe_bits_double(x) - (whole << 52) + far);
+}
 #endif
+#define FE_STEP (0.69314718055994530942 / FE_STEPS)
 
 /* a*b + c where one rounding or two make no difference to the bound: fused only in hardware */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)

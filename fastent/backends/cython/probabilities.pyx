@@ -16,11 +16,15 @@ from libc.string cimport memset
 from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.elementary cimport (
     INFINITY, NAN, NEAR, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted, log1p_of,
-    log_of_sum, log_positive, log_ratio, real, speck, surprise_of,
+    log_of_sum, log_positive, log_ratio, speck, step, surprise_of,
 )
-from fastent.backends.cython.kernels cimport CHUNK, DOUBLE, MOST_ROWS, ROOM, SINGLE, Tile
+from fastent.backends.cython.kernels cimport CHUNK, MOST_ROWS, ROOM, SINGLE, Tile
 from fastent.backends.cython.long_rows cimport classes_of, label_numbers, top_in
 from fastent.backends.cython.ranks cimport rank_of
+from fastent.backends.cython.strips cimport (
+    DRIFT, FIRST, MASS, PARTS, SECOND, in_strips, mapped_sums, rows_at_once, scale,
+)
+from fastent.backends.cython.strips cimport BIG as STRIPS_BIG, CROSS as CROSS_STRIPS, ENTROPY as ENTROPY_STRIPS
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
 from fastent.backends.cython.table cimport Table, capsule_of
 
@@ -68,7 +72,7 @@ cdef struct LongRow:
     bint negative
 
 
-cdef int sparse_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
+cdef int sparse_terms(const source *p, Py_ssize_t n, source *terms) noexcept nogil:
     cdef Py_ssize_t i
     cdef int negative = 0
     for i in range(n):
@@ -77,31 +81,31 @@ cdef int sparse_terms(const source *p, Py_ssize_t n, real *terms) noexcept nogil
     return negative
 
 
-cdef void square_terms(Py_ssize_t n, real *terms) noexcept nogil:
+cdef void square_terms(Py_ssize_t n, source *terms) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         terms[PRED_REST * ROOM + i] = terms[REST * ROOM + i] * terms[REST * ROOM + i]
 
 
-cdef bint entropy_terms(const source *p, Py_ssize_t n, real *terms, bint *big) noexcept nogil:
+cdef bint entropy_terms(const source *p, Py_ssize_t n, source *terms, bint *big) noexcept nogil:
     """Terms as if no class were above ¾; tells whether there is one, and whether a number is
     negative. Both by the bits: c − b has a sign if b > c."""
     cdef Py_ssize_t i
-    cdef real x
+    cdef source x
     cdef uint32_t above32 = 0, signs32 = 0
     cdef uint64_t above64 = 0, signs64 = 0
     for i in range(n):
         x = p[i]
         # 0 and subnormal numbers have a finite logarithm here, and a product below 1e-35 or 0
-        terms[TERM * ROOM + i] = x * surprise_of(x, 0)
+        terms[TERM * ROOM + i] = x * surprise_of(x, False)
         terms[REST * ROOM + i] = x
-        if real is float:
+        if source is float:
             above32 |= <uint32_t>0x3f400000 - fe_bits_float(x)
             signs32 |= fe_bits_float(x)
         else:
             above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(x)
             signs64 |= fe_bits_double(x)
-    if real is float:
+    if source is float:
         big[0] = (above32 | signs32) >> 31
         return signs32 >> 31
     else:
@@ -109,23 +113,23 @@ cdef bint entropy_terms(const source *p, Py_ssize_t n, real *terms, bint *big) n
         return signs64 >> 63
 
 
-cdef void entropy_big(const source *p, Py_ssize_t n, real *terms) noexcept nogil:
+cdef void entropy_big(const source *p, Py_ssize_t n, source *terms) noexcept nogil:
     """Take the classes above ¾ out of the sums. A loop of its own: many chunks have none, and a row
     without one gets the same numbers either way."""
     cdef Py_ssize_t i
-    cdef real x, term
+    cdef source x, term
     for i in range(n):
         x = p[i]
         term = terms[TERM * ROOM + i]
-        terms[BIG * ROOM + i] = <real>0 if x <= <real>0.75 else x        # NaN and infinity too
-        terms[TERM * ROOM + i] = term if x <= <real>0.75 else <real>0
-        terms[REST * ROOM + i] = x if x <= <real>0.75 else <real>0
+        terms[BIG * ROOM + i] = <source>0 if x <= <source>0.75 else x        # NaN and infinity too
+        terms[TERM * ROOM + i] = term if x <= <source>0.75 else <source>0
+        terms[REST * ROOM + i] = x if x <= <source>0.75 else <source>0
 
 
-cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, real *terms, bint *big, bint *zero) noexcept nogil:
+cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, source *terms, bint *big, bint *zero) noexcept nogil:
     """The same of −p log q, by the classes of q; tells too whether a q is 0."""
     cdef Py_ssize_t i
-    cdef real x, y, up
+    cdef source x, y, up
     cdef uint32_t above32 = 0, signs32 = 0
     cdef uint64_t above64 = 0, signs64 = 0
     cdef int32_t least32 = 0x7fffffff
@@ -136,17 +140,17 @@ cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, real *term
         up = lifted(y)
         terms[REST * ROOM + i] = x
         terms[PRED_REST * ROOM + i] = y
-        if real is float:
-            terms[TERM * ROOM + i] = x * surprise_of(up, 64)
+        if source is float:
+            terms[TERM * ROOM + i] = x * surprise_of(up, True)
             above32 |= <uint32_t>0x3f400000 - fe_bits_float(y)
             signs32 |= fe_bits_float(x) | fe_bits_float(y)
             least32 = min(least32, <int32_t>fe_bits_float(up))
         else:
-            terms[TERM * ROOM + i] = x * surprise_of(up, 512)
+            terms[TERM * ROOM + i] = x * surprise_of(up, True)
             above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(y)
             signs64 |= fe_bits_double(x) | fe_bits_double(y)
             least64 = min(least64, <int64_t>fe_bits_double(up))
-    if real is float:
+    if source is float:
         zero[0] = least32 <= <int32_t>fe_bits_float(speck(<float>0))
         big[0] = (above32 | signs32) >> 31
         return signs32 >> 31
@@ -156,27 +160,27 @@ cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, real *term
         return signs64 >> 63
 
 
-cdef void cross_zero(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
+cdef void cross_zero(const source *p, const source *q, Py_ssize_t n, source *terms) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        terms[TERM * ROOM + i] = <real>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[TERM * ROOM + i]
+        terms[TERM * ROOM + i] = <source>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[TERM * ROOM + i]
 
 
-cdef void cross_big(const source *p, const source *q, Py_ssize_t n, real *terms) noexcept nogil:
+cdef void cross_big(const source *p, const source *q, Py_ssize_t n, source *terms) noexcept nogil:
     cdef Py_ssize_t i
-    cdef real x, y, term
+    cdef source x, y, term
     for i in range(n):
         x = p[i]
         y = q[i]
         term = terms[TERM * ROOM + i]
-        terms[BIG * ROOM + i] = <real>0 if y <= <real>0.75 else x
-        terms[PRED_BIG * ROOM + i] = <real>0 if y <= <real>0.75 else y
-        terms[TERM * ROOM + i] = term if y <= <real>0.75 else <real>0
-        terms[REST * ROOM + i] = x if y <= <real>0.75 else <real>0
-        terms[PRED_REST * ROOM + i] = y if y <= <real>0.75 else <real>0
+        terms[BIG * ROOM + i] = <source>0 if y <= <source>0.75 else x
+        terms[PRED_BIG * ROOM + i] = <source>0 if y <= <source>0.75 else y
+        terms[TERM * ROOM + i] = term if y <= <source>0.75 else <source>0
+        terms[REST * ROOM + i] = x if y <= <source>0.75 else <source>0
+        terms[PRED_REST * ROOM + i] = y if y <= <source>0.75 else <source>0
 
 
-cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, real *scratch, int *filled) noexcept nogil:
+cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, source *scratch, int *filled) noexcept nogil:
     """Fill the term arrays; whether a number may be negative, and which arrays have terms."""
     cdef bint negative, big = False, zero = False
     if mode == SPARSE or mode == SQUARES:
@@ -203,35 +207,58 @@ cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_
     return negative
 
 
-cdef inline void leave_out(real *scratch, Py_ssize_t at) noexcept nogil:
+cdef inline void leave_out(source *scratch, Py_ssize_t at) noexcept nogil:
     """Take the label out of the sparse sums."""
     scratch[REST * ROOM + at] = 0
     scratch[PRED_REST * ROOM + at] = 0
 
 
-cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
+cdef bint strip_sums(int mode, const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, bint *careful, source *scratch,
+                     double *out, Py_ssize_t apart) noexcept nogil:
+    """Sums of consecutive rows of many classes, each kind `apart` from the one before; whether a
+    number is negative."""
+    cdef double *sums[PARTS]
+    cdef Py_ssize_t r
+    sums[FIRST] = out + TERM * apart
+    sums[MASS] = out + REST * apart
+    sums[DRIFT] = out + PRED_REST * apart
+    sums[STRIPS_BIG] = out + BIG * apart
+    sums[SECOND] = out + PRED_BIG * apart
+    if mode == ENTROPY:
+        for r in range(rows):
+            sums[DRIFT][r] = sums[SECOND][r] = 0
+        return mapped_sums(q, q, rows, n, ENTROPY_STRIPS, careful, scratch, sums)
+    return mapped_sums(p, q, rows, n, CROSS_STRIPS, careful, scratch, sums)
+
+
+cdef void block_of(LongRow *row, Py_ssize_t block, source *scratch) noexcept nogil:
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
     cdef const source *p = NULL
-    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, unused)
+    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, p)
     cdef int k, filled
+    cdef bint careful = False
     if row.mode == CROSS:
-        p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, unused)
+        p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, p)
+    if row.mode >= ENTROPY and in_strips(n, ENTROPY_STRIPS, q):
+        if strip_sums(row.mode, p, q, 1, n, &careful, scratch, row.parts + block * WIDTH, 1):
+            row.negative = True
+        return
     if map_terms(row.mode, p, q, n, scratch, &filled):
         row.negative = True
     if row.mode <= SQUARES and start <= row.label < start + n:
         leave_out(scratch, row.label - start)
     for k in range(WIDTH):
         row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n) if filled >> k & 1 else 0
+    if row.mode >= ENTROPY:
+        row.parts[block * WIDTH + TERM] *= step(<source>0)
 
 
 cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
     cdef LongRow *row = <LongRow *>context
     if row.precision == SINGLE:
-        block_of(row, block, <float *>scratch, <const float *>NULL)
-    elif row.precision == DOUBLE:
-        block_of(row, block, <double *>scratch, <const double *>NULL)
+        block_of(row, block, <float *>scratch)
     else:
-        block_of(row, block, <double *>scratch, <const float *>NULL)
+        block_of(row, block, <double *>scratch)
 
 
 cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
@@ -396,11 +423,11 @@ cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batc
         batch.of[REST][r] = batch.of[REST][r] if tile.labels[start + r] >= 0 else 0.0
 
 
-cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const source *unused) noexcept nogil:
+cdef void rows_of(Tile *tile, int mode, double **out, source *scratch) noexcept nogil:
     cdef const source *p = <const source *>tile.true_rows
     cdef const source *q = <const source *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start = 0, r, n, at_once
-    cdef bint negative
+    cdef bint negative, many, careful = False
     cdef int k, filled
     cdef Sums sums
     cdef Batch batch
@@ -420,11 +447,20 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
                 take_labels(tile, r, 1, &batch, q)
             finish(tile, r, 1, &batch, mode, out, q)
             if row.negative:
-                report_rows(tile, mode, r, 1, unused)
+                report_rows(tile, mode, r, 1, q)
         return
-    at_once = rows_of_chunk(classes, sizeof(real))
+    many = mode >= ENTROPY and in_strips(classes, ENTROPY_STRIPS, q)
+    at_once = rows_at_once(classes, ENTROPY_STRIPS, scratch) if many else rows_of_chunk(classes, sizeof(source))
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
+        if many:
+            negative = strip_sums(mode, p + start * classes if p != NULL else p, q + start * classes, n, classes,
+                                  &careful, scratch, batch.of[0], MOST_ROWS)
+            finish(tile, start, n, &batch, mode, out, q)
+            if negative:
+                report_rows(tile, mode, start, n, q)
+            start += n
+            continue
         negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &filled)
         if mode <= SQUARES:
             for r in range(n):
@@ -435,21 +471,21 @@ cdef void rows_of(Tile *tile, int mode, double **out, real *scratch, const sourc
                 row_sums(scratch + k * ROOM, n, classes, batch.of[k])
             else:
                 memset(batch.of[k], 0, n * sizeof(double))
+        if mode >= ENTROPY:
+            scale(batch.of[TERM], n, step(<source>0))
         if mode <= SQUARES:
             take_labels(tile, start, n, &batch, q)
         finish(tile, start, n, &batch, mode, out, q)
         if negative:
-            report_rows(tile, mode, start, n, unused)
+            report_rows(tile, mode, start, n, q)
         start += n
 
 
 cdef void in_precision(Tile *tile, int mode, double **out) noexcept nogil:
     if tile.precision == SINGLE:
-        rows_of(tile, mode, out, <float *>tile.scratch, <const float *>NULL)
-    elif tile.precision == DOUBLE:
-        rows_of(tile, mode, out, <double *>tile.scratch, <const double *>NULL)
+        rows_of(tile, mode, out, <float *>tile.scratch)
     else:
-        rows_of(tile, mode, out, <double *>tile.scratch, <const float *>NULL)
+        rows_of(tile, mode, out, <double *>tile.scratch)
 
 
 cdef void sparse_rows(Tile *tile, double **out) noexcept nogil:
