@@ -3,15 +3,18 @@
 It computes in float64 whatever comes in, so float32 rows are held to the float64 bounds too.
 """
 
+import functools
 import tracemalloc
 from itertools import product
 from types import SimpleNamespace
 
+import backend_rows
 import hard_inputs as hard
 import hard_pairs
 import numpy as np
 import oracle
 import pytest
+from backend_rows import beside_exact, make_spec
 
 from fastent.backends.numpy import row_values
 
@@ -19,32 +22,7 @@ PAIRS = tuple(product(hard.KINDS, hard.KINDS))
 INF, NAN = np.inf, np.nan
 
 
-def make_spec(task, kind="probs", columns=None, **options):
-    """What the engine hands to a backend; `kind` is a pair for two distributions."""
-    true, pred = kind if isinstance(kind, tuple) else ("probs", kind)
-    settings = {
-        "row_sums": "check",
-        "sum_tolerance": 1e-3,
-        "eps": 0.0,
-        "temperature": 1.0,
-        "label_smoothing": 0.0,
-        "class_weight": None,
-    }
-    return SimpleNamespace(
-        task=task,
-        columns=tuple(columns or oracle.COLUMNS[task]),
-        kind_true=true,
-        kind_pred=pred,
-        **settings | options,
-    )
-
-
-def evaluate(spec, true, pred, labels=None, terms=None):
-    """(columns, rows) of values; floating-point warnings are errors."""
-    out = np.full((len(spec.columns), len(pred)), -7.0)
-    with np.errstate(all="raise"):
-        assert row_values(spec, true, pred, labels, out, terms=terms) is None
-    return out
+evaluate = functools.partial(backend_rows.evaluate, row_values)
 
 
 def first_bad(spec, true, pred, labels=None):
@@ -52,31 +30,13 @@ def first_bad(spec, true, pred, labels=None):
     return row_values(spec, true, pred, labels, out)
 
 
-def check(task, kind, true, pred, labels=None, what="", weights=None, columns=None, **options):
+def check(task, kind, true, pred, labels=None, what="", **options):
     """All columns of all rows against exact arithmetic."""
-    columns = tuple(columns or oracle.COLUMNS[task])
-    keywords = dict(options)
-    terms = weights if weights is not None and weights.ndim == 2 else None
-    if weights is not None and weights.ndim == 1:
-        keywords["class_weight"] = weights
-    got = evaluate(make_spec(task, kind, columns, **keywords), true, pred, labels, terms)
-    mixed = isinstance(kind, tuple) and kind[0] != kind[1]
-    for i in range(len(pred)):
-        want = oracle.row(
-            task,
-            columns,
-            true=None if true is None else true[i],
-            pred=pred[i],
-            label=None if labels is None else int(labels[i]),
-            weights=weights[i] if terms is not None else weights,
-            kind=kind,
-            **options,
+    rows = beside_exact(row_values, task, kind, true, pred, labels, **options)
+    for i, name, value, exact, relaxed in rows:
+        oracle.assert_close(
+            [value], [exact], np.float64, relaxed, f"{task} {kind} {what} {i} {name}"
         )
-        for name, value in zip(columns, got[:, i], strict=True):
-            relaxed = mixed and name in ("kl_divergence", "reverse_kl", "js_divergence")
-            oracle.assert_close(
-                [value], [want[name]], np.float64, relaxed, f"{task} {kind} {what} {i} {name}"
-            )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
