@@ -256,6 +256,15 @@ cdef inline void take_tops(Tile *tile, Pair *pair) noexcept nogil:
     pair.top_b = top_in(pair.parts + TOP_B, blocks_of(tile.classes))
 
 
+cdef inline bint misled(Tile *tile, Pair *pair) noexcept nogil:
+    """Whether the maxima of the rows are apart from each other otherwise than the guessed ones: where
+    one row has far less mass than the other, A + E = Σ e_b cancels."""
+    if not pair.guessed:
+        return False
+    take_tops(tile, pair)
+    return not c_fabs((pair.top_b - pair.top_a) * pair.scale.inverse - pair.centre) <= 3
+
+
 cdef inline void set_centre(Pair *pair, double centre, double centre_low) noexcept nogil:
     pair.centre = centre
     pair.centre_low = centre_low
@@ -298,12 +307,14 @@ cdef inline void move_centre(Pair *pair) noexcept nogil:
 
 cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
     """KL of the pair, and its masses and right centre as a side effect; NaN if the maxima turn out to
-    be others than guessed."""
+    be too far from those guessed."""
     cdef double gap, value = NAN, apart
     cdef double threshold = threshold_of(<float>0) if pair.precision == SINGLE else threshold_of(<double>0)
     cdef int attempt, again
     for attempt in range(4):
         one_pass(tile, pair, KL_SUMS)
+        if attempt == 0 and misled(tile, pair):
+            return NAN
         gap = total(tile, pair, 0)
         pair.drift = total(tile, pair, 1)
         pair.mass_a = total(tile, pair, 2)
@@ -311,8 +322,6 @@ cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
         value = kl_value(gap, pair.drift, pair.mass_a, threshold, &again)
         if not again:
             break
-        if pair.guessed:
-            take_tops(tile, pair)
         apart = (pair.top_b - pair.top_a) * pair.scale.inverse
         if pair.form == PLAIN and apart != 0:
             pair.octaves_b = octaves_of(pair.top_b * pair.scale.inverse)
@@ -330,6 +339,8 @@ cdef inline double js_at_centre(Tile *tile, Pair *pair) noexcept nogil:
 cdef inline double js_of(Tile *tile, Pair *pair) noexcept nogil:
     cdef double value, least = least_js(<float>0) if pair.precision == SINGLE else least_js(<double>0)
     one_pass(tile, pair, MASS_SUMS)
+    if misled(tile, pair):
+        return NAN
     pair.mass_a = total(tile, pair, 0)
     pair.mass_b = total(tile, pair, 1)
     if pair.mass_a != pair.mass_a:
@@ -338,8 +349,6 @@ cdef inline double js_of(Tile *tile, Pair *pair) noexcept nogil:
     move_centre(pair)
     value = js_at_centre(tile, pair)
     if value < least:
-        if pair.guessed:
-            take_tops(tile, pair)
         first_centre(pair)
         value = kl_of(tile, pair)
         move_centre(pair)
