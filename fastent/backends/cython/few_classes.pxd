@@ -171,7 +171,8 @@ cdef inline void add_columns(const real *across, int some, real *row, Py_ssize_t
         e = term_of(x, m, origin[r], low[r], shift[r], scale)
         f = term_of(y, m, origin[r], low[r], shift[r], scale)
         total = e + f
-        equal = count[r] - (<real>1 if x < m else <real>0) - (<real>1 if y < m else <real>0)
+        if real is float:                               # doubles: in a loop of their own
+            equal = count[r] - (<real>1 if x < m else <real>0) - (<real>1 if y < m else <real>0)
         if moments:
             fall = madd(gap_of(x, m, scale), e, gap_of(y, m, scale) * f)
             twofold = madd(e, e, f * f)
@@ -186,10 +187,19 @@ cdef inline void add_columns(const real *across, int some, real *row, Py_ssize_t
                 fall += madd(gap_of(x, m, scale), g, gap_of(y, m, scale) * h)
                 twofold += madd(g, g, h * h)
         rest[r] += total
-        count[r] = equal
+        if real is float:
+            count[r] = equal
         if moments:
             moment[r] += fall
             square[r] += twofold
+
+
+cdef inline void count_columns(const real *across, const real *top, real *count, Py_ssize_t rows) noexcept nogil:
+    """Take off the classes below the maximum, out of two. Beside the terms of doubles it costs a
+    fifth of them at AVX2, where GCC makes five selections of the two."""
+    cdef Py_ssize_t r
+    for r in range(rows):
+        count[r] = count[r] - (<real>1 if across[r] < top[r] else <real>0) - (<real>1 if across[LANES + r] < top[r] else <real>0)
 
 
 cdef inline void add_classes(const real *across, Py_ssize_t classes, real *row, Py_ssize_t rows, Scale scale, bint moments) noexcept nogil:
@@ -200,6 +210,8 @@ cdef inline void add_classes(const real *across, Py_ssize_t classes, real *row, 
             c += 4
         else:
             add_columns(across + c * LANES, 2, row, rows, scale, moments)
+            if real is double:
+                count_columns(across + c * LANES, row + TOP * LANES, row + COUNT * LANES, rows)
             c += 2
 
 
