@@ -28,8 +28,8 @@ from fastent.backends.cython.kernels cimport (
     CHUNK, DOUBLE, LOADED, LOGPROBS, ROOM, SINGLE, Kernel, Tile,
 )
 from fastent.backends.cython.logit_rows cimport (
-    in_reach, kl_value, least_js, octaves_factor, octaves_of, reach_of, row_alone, share_centre,
-    threshold_of, widen,
+    in_reach, kl_value, least_drift_of, least_js, octaves_factor, octaves_of, reach_of, row_alone,
+    share_centre, threshold_of, widen,
 )
 from fastent.backends.cython.logit_pair_sums cimport (
     CENTRED_KL, Constants, JS, LANES, MASSES, Sums, sum_lanes,
@@ -284,13 +284,14 @@ cdef void kl_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t clas
                   real *t, Batch *batch) noexcept nogil:
     """Values of KL and whether they need a better centre; the sums stay for JS."""
     cdef Py_ssize_t r
-    cdef double threshold = threshold_of(<real>0)
+    cdef double threshold = threshold_of(<real>0), least_drift = least_drift_of(<real>0)
     if few(classes, <real>0):
         few_kl(a, b, rows, classes, scale, plain, t, batch)
     else:
         rows_in_turn(CENTRED_KL, a, b, rows, classes, scale, batch, batch.gap, batch.drift, batch.mass_a)
     for r in range(rows):
-        batch.value[r] = kl_value(batch.gap[r], batch.drift[r], batch.mass_a[r], threshold, &batch.again[r])
+        batch.value[r] = kl_value(batch.gap[r], batch.drift[r], batch.mass_a[r], threshold, least_drift,
+                                  &batch.again[r])
 
 
 cdef void mass_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,

@@ -99,15 +99,21 @@ cdef inline double octaves_factor(double octaves_a, double octaves_b, double cen
     return exp_over(high, low, unit)
 
 
-cdef inline double kl_value(double gap, double drift, double mass, double threshold, int *again) noexcept nogil:
+cdef inline double kl_value(double gap, double drift, double mass, double threshold, double least_drift,
+                            int *again) noexcept nogil:
     cdef double share = gap / mass
     cdef double bend = excess(drift / mass)
-    again[0] = (bend > threshold * c_fabs(share)) & (share < INFINITY)
+    again[0] = ((bend > threshold * c_fabs(share)) | (drift < least_drift * mass)) & (share < INFINITY)
     return share - bend
 
 
 cdef inline double threshold_of(real unused) noexcept nogil:
     return 0.3 if real is float else 0.5
+
+
+cdef inline double least_drift_of(real unused) noexcept nogil:
+    """E/A below which A + E = Σ e_b has lost a digit of a double, as where a flat row meets a peaked one."""
+    return -1 if real is float else -0.9
 
 
 cdef inline double least_js(real unused) noexcept nogil:
@@ -310,6 +316,7 @@ cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
     be too far from those guessed."""
     cdef double gap, value = NAN, apart
     cdef double threshold = threshold_of(<float>0) if pair.precision == SINGLE else threshold_of(<double>0)
+    cdef double least_drift = least_drift_of(<float>0) if pair.precision == SINGLE else least_drift_of(<double>0)
     cdef int attempt, again
     for attempt in range(4):
         one_pass(tile, pair, KL_SUMS)
@@ -319,7 +326,7 @@ cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
         pair.drift = total(tile, pair, 1)
         pair.mass_a = total(tile, pair, 2)
         pair.mass_b = pair.mass_a + pair.drift
-        value = kl_value(gap, pair.drift, pair.mass_a, threshold, &again)
+        value = kl_value(gap, pair.drift, pair.mass_a, threshold, least_drift, &again)
         if not again:
             break
         apart = (pair.top_b - pair.top_a) * pair.scale.inverse
