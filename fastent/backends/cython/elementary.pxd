@@ -160,7 +160,7 @@ cdef inline real far_gap(real x, real y, real near, real octaves) noexcept nogil
     if real is float:
         return madd(x * octaves, <real>-8.26295829486781727573e-8, y - near)        # ln 2·2^-23
     else:
-        return madd(x * octaves, <real>-FE_STEP, y - near)
+        return madd(x, octaves * <real>-FE_STEP, y - near)
 
 
 cdef inline real near_gap(real x, real y, real d, real far) noexcept nogil:
