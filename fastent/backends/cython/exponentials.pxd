@@ -4,7 +4,8 @@ The maximum is kept out of every sum, so that nothing cancels when one class has
 mass. Blocks of a long row are merged in order; a short row is one block.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int64_t
+
 from fastent.backends.cython.elementary cimport (
     FE_OCTAVE, INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_lane_max_double, fe_lane_max_float,
     fe_less_octaves, madd, nearest_shifted, real, shift_of, times_power,
@@ -92,25 +93,26 @@ cdef inline double shift_double(double m1, Scale scale) noexcept nogil:
     return <double>6755399441055744.0 - shift_of(nearest_shifted(m1 * (1.4426950408889634074 * scale.inverse)))
 
 
-cdef inline float exp_below_single(float x, float m, float origin, float low, float shift) noexcept nogil:
-    """exp(x − origin)/2^octaves for x < m, else 0: exp(x − m) over what `share_of_octave` gives for
-    the row, so that neither x − m nor its rounding is needed. low = m − origin − 86."""
-    cdef float t = x - origin
-    cdef float shifted = madd(t, <float>1.4426950408889634, shift)
-    cdef float k = shifted - shift
-    cdef float r = fe_less_octaves(t, k)
-    cdef float v = times_power(madd(exp_tail(r), r * r, r) + <float>1, shifted)
-    return v if (t >= low) & (x < m) else <float>0
+cdef struct Origin:                     # what the exponents of a row are relative to
+    double whole                        # taken off x first
+    double top                          # m less that
+    double least                        # so far below the top that its exponential does not count
+    double shift                        # takes off the octaves of the top
 
 
-cdef inline double exp_near_double(double x, double m, double origin, double low, double shift, Scale scale) noexcept nogil:
-    """The same in double, with a temperature; low = m − origin − 707·T."""
-    cdef double t = x - origin
-    cdef double shifted = madd(t, 1.4426950408889634074 * scale.inverse, shift)
-    cdef double k = shifted - shift
-    cdef double r = madd(-k, scale.low, madd(-k, scale.high, t)) * scale.inverse
-    cdef double v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
-    return v if (t >= low) & (x < m) else 0.0
+cdef inline Origin origin_of(double m, bint single, Scale scale) noexcept nogil:
+    cdef Origin origin
+    if single:
+        origin.whole = far_origin(<float>m)
+        origin.top = m - origin.whole
+        origin.least = origin.top - 86
+        origin.shift = shift_single(<float>origin.top)
+    else:
+        origin.whole = far_origin_double(m, scale)
+        origin.top = m - origin.whole
+        origin.least = origin.top - 707 * scale.temperature
+        origin.shift = shift_double(origin.top, scale)
+    return origin
 
 
 cdef inline real exp_in_octaves(real t, real shift, Scale scale) noexcept nogil:

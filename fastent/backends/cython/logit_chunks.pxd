@@ -9,8 +9,7 @@ from libc.string cimport memcpy
 
 from fastent.backends.cython.elementary cimport real
 from fastent.backends.cython.exponentials cimport (
-    RowSums, Scale, exp_below_single, exp_near_double, far_origin, far_origin_double, gap_double,
-    shift_double, shift_single, source,
+    Origin, RowSums, Scale, exp_in_octaves, gap_double, origin_of, source,
 )
 from fastent.backends.cython.kernels cimport ROOM
 from fastent.backends.cython.sums cimport row_sum
@@ -23,25 +22,22 @@ cdef extern from "moments.h" nogil:
     void fe_lane_moments(const float *x, const float *e, Py_ssize_t n, float m, double *moment, double *square)
 
 
-cdef inline Py_ssize_t map_vectors(const source *x, Py_ssize_t vectors, double top, Scale scale, real *e) noexcept nogil:
-    """The terms of 16 elements a vector; returns how many are below the top."""
+cdef inline Py_ssize_t map_vectors(const source *x, Py_ssize_t vectors, source m, Scale scale, real *e) noexcept nogil:
+    """The terms of 16 elements a vector; returns how many are below m."""
     cdef Py_ssize_t i
-    cdef float m = <float>top, origin = far_origin(m), m1 = m - origin, low = m1 - 86
-    cdef float shift = shift_single(m1)
-    cdef double wide_origin = far_origin_double(top, scale), wide_m1 = top - wide_origin
-    cdef double wide_shift = shift_double(wide_m1, scale), wide_low = wide_m1 - 707 * scale.temperature
-    cdef int32_t below = 0
+    cdef Origin origin = origin_of(m, real is float, scale)
+    cdef real whole = <real>origin.whole, least = <real>origin.least, shift = <real>origin.shift, t, v
+    cdef int32_t below = 0              # as wide as the elements
     cdef int64_t wide_below = 0
-    if real is float:
-        for i in range(16 * vectors):
-            e[i] = exp_below_single(<float>x[i], m, origin, low, shift)
-            below += <float>x[i] < m
-        return below
-    else:
-        for i in range(16 * vectors):
-            e[i] = exp_near_double(x[i], top, wide_origin, wide_low, wide_shift, scale)
-            wide_below += x[i] < top
-        return wide_below
+    for i in range(16 * vectors):
+        t = <real>x[i] - whole
+        v = exp_in_octaves(t, shift, scale)
+        e[i] = v if (t >= least) & (x[i] < m) else <real>0
+        if real is float:
+            below += x[i] < m
+        else:
+            wide_below += x[i] < m
+    return below + wide_below
 
 
 cdef inline Py_ssize_t map_row(const source *x, Py_ssize_t n, Py_ssize_t readable, source m, Scale scale, real *e, source *copy) noexcept nogil:

@@ -10,7 +10,7 @@ comparisons; the end goes back over what was added, and a fence of infinities ke
 
 from fastent.backends.cython.elementary cimport madd, real
 from fastent.backends.cython.exponentials cimport (
-    Scale, exp_in_octaves, far_origin, far_origin_double, shift_double, shift_single, source,
+    Origin, Scale, exp_in_octaves, origin_of, source,
 )
 from fastent.backends.cython.kernels cimport ROOM
 
@@ -24,28 +24,6 @@ cdef enum:
     LANES = 16
     FOUR = 4 * LANES
     STRETCH = 2 * FOUR                  # as in tops.h
-
-
-cdef struct Origin:                     # what the exponents of a row are relative to
-    double whole                        # taken off x first
-    double top                          # m less that
-    double least                        # so far below the top that its exponential does not count
-    double shift                        # takes off the octaves of the top
-
-
-cdef inline Origin origin_of(double m, bint single, Scale scale) noexcept nogil:
-    cdef Origin origin
-    if single:
-        origin.whole = far_origin(<float>m)
-        origin.top = m - origin.whole
-        origin.least = origin.top - 86
-        origin.shift = shift_single(<float>origin.top)
-    else:
-        origin.whole = far_origin_double(m, scale)
-        origin.top = m - origin.whole
-        origin.least = origin.top - 707 * scale.temperature
-        origin.shift = shift_double(origin.top, scale)
-    return origin
 
 
 cdef inline real within(source x, source fence, bint guarded, real whole, real least) noexcept nogil:

@@ -2,8 +2,10 @@
 
 from libc.stdint cimport int64_t
 
-from fastent.backends.cython.elementary cimport INFINITY, real
-from fastent.backends.cython.exponentials cimport LogitSums, RowSums, Scale, share_of_octave, source
+from fastent.backends.cython.elementary cimport real
+from fastent.backends.cython.exponentials cimport (
+    LogitSums, RowSums, Scale, settle_rows, share_of_octave, source,
+)
 from fastent.backends.cython.kernels cimport CHUNK, ROOM
 from fastent.backends.cython.logit_chunks cimport add_moments, map_row
 from fastent.backends.cython.logit_stretches cimport LANES, lanes_of_row
@@ -36,20 +38,11 @@ cdef inline Ranks no_ranks() noexcept nogil:
     return ranks
 
 
-cdef inline void settle(const source *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
-    """A row whose maximum is not finite: +inf is certainty, shared by ties."""
-    cdef Py_ssize_t i
-    out.rest[r] = out.moment[r] = out.square[r] = out.count[r] = 0
-    for i in range(n):
-        out.count[r] += x[i] == out.top[r]
-
-
 cdef inline void relative_to_top(const source *x, Py_ssize_t rows, Py_ssize_t n, Scale scale, bint moments,
                                  RowSums *out, real unused) noexcept nogil:
     """The sums relative to e^(m/T) instead of a power of two."""
     cdef Py_ssize_t r
     cdef double f
-    cdef int64_t odd = 0
     for r in range(rows):
         f = share_of_octave(out.top[r], real is float, scale)
         out.rest[r] *= f
@@ -59,11 +52,7 @@ cdef inline void relative_to_top(const source *x, Py_ssize_t rows, Py_ssize_t n,
             f = f if out.rest[r] > 0 else 0
             out.moment[r] *= f
             out.square[r] *= f * f
-        odd |= (out.top[r] == INFINITY) | (out.top[r] == -INFINITY)
-    if odd:
-        for r in range(rows):
-            if out.top[r] == INFINITY or out.top[r] == -INFINITY:
-                settle(x + r * n, n, out, r)
+    settle_rows(x, rows, n, out)
 
 
 cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, size_t width) noexcept nogil:
