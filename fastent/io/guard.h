@@ -119,8 +119,13 @@ static int guard_load(int k, int fd, size_t offset, size_t count) {
     return guard_advise(k, offset, count, MADV_POPULATE_READ);
 }
 
+/* Large pages as a whole, the one that the stretch begins in too: to drop a part of one splits it, and
+   small pages take ten times as long to map, a third of the time of scoring. Who still reads there
+   gets it back by one page fault. */
 static void guard_drop(int k, size_t offset, size_t count) {
-    guard_advise(k, offset, count, MADV_DONTNEED);
+    size_t large = (size_t)2 << 20, first = offset & ~(large - 1), end = (offset + count) & ~(large - 1);
+    if (end > first)
+        madvise(guard_slots[k].start + first, end - first, MADV_DONTNEED);
 }
 
 #else /* elsewhere nothing is mapped */

@@ -19,6 +19,7 @@ cdef extern from "tops.h" nogil:
     const double *fe_fence_double
     int fe_below_float(const float *x, Py_ssize_t n, float m)
     int fe_below_double(const double *x, Py_ssize_t n, double m)
+    void fe_prefetch(const char *x, Py_ssize_t bytes)
 
 cdef enum:
     LANES = 16
@@ -84,7 +85,7 @@ cdef inline int below(const source *x, Py_ssize_t n, source m) noexcept nogil:
 
 
 cdef inline double lanes_of_row(const source *x, Py_ssize_t n, double top, Py_ssize_t where,
-                                Scale scale, bint moments, real unused, double *lanes) noexcept nogil:
+                                Scale scale, bint moments, Py_ssize_t ahead, real unused, double *lanes) noexcept nogil:
     """Sums of a row of at least 128 logits in 16 lanes; returns how many of its maxima stayed out of them."""
     cdef Py_ssize_t whole = n // STRETCH * STRETCH, start = 0, j
     cdef const source *fence
@@ -101,6 +102,7 @@ cdef inline double lanes_of_row(const source *x, Py_ssize_t n, double top, Py_ss
     for j in range(LANES):
         rest[j] = moment[j] = square[j] = 0
     while start < n:
+        fe_prefetch(<const char *>(x + start + ahead), STRETCH * sizeof(source))
         if start < whole and start != where:
             add_stretch(x + start, fence, m, False, origin, scale, moments, unused, rest, moment, square)
             start += STRETCH

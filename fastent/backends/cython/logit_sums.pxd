@@ -93,13 +93,13 @@ cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py
                 add_moments(x + r * n, terms + r * n, n, <source>out.top[r], scale, terms + ROOM, out, r)
     elif moments:                       # a loop each: without moments they would be computed, too
         for r in range(rows):
-            out.count[r] = lanes_of_row(x + r * n, n, out.top[r], where[r], scale, True, <real>0, lanes + LANES * r)
+            out.count[r] = lanes_of_row(x + r * n, n, out.top[r], where[r], scale, True, rows * n, <real>0, lanes + LANES * r)
         row_sums(lanes, rows, LANES, out.rest)
         row_sums(lanes + ROOM, rows, LANES, out.moment)
         row_sums(lanes + 2 * ROOM, rows, LANES, out.square)
     else:
         for r in range(rows):
-            out.count[r] = lanes_of_row(x + r * n, n, out.top[r], where[r], scale, False, <real>0, lanes + LANES * r)
+            out.count[r] = lanes_of_row(x + r * n, n, out.top[r], where[r], scale, False, rows * n, <real>0, lanes + LANES * r)
         row_sums(lanes, rows, LANES, out.rest)
     relative_to_top(x, rows, n, scale, moments, out, <real>0)
 

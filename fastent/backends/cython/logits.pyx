@@ -153,6 +153,7 @@ cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, S
         x = <const source *>tile.pred_rows + (start + at) * n
         columns = columns_of(sums, at)
         if ranked:
+            label_numbers(tile, start + at, count, sums.own + at, unused)
             ranks = ranks_from(tile, start, sums, at)
         sums_of_rows(x, count, n, (tile.rows - start - at) * n, scale, moments, ranks, &columns, scratch)
         at += count
@@ -315,13 +316,13 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
     while start < tile.rows:
         n = min(tile.rows - start, <Py_ssize_t>LANES)
         narrow = True
-        if ranked:
-            label_numbers(tile, start, n, batch.own, <const source *>NULL)
         if few:
             narrow = few_class_sums(tile, start, n, scale, moments, ranks, scratch, <const source *>NULL, &batch)
         elif tile.classes <= CHUNK:
             short_row_sums(tile, start, n, scale, moments, ranked, scratch, <const source *>NULL, &batch)
         else:
+            if ranked:
+                label_numbers(tile, start, n, batch.own, <const source *>NULL)
             for r in range(n):
                 row.r = start + r
                 row.precision = tile.precision
