@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from fastent.cli import main
+from fastent.cli import long_lists, main
 
 ROWS, CLASSES = 3000, 6
 RNG = np.random.default_rng(3)
@@ -58,6 +58,11 @@ def start(*words, command=COMMAND):
     )
 
 
+def saved():
+    """What the checkpoint says, but for its long lists."""
+    return json.loads(Path("progress").read_text().splitlines()[0])
+
+
 def stamp():
     return Path("progress").stat().st_mtime_ns if Path("progress").exists() else 0
 
@@ -82,7 +87,7 @@ def test_killed_at_any_moment_the_run_goes_on():
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        rows.append(json.loads(Path("progress").read_text())["state"]["row"])
+        rows.append(saved()["state"]["row"])
     assert rows == sorted(rows) and len(set(rows)) > 2
     assert main([*COMMAND, *words]) == 0
     assert main([*COMMAND, "--json", "whole.json", "--rows", "whole.parquet"]) == 0
@@ -101,7 +106,7 @@ def test_asked_to_leave_it_saves_first(number, code):
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == code
     assert complaint == ""
-    assert 0 < json.loads(Path("progress").read_text())["state"]["row"] < ROWS
+    assert 0 < saved()["state"]["row"] < ROWS
     assert not Path("stopped.json").exists()
     assert main([*COMMAND, "--json", "stopped.json"]) == 0
     assert not Path("progress").exists()
@@ -136,18 +141,19 @@ def other_setting():
     return ["--temperature", "2"]
 
 
-def other_version():
-    kept = json.loads(Path("progress").read_text())
-    kept["identity"]["version"] = "0.0"
-    Path("progress").write_text(json.dumps(kept))
+def other_identity(name, value):
+    state = long_lists.read("progress")
+    state["identity"][name] = value
+    Path("progress").write_bytes(b"".join(long_lists.written(state)))
     return []
+
+
+def other_version():
+    return other_identity("version", "0.0")
 
 
 def other_engine():
-    kept = json.loads(Path("progress").read_text())
-    kept["identity"]["engine"] = "cython v0"
-    Path("progress").write_text(json.dumps(kept))
-    return []
+    return other_identity("engine", "cython v0")
 
 
 def damaged():

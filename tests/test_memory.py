@@ -1,8 +1,10 @@
 """The commands take the same memory whatever the size of the files and the number of classes."""
 
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ LIMIT = 300 << 20  # of anonymous memory
 # Linux keeps no high-water mark of anonymous memory alone, so the process looks often.
 DRIVER = """
 import re, sys, threading, time
-from fastent.cli import main
+from fastent.cli import checkpoint, main
 
+checkpoint.FIRST_SECONDS = 0.5
 most, done = 0, False
 def watch():
     global most
@@ -39,7 +42,21 @@ def sparse_file(path, rows, classes, dtype):
         file.truncate(file.tell() + rows * classes * np.dtype(dtype).itemsize)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc on this system")
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="no /proc on this system"
+)
+
+
+def peak(words):
+    """Of a run, in bytes."""
+    run = subprocess.run(
+        [sys.executable, "-c", DRIVER, *words, "--quiet"], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return int(re.search(r"peak (\d+)", run.stdout)[1]) << 10
+
+
+@needs_proc
 @pytest.mark.parametrize(
     ("rows", "classes", "dtype"), [(600, 250_000, "<f8"), (2_000_000, 100, "<f4")]
 )
@@ -47,11 +64,24 @@ def test_anonymous_memory(rows, classes, dtype, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sparse_file("x.npy", rows, classes, dtype)
     np.save("y.npy", np.arange(rows) % classes)
-    run = subprocess.run(
-        [sys.executable, "-c", DRIVER, "score", "x.npy", "--labels", "y.npy", "--kind", "logits",
-         "--quiet", "--rows", "rows.parquet", "--checkpoint", "progress"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    peak = int(re.search(r"peak (\d+)", run.stdout)[1]) << 10
-    assert peak < LIMIT < Path("x.npy").stat().st_size
+    words = ["score", "x.npy", "--labels", "y.npy", "--kind", "logits"]
+    found = peak([*words, "--rows", "rows.parquet", "--checkpoint", "progress"])
+    assert found < LIMIT < Path("x.npy").stat().st_size
+
+
+@needs_proc
+@pytest.mark.parametrize("groups", [1000, 100_000])
+def test_anonymous_memory_with_groups(groups, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(groups)
+    np.save("x.npy", rng.normal(size=(3_000_000, 3)).astype(np.float32))
+    np.save("y.npy", rng.integers(0, 3, 3_000_000))
+    np.save("g.npy", rng.integers(0, groups, 3_000_000))
+    words = ["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--groups", "g.npy"]
+    words += ["--json", "found.json", "--checkpoint", "progress"]
+    stopped = subprocess.Popen([sys.executable, "-c", DRIVER, *words, "--num-threads", "1"])
+    while stopped.poll() is None and not Path("progress").exists():
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait() == 143
+    assert peak(words) < LIMIT

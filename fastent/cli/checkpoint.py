@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
+from fastent.cli import long_lists
 from fastent.cli.outputs import remove_quietly, write_whole
 from fastent.io import InputError
 
-FORMAT = 1
+FORMAT = 2
 FIRST_SECONDS = 1.0  # little is lost if a short run is killed
 LONGEST_SECONDS = 20.0
-ITEMS = 1000  # encoded at a time
 # Saving may take this share of the time.
 SHARE = 0.05
 
@@ -41,14 +39,13 @@ class Checkpoint:
         if self.path is None:
             return None
         try:
-            with open(self.path, encoding="utf-8") as stream:
-                kept = json.load(stream)
+            kept = long_lists.read(self.path)
             state: dict[str, Any] = kept["state"]
             identity: dict[str, Any] = dict(kept["identity"])
-            intact = kept["format"] == FORMAT and kept["digest"] == _digest(state)
+            intact = kept["format"] == FORMAT
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             intact = False
         if not intact:
             raise InputError(f"{self.path}: not a checkpoint of this version of fastent")
@@ -68,57 +65,15 @@ class Checkpoint:
         if self.path is None:
             return
         began = time.monotonic()
-        write_whole(self.path, self._text(state), durable=True)
+        kept = {"format": FORMAT, "identity": self._identity, "state": state}
+        write_whole(self.path, long_lists.written(kept), durable=True)
         now = time.monotonic()
         self._pause = min(LONGEST_SECONDS, max(2 * self._pause, (now - began) / SHARE))
         self._due = now + self._pause
 
-    def _text(self, state: dict[str, Any]) -> Iterator[bytes]:
-        digest = sha256()
-        yield f'{{"format": {FORMAT}, "identity": {json.dumps(self._identity)}, "state": '.encode()
-        for piece in encoded(state):
-            digest.update(piece)
-            yield piece
-        yield f', "digest": "{digest.hexdigest()}"}}'.encode()
-
     def remove(self) -> None:
         if self.path is not None:
             remove_quietly(self.path)
-
-
-def encoded(value: Any) -> Iterator[bytes]:
-    """What ``json.dumps`` gives, in pieces; iterators are lists.
-
-    The state of 100,000 groups is 80 MB of text, and several times that as a whole.
-    """
-    if isinstance(value, dict):
-        yield b"{"
-        for number, (key, item) in enumerate(value.items()):
-            yield f"{', ' if number else ''}{json.dumps(key)}: ".encode()
-            yield from encoded(item)
-        yield b"}"
-    elif isinstance(value, list | Iterator):
-        yield b"["
-        items, separator = iter(value), ""
-        while some := list(islice(items, ITEMS)):
-            yield f"{separator}{json.dumps(some)[1:-1]}".encode()
-            separator = ", "
-        yield b"]"
-    else:
-        yield json.dumps(value).encode()
-
-
-def sha256() -> Any:
-    import hashlib  # 3 ms that most runs do not need
-
-    return hashlib.sha256()
-
-
-def _digest(state: Any) -> str:
-    digest = sha256()
-    for piece in encoded(state):
-        digest.update(piece)
-    return digest.hexdigest()
 
 
 def _difference(before: Any, now: Any) -> str:

@@ -30,7 +30,9 @@ from fastent.backends.cython.store cimport CROSS, SQUARE, SUM, Column, Rows, Sto
 from fastent.backends.cython.tally cimport (
     BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_free, tally_grow, tally_put,
 )
-from fastent.backends.cython.text cimport cluster_text, group_text, load_store, store_text
+from fastent.backends.cython.text cimport (
+    cluster_text, group_text, load_store, store_text, tally_entry,
+)
 from fastent.backends.cython.totals cimport exact_object, packed, span_object
 
 from fastent.backends.cython.keys import Keys
@@ -477,11 +479,11 @@ cdef class State:
         cells = [-1, *groups] if self.store.bins else []
         if not self.detailed:
             del cells[1:]
-        lists = {
-            "groups": map(self.group_text, groups),
-            "clusters": map(self.cluster_text, clusters),
-            "calibration": map(self.calibration_text, cells),
-        }
+        places = {0: 0} | {code + 1: i + 1 for i, code in enumerate(groups)}
+        whole, ordered = (iter, iter) if lazily else (list, sorted)
+        text = store_text(&self.store, self.weighted, self.columns)
+        for c, column in enumerate(self.columns):
+            text["columns"][column[0]]["histogram"] = ordered(self.tally_text(c, places))
         return {
             "weighted": bool(self.weighted),
             "detailed": bool(self.detailed),
@@ -489,9 +491,19 @@ cdef class State:
                 "groups": [self.groups.names[code] for code in groups],
                 "clusters": [self.clusters.names[code] for code in clusters],
             },
-            **store_text(&self.store, self.weighted, self.columns, groups),
-            **(lists if lazily else {name: list(items) for name, items in lists.items()}),
+            **text,
+            "labels": ordered(self.tally_text(self.store.K, places)),
+            "groups": whole(map(self.group_text, groups)),
+            "clusters": whole(map(self.cluster_text, clusters)),
+            "calibration": whole(map(self.calibration_text, cells)),
         }
+
+    def tally_text(self, int t, dict places):
+        """Entries in no order, so that none but the one at hand is in memory."""
+        cdef int64_t i
+        for i in range(self.store.tally[t].capacity):
+            if self.store.tally[t].entries[i].key != ~(<uint64_t> 0):
+                yield tally_entry(self.store.tally[t].entries + i, places)
 
     def group_text(self, group):
         return group_text(&self.store, self.weighted, group)

@@ -4,32 +4,29 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.store cimport Store, check
 from fastent.backends.cython.tally cimport (
-    LABEL_BITS, WINDOW_BITS, Tally, tally_key, tally_put,
+    LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_grow, tally_key, tally_put,
 )
 from fastent.backends.cython.totals cimport (
     exact_add_object, exact_object, packed, span_add_object, span_object, unpacked,
 )
 
 
-cdef dict store_text(Store* store, bint weighted, tuple columns, list groups):
-    """All but names, calibration and the sums of groups and clusters; groups in the order given."""
+cdef dict store_text(Store* store, bint weighted, tuple columns):
+    """All but names, tallies, calibration and the sums of groups and clusters."""
     cdef Py_ssize_t i
     cdef int c
     kept = range(3) if weighted else range(2)
     weights = range(2 * store.kinds if weighted else 0)
-    places = {0: 0} | {code + 1: i + 1 for i, code in enumerate(groups)}
     found = {}
     for c, column in enumerate(columns):
         found[column[0]] = {
             "sums": [packed(exact_object(&store.total[3 * c + i])) for i in kept],
             "extremes": [store.extreme[2 * c + i].hex() for i in range(2)],
-            "histogram": tally_list(&store.tally[c], places),
         }
     return {
         "rows": [store.count[c] for c in range(store.kinds)],
         "weights": [packed(exact_object(&store.total[3 * store.K + c])) for c in weights],
         "columns": found,
-        "labels": tally_list(&store.tally[store.K], places),
     }
 
 
@@ -96,27 +93,23 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
 
 cdef object sized(parts, Py_ssize_t count):
     """The parts, which go to as many places in memory."""
-    if not isinstance(parts, (list, tuple)) or len(parts) != count:
+    if isinstance(parts, (str, dict)) or len(parts) != count:
         raise ValueError(f"expected {count} parts")
     return parts
 
 
-cdef list tally_list(Tally* tally, places):
-    cdef int64_t i
-    cdef uint64_t key
-    found = []
-    for i in range(tally.capacity):
-        key = tally.entries[i].key
-        if key != ~(<uint64_t> 0):
-            total = int(tally.entries[i].high) << 64 | int(tally.entries[i].low)
-            found.append([places[key >> (LABEL_BITS + WINDOW_BITS)],
-                          (key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1),
-                          key & 63, hex(total)])
-    found.sort()
-    return found
+cdef list tally_entry(TallyEntry* entry, places):
+    """Place of the cell, item, window and weight."""
+    cdef uint64_t key = entry.key
+    return [places[key >> (LABEL_BITS + WINDOW_BITS)],
+            (key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1),
+            key & 63, hex(int(entry.high) << 64 | int(entry.low))]
 
 
 cdef int load_tally(Tally* tally, entries, Py_ssize_t groups) except -1:
+    # In the order of their hash they would fill up a growing table from one end.
+    if len(entries):
+        check(tally_grow(tally, len(entries) + (len(entries) >> 2) + 64))
     for cell, item, window, text in entries:
         total = int(text, 16)
         if not (0 <= cell <= groups and 0 <= item < <int64_t>1 << LABEL_BITS and 0 <= window < 64
