@@ -310,6 +310,7 @@ def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):
     np.save("x.npy", np.zeros((1000, 6), np.float32))
     monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 12)
     monkeypatch.setattr(shards, "PIECE_ROWS", 10)
+    monkeypatch.setattr(shards, "PIECES", 8)
     found = shards.align([open_source(Reference("x.npy"), "predictions")], {}, True)
     ranges = [(job.start, job.stop) for job in cluster.jobs_of(found, whole=False, most_rows=10**6)]
     assert len(ranges) == 5
@@ -317,7 +318,8 @@ def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):
     assert ranges[-1][1] == 1000
     assert len(cluster.jobs_of(found, whole=True, most_rows=10)) == 1
     by_rows = cluster.jobs_of(found, whole=False, most_rows=100)
-    assert {job.stop - job.start for job in by_rows} == {160, 40}
+    sizes = [job.stop - job.start for job in by_rows]
+    assert max(sizes) == 160 and sum(sizes) == 1000 and min(sizes[:-1]) >= 100
 
 
 def test_a_failing_shard_is_named_or_left_out(workers, shards, capsys):

@@ -14,7 +14,8 @@ from fastent.io.source import Buffer, Source
 
 PIECE_BYTES = 2 << 20  # stays in the cache between being read and being computed
 PIECE_ROWS = 1 << 16  # row values take memory too
-PIECES = 8  # per block, so that handing out blocks costs nothing
+PIECES = 16  # per block, so that handing out blocks costs nothing
+SCATTERED = 8  # times the buffer where a row lies in many places
 ALL_BUFFERS = 64 << 20
 
 T = TypeVar("T")
@@ -154,17 +155,21 @@ class Shards:
     def blocks(self, first_row: int, threads: int) -> Iterator[Block]:
         """Blocks from a row on, through all files."""
         budget = max(64 << 10, min(PIECE_BYTES, ALL_BUFFERS // threads))
+        end = max((shard.first_row + shard.rows for shard in self.items), default=0)
         for shard in self.items:
             start = max(0, first_row - shard.first_row)
             row_bytes = sum(source.row_bytes for source in shard.sources.values())
             scattered = any(source.scattered for source in shard.sources.values())
-            room = budget * PIECES if scattered else budget
+            room = budget * SCATTERED if scattered else budget
             step = rows_within(room, row_bytes)
             # What only goes forward is read for a whole block: no more of that than one piece.
             ordered = sum(s.row_bytes for s in shard.sources.values() if s.sequential)
             block = step if 2 * ordered > row_bytes else step * PIECES
             while start < shard.rows:
-                stop = min(shard.rows, start + block)
+                # Small ones in the end, so that all threads end together.
+                left = end - shard.first_row - start
+                size = max(step, min(block, left // (2 * threads) // step * step))
+                stop = min(shard.rows, start + size)
                 yield Block(shard, start, stop, room)
                 start = stop
 
