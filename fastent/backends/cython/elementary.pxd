@@ -26,6 +26,7 @@ cdef extern from "lanes.h" nogil:
     float fe_madd_float(float a, float b, float c)
     double fe_madd_double(double a, double b, double c)
     float fe_less_octaves(float x, float k)
+    void fe_ask_two(const void *p, const void *q, Py_ssize_t ahead, Py_ssize_t size)
     const double FE_OCTAVE
     const bint FUSED "FE_FUSED"
 

@@ -18,7 +18,7 @@ from fastent.backends.cython.bits cimport (
     at_most, below_zero, both, either, highest, least, less, mask_of, most, other_of,
 )
 from fastent.backends.cython.elementary cimport (
-    FE_FUSED, INFINITY, far_gap, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
+    FE_FUSED, INFINITY, far_gap, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
     lifted, near_gap, nearer_gap, nearest_octaves, positive_gap, real, scale_up, speck, step,
     surprise_of, without_octaves,
 )
@@ -43,6 +43,8 @@ cdef enum:
     SIGNS = 6                           # the signs that do
     ALL = 7
     LANES = 16                          # of float: a vector
+    AHEAD = 8192                        # bytes: what is asked for. The hardware follows one row, not two: KL of
+                                        # 1000 doubles from memory took 1.27 ns a pair, now 0.77, from cache 0.70
 
 
 cdef inline int lanes_of(real unused) noexcept nogil:
@@ -259,17 +261,23 @@ cdef inline void strip_terms(const source *p, const source *q, Py_ssize_t rows, 
     for r in range(rows):
         left = n
         while left > 8 * wide:
+            if kind != ENTROPY:
+                fe_ask_two(p, q, AHEAD, 8 * wide * sizeof(source))
             whole_strip(p, q, kind, careful, terms, seen)
             p += 8 * wide
             q += 8 * wide
             terms += wide
             left -= 8 * wide
         if left > 4 * wide:
+            if kind != ENTROPY:
+                fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(source))
             half_strip(p, q, kind, careful, terms, seen)
             p += 4 * wide
             q += 4 * wide
             terms += wide
             left -= 4 * wide
+        if kind != ENTROPY:
+            fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(source))
         if full == 0:
             last_strip(p, q, left, 0, kind, careful, chosen, other, terms, seen)
         elif full == 1:
