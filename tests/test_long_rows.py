@@ -125,6 +125,16 @@ def test_values_of_shared_rows(heavy):
         assert one == two == pytest.approx(want, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_of_one_block(dtype, compiled):
+    """A NaN makes the row NaN; nothing is said about the sum of a target met in part."""
+    x = np.random.default_rng(2).normal(0, 2, (2, CLASSES)).astype(dtype)
+    x[1, -1] = np.nan
+    p = np.full((2, CLASSES), 1 / CLASSES, dtype)
+    values = fe.categorical_cross_entropy(p, x, kind="logits", backend=compiled)
+    assert np.isnan(values).tolist() == [False, True]
+
+
 DRIVER = """
 import resource
 import numpy as np

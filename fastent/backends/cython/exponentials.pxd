@@ -195,7 +195,7 @@ cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nog
     cdef LogitSums other
     cdef double h, back, low, f
     if b.top != b.top or a.top != a.top:
-        a.top = NAN
+        a.top = a.gap = NAN                             # and nothing is said about the target's sum
         return
     if b.top > a.top:
         other = a[0]
