@@ -27,10 +27,10 @@ cdef enum:
     STRETCH = 2 * FOUR                  # as in tops.h
 
 
-cdef inline real within(source x, source fence, bint guarded, real whole, real least) noexcept nogil:
+cdef inline real within(source x, source fence, bint fenced, real whole, real least) noexcept nogil:
     """x − whole, or `least` where that is more or the fence is −infinity; NaN stays, without one."""
     cdef real t
-    if guarded:
+    if fenced:
         x = x if x < fence else fence
     t = <real>x - whole
     return least if least > t else t
@@ -43,15 +43,15 @@ cdef inline real mass_of(real t, source x, source m, bint guarded, real shift, S
     return e
 
 
-cdef inline void add_four(const source *x, const source *fence, source m, bint guarded, Origin origin, Scale scale,
+cdef inline void add_four(const source *x, const source *fence, source m, bint guarded, bint fenced, Origin origin, Scale scale,
                           bint moments, real *rest, real *moment, real *square) noexcept nogil:
-    """Terms of four classes 16 apart; `guarded`: only of those below m and within the fence."""
+    """Terms of four classes 16 apart; `guarded`: only of those below m; `fenced`: and within the fence."""
     cdef real whole = <real>origin.whole, top = <real>origin.top, least = <real>origin.least
     cdef real shift = <real>origin.shift
-    cdef real s = within(x[0], fence[0], guarded, whole, least)
-    cdef real t = within(x[LANES], fence[LANES], guarded, whole, least)
-    cdef real u = within(x[2 * LANES], fence[2 * LANES], guarded, whole, least)
-    cdef real v = within(x[3 * LANES], fence[3 * LANES], guarded, whole, least)
+    cdef real s = within(x[0], fence[0], fenced, whole, least)
+    cdef real t = within(x[LANES], fence[LANES], fenced, whole, least)
+    cdef real u = within(x[2 * LANES], fence[2 * LANES], fenced, whole, least)
+    cdef real v = within(x[3 * LANES], fence[3 * LANES], fenced, whole, least)
     cdef real e = mass_of(s, x[0], m, guarded, shift, scale)
     cdef real f = mass_of(t, x[LANES], m, guarded, shift, scale)
     cdef real g = mass_of(u, x[2 * LANES], m, guarded, shift, scale)
@@ -62,15 +62,15 @@ cdef inline void add_four(const source *x, const source *fence, source m, bint g
         square[0] = madd(h, h, madd(g, g, madd(f, f, e * e)))
 
 
-cdef inline void add_stretch(const source *x, const source *fence, source m, bint guarded, Origin origin,
+cdef inline void add_stretch(const source *x, const source *fence, source m, bint guarded, bint fenced, Origin origin,
                              Scale scale, bint moments, real unused,
                              double *rest, double *moment, double *square) noexcept nogil:
     """Terms of 128 classes into the lanes."""
     cdef Py_ssize_t j
     cdef real a, b, moment_a = 0, moment_b = 0, square_a = 0, square_b = 0
     for j in range(LANES):
-        add_four(x + j, fence + j, m, guarded, origin, scale, moments, &a, &moment_a, &square_a)
-        add_four(x + FOUR + j, fence + FOUR + j, m, guarded, origin, scale, moments, &b, &moment_b, &square_b)
+        add_four(x + j, fence + j, m, guarded, fenced, origin, scale, moments, &a, &moment_a, &square_a)
+        add_four(x + FOUR + j, fence + FOUR + j, m, guarded, fenced, origin, scale, moments, &b, &moment_b, &square_b)
         rest[j] += <double>(a + b)
         if moments:
             moment[j] += <double>(moment_a + moment_b)
@@ -101,19 +101,19 @@ cdef inline double lanes_of_row(const source *x, Py_ssize_t n, double top, Py_ss
         fence = fe_fence_double + STRETCH
     for j in range(LANES):
         rest[j] = moment[j] = square[j] = 0
-    while start < n:
+    while start < whole:
         fe_prefetch(<const char *>(x + start + ahead), STRETCH * sizeof(source))
-        if start < whole and start != where:
-            add_stretch(x + start, fence, m, False, origin, scale, moments, unused, rest, moment, square)
-            start += STRETCH
-            continue
-        count += <int>min(<Py_ssize_t>STRETCH, n - start)
-        count -= below(x + start, min(<Py_ssize_t>STRETCH, n - start), m)
-        if start == whole:              # what was added already lies outside of the fence
-            start = n - STRETCH
-            fence = fence - (whole - start)
-        add_stretch(x + start, fence, m, True, origin, scale, moments, unused, rest, moment, square)
+        if start != where:
+            add_stretch(x + start, fence, m, False, False, origin, scale, moments, unused, rest, moment, square)
+        else:
+            count += STRETCH - below(x + start, STRETCH, m)
+            add_stretch(x + start, fence, m, True, False, origin, scale, moments, unused, rest, moment, square)
         start += STRETCH
+    if start < n:
+        fe_prefetch(<const char *>(x + start + ahead), STRETCH * sizeof(source))
+        count += <int>(n - start) - below(x + start, n - start, m)
+        start = n - STRETCH             # what was added already lies outside of the fence
+        add_stretch(x + start, fence - (whole - start), m, True, True, origin, scale, moments, unused, rest, moment, square)
     for j in range(LANES):
         lanes[j] = rest[j]
     if moments:
