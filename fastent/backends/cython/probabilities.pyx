@@ -15,14 +15,14 @@ from libc.string cimport memset
 
 from fastent.backends.cython.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.elementary cimport (
-    INFINITY, NAN, NEAR, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted, log1p_of,
+    INFINITY, NAN, NEAR, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted, log1p_of,
     log_of_sum, log_positive, log_ratio, speck, step, surprise_of,
 )
 from fastent.backends.cython.kernels cimport CHUNK, MOST_ROWS, ROOM, SINGLE, Tile
 from fastent.backends.cython.long_rows cimport classes_of, label_numbers, top_in
 from fastent.backends.cython.ranks cimport rank_of
 from fastent.backends.cython.strips cimport (
-    DRIFT, FIRST, MASS, PARTS, SECOND, in_strips, mapped_sums, rows_at_once, scale,
+    AHEAD, DRIFT, FIRST, MASS, PARTS, PIECE, SECOND, in_strips, mapped_sums, rows_at_once, scale,
 )
 from fastent.backends.cython.strips cimport BIG as STRIPS_BIG, CROSS as CROSS_STRIPS, ENTROPY as ENTROPY_STRIPS
 from fastent.backends.cython.sums cimport blocks_of, ordered_sum, row_sum, row_sums, rows_of_chunk
@@ -151,12 +151,12 @@ cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, source *te
             signs64 |= fe_bits_double(x) | fe_bits_double(y)
             least64 = min(least64, <int64_t>fe_bits_double(up))
     if source is float:
-        zero[0] = least32 <= <int32_t>fe_bits_float(speck(<float>0))
-        big[0] = (above32 | signs32) >> 31
+        zero[0] |= least32 <= <int32_t>fe_bits_float(speck(<float>0))
+        big[0] |= (above32 | signs32) >> 31
         return signs32 >> 31
     else:
-        zero[0] = least64 <= <int64_t>fe_bits_double(speck(<double>0))
-        big[0] = (above64 | signs64) >> 63
+        zero[0] |= least64 <= <int64_t>fe_bits_double(speck(<double>0))
+        big[0] |= (above64 | signs64) >> 63
         return signs64 >> 63
 
 
@@ -183,6 +183,7 @@ cdef void cross_big(const source *p, const source *q, Py_ssize_t n, source *term
 cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, source *scratch, int *filled) noexcept nogil:
     """Fill the term arrays; whether a number may be negative, and which arrays have terms."""
     cdef bint negative, big = False, zero = False
+    cdef Py_ssize_t start = 0, some
     if mode == SPARSE or mode == SQUARES:
         filled[0] = 1 << REST
         negative = sparse_terms(q, n, scratch)
@@ -198,7 +199,12 @@ cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_
             entropy_big(q, n, scratch)
         return negative
     filled[0] |= 1 << PRED_REST
-    negative = cross_terms(p, q, n, scratch, &big, &zero)
+    negative = False
+    while start < n:
+        some = min(n - start, <Py_ssize_t>(PIECE // sizeof(source)))
+        fe_ask_two(p + start, q + start, AHEAD, PIECE)
+        negative |= cross_terms(p + start, q + start, some, scratch + start, &big, &zero)
+        start += some
     if zero:
         cross_zero(p, q, n, scratch)
     if big:

@@ -45,6 +45,7 @@ cdef enum:
     LANES = 16                          # of float: a vector
     AHEAD = 8192                        # bytes: what is asked for. The hardware follows one row, not two: KL of
                                         # 1000 doubles from memory took 1.27 ns a pair, now 0.77, from cache 0.70
+    PIECE = 1024                        # bytes of flat loops for which that is done at once: 2048 win half
 
 
 cdef inline int lanes_of(real unused) noexcept nogil:
@@ -315,11 +316,11 @@ cdef inline void flat_terms(const source *p, const source *q, Py_ssize_t n, int 
             least64 = min(least64, <int64_t>fe_bits_double(t[LEAST]))
             signs64 |= <int64_t>fe_bits_double(t[SIGNS])
     if real is float:
-        least_of_all[0] = fe_from_bits_float(least32)
-        signs[0] = fe_from_bits_float(signs32)
+        least_of_all[0] = least(least_of_all[0], fe_from_bits_float(least32))
+        signs[0] = either(signs[0], fe_from_bits_float(signs32))
     else:
-        least_of_all[0] = fe_from_bits_double(least64)
-        signs[0] = fe_from_bits_double(signs64)
+        least_of_all[0] = least(least_of_all[0], fe_from_bits_double(least64))
+        signs[0] = either(signs[0], fe_from_bits_double(signs64))
 
 
 cdef inline void add_endless(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, double *sums) noexcept nogil:
@@ -400,8 +401,13 @@ cdef inline bint mapped_sums(const source *p, const source *q, Py_ssize_t rows, 
 
 cdef inline bint flat_sums(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, int kind, real *terms, double **sums) noexcept nogil:
     """The same of KL and JS of fewer classes."""
-    cdef real least_of_all, signs
-    flat_terms(p, q, rows * n, kind, &least_of_all, &signs, terms)
+    cdef real least_of_all = highest(<real>0), signs = 0
+    cdef Py_ssize_t start = 0, some
+    while start < rows * n:
+        some = min(rows * n - start, <Py_ssize_t>(PIECE // sizeof(source)))
+        fe_ask_two(p + start, q + start, AHEAD, PIECE)
+        flat_terms(p + start, q + start, some, kind, &least_of_all, &signs, terms + start)
+        start += some
     sum_parts(kind, True, rows, n, terms, sums)
     if kind == KL and at_most(least_of_all, speck(<real>0)):
         add_endless(p, q, rows, n, sums[FIRST])
