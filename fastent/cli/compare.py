@@ -25,6 +25,7 @@ class CompareScorer:
     """Adds pieces of both operands up."""
 
     rows_columns: tuple[str, ...] = ()
+    kept = 0
 
     def __init__(self, options: argparse.Namespace, settings: dict[str, Any], threads: int) -> None:
         lanes = lane_count(threads, None, bool(options.groups or options.clusters))

@@ -164,7 +164,7 @@ class RowsFile:
         try:
             joined = RowGroups(whole, self._schema)
             for part in sorted(self._parts, key=lambda part: int(part[len(self._stem) :])):
-                with parquet.ParquetFile(part) as file:
+                with parquet.ParquetFile(part, pre_buffer=False) as file:  # else it is read whole
                     for batch in file.iter_batches(GROUP_ROWS, use_threads=False):
                         joined.write(np.stack([column.to_numpy() for column in batch.columns]))
             joined.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -19,15 +19,18 @@ from fastent.cli.outputs import check_writable, is_direct, named_errors, write_w
 from fastent.cli.progress import Progress
 from fastent.cli.rows import RowsFile
 from fastent.cli.signals import Signals
-from fastent.io.pipeline import Pipeline
+from fastent.io.pipeline import Pipeline, blocks_at_once
 from fastent.io.shards import Block, Piece, Shards
 from fastent.report import document, table
+
+RESULT_BYTES = 16 << 20  # of rows that wait for their turn
 
 
 class Scorer(Protocol):
     """What a command does with a block, and how it goes on from where it was."""
 
     rows_columns: tuple[str, ...]
+    kept: int  # numbers of each row that a piece's result holds
 
     def work(self, piece: Piece) -> Any:
         """Add a piece; called from several threads."""
@@ -86,7 +89,7 @@ class Run:
         self._progress = progress
         self._signals.patient = True
         try:
-            while not pipeline.run(self._shards.blocks(self._row, self._threads), self._pause):
+            while not pipeline.run(self._blocks(), self._pause):
                 self._save()
                 self._signals.check()
         finally:
@@ -94,6 +97,13 @@ class Run:
             self._shards.close()
         if self._options.checkpoint:
             self._save()
+
+    def _blocks(self) -> Iterator[Block]:
+        most_rows = None
+        if self._scorer.kept:
+            room = RESULT_BYTES // blocks_at_once(self._threads)
+            most_rows = max(1, room // (8 * self._scorer.kept))
+        return self._shards.blocks(self._row, self._threads, most_rows)
 
     def finish(self) -> None:
         """Put the row values in place."""

@@ -77,6 +77,7 @@ class ScoreScorer:
         self.rows_columns = tuple(m.name for m in self._by_row) if options.rows else ()
         self.worst = Worst(options.worst)
         self._wants_losses = options.worst > 0
+        self.kept = len(self.rows_columns) + self._wants_losses
         self.nans = 0
         self.ignored = 0
 
@@ -95,7 +96,8 @@ class ScoreScorer:
         if added.values is not None and self.rows_columns:
             rows = self._row_values(added.values, columns)
         if added.values is not None and self._wants_losses:
-            losses = added.values[columns.index("cross_entropy")]
+            # A copy, so that the other columns are not kept until the block has its turn.
+            losses = added.values[columns.index("cross_entropy")].copy()
             counted = None if added.weights is None else added.weights > 0
         return Measured(added.nans, ignored, rows, piece.first_row, losses, counted)
 

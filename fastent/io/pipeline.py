@@ -11,6 +11,13 @@ from typing import Any
 from fastent.io.shards import Block, Piece
 from fastent.io.source import Buffer
 
+WAITING = 4  # blocks a worker whose results wait for their turn
+
+
+def blocks_at_once(threads: int) -> int:
+    """How many blocks have results at one time."""
+    return WAITING * (threads + 1)
+
 
 class Pipeline:
     """Workers that take blocks in order, read them into their own buffers and compute.
@@ -49,8 +56,7 @@ class Pipeline:
         self._stopping = False
         self._exhausted = False
         self._results: queue.SimpleQueue[tuple[int, Block | None, Any]] = queue.SimpleQueue()
-        # Results wait for their turn; this bounds how many.
-        self._room = threading.Semaphore(4 * self._workers)
+        self._room = threading.Semaphore(WAITING * self._workers)
         workers = [
             threading.Thread(target=self._worker, name=f"fastent-{number}", daemon=True)
             for number in range(self._workers)

@@ -152,8 +152,8 @@ class Shards:
             for source in shard.sources.values()
         )
 
-    def blocks(self, first_row: int, threads: int) -> Iterator[Block]:
-        """Blocks from a row on, through all files."""
+    def blocks(self, first_row: int, threads: int, most_rows: int | None = None) -> Iterator[Block]:
+        """Blocks from a row on, through all files; none has more than ``most_rows``."""
         budget = max(64 << 10, min(PIECE_BYTES, ALL_BUFFERS // threads))
         end = max((shard.first_row + shard.rows for shard in self.items), default=0)
         for shard in self.items:
@@ -165,10 +165,11 @@ class Shards:
             # What only goes forward is read for a whole block: no more of that than one piece.
             ordered = sum(s.row_bytes for s in shard.sources.values() if s.sequential)
             block = step if 2 * ordered > row_bytes else step * PIECES
+            block = min(block, most_rows or block)
             while start < shard.rows:
                 # Small ones in the end, so that all threads end together.
                 left = end - shard.first_row - start
-                size = max(step, min(block, left // (2 * threads) // step * step))
+                size = min(block, max(step, left // (2 * threads) // step * step))
                 stop = min(shard.rows, start + size)
                 yield Block(shard, start, stop, room)
                 start = stop
