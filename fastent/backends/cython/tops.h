@@ -40,15 +40,21 @@
 #define FE_TURN(a, order, VECTOR, COUNT) __builtin_shuffle(a, order)
 #endif
 
-/* Lanes without NaN so far, less those that are NaN in one of two vectors, and lanes as bits. At the highest
-   level the comparison takes the mask in, in two chains: joining masks cost 2 % of a long row. */
+/* Lanes without NaN so far, less those that are NaN in one of two or four vectors, and lanes as bits. At the
+   highest level a comparison takes the mask of another in: joining all masks cost 2 % of a long row. */
 #if FE_WIDTH == 8
 typedef __mmask16 fe_sane_floats;
 typedef __mmask8 fe_sane_doubles;
 #define FE_SANE_FLOAT(sane, a, b)                                                                  \
-    _mm512_mask_cmp_ps_mask(sane, (__m512)(a), (__m512)(b), _CMP_ORD_Q)
+    _kand_mask16(sane, _mm512_cmp_ps_mask((__m512)(a), (__m512)(b), _CMP_ORD_Q))
 #define FE_SANE_DOUBLE(sane, a, b)                                                                 \
-    _mm512_mask_cmp_pd_mask(sane, (__m512d)(a), (__m512d)(b), _CMP_ORD_Q)
+    _kand_mask8(sane, _mm512_cmp_pd_mask((__m512d)(a), (__m512d)(b), _CMP_ORD_Q))
+#define FE_SANE_FOUR_FLOAT(sane, a, b, c, d)                                                       \
+    _kand_mask16(sane, _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask((__m512)(a), (__m512)(b),        \
+        _CMP_ORD_Q), (__m512)(c), (__m512)(d), _CMP_ORD_Q))
+#define FE_SANE_FOUR_DOUBLE(sane, a, b, c, d)                                                      \
+    _kand_mask8(sane, _mm512_mask_cmp_pd_mask(_mm512_cmp_pd_mask((__m512d)(a), (__m512d)(b),       \
+        _CMP_ORD_Q), (__m512d)(c), (__m512d)(d), _CMP_ORD_Q))
 #define FE_BITS_FLOAT(lanes) (lanes)
 #define FE_BITS_DOUBLE(lanes) (lanes)
 #define FE_EQUAL_FLOAT(a, b) _mm512_cmp_ps_mask((__m512)(a), (__m512)(b), _CMP_EQ_OQ)
@@ -80,6 +86,8 @@ typedef fe_longs fe_sane_doubles;
     })
 #define FE_BITS_DOUBLE FE_BITS_FLOAT
 #endif
+#define FE_SANE_FOUR_FLOAT(sane, a, b, c, d) FE_SANE_FLOAT(FE_SANE_FLOAT(sane, a, b), c, d)
+#define FE_SANE_FOUR_DOUBLE(sane, a, b, c, d) FE_SANE_DOUBLE(FE_SANE_DOUBLE(sane, a, b), c, d)
 #define FE_EQUAL_FLOAT(a, b) FE_BITS_FLOAT((a) == (b))
 #define FE_EQUAL_DOUBLE(a, b) FE_BITS_DOUBLE((a) == (b))
 #endif
@@ -173,15 +181,15 @@ static const double fe_fence_double[] = {FE_128(-INFINITY), FE_128(INFINITY), FE
    and how many equal ones stand before it; x may be a part of a row, and the label lie before or
    behind it. */
 enum { FE_STRETCH = 128 };
-#define FE_TOP(NAME, REAL, VECTOR, INTS, INT, INDEX, COUNT, LARGER, SOUND, SANE, BITS, EQUAL,      \
-               ABOVE, ADD, NEXT)                                                                   \
+#define FE_TOP(NAME, REAL, VECTOR, INTS, INT, INDEX, COUNT, LARGER, SOUND, SANE, SANE_FOUR, BITS,  \
+               EQUAL, ABOVE, ADD, NEXT)                                                            \
     FE_INLINE REAL fe_scan_##NAME(const REAL *x, ptrdiff_t n, ptrdiff_t *where, int ranked,        \
                                   REAL own, ptrdiff_t label, double *rank) {                       \
         VECTOR top = (VECTOR){0} - (REAL)INFINITY, best, a, b, c, d;                               \
         INTS held = {0}, turned, rises;                                                            \
         ABOVE above = {0};                                                                         \
         REAL lower = ranked ? NEXT(own, -(REAL)INFINITY) : 0;                                      \
-        SOUND sane = ~(SOUND){0}, sane_too = sane;                                                 \
+        SOUND sane = ~(SOUND){0};                                                                  \
         ptrdiff_t start = 0;                                                                       \
         for (; start + FE_STRETCH <= n; start += FE_STRETCH) {                                     \
             VECTOR bound = (VECTOR){0} + (start + FE_STRETCH <= label ? lower : own);              \
@@ -195,9 +203,7 @@ enum { FE_STRETCH = 128 };
                 FE_KEEP(b);                                                                        \
                 FE_KEEP(c);                                                                        \
                 FE_KEEP(d);                                                                        \
-                sane = SANE(sane, a, b);                                                           \
-                if (FE_WIDTH == 8) sane_too = SANE(sane_too, c, d);                                \
-                else sane = SANE(sane, c, d);                                                      \
+                sane = SANE_FOUR(sane, a, b, c, d);                                                \
                 if (ranked) {                                                                      \
                     above = ADD(above, a, bound);                                                  \
                     above = ADD(above, b, bound);                                                  \
@@ -221,7 +227,7 @@ enum { FE_STRETCH = 128 };
             } else {                                                                               \
                 memcpy(&a, x + (k + COUNT <= n ? k : n - COUNT), sizeof a);                        \
             }                                                                                      \
-            sane &= SANE(~(SOUND){0}, a, a);                                                       \
+            sane = SANE(sane, a, a);                                                               \
             best = LARGER(a, best);                                                                \
         }                                                                                          \
         if (ranked) {                                                                              \
@@ -237,7 +243,7 @@ enum { FE_STRETCH = 128 };
             top = LARGER(b, top);                                                                  \
         }                                                                                          \
         *where = start;                                                                            \
-        if (BITS((SOUND)~(sane & sane_too))) return (REAL)NAN;                                     \
+        if (BITS((SOUND)~sane)) return (REAL)NAN;                                                  \
         if (start) { /* the first one that any lane saw it in */                                   \
             INT seen[COUNT];                                                                       \
             unsigned lanes = EQUAL(a, top);                                                        \
@@ -261,10 +267,10 @@ enum { FE_STRETCH = 128 };
         return fe_lane_top_##NAME(x, n, &unused);                                                  \
     }
 FE_TOP(float, float, fe_wide_floats, fe_wide_ints, int32_t, fe_index32, (FE_WIDTH * 2),
-       FE_LARGER_FLOAT, fe_sane_floats, FE_SANE_FLOAT, FE_BITS_FLOAT,
+       FE_LARGER_FLOAT, fe_sane_floats, FE_SANE_FLOAT, FE_SANE_FOUR_FLOAT, FE_BITS_FLOAT,
        FE_EQUAL_FLOAT, fe_above_floats, FE_COUNT_FLOAT, nextafterf)
 FE_TOP(double, double, fe_doubles, fe_longs, int64_t, fe_index64, FE_WIDTH,
-       FE_LARGER_DOUBLE, fe_sane_doubles, FE_SANE_DOUBLE, FE_BITS_DOUBLE,
+       FE_LARGER_DOUBLE, fe_sane_doubles, FE_SANE_DOUBLE, FE_SANE_FOUR_DOUBLE, FE_BITS_DOUBLE,
        FE_EQUAL_DOUBLE, fe_above_doubles, FE_COUNT_DOUBLE, nextafter)
 
 /* Whether a row holds a NaN: apart, because the kernels of few classes learn from their counts that
