@@ -213,7 +213,8 @@ cdef void rows_in_turn(Sums what, const real *a, const real *b, Py_ssize_t rows,
         row.centre_low = batch.right_low[r] if what == JS else batch.centre_low[r]
         row.per_a = 1 / batch.mass_a[r] if what == JS else 0.0
         row.per_b = 1 / batch.mass_b[r] if what == JS else 0.0
-        sum_lanes(what, a + r * classes, b + r * classes, classes, row, scale, lanes + 3 * r * LANES)
+        sum_lanes(what, a + r * classes, b + r * classes, classes, rows * classes, row, scale,
+                  lanes + 3 * r * LANES)
     fe_row_sums_double(&lanes[0], 3 * rows, LANES, &sums[0])
     for r in range(rows):
         first[r] = sums[3 * r]

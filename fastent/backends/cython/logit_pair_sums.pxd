@@ -12,6 +12,9 @@ from fastent.backends.cython.logit_terms cimport (
     centred, js_term, kl_terms, mass_of, octave_origin, split_centre,
 )
 
+cdef extern from "tops.h" nogil:
+    void fe_prefetch(const char *x, Py_ssize_t bytes)
+
 cdef enum:
     LANES = 16
 
@@ -114,8 +117,8 @@ cdef inline void last_vector(const real *x, Py_ssize_t n, real *out) noexcept no
             out[i] = x[n - LANES + i] if i >= LANES - left else <real>-1e30
 
 
-cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n, Constants row, Scale scale,
-                          double *lanes) noexcept nogil:
+cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n, Py_ssize_t ahead, Constants row,
+                          Scale scale, double *lanes) noexcept nogil:
     cdef Py_ssize_t group = (8 if real is float else 4) * LANES, start = 0, most
     cdef const real *x
     cdef const real *y
@@ -129,6 +132,9 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
     for i in range(3 * LANES):
         some[i] = 0
     start = n - n % group
+    if what != MASSES:
+        fe_prefetch(<const char *>(a + start + ahead), (n - start) * sizeof(real))
+        fe_prefetch(<const char *>(b + start + ahead), (n - start) * sizeof(real))
     if n % LANES:
         last_vector(a, n, &tail_a[0])
         last_vector(b, n, &tail_b[0])
@@ -145,20 +151,25 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
             held[i] = 0
         most = start + (CHUNK if real is float else DOUBLE_BLOCK)
         while start + group <= n and start < most:
+            if what != MASSES:
+                fe_prefetch(<const char *>(a + start + ahead), group * sizeof(real))
+                fe_prefetch(<const char *>(b + start + ahead), group * sizeof(real))
             add_group(what, a + start, b + start, row, c, c_low, scale, &held[0])
             start += group
         for i in range(3 * LANES):
             lanes[i] += held[i]
 
 
-cdef inline void sum_lanes(Sums what, const real *a, const real *b, Py_ssize_t n, Constants row, Scale scale,
-                           double *lanes) noexcept nogil:
-    """Three times 16 lanes whose totals are the sums of n classes; those that are not asked for are 0."""
+cdef inline void sum_lanes(Sums what, const real *a, const real *b, Py_ssize_t n, Py_ssize_t ahead, Constants row,
+                           Scale scale, double *lanes) noexcept nogil:
+    """Three times 16 lanes whose totals are the sums of n classes; those that are not asked for are 0. Asks for
+    the classes `ahead` of these, whose maxima are taken next: KL of 1000 classes from memory 1.22 to 0.95 ns a pair.
+    (As a member of `row` it made the structure 64 bytes, which are copied while they are still being written.)"""
     if what == MASSES:
-        lanes_of(MASSES, a, b, n, row, scale, lanes)
+        lanes_of(MASSES, a, b, n, ahead, row, scale, lanes)
     elif what == JS:
-        lanes_of(JS, a, b, n, row, scale, lanes)
+        lanes_of(JS, a, b, n, ahead, row, scale, lanes)
     elif row.centre == 0 and row.centre_low == 0 and row.octaves_a == row.octaves_b:
-        lanes_of(PLAIN_KL, a, b, n, row, scale, lanes)
+        lanes_of(PLAIN_KL, a, b, n, ahead, row, scale, lanes)
     else:
-        lanes_of(CENTRED_KL, a, b, n, row, scale, lanes)
+        lanes_of(CENTRED_KL, a, b, n, ahead, row, scale, lanes)

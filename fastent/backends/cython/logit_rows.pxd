@@ -165,8 +165,8 @@ cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t 
     row.centre_low = pair.centre_low
     row.per_a = 1 / pair.mass_a
     row.per_b = 1 / pair.mass_b
-    sum_lanes(CENTRED_KL if pair.task == KL_SUMS else MASSES if pair.task == MASS_SUMS else JS, a, b, n, row,
-              pair.scale, &lanes[0])
+    sum_lanes(CENTRED_KL if pair.task == KL_SUMS else MASSES if pair.task == MASS_SUMS else JS, a, b, n, n,
+              row, pair.scale, &lanes[0])
     fe_row_sums_double(&lanes[0], 3, LANES, sums)
 
 
