@@ -35,6 +35,8 @@ NAMES = {
 }
 cdef enum:
     TILE = 1 << 14                      # numbers a tile, about
+    COPIED = 1 << 12                    # of all operands, if some are converted: as many lines of memory as
+                                        # can be asked for before the kernel of the tile before is run
     LINE = 64                           # bytes
     MOST_TILES = 1 << 21                # numbers in the tiles of all threads: 16 MB of doubles
 
@@ -186,17 +188,26 @@ cdef inline Py_ssize_t rows_of_line(View *view):
     return LINE // view.itemsize if view != NULL and lies_across(view) else 1
 
 
+cdef inline Py_ssize_t numbers_of_tile(Plan *plan, bint across):
+    """Tiles of what is copied in the order of the memory are small: they stay in the first-level cache, and
+    the next one comes from memory while this one's kernel runs. Cross-entropy of 1000 float16 takes 0.19 ns
+    an element from memory, 0.29 with tiles four times as large; KL 0.45 and 0.58."""
+    if across or (plan.pred_in_place and (plan.true_view == NULL or plan.true_in_place)):
+        return TILE
+    return COPIED if plan.true_view == NULL else COPIED // 2
+
+
 cdef Py_ssize_t rows_of_tile(Call call):
     """Rows that fill the second-level cache; of operands whose rows lie across the memory, at least
     the rows that share a cache line, as far as there is room for them."""
     cdef Plan *plan = &call.plan
-    cdef Py_ssize_t rows = TILE // plan.classes, numbers, line
+    cdef Py_ssize_t line = max(rows_of_line(plan.pred_view), rows_of_line(plan.true_view)), numbers
+    cdef Py_ssize_t rows = numbers_of_tile(plan, line > 1) // plan.classes
     if plan.classes == 1:
         return min(rows, <Py_ssize_t>2048)
     rows = max(<Py_ssize_t>1, min(rows, <Py_ssize_t>1024))
     if plan.classes >= LONG_ROW and call.rows < 2 * call.num_threads:
         return 1                                        # threads share a row: each loads its blocks
-    line = max(rows_of_line(plan.pred_view), rows_of_line(plan.true_view))
     if line > 1:
         rows = (rows + line - 1) & -line
         numbers = plan.classes * call.num_threads * (2 if plan.true_view != NULL else 1)

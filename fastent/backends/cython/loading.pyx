@@ -38,6 +38,7 @@ ctypedef fused stored:
 cdef enum:
     SOME_ROWS = 64                      # converted at once where they are transposed after
     SOME_CLASSES = 8
+    PIECE = 512                         # numbers that are asked for at once
 
 
 cdef inline void copy_run(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, const stored *unused) noexcept nogil:
@@ -70,7 +71,7 @@ cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, real *out
         out[i] = fe_half(x) if is_half else fe_brain(x)
 
 
-cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out) noexcept nogil:
+cdef void copy_piece(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out) noexcept nogil:
     """n elements of any dtype at a distance, as float or double."""
     if view.stored == FLOAT32:
         copy_run(at, stride, n, out, <const float *>NULL)
@@ -94,6 +95,21 @@ cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, r
         copy_run(at, stride, n, out, <const uint32_t *>NULL)
     else:
         copy_run(at, stride, n, out, <const uint64_t *>NULL)
+
+
+cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out) noexcept nogil:
+    """The same. Where there is no gap the n elements after them, which are the next tile, are asked for:
+    memory would rest while the kernel runs."""
+    cdef Py_ssize_t some, ahead = n * stride
+    while n > 0:
+        some = n
+        if stride == view.itemsize:
+            some = min(n, <Py_ssize_t>PIECE)
+            fe_ask(at + ahead, some * stride)
+        copy_piece(view, at, stride, some, out)
+        at += some * stride
+        out += some
+        n -= some
 
 
 cdef inline void across(const char *at, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t classes, real *out,
@@ -127,7 +143,7 @@ cdef void load_across(View *view, char *at, Py_ssize_t down, Py_ssize_t rows, re
             for k in range(some):
                 run = at + r * down + (first + k) * view.class_stride
                 fe_ask(run + rows * down, n * down)
-                copy_elements(view, run, down, n, block + k * SOME_ROWS)
+                copy_piece(view, run, down, n, block + k * SOME_ROWS)
             across(<char *>block, SOME_ROWS * sizeof(real), n, some, out + r * view.classes + first,
                    view.classes, 0)
             c += some
@@ -152,7 +168,7 @@ cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcep
             load_across(view, at, down, n, out)
         else:
             for r in range(n):
-                copy_elements(view, at + r * down, wide, classes, out + r * classes)
+                copy_piece(view, at + r * down, wide, classes, out + r * classes)
         start += n
         rows -= n
         out += n * classes
