@@ -85,7 +85,8 @@ class Run:
         """Score all rows, from the checkpoint on if there is one."""
         self._resume()
         progress = Progress(self._shards.rows, self._shards.bytes, self._row, self._options.quiet)
-        pipeline = Pipeline(self._scorer.work, self._collect, self._threads)
+        spare = 0 if self._shards.in_place() else 1
+        pipeline = Pipeline(self._scorer.work, self._collect, self._threads, spare)
         self._progress = progress
         self._signals.patient = True
         try:

@@ -152,6 +152,14 @@ class Shards:
             for source in shard.sources.values()
         )
 
+    def in_place(self) -> bool:
+        """Whether predictions need no buffer, as far as the first file tells."""
+        for shard in self.items:
+            if shard.rows:
+                shard.main.open()
+                return shard.main.in_place
+        return False
+
     def blocks(self, first_row: int, threads: int, most_rows: int | None = None) -> Iterator[Block]:
         """Blocks from a row on, through all files; none has more than ``most_rows``."""
         budget = max(64 << 10, min(PIECE_BYTES, ALL_BUFFERS // threads))
