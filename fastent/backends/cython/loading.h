@@ -88,7 +88,7 @@ static inline void fe_turn_double(const char *at, ptrdiff_t stride, ptrdiff_t la
             const char *here = at + r * sizeof(REAL);                                              \
             next = r + line <= whole ? r + line : r + ROWS;                                        \
             if (ahead)                                                                             \
-                for (c = 0; c < classes; c++) fe_ask(here + c * stride + ahead, 1);                \
+                for (c = 0; c < classes; c++) fe_ask(here + c * stride + ahead, 1, 0);             \
             if (classes < CLASSES)                                                                 \
                 for (i = 0; i < next - r; i += ROWS)                                               \
                     TURN(here + i * sizeof(REAL), stride, classes - 1, out + (r + i) * step, step);\

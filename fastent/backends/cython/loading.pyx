@@ -20,7 +20,7 @@ cdef extern from "loading.h" nogil:
     void fe_brains(const char *, Py_ssize_t, float *)
     void fe_across_float(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t, Py_ssize_t)
     void fe_across_double(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t, Py_ssize_t)
-    void fe_ask(const char *, Py_ssize_t)
+    void fe_ask(const char *, Py_ssize_t, bint)
 
 ctypedef fused stored:
     float
@@ -105,7 +105,7 @@ cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, r
         some = n
         if stride == view.itemsize:
             some = min(n, <Py_ssize_t>PIECE)
-            fe_ask(at + ahead, some * stride)
+            fe_ask(at + ahead, some * stride, False)
         copy_piece(view, at, stride, some, out)
         at += some * stride
         out += some
@@ -142,7 +142,7 @@ cdef void load_across(View *view, char *at, Py_ssize_t down, Py_ssize_t rows, re
             first = min(c, view.classes - some)
             for k in range(some):
                 run = at + r * down + (first + k) * view.class_stride
-                fe_ask(run + rows * down, n * down)
+                fe_ask(run + rows * down, n * down, False)
                 copy_piece(view, run, down, n, block + k * SOME_ROWS)
             across(<char *>block, SOME_ROWS * sizeof(real), n, some, out + r * view.classes + first,
                    view.classes, 0)

@@ -12,8 +12,8 @@ from fastent.backends.cython.logit_terms cimport (
     centred, js_term, kl_terms, mass_of, octave_origin, split_centre,
 )
 
-cdef extern from "tops.h" nogil:
-    void fe_prefetch(const char *x, Py_ssize_t bytes)
+cdef extern from "lanes.h" nogil:
+    void fe_ask(const char *at, Py_ssize_t size, bint near)
 
 cdef enum:
     LANES = 16
@@ -133,8 +133,8 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
         some[i] = 0
     start = n - n % group
     if what != MASSES:
-        fe_prefetch(<const char *>(a + start + ahead), (n - start) * sizeof(real))
-        fe_prefetch(<const char *>(b + start + ahead), (n - start) * sizeof(real))
+        fe_ask(<const char *>(a + start + ahead), (n - start) * sizeof(real), True)
+        fe_ask(<const char *>(b + start + ahead), (n - start) * sizeof(real), True)
     if n % LANES:
         last_vector(a, n, &tail_a[0])
         last_vector(b, n, &tail_b[0])
@@ -152,8 +152,8 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
         most = start + (CHUNK if real is float else DOUBLE_BLOCK)
         while start + group <= n and start < most:
             if what != MASSES:
-                fe_prefetch(<const char *>(a + start + ahead), group * sizeof(real))
-                fe_prefetch(<const char *>(b + start + ahead), group * sizeof(real))
+                fe_ask(<const char *>(a + start + ahead), group * sizeof(real), True)
+                fe_ask(<const char *>(b + start + ahead), group * sizeof(real), True)
             add_group(what, a + start, b + start, row, c, c_low, scale, &held[0])
             start += group
         for i in range(3 * LANES):

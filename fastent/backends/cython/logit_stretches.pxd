@@ -19,7 +19,7 @@ cdef extern from "tops.h" nogil:
     const double *fe_fence_double
     int fe_below_float(const float *x, Py_ssize_t n, float m)
     int fe_below_double(const double *x, Py_ssize_t n, double m)
-    void fe_prefetch(const char *x, Py_ssize_t bytes)
+    void fe_ask(const char *at, Py_ssize_t size, bint near)
 
 cdef enum:
     LANES = 16
@@ -90,6 +90,7 @@ cdef inline double lanes_of_row(const source *x, Py_ssize_t n, double top, Py_ss
     cdef Py_ssize_t whole = n // STRETCH * STRETCH, start = 0, j
     cdef const source *fence
     cdef int count = 0
+    cdef bint near = ahead <= n         # else other rows come first
     cdef source m = <source>top
     cdef double rest[LANES]
     cdef double moment[LANES]
@@ -102,7 +103,7 @@ cdef inline double lanes_of_row(const source *x, Py_ssize_t n, double top, Py_ss
     for j in range(LANES):
         rest[j] = moment[j] = square[j] = 0
     while start < whole:
-        fe_prefetch(<const char *>(x + start + ahead), STRETCH * sizeof(source))
+        fe_ask(<const char *>(x + start + ahead), STRETCH * sizeof(source), near)
         if start != where:
             add_stretch(x + start, fence, m, False, False, origin, scale, moments, unused, rest, moment, square)
         else:
@@ -110,7 +111,7 @@ cdef inline double lanes_of_row(const source *x, Py_ssize_t n, double top, Py_ss
             add_stretch(x + start, fence, m, True, False, origin, scale, moments, unused, rest, moment, square)
         start += STRETCH
     if start < n:
-        fe_prefetch(<const char *>(x + start + ahead), STRETCH * sizeof(source))
+        fe_ask(<const char *>(x + start + ahead), STRETCH * sizeof(source), near)
         count += <int>(n - start) - below(x + start, n - start, m)
         start = n - STRETCH             # what was added already lies outside of the fence
         add_stretch(x + start, fence - (whole - start), m, True, True, origin, scale, moments, unused, rest, moment, square)

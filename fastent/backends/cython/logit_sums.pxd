@@ -16,7 +16,7 @@ cdef extern from "tops.h" nogil:
     double fe_lane_top_double(const double *x, Py_ssize_t n, Py_ssize_t *where)
     float fe_lane_rank_float(const float *x, Py_ssize_t n, Py_ssize_t *where, float own, Py_ssize_t label, double *rank)
     double fe_lane_rank_double(const double *x, Py_ssize_t n, Py_ssize_t *where, double own, Py_ssize_t label, double *rank)
-    void fe_prefetch(const char *x, Py_ssize_t bytes)
+    void fe_ask(const char *at, Py_ssize_t size, bint near)
 
 cdef enum:
     MANY = 512                          # classes from which a row is summed in stretches
@@ -57,9 +57,9 @@ cdef inline void relative_to_top(const source *x, Py_ssize_t rows, Py_ssize_t n,
 
 
 cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, size_t width) noexcept nogil:
-    """How many rows are summed at once: with their terms, or twice, from the first-level cache, where there
-    is room for the next ones."""
-    return <Py_ssize_t>(8192 // width) // n if n < MANY else max(<Py_ssize_t>1, <Py_ssize_t>(16384 // width) // n)
+    """How many rows are summed at once, twice: with their terms, from the first-level cache, where there is
+    room for the next ones; those of many classes from the second level."""
+    return <Py_ssize_t>(8192 // width) // n if n < MANY else max(<Py_ssize_t>1, <Py_ssize_t>(32768 // width) // n)
 
 
 cdef inline double top_of(const source *x, Py_ssize_t n, Py_ssize_t *where, Py_ssize_t r, Ranks ranks) noexcept nogil:
@@ -87,7 +87,7 @@ cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py
         out.top[r] = top_of(x + r * n, n, &where[r], r, ranks)
     if n < MANY:
         for r in range(rows):
-            fe_prefetch(<const char *>(x + (rows + r) * n), n * sizeof(source))
+            fe_ask(<const char *>(x + (rows + r) * n), n * sizeof(source), True)
             out.count[r] = map_row(x + r * n, n, readable - r * n, <source>out.top[r], scale, terms + r * n, copy)
         for r in range(rows):
             out.rest[r] = row_sum(terms + r * n, n)

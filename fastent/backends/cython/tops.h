@@ -159,12 +159,6 @@ FE_TALLY(below, <, _CMP_LT_OQ)
 FE_TALLY(above, >, _CMP_GT_OQ)
 FE_TALLY(equal, ==, _CMP_EQ_OQ)
 
-/* Asks for memory that will be read soon. Inlined by force: GCC takes a call that does nothing else for
-   one without effect, and leaves it out. */
-FE_INLINE void fe_prefetch(const char *x, ptrdiff_t bytes) {
-    for (ptrdiff_t k = 0; k < bytes; k += 64) __builtin_prefetch(x + k, 0, 3);
-}
-
 /* Bounds of what may be added: a pointer in the middle shuts out what lies before it, one further on
    what lies behind. */
 #define FE_8(a) a, a, a, a, a, a, a, a
