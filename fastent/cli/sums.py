@@ -16,7 +16,7 @@ from fastent.io import InputError
 from fastent.io.shards import Piece
 from fastent.results import Report
 
-CACHED_ROWS = 8192
+CACHED_ROWS = 10_000
 
 
 @dataclass
@@ -79,7 +79,8 @@ class Sums:
         )
         groups, clusters = (self._names(piece, role) for role in ("groups", "clusters"))
         counts = byte_counts(piece) if "bytes" in arrays else None
-        step = max(1, call.rows if whole else CACHED_ROWS * call.num_threads)
+        steps = 1 if whole else -(-call.rows // (CACHED_ROWS * call.num_threads))
+        step = max(1, -(-call.rows // max(1, steps)))
         added = Added(None, None, 0)
         for start in range(0, call.rows, step):
             stop = min(call.rows, start + step)

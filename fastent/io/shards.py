@@ -14,7 +14,7 @@ from fastent.io.source import Buffer, Source
 
 PIECE_BYTES = 2 << 20  # stays in the cache between being read and being computed
 PIECE_ROWS = 1 << 16  # row values take memory too
-PIECES = 16  # per block, so that handing out blocks costs nothing
+PIECES = 32  # per block, so that handing out blocks costs nothing
 SCATTERED = 8  # times the buffer where a row lies in many places
 ALL_BUFFERS = 64 << 20
 
