@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
+
+from fastent.io import Reference, open_source, shards
 
 LIMIT = 300 << 20  # of anonymous memory
 # Linux keeps no high-water mark of anonymous memory alone, so the process looks often.
@@ -98,3 +102,19 @@ def test_anonymous_memory_with_groups(groups, tmp_path, monkeypatch):
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait() == 143
     assert peak(words) < LIMIT
+
+
+def test_what_only_goes_forward_is_read_by_the_piece(tmp_path, monkeypatch):
+    """A worker reads it for a whole block, so many rows of it would take memory."""
+    monkeypatch.chdir(tmp_path)
+    rows = 5 * shards.PIECE_ROWS
+    np.save("x.npy", np.zeros((rows, 2), np.float32))
+    pyarrow.parquet.write_table(pyarrow.table({"y": np.zeros(rows, int)}), "y.parquet")
+    found = shards.align(
+        [open_source(Reference("x.npy"), "predictions")],
+        {"labels": [open_source(Reference("y.parquet", "y"), "labels")]},
+        True,
+    )
+    blocks = list(found.blocks(0, 1))
+    assert max(block.stop - block.start for block in blocks) == shards.PIECE_ROWS
+    assert [block.start for block in blocks[1:]] == [block.stop for block in blocks[:-1]]

@@ -19,13 +19,9 @@ LATER = "later"
 class LongList:
     """A list in such a file; it is read each time that it is gone through."""
 
-    def __init__(self, path: str, offset: int) -> None:
+    def __init__(self, path: str, offset: int, length: int) -> None:
         self._path = path
         self._offset = offset
-        self._length = 0
-
-    def end(self, length: int) -> None:
-        """Say how many items it has."""
         self._length = length
 
     def __len__(self) -> int:
@@ -78,19 +74,16 @@ def read(path: str) -> Any:
     with open(path, "rb") as stream:
         head = stream.readline()
         digest.update(head)
-        offset = len(head)
-        going = False
+        start = offset = len(head)  # of the list at hand
         for line in stream:
             if line.startswith(b'"'):
                 break
-            if not going:
-                lists.append(LongList(path, offset))
-            going = line.startswith(b"[")
-            if not going:
-                lists[-1].end(int(line))
             digest.update(line)
             offset += len(line)
-    if going or line != _line(digest.hexdigest()):
+            if not line.startswith(b"["):
+                lists.append(LongList(path, start, int(line)))
+                start = offset
+    if start != offset or line != _line(digest.hexdigest()):
         raise ValueError("not as it was written")
 
     def filled(found: dict[str, Any]) -> Any:

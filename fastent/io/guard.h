@@ -120,8 +120,8 @@ static int guard_load(int k, int fd, size_t offset, size_t count) {
 }
 
 /* Large pages as a whole, the one that the stretch begins in too: to drop a part of one splits it, and
-   small pages take ten times as long to map, a third of the time of scoring. Who still reads there
-   gets it back by one page fault. */
+   scoring takes a fifth longer where the rest is mapped in small ones. Who still reads there gets it
+   back by one page fault. */
 static void guard_drop(int k, size_t offset, size_t count) {
     size_t large = (size_t)2 << 20, first = offset & ~(large - 1), end = (offset + count) & ~(large - 1);
     if (end > first)

@@ -46,6 +46,7 @@ class Pipeline:
         spare: int = 1,
     ) -> None:
         self._work = work
+        self._threads = threads
         self._collect = collect
         self._workers = threads + spare
         self._computing = threading.Semaphore(threads)
@@ -61,7 +62,7 @@ class Pipeline:
         self._stopping = False
         self._exhausted = False
         self._results: queue.SimpleQueue[tuple[int, Block | None, Any]] = queue.SimpleQueue()
-        self._room = threading.Semaphore(WAITING * self._workers)
+        self._room = threading.Semaphore(blocks_at_once(self._threads))
         workers = [
             threading.Thread(target=self._worker, name=f"fastent-{number}", daemon=True)
             for number in range(self._workers)

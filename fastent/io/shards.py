@@ -170,10 +170,11 @@ class Shards:
             scattered = any(source.scattered for source in shard.sources.values())
             room = budget * SCATTERED if scattered else budget
             step = rows_within(room, row_bytes)
+            block = min(step * PIECES, most_rows or step * PIECES)
             # What only goes forward is read for a whole block: no more of that than one piece.
             ordered = sum(s.row_bytes for s in shard.sources.values() if s.sequential)
-            block = step if 2 * ordered > row_bytes else step * PIECES
-            block = min(block, most_rows or block)
+            if ordered:
+                block = min(block, rows_within(room, ordered))
             while start < shard.rows:
                 # Small ones in the end, so that all threads end together.
                 left = end - shard.first_row - start
