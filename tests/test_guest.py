@@ -4,7 +4,6 @@ The scenarios are in guests.py, each run in a process of its own. By hand, a mil
 slower backend: ``python tests/guests.py numba calls=1000000``.
 """
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ import pytest
 
 HERE = Path(__file__).parent
 INSIDE = "shared fork pools joblib loader dask calls="
-TORCH = " torch" if importlib.util.find_spec("torch") else ""
 
 
 def run(words, python=sys.executable, timeout=300, **environment):
@@ -37,11 +35,17 @@ def guest(backend, scenarios, **environment):
 
 
 def test_guest_with_compiled_kernels():
-    guest("cython", f"{INSIDE}1000000 fresh_pools" + TORCH)
+    guest("cython", f"{INSIDE}1000000 fresh_pools")
 
 
 def test_guest_with_numba():
-    guest("numba", f"{INSIDE}30000" + TORCH)
+    guest("numba", f"{INSIDE}30000")
+
+
+@pytest.mark.parametrize("backend", ["cython", "numba"])
+def test_guest_of_torch(backend):
+    pytest.importorskip("torch")
+    guest(backend, "torch")
 
 
 LATE = """
