@@ -15,32 +15,32 @@ from setuptools.command.build_ext import build_ext
 CORES = os.cpu_count() or 1
 
 KERNELS = [
-    "logits",
-    "probabilities",
-    "divergence",
-    "logit_divergence",
-    "bernoulli",
-    "general",
-    "blocks",
-    "loading",
-    "gradients",
-    "shares",
-    "elements",
+    "kernels.logits_cross_entropy",
+    "kernels.probs_cross_entropy",
+    "kernels.probs_divergence",
+    "kernels.logits_divergence",
+    "kernels.binary_cross_entropy",
+    "kernels.careful",
+    "accumulate.simd_loops",
+    "tiles.copy",
+    "derivatives.gradient",
+    "derivatives.softmax",
+    "elementwise.terms",
 ]
 PLAIN = [
-    "exact",
-    "keys",
-    "rows",
-    "text",
-    "state",
+    "accumulate.exact_sum",
+    "accumulate.group_ids",
+    "accumulate.add_rows",
+    "accumulate.state_json",
+    "accumulate.state",
     "threads",
     "levels",
-    "operand",
-    "derivatives",
-    "ufuncs",
-    "tiles",
+    "tiles.operand",
+    "derivatives.loop",
+    "elementwise.ufuncs",
+    "tiles.loop",
     "call",
-    "steps",
+    "columns",
     "engine",
 ]
 
@@ -72,7 +72,7 @@ FLAGS = [
 ]
 
 # Rows mapped in strips: a formula up to eight times in a loop, and each kind compiled by itself.
-IN_STRIPS = ["divergence", "probabilities"]
+IN_STRIPS = ["kernels.probs_divergence", "kernels.probs_cross_entropy"]
 WHOLE = [
     "--param=max-inline-insns-single=100000",
     "--param=inline-unit-growth=10000",
@@ -90,11 +90,14 @@ DIRECTIVES = {
 }
 
 
+HEADERS = [f"fastent/backends/cython/{f}" for f in ("arithmetic", "tiles", "accumulate")]
+
+
 def extension(module, source, flags, package="fastent.backends.cython"):
     return Extension(
         f"{package}.{module}",
-        [f"{package.replace('.', '/')}/{source}.pyx"],
-        include_dirs=[numpy.get_include()],
+        [f"{package.replace('.', '/')}/{source.replace('.', '/')}.pyx"],
+        include_dirs=[numpy.get_include(), *HEADERS],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=FLAGS + flags,
         libraries=["m"],

@@ -55,7 +55,7 @@ def calls(classes: int, dtype: type) -> dict[str, Callable[[], object]]:
 
 def table(level: str, dtype: type, repeats: int) -> str:
     lines: dict[str, list[str]] = {}
-    with fe.settings.use_simd(level):
+    with fe._settings.use_simd(level):
         for classes in CLASSES:
             for name, call in calls(classes, dtype).items():
                 cost = best(call, repeats) / (NUMBERS // classes * classes) * 1e9
@@ -67,9 +67,9 @@ def table(level: str, dtype: type, repeats: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=__doc__)
     parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--simd", choices=fe.settings.simd_levels(), action="append")
+    parser.add_argument("--simd", choices=fe._settings.simd_levels(), action="append")
     options = parser.parse_args()
-    for level in options.simd or fe.settings.simd_levels():
+    for level in options.simd or fe._settings.simd_levels():
         for dtype in (np.float32, np.float64):
             print(table(level, dtype, options.repeats), end="\n\n")
 

@@ -6,9 +6,10 @@ README for a tour.
 
 import fastent._command  # before what takes long to import
 import fastent._interpreter  # noqa: F401 - before compiled modules: it refuses subinterpreters
+from fastent._custom import divergence
+from fastent._settings import get_num_threads, set_backend, set_num_threads, show_config
 from fastent._version import version as __version__
 from fastent.accumulator import Accumulator
-from fastent.custom import divergence
 from fastent.divergences import (
     alpha_divergence,
     chi2_divergence,
@@ -18,6 +19,7 @@ from fastent.divergences import (
     total_variation,
     tsallis_divergence,
 )
+from fastent.families import gaussian_entropy, gaussian_kl_divergence
 from fastent.focal import binary_focal_cross_entropy, focal_cross_entropy
 from fastent.functions import (
     binary_cross_entropy,
@@ -27,10 +29,8 @@ from fastent.functions import (
     kl_divergence,
     sparse_cross_entropy,
 )
-from fastent.gaussians import gaussian_entropy, gaussian_kl_divergence
 from fastent.gradients import binary_cross_entropy_gradient, cross_entropy_gradient
-from fastent.settings import get_num_threads, set_backend, set_num_threads, show_config
-from fastent.tables import conditional_entropy, mutual_information, population_stability_index
+from fastent.information import conditional_entropy, mutual_information, population_stability_index
 
 __all__ = [
     "Accumulator",

@@ -4,14 +4,14 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from fastent.backends.cython.elementary cimport INFINITY, NAN
-from fastent.backends.cython.exponentials cimport block_top
-from fastent.backends.cython.kernels cimport (
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
+from fastent.backends.cython.kernels.logits_exp cimport block_top
+from fastent.backends.cython.kernels.interface cimport (
     DOUBLE, LOGITS, PROBS, SCRATCH, SINGLE, Job, Kernel, Tile,
 )
 from fastent.backends.cython.levels cimport DIVERGENCE, LOGIT_ROWS, PROBABILITIES, kernels
 
-import fastent.settings                                 # puts the kernels of this machine in use
+import fastent._settings                                 # puts the kernels of this machine in use
 
 
 cdef enum:

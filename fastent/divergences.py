@@ -25,7 +25,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from fastent.custom import Divergence
+from fastent._custom import Divergence
 
 # Terms get d = q − p beside p and q: see `fastent.backends.numba.user_rows`.
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-import fastent.backends.cython.derivatives as derivatives
+import fastent.backends.cython.derivatives.loop as derivatives
+from fastent._custom import Divergence
+from fastent._errors import as_number, place_of_axis
+from fastent._reductions import log_of_base, reduced
+from fastent._weights import as_floats, checked, row_and_term_weights, whole_labels
 from fastent.backends.cython.engine import evaluate
-from fastent.custom import Divergence
-from fastent.errors import as_number, place_of_axis
 from fastent.functions import Kind, Reduction, RowSums
-from fastent.reductions import log_of_base, reduced
-from fastent.weights import as_floats, checked, row_and_term_weights, whole_labels
 
 
 def _term(t: float, q: float, rest: float, gamma: float) -> float:

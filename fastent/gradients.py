@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-import fastent.backends.cython.derivatives as derivatives
-from fastent import errors, settings
-from fastent.weights import as_floats, checked, place, row_and_term_weights, whole_labels
+import fastent.backends.cython.derivatives.loop as derivatives
+from fastent import _errors, _settings
+from fastent._weights import as_floats, checked, place, row_and_term_weights, whole_labels
 
 Hessian = Literal["diag", "xgboost", "lightgbm"]
 
@@ -177,7 +177,7 @@ def _derive(
         raise ValueError(f"hessian: expected 'diag', 'xgboost' or 'lightgbm', got {hessian!r}")
     if hessian is None and hessian_out is not None:
         raise ValueError("hessian_out: applies with hessian= only")
-    smoothing = errors.as_number(label_smoothing, "label_smoothing", "a number in [0, 1]")
+    smoothing = _errors.as_number(label_smoothing, "label_smoothing", "a number in [0, 1]")
     if not 0 <= smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
     dtype = np.dtype(np.float32 if disguised else x.dtype).newbyteorder("=")
@@ -195,7 +195,7 @@ def _derive(
         )
     narrow = narrow or disguised or (target is not None and derivatives.is_narrow(logits, target))
     tolerance = 2e-2 if narrow else 1e-3
-    threads = settings.chosen_threads(num_threads)
+    threads = _settings.chosen_threads(num_threads)
     gradient = np.empty(x.shape, inner) if first is None else first
     curved = None
     if hessian is not None:
@@ -211,7 +211,7 @@ def _derive(
             row, code, number = bad
             lead = x.shape[:-1] if several else x.shape
             name = "target_or_labels" if several else "target"
-            raise errors.bad_row(code, name, place(row, lead), number, tolerance=tolerance)
+            raise _errors.bad_row(code, name, place(row, lead), number, tolerance=tolerance)
     results = [_delivered(gradient, final, dtype)]
     if hessian is None:
         return results[0]

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastent.custom import Divergence, as_divergence
+from fastent._custom import Divergence, as_divergence
 from fastent.divergences import named
 
 TASKS = ("sparse", "categorical", "binary", "divergence")

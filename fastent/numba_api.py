@@ -19,16 +19,24 @@ import math
 import numpy as np
 
 from fastent.backends.numba.careful import single_rows
-from fastent.backends.numba.divergence import careful_pair_rows
-from fastent.backends.numba.formulas import reduction_unit
-from fastent.backends.numba.logits import LOSS as LOSS_ALONE
-from fastent.backends.numba.logits import ROWS as LOGIT_ROWS
+from fastent.backends.numba.careful_divergence import careful_pair_rows
+from fastent.backends.numba.careful_pair import KL
+from fastent.backends.numba.constants import (
+    AGAIN,
+    CHECK,
+    CROSS_ENTROPY,
+    ENTROPY,
+    LOGITS,
+    PROBS,
+    kernel,
+)
+from fastent.backends.numba.functions import reduction_unit
+from fastent.backends.numba.logits_cross_entropy import LOSS as LOSS_ALONE
+from fastent.backends.numba.logits_cross_entropy import ROWS as LOGIT_ROWS
 from fastent.backends.numba.loops import at, is_single
-from fastent.backends.numba.pairs import KL
-from fastent.backends.numba.plan import AGAIN, CHECK, CROSS_ENTROPY, ENTROPY, LOGITS, PROBS, kernel
-from fastent.backends.numba.prob_divergence import ROWS as PAIR_ROWS
-from fastent.backends.numba.prob_divergence import limits
-from fastent.backends.numba.probabilities import ENTROPY as ENTROPY_ROWS
+from fastent.backends.numba.probs_cross_entropy import ENTROPY as ENTROPY_ROWS
+from fastent.backends.numba.probs_divergence import ROWS as PAIR_ROWS
+from fastent.backends.numba.probs_divergence import limits
 from fastent.backends.numba.sums import APART, ARRAYS, ROOM, SPARE, lane_max
 
 __all__ = ["entropy", "kl_divergence", "logsumexp", "sparse_cross_entropy"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastent.backends.cython.state import bucket_middle
+from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.metrics import Metric
 
 # Totals of the state are integers in units of 2**-1074, or the inf or nan that decides the sum.

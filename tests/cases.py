@@ -25,7 +25,7 @@ DIVERGENCES = ("kl_divergence", "js_divergence")
 
 def engines():
     """Every backend, and the compiled one at every SIMD level of this machine."""
-    levels = [("cython", level) for level in fe.settings.simd_levels()]
+    levels = [("cython", level) for level in fe._settings.simd_levels()]
     return [*levels, ("numba", None), ("numpy", None)]
 
 

@@ -22,7 +22,7 @@ def pytest_generate_tests(metafunc):
 def use(backend, level):
     import fastent as fe
 
-    return fe.settings.use_simd(level) if level else nullcontext()
+    return fe._settings.use_simd(level) if level else nullcontext()
 
 
 @pytest.fixture(scope="module")

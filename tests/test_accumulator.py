@@ -10,8 +10,8 @@ from streams import WEIGHTS, C, N, accumulator, batch, every_task, metric_names,
 
 import fastent as fe
 from fastent import metrics as registry
+from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
-from fastent.backends.cython.state import State
 from fastent.results import Report
 
 

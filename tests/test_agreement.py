@@ -56,7 +56,7 @@ def engine_call(engine, function, args, kind, options):
     backend, level = engine
     if level is None:
         return cases.call(function, args, kind, backend=backend, **options)
-    with fe.settings.use_simd(level):
+    with fe._settings.use_simd(level):
         return cases.call(function, args, kind, backend=backend, **options)
 
 

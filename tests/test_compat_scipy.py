@@ -10,8 +10,8 @@ import scipy.special
 import scipy.stats
 from peer_suite import run_peer_tests
 
+from fastent._settings import simd_levels, use_simd
 from fastent.compat import scipy as compat
-from fastent.settings import simd_levels, use_simd
 
 MODULES = [
     "scipy.special.tests.test_logsumexp",

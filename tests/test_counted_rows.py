@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastent.backends.cython import levels
-from fastent.backends.cython.state import State
+from fastent.backends.cython.accumulate.state import State
 
 N = 5000
 BINS = 7

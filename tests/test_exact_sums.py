@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fastent.backends.cython import exact, levels
+from fastent.backends.cython import levels
+from fastent.backends.cython.accumulate import exact_sum as exact
 
 RNG = np.random.default_rng(20240519)
 N = 5000
@@ -51,7 +52,9 @@ def level(request):
     """The block loops of each level that the machine has."""
     before = levels.active
     exact.use_blocks(
-        importlib.import_module(f"fastent.backends.cython.blocks_{request.param}").functions()
+        importlib.import_module(
+            f"fastent.backends.cython.accumulate.simd_loops_{request.param}"
+        ).functions()
     )
     yield request.param
     if before is not None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastent.backends.cython.state import State
+from fastent.backends.cython.accumulate.state import State
 from fastent.results import rounded, standard_error, unit_error
 
 VALUES = {

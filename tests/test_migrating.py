@@ -1,4 +1,4 @@
-"""Each line of docs/migrating.md: both calls give the same number; skipped where the other is missing."""
+"""Each line of docs/migrating.md gives the number of its peer; skipped where that is missing."""
 
 import importlib
 import re

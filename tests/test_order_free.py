@@ -12,7 +12,7 @@ import pytest
 from streams import WEIGHTS, C, N, accumulator, batch, every_task, metric_names, rng
 
 import fastent as fe
-from fastent.backends.cython.state import State
+from fastent.backends.cython.accumulate.state import State
 
 
 @every_task
@@ -267,7 +267,7 @@ def test_backend_and_threads_may_differ_between_merged_accumulators():
 MEMORY = """
 import os, sys
 import numpy as np
-from fastent.backends.cython.state import State
+from fastent.backends.cython.accumulate.state import State
 
 def resident():
     with open("/proc/self/statm") as f:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 import fastent
+from fastent.cli.accumulators import Lanes, lane_count
 from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
 from fastent.cli.inputs import compare_shards
-from fastent.cli.lanes import Lanes, lane_count
 from fastent.cli.pair_sums import DIVERGENCES, LOSSES, PairSums
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals

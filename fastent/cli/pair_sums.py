@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastent.accumulator import Accumulator
+from fastent.backends.cython.accumulate.group_ids import row_ids
+from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
-from fastent.backends.cython.keys import row_ids
-from fastent.backends.cython.state import State
 from fastent.cli.errors import nan_error
 from fastent.io.shards import Piece
 from fastent.metrics import Metric

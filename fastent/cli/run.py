@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import fastent
-from fastent import settings
+from fastent import _settings
 from fastent.cli.arguments import UsageError
 from fastent.cli.checkpoint import Checkpoint
 from fastent.cli.outputs import check_writable, is_direct, named_errors, write_whole
@@ -207,4 +207,4 @@ def show(options: argparse.Namespace, found: dict[str, Any]) -> None:
 
 def engine_name() -> str:
     """Backend and SIMD level: their last bits differ, so runs do not go on across them."""
-    return f"{settings.chosen_backend(None)} {settings.levels.active}"
+    return f"{_settings.chosen_backend(None)} {_settings.levels.active}"

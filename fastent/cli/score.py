@@ -12,10 +12,10 @@ import numpy as np
 
 import fastent
 from fastent import metrics as registry
+from fastent.cli.accumulators import Lanes, lane_count
 from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
 from fastent.cli.inputs import score_shards
-from fastent.cli.lanes import Lanes, lane_count
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
 from fastent.cli.sums import Sums

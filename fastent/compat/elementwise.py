@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fastent.backends.cython.ufuncs import LEAST_SHARED, threaded
+from fastent._settings import chosen_threads
+from fastent.backends.cython.elementwise.ufuncs import LEAST_SHARED, threaded
 from fastent.backends.sharing import share
-from fastent.settings import chosen_threads
 
 SLICE = 1 << 17  # numbers from which a slice pays for its thread
 NUMBERS = (int, float, np.generic)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp as scipy_logsumexp  # now: it may be patched later
 
 from fastent import functions as fe
-from fastent.backends.cython import ufuncs
+from fastent.backends.cython.elementwise import ufuncs
 from fastent.compat import shares
 from fastent.compat.elementwise import elementwise
 from fastent.compat.reduced import Axis, as_floats, as_rows, back, float_dtype, normalised

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from fastent import functions as fe
-from fastent.backends.cython.derivatives import shares
+from fastent._settings import chosen_threads
+from fastent.backends.cython.derivatives.loop import shares
 from fastent.compat.reduced import Axis, as_floats, as_rows, float_dtype, normalised
-from fastent.settings import chosen_threads
 
 LONG = 1 << 16
 

@@ -18,7 +18,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArrayBlockIdDep, ArraySliceDep
 
-from fastent.errors import place_of_axis
+from fastent._errors import place_of_axis
 
 SPLIT = 8  # states that one task merges
 

@@ -11,8 +11,8 @@ import dask.array as da
 import numpy as np
 
 import fastent
+from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
-from fastent.backends.cython.state import State
 from fastent.dask.blocks import Blocks, align, tree
 from fastent.results import ratio, rounded
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastent.backends.cython.state import bucket_middle
+from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.report import plots
 from fastent.results import Report, rounded
 

@@ -2,9 +2,9 @@
 
 cimport numpy as cnp
 
-from fastent.backends.cython.exact cimport ExactSum
-from fastent.backends.cython.operand cimport Operand
-from fastent.backends.cython.tiles cimport Plan
+from fastent.backends.cython.accumulate.exact_sum cimport ExactSum
+from fastent.backends.cython.tiles.operand cimport Operand
+from fastent.backends.cython.tiles.loop cimport Plan
 
 cdef enum:
     SMALL = 1 << 15                     # numbers that one thread does faster than several

@@ -9,13 +9,13 @@ from threading import Lock
 
 import numpy as np
 
-from fastent import errors, settings
+from fastent import _errors, _settings
 from fastent.backends.sharing import share
-from fastent.backends.cython.exact cimport (
+from fastent.backends.cython.accumulate.exact_sum cimport (
     ExactSum, exact_add, exact_add_floats, exact_add_one, exact_clear, exact_merge, exact_round,
 )
-from fastent.backends.cython.operand cimport FLOAT32, Operand, load_doubles, load_floats, load_labels
-from fastent.backends.cython.tiles cimport Plan, run_plan
+from fastent.backends.cython.tiles.operand cimport FLOAT32, Operand, load_doubles, load_floats, load_labels
+from fastent.backends.cython.tiles.loop cimport Plan, run_plan
 
 cnp.import_array()
 
@@ -107,7 +107,7 @@ cdef class Call:
             found = np.asarray(self.label_operand.array)[index].item()
         tolerance = self.sum_tolerance if self.row_sums == "check" else -1.0
         kind = self.kind_pred if which else self.kind_true
-        return errors.bad_row(code, name, index, found, kind=kind, classes=self.classes, tolerance=tolerance)
+        return _errors.bad_row(code, name, index, found, kind=kind, classes=self.classes, tolerance=tolerance)
 
     # --- other backends ---------------------------------------------------------------------------
 
@@ -162,12 +162,12 @@ cdef class Call:
                         break
                     r += 1
             if r < n:
-                raise self.error(errors.FRACTION if r == fraction else errors.LABEL, 2, start + r, 0)
+                raise self.error(_errors.FRACTION if r == fraction else _errors.LABEL, 2, start + r, 0)
         if weights is not None:
             wrong = ~(weights >= 0)
             if wrong.any():
                 row = int(wrong.argmax())
-                raise self.error(errors.WEIGHT, 3, start + row, weights[row])
+                raise self.error(_errors.WEIGHT, 3, start + row, weights[row])
             if labels is None:
                 labels = np.zeros(stop - start, np.int64)
             labels[weights == 0] = -1
@@ -196,7 +196,7 @@ cdef class Call:
 
     def _fill_rows(self, lines, Py_ssize_t start, bint multiply, Py_ssize_t first, Py_ssize_t last):
         """Row values of one block, to its columns in `lines`, which begin at row `start`."""
-        module = self.rows_module or settings.backend_module(self.backend)
+        module = self.rows_module or _settings.backend_module(self.backend)
         labels, weights = self.checked_rows(first, last)
         true = None
         if self.true_operand is not None:
@@ -211,7 +211,7 @@ cdef class Call:
             self.spare.append(pred.reshape(-1))
         if bad is not None:
             row, code, number, which = bad
-            raise self.error(errors.CODES[code], which == "pred", first + row, number)
+            raise self.error(_errors.CODES[code], which == "pred", first + row, number)
         skipped = labels < 0 if labels is not None and (self.plan.ignores or weights is not None) else None
         for k in range(len(self.columns)):
             if self.plan.scale[k] != 1:
@@ -233,7 +233,7 @@ cdef class Call:
         wrong = ~(out >= 0)
         if wrong.any():
             row, column = (int(i) for i in np.unravel_index(wrong.argmax(), wrong.shape))
-            raise self.error(errors.WEIGHT, 3, start + row, out[row, column])
+            raise self.error(_errors.WEIGHT, 3, start + row, out[row, column])
         if self.plan.class_weight != NULL:
             out *= np.frombuffer(self.weights_of_classes)
         return out
@@ -283,7 +283,7 @@ cdef class Call:
             return False
         if self.weighted or self.plan.scale[0] != 1:
             return False
-        return settings.backend_module(self.backend).narrow_values(self)
+        return _settings.backend_module(self.backend).narrow_values(self)
 
     def _add_rows(self, TwoSums totals, lock, Py_ssize_t start, Py_ssize_t stop):
         """Add the weighted values and the weights of one block."""

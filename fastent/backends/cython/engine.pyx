@@ -10,17 +10,18 @@ from libc.string cimport memset
 
 import numpy as np
 
-from fastent import settings
+from fastent import _settings
 from fastent.backends.cython.call cimport LONG_ROW, SMALL, Call
-from fastent.backends.cython.kernels cimport CHUNK, LOGITS, LOGPROBS, PROBS
-from fastent.backends.cython.operand cimport (
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK
+from fastent.backends.cython.kernels.interface cimport LOGITS, LOGPROBS, PROBS
+from fastent.backends.cython.tiles.operand cimport (
     BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, lies_across, load_doubles, operand,
 )
-from fastent.backends.cython.steps cimport find_steps
-from fastent.backends.cython.tiles cimport Plan
+from fastent.backends.cython.columns cimport find_steps
+from fastent.backends.cython.tiles.loop cimport Plan
 
-from fastent.backends.cython.steps import IN_NATS
-from fastent.errors import as_number, whole_axis
+from fastent.backends.cython.columns import IN_NATS
+from fastent._errors import as_number, whole_axis
 
 cnp.import_array()
 
@@ -244,7 +245,7 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
     call.columns = columns
     call.rows_module = rows_module
     call.spare = []
-    call.backend = settings.chosen_backend(backend)
+    call.backend = _settings.chosen_backend(backend)
     settle_kinds(call, kind)
     settle_numbers(call, row_sums, eps, temperature, label_smoothing, base)
     if task == "binary":
@@ -269,7 +270,7 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
                       or (task == "categorical" and row_sums == "as_is")):
         call.columns = (*columns, "target_weight")
     if num_threads is not None or call.rows * plan.classes >= 2 * SMALL:
-        call.num_threads = settings.chosen_threads(num_threads)
+        call.num_threads = _settings.chosen_threads(num_threads)
     else:
         call.num_threads = 1                            # not worth asking the system
     call.weighted = plan.ignores or plan.weights != NULL

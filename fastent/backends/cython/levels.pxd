@@ -1,4 +1,4 @@
-from fastent.backends.cython.kernels cimport Kernel
+from fastent.backends.cython.kernels.interface cimport Kernel
 
 # the kernels in use, by module (in the order of levels.MODULES) and number
 cdef enum:

@@ -4,13 +4,13 @@ import importlib
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
-from fastent.backends.cython.kernels cimport Kernel
-from fastent.backends.cython.table cimport Table
+from fastent.backends.cython.kernels.interface cimport Kernel
+from fastent.backends.cython.kernels.level_table cimport Table
 
-from fastent.backends.cython.derivatives import use_slopes
-from fastent.backends.cython.exact import use_blocks
-from fastent.backends.cython.operand import use_loaders
-from fastent.backends.cython.ufuncs import use_terms
+from fastent.backends.cython.derivatives.loop import use_slopes
+from fastent.backends.cython.accumulate.exact_sum import use_blocks
+from fastent.backends.cython.tiles.operand import use_loaders
+from fastent.backends.cython.elementwise.ufuncs import use_terms
 
 cdef extern from * nogil:
     """
@@ -33,7 +33,7 @@ cdef extern from * nogil:
     """
     int fe_supports(int level)
 
-MODULES = ("logits", "probabilities", "divergence", "logit_divergence", "bernoulli", "general")
+MODULES = ("kernels.logits_cross_entropy", "kernels.probs_cross_entropy", "kernels.probs_divergence", "kernels.logits_divergence", "kernels.binary_cross_entropy", "kernels.careful")
 LEVELS = tuple(
     name for name, number in (("v4", 4), ("v3", 3), ("v2", 2), ("base", 0)) if fe_supports(number)
 )                                                       # the best one first
@@ -56,9 +56,9 @@ def use(level):
         table = <Table *>PyCapsule_GetPointer(capsule, "fastent.kernels")
         for k in range(8):
             kernels[i][k] = table.kernels[k]
-    use_blocks(importlib.import_module(f"fastent.backends.cython.blocks_{level}").functions())
-    use_loaders(importlib.import_module(f"fastent.backends.cython.loading_{level}").functions())
-    slopes = [importlib.import_module(f"fastent.backends.cython.{part}_{level}") for part in ("gradients", "shares")]
+    use_blocks(importlib.import_module(f"fastent.backends.cython.accumulate.simd_loops_{level}").functions())
+    use_loaders(importlib.import_module(f"fastent.backends.cython.tiles.copy_{level}").functions())
+    slopes = [importlib.import_module(f"fastent.backends.cython.{part}_{level}") for part in ("derivatives.gradient", "derivatives.softmax")]
     use_slopes([slope for module in slopes for slope in module.functions()])
-    use_terms(importlib.import_module(f"fastent.backends.cython.elements_{level}").functions())
+    use_terms(importlib.import_module(f"fastent.backends.cython.elementwise.terms_{level}").functions())
     active = level

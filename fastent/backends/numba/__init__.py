@@ -6,11 +6,18 @@ import numpy as np
 
 from fastent.backends.sharing import share
 
-from . import bernoulli, careful, divergence, logit_divergence, logits, mixed, pairs
-from . import prob_divergence as probs
-from . import probabilities as single
-from .formulas import reduction_unit
-from .plan import (
+from . import (
+    binary_cross_entropy,
+    careful,
+    careful_divergence,
+    careful_pair,
+    logits_cross_entropy,
+    logits_divergence,
+    mixed_divergence,
+    probs_cross_entropy,
+    probs_divergence,
+)
+from .constants import (
     AGAIN,
     COLUMNS,
     CROSS_ENTROPY,
@@ -22,16 +29,17 @@ from .plan import (
     RULES,
     SKIP,
 )
+from .functions import reduction_unit
 from .sums import APART, FEW, scratch
 
 PAIR_COLUMNS = {
-    "kl_divergence": pairs.KL,
-    "reverse_kl": pairs.REVERSE_KL,
-    "js_divergence": pairs.JS,
-    "total_variation": pairs.TOTAL_VARIATION,
-    "hellinger": pairs.HELLINGER,
-    "brier": pairs.SQUARES,
-    "cross_entropy": pairs.CROSS,
+    "kl_divergence": careful_pair.KL,
+    "reverse_kl": careful_pair.REVERSE_KL,
+    "js_divergence": careful_pair.JS,
+    "total_variation": careful_pair.TOTAL_VARIATION,
+    "hellinger": careful_pair.HELLINGER,
+    "brier": careful_pair.SQUARES,
+    "cross_entropy": careful_pair.CROSS,
 }
 SWAPPED = np.array([0, 2, 1, 4, 3], np.int8)  # fault codes of the swapped operands
 ONE_SIDED = {"entropy_p": 0, "target_entropy": 0, "entropy": 1, "entropy_q": 1}
@@ -96,14 +104,14 @@ def _binary(spec, true, pred, labels, out, faults):
     if _plain_binary(spec):
         odd = 0
         for k in np.flatnonzero(columns == CROSS_ENTROPY):
-            odd += bernoulli.LOSSES[kind](true, pred, out[k])
+            odd += binary_cross_entropy.LOSSES[kind](true, pred, out[k])
         columns[columns == CROSS_ENTROPY] = -1
         if odd:
-            bernoulli.range_faults(true, pred, kind, faults)
+            binary_cross_entropy.range_faults(true, pred, kind, faults)
             if labels.size:
                 faults[labels < 0] = 0
     if (columns >= 0).any():
-        bernoulli.bernoulli_rows(
+        binary_cross_entropy.bernoulli_rows(
             true, pred, labels, columns, kind, temperature, float(spec.eps),
             float(spec.label_smoothing), out, faults,
         )  # fmt: skip
@@ -173,12 +181,12 @@ def _probability_columns(spec, x, classes, labels, wanted, faults):
             place = slice(i, i + 1)
             _long_entropy(spec, row, bounds, wanted["entropy"][place], faults[place])
     elif "entropy" in wanted:
-        single.ENTROPY[classes <= FEW](
+        probs_cross_entropy.ENTROPY[classes <= FEW](
             x, classes, *bounds, *room, wanted["entropy"], NO_PARTS, faults
         )
     loss, more = wanted.get("cross_entropy", NONE), any(line.size for line in others)
     if loss.size or more or not {"entropy", "target_weight"} & wanted.keys():
-        single.SPARSE[classes <= FEW, more](
+        probs_cross_entropy.SPARSE[classes <= FEW, more](
             x, classes, labels, *bounds, *room, loss, others, faults
         )
 
@@ -192,7 +200,7 @@ def _long_entropy(spec, x, bounds, out, faults):
         stop = x.size if first == rows else last * PART
         wide = stop - first * PART if first == rows else PART
         some = np.empty((3, last - first))
-        single.ENTROPY[False](
+        probs_cross_entropy.ENTROPY[False](
             x[first * PART : stop], wide, -math.inf, math.inf, *scratch(x.dtype),
             np.empty(last - first), some, odd[first:last],
         )  # fmt: skip
@@ -208,7 +216,7 @@ def _long_entropy(spec, x, bounds, out, faults):
         return
     room = scratch(x.dtype)[1]
     room[[0, APART, 2 * APART]] = [math.fsum(line) for line in sums]
-    single.entropy_of_sums(room, *bounds, out, faults)
+    probs_cross_entropy.entropy_of_sums(room, *bounds, out, faults)
 
 
 def _arithmetic(x, temperature):
@@ -217,7 +225,7 @@ def _arithmetic(x, temperature):
 
 
 def _limits(spec, code, dtype, classes):
-    """What makes a row of logits odd: see `logits.loss_value`."""
+    """What makes a row of logits odd: see `logits_cross_entropy.loss_value`."""
     # what float32 exponentials below the normal range add should not matter
     least = max(8e-28, 4e-30 * classes) if dtype == np.float32 and classes > 1 else -1.0
     if code == LOGPROBS:
@@ -229,9 +237,9 @@ def _logit_columns(spec, x, classes, code, temperature, labels, wanted, faults):
     dtype = _arithmetic(x, temperature)
     names = ("entropy", "confidence", "brier", "rank", "accuracy")
     others = tuple(wanted.get(name, NONE) for name in names)
-    columns = logits.HEAT if "entropy" in wanted else logits.LOSS
-    columns = logits.ALL if any(line.size for line in others[1:]) else columns
-    logits.ROWS[classes <= logits.FEW, columns](
+    columns = logits_cross_entropy.HEAT if "entropy" in wanted else logits_cross_entropy.LOSS
+    columns = logits_cross_entropy.ALL if any(line.size for line in others[1:]) else columns
+    logits_cross_entropy.ROWS[classes <= logits_cross_entropy.FEW, columns](
         x, classes, labels, reduction_unit(temperature), _limits(spec, code, dtype, classes),
         *scratch(dtype), wanted.get("cross_entropy", NONE), others, faults,
     )  # fmt: skip
@@ -287,7 +295,7 @@ def _pair(spec, true, pred, labels, out, terms, faults):
     missing = None
     if not PAIR_COLUMNS.keys() >= set(spec.columns):
         missing = np.zeros(rows, np.bool_)
-        divergence.fault_rows(
+        careful_divergence.fault_rows(
             *operands, labels, kinds, rule, float(spec.sum_tolerance), missing, faults
         )
     for name, column in zip(spec.columns, out, strict=True):
@@ -295,7 +303,7 @@ def _pair(spec, true, pred, labels, out, terms, faults):
             x, kind = ((true, spec.kind_true), (pred, spec.kind_pred))[ONE_SIDED[name]]
             _statistics(spec, x, kind, labels, {"entropy": column}, np.zeros(rows, np.int8))
         elif name in ("accuracy", "top1_agreement"):
-            divergence.agreement_rows(*operands, column)
+            careful_divergence.agreement_rows(*operands, column)
         elif name == "target_weight":
             column[:] = 1.0
         else:
@@ -310,9 +318,9 @@ def _divergence(spec, name, operands, labels, kinds, rule, temperatures, out, fa
     """One column that needs both operands."""
     what, eps = PAIR_COLUMNS[name], float(spec.eps)
     p, q, classes = operands
-    swapped = what == pairs.REVERSE_KL
+    swapped = what == careful_pair.REVERSE_KL
     if swapped:  # never clipped, so it is KL of the swapped rows
-        p, q, eps, what = q, p, 0.0, pairs.KL
+        p, q, eps, what = q, p, 0.0, careful_pair.KL
         kinds, temperatures = kinds[::-1].copy(), temperatures[::-1].copy()
     found = np.zeros(out.size, np.int8)
     if eps != 0.0 or rule == SKIP:
@@ -324,7 +332,7 @@ def _divergence(spec, name, operands, labels, kinds, rule, temperatures, out, fa
     else:
         _logit_pairs(spec, what, p, q, classes, kinds, temperatures, out, found)
     if _any_again(labels, found, classes, p, q):
-        divergence.careful_pair_rows(
+        careful_divergence.careful_pair_rows(
             p, q, classes, what, kinds, rule, float(spec.sum_tolerance), temperatures, eps, out,
             found,
         )  # fmt: skip
@@ -333,38 +341,44 @@ def _divergence(spec, name, operands, labels, kinds, rule, temperatures, out, fa
 
 
 def _prob_pairs(spec, what, p, q, classes, out, found):
-    if what not in probs.FORMULAS:
+    if what not in probs_divergence.FORMULAS:
         found[:] = AGAIN
         return
     low, high = _bounds(spec)
-    limits = probs.limits(what, low, high, p.dtype == np.float32)
-    probs.ROWS[what, classes <= FEW](p, q, classes, *limits, *scratch(p.dtype), out, found)
+    limits = probs_divergence.limits(what, low, high, p.dtype == np.float32)
+    probs_divergence.ROWS[what, classes <= FEW](
+        p, q, classes, *limits, *scratch(p.dtype), out, found
+    )
 
 
 def _mixed_pairs(spec, what, p, q, classes, kinds, temperatures, out, found):
     side = int(kinds[0] == PROBS)  # the logarithmic one
     code, temperature = int(kinds[side]), float(temperatures[side])
     unit, sums = reduction_unit(temperature), _bounds(spec)
-    if what == pairs.CROSS and side:
+    if what == careful_pair.CROSS and side:
         dtype = _arithmetic(q, temperature)
         limits = (*_limits(spec, code, dtype, classes), *sums)
-        logits.target_rows(p, q, classes, unit, limits, *scratch(dtype), out, found)
-    elif what in mixed.COLUMNS:
+        logits_cross_entropy.target_rows(p, q, classes, unit, limits, *scratch(dtype), out, found)
+    elif what in mixed_divergence.COLUMNS:
         x, y = (p, q) if side else (q, p)
         check = code == LOGPROBS and spec.row_sums == "check"
-        mixed.mixed_rows(x, y, classes, what, not side, unit, check, *sums, out, found)
+        mixed_divergence.mixed_rows(x, y, classes, what, not side, unit, check, *sums, out, found)
     else:
         found[:] = AGAIN
 
 
 def _logit_pairs(spec, what, p, q, classes, kinds, temperatures, out, found):
     temperature = float(temperatures[0])
-    if temperature != temperatures[1] or what == pairs.SQUARES:
+    if temperature != temperatures[1] or what == careful_pair.SQUARES:
         found[:] = AGAIN
         return
-    wide = what in logit_divergence.WIDE
+    wide = what in logits_divergence.WIDE
     dtype = np.dtype(np.float64) if wide else _arithmetic(p, temperature)
-    kernel = mixed.cross_logit_rows if what == pairs.CROSS else logit_divergence.ROWS[what]
+    kernel = (
+        mixed_divergence.cross_logit_rows
+        if what == careful_pair.CROSS
+        else logits_divergence.ROWS[what]
+    )
     checks = tuple(bool(k == LOGPROBS) and spec.row_sums == "check" for k in kinds)
     kernel(
         p, q, classes, reduction_unit(temperature), checks, *_bounds(spec), *scratch(dtype), out,

@@ -8,8 +8,7 @@ import math
 
 import numpy as np
 
-from .double_double import two_sum
-from .plan import (
+from .constants import (
     ACCURACY,
     AGAIN,
     BRIER,
@@ -29,6 +28,7 @@ from .plan import (
     TARGET_WEIGHT,
     kernel,
 )
+from .double_double import two_sum
 
 TINY = 1e-290
 

@@ -8,9 +8,9 @@ from fractions import Fraction
 
 from numba import njit
 
-from .formulas import EXACT_LN2
-from .lanes import exact_fma
+from .functions import EXACT_LN2
 from .loops import called
+from .vectors import exact_fma
 
 plain = njit(nogil=True, error_model="numpy")
 

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from .lanes import DOUBLE, SINGLE, Number, choose
+from .constants import DOUBTFUL, NOTED, NOTED_DOUBT
 from .loops import (
     BYTES,
     INT32,
@@ -28,8 +28,8 @@ from .loops import (
     store,
     with_arguments,
 )
-from .plan import DOUBTFUL, NOTED, NOTED_DOUBT
 from .sums import APART, DOUBLE_BLOCK, SINGLE_BLOCK, together
+from .vectors import DOUBLE, SINGLE, Number, choose
 
 UNROLLED = 8
 LANES = 8  # of a row's sum

@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .lanes import DOUBLE, SINGLE, Bits, Mask, Number, lanes_of
+from .vectors import DOUBLE, SINGLE, Bits, Mask, Number, lanes_of
 
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .lanes import DOUBLE, SINGLE, Number, choose
+from .constants import AGAIN, DOUBTFUL
 from .loops import (
     BYTES,
     INT32,
@@ -28,7 +28,7 @@ from .loops import (
     splat,
     store,
 )
-from .plan import AGAIN, DOUBTFUL
+from .vectors import DOUBLE, SINGLE, Number, choose
 
 SUMMED = 16  # lanes of a sum
 FEW_CLASSES = 4  # whose rows are summed across the vectors

@@ -12,11 +12,11 @@ from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from . import _first_fault
+from .constants import CHECK, KINDS, LOGPROBS, PROBS, RULES, SKIP, kernel
 from .double_double import fma, two_sum
-from .formulas import reduction_unit
+from .functions import reduction_unit
 from .loops import at, mapped
-from .mixed import map_weights
-from .plan import CHECK, KINDS, LOGPROBS, PROBS, RULES, SKIP, kernel
+from .mixed_divergence import map_weights
 from .sums import DOUBLE_BLOCK, lane_max, lane_sum
 
 FINE, NEGATIVE, SUM = 0, 1, 2

@@ -6,7 +6,7 @@ row of its own length, so a row's value does not depend on the chunk it sits in.
 
 import numpy as np
 
-from .tasks import TASKS
+from .columns import TASKS
 
 CHUNK = 1 << 15  # numbers per operand; some thirty temporaries of this size are alive at once
 

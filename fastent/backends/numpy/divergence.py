@@ -13,7 +13,7 @@ a float and thus slightly wrong, the sum of the differences shows by how much.
 
 import numpy as np
 
-from .elementary import NEGLIGIBLE, gkl, log_ratio, two_diff, two_product
+from .functions import NEGLIGIBLE, gkl, log_ratio, two_diff, two_product
 from .logits import RawLogRows, SoftmaxRows
 from .probabilities import ProbabilityRows, RawProbabilityRows
 

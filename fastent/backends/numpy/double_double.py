@@ -8,7 +8,7 @@ from math import isqrt
 
 import numpy as np
 
-from .elementary import two_product, two_sum
+from .functions import two_product, two_sum
 
 LOWEST = -800.0  # e^x is 0 in float64 well before
 STEPS = 128

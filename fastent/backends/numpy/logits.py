@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from . import double_double
-from .elementary import NEGLIGIBLE, two_diff, two_product
+from .functions import NEGLIGIBLE, two_diff, two_product
 
 
 def masked_product(p, v):

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .elementary import log_ratio
+from .functions import log_ratio
 from .logits import masked_product
 
 ORDINARY = 64  # binary exponents within which a row is used as it stands

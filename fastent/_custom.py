@@ -1,0 +1,314 @@
+"""Divergences of one's own at native speed: a scalar function of (p, q), compiled by Numba."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import linecache
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from fastent._errors import as_number
+from fastent._reductions import log_of_base
+from fastent.backends.cython.engine import prepare
+
+
+def divergence(
+    fn: Callable[..., float] | None = None,
+    *,
+    finish: Callable[..., float] | None = None,
+    nats: bool = False,
+) -> Any:
+    """Make a function over rows of Σ fn(p, q): a decorator, with or without arguments.
+
+    Parameters
+    ----------
+    fn : callable
+        A plain function of two numbers, p and q, the normalised probabilities of one class, that
+        Numba can compile. Parameters after them are numbers, given by keyword in each call.
+        Classes with p = q = 0 add nothing and are not asked about.
+    finish : callable, optional
+        A function of the sum (and the same further parameters) that gives the row's value.
+    nats : bool
+        Whether `base` applies.
+
+    Returns
+    -------
+    Divergence
+        Called with (p, q) and the keywords of `kl_divergence` except `eps` and `backend`. It is
+        compiled when first called.
+
+    Raises
+    ------
+    TypeError
+        If `fn` does not take two numbers, or, when first called, if it cannot be compiled.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> @fe.divergence
+    ... def squares(p, q):
+    ...     return (p - q) ** 2
+    >>> float(squares([0.75, 0.25], [0.25, 0.75]))
+    0.5
+    >>> squares([[1, 0], [0, 2]], [[1, 0], [3, 1]], row_sums="rescale").tolist()
+    [0.0, 1.125]
+    """
+    if fn is None:
+        return functools.partial(divergence, finish=finish, nats=nats)
+    return Divergence(fn, finish=finish, nats=nats)
+
+
+KEYWORDS = ("kind", "row_sums", "temperature", "sample_weight", "reduction", "base", "axis", "out",
+            "num_threads")  # fmt: skip
+
+
+class Divergence:
+    """A compiled divergence; see `divergence`.
+
+    Called with (p, q); also a metric of `fastent.Accumulator`, by itself or as
+    ``functools.partial(divergence, parameter=number)``. It is pickled by the name it was defined
+    under.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., float],
+        *,
+        finish: Callable[..., float] | None = None,
+        side: Callable[..., float] | None = None,
+        third: str | None = None,
+        nats: bool = False,
+        name: str | None = None,
+        check: Callable[..., None] | None = None,
+        ready: bool = False,
+    ):
+        fn = getattr(fn, "py_func", fn)  # of what is compiled by Numba already
+        if not inspect.isfunction(fn):
+            raise TypeError(f"fn: expected a function of (p, q), got {fn!r}")
+        functools.update_wrapper(self, fn)
+        self.name = str(name or getattr(fn, "__name__", "divergence"))
+        parameters = list(inspect.signature(fn).parameters.values())
+        fixed = 2 if third is None else 3
+        if len(parameters) < fixed or any(
+            p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters
+        ):
+            raise TypeError(f"{self.name}: expected a function of (p, q), got {self.name}"
+                            f"{inspect.signature(fn)}")  # fmt: skip
+        self._parameters = parameters[fixed:]
+        for parameter in self._parameters:
+            if parameter.name in KEYWORDS:
+                raise TypeError(f"{self.name}: {parameter.name!r} is a keyword of every divergence")
+        self._functions = (fn, side, finish)
+        self._third = third
+        self.nats = nats
+        self.ready = ready
+        self._check = check
+        self._compiled: Any = None
+
+    def __repr__(self) -> str:
+        return f"<divergence {self.name}>"
+
+    def __reduce__(self) -> Any:
+        home: Any = sys.modules.get(self.__module__)
+        name = self.__dict__.get("__qualname__", "")  # of the function
+        for part in name.split("."):
+            home = getattr(home, part, None)
+        if home is self:
+            return name
+        fn, side, finish = self._functions
+        more: dict[str, Any] = {
+            "finish": finish,
+            "side": side,
+            "third": self._third,
+            "nats": self.nats,
+            "name": self.name,
+            "check": self._check,
+            "ready": self.ready,
+        }
+        return functools.partial(Divergence, fn, **more), ()
+
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        kind: Any = "probs",
+        row_sums: str = "check",
+        temperature: float = 1.0,
+        sample_weight: ArrayLike | None = None,
+        reduction: str = "none",
+        base: float | None = None,
+        axis: int = -1,
+        out: Any = None,
+        num_threads: int | None = None,
+        **parameters: float,
+    ) -> Any:
+        """The divergence of each row; see :mod:`fastent.functions` for the keywords."""
+        if base is not None and not self.nats:
+            raise ValueError(f"base: does not apply to {self.name}, got {base!r}")
+        call = self.prepare(
+            p,
+            q,
+            parameters=parameters,
+            kind=kind,
+            row_sums=row_sums,
+            temperature=temperature,
+            sample_weight=sample_weight,
+            base=base,
+            axis=axis,
+            num_threads=num_threads,
+        )
+        return call.reduce(reduction, out)
+
+    def prepare(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        parameters: dict[str, float],
+        base: float | None = None,
+        task: str = "divergence",
+        **options: Any,
+    ) -> Any:
+        """The engine's call, which gives the row values; `base` matters to what is in nats."""
+        numbers = self._numbers(dict(parameters))
+        from fastent.backends.numba.user_rows import Rows
+
+        if self._compiled is None:
+            self._compiled = self._compile(numbers)
+        unit = log_of_base(base) if self.nats else 1.0
+        return prepare(
+            task,
+            ("own",),
+            p,
+            q,
+            base=base,
+            backend="numba",
+            rows_module=Rows(self._compiled, numbers, unit),
+            **options,
+        )
+
+    def _numbers(self, given: dict[str, float]) -> tuple[float, ...]:
+        """The further parameters, in the order of the function."""
+        numbers = []
+        for parameter in self._parameters:
+            number = given.pop(parameter.name, parameter.default)
+            if number is parameter.empty:
+                raise TypeError(f"{self.name}: expected a number for {parameter.name}")
+            numbers.append(as_number(number, parameter.name))
+        if given:
+            raise TypeError(f"{self.name}: unexpected keyword {next(iter(given))!r}")
+        if self._check is not None:
+            self._check(*numbers)
+        return tuple(numbers)
+
+    def _compile(self, numbers: tuple[float, ...]) -> Any:
+        from numba import njit
+
+        from fastent.backends.numba.user_rows import DIFFERENCE, NOTHING, REST, row_kernel
+
+        fn, side, finish = self._functions
+        compiler = njit(nogil=True, error_model="numpy")
+        third = {None: NOTHING, "difference": DIFFERENCE, "rest": REST}[self._third]
+        given = compiler(fn)
+        self._tried(given, fn, (0.5, 0.25, *((0.25,) if third else ()), *numbers))
+        term = given
+        if not third:
+
+            @compiler
+            def term(p, q, unused, *numbers):
+                return given(p, q, *numbers)
+
+        if finish is None:
+
+            @compiler
+            def last(total, side, *numbers):
+                return total
+
+        elif side is None:
+            ending = compiler(finish)
+            self._tried(ending, finish, (0.5, *numbers))
+
+            @compiler
+            def last(total, side, *numbers):
+                return ending(total, *numbers)
+
+        else:
+            last = compiler(finish)
+        return row_kernel(term, side and compiler(side), last, len(numbers), third)
+
+    def same_as(self, other: Divergence) -> bool:
+        """Whether both compute the same: the same code under the same name."""
+        codes = [[getattr(fn, "__code__", fn) for fn in one._functions] for one in (self, other)]
+        return self.name == other.name and codes[0] == codes[1]
+
+    def _tried(self, compiled: Any, fn: Callable[..., float], arguments: tuple) -> None:
+        """Compile it for these numbers, so that what is wrong is said in one line."""
+        from numba import typeof, types
+
+        try:
+            compiled.compile(tuple(typeof(x) for x in arguments))
+        except Exception as error:  # Numba's own are of many kinds
+            raise TypeError(f"{self.name}: cannot be compiled: {_reason(error, fn)}") from None
+        found = compiled.nopython_signatures[0].return_type
+        if not isinstance(found, types.Boolean | types.Integer | types.Float):
+            raise TypeError(
+                f"{self.name}: expected {getattr(fn, '__name__', 'it')} to return a number, "
+                f"got {found}"
+            )
+
+
+def as_divergence(metric: Any) -> tuple[Divergence, dict[str, float], str] | None:
+    """(divergence, its parameters, the metric's name) of an object that is one, else None.
+
+    Partial applications and the ready-made functions count; their parameters show in the name.
+    """
+    parameters: dict[str, float] = {}
+    if isinstance(metric, functools.partial) and not metric.args:
+        parameters, metric = metric.keywords, metric.func
+    found: Any = metric if isinstance(metric, Divergence) else getattr(metric, "divergence", None)
+    if not isinstance(found, Divergence):
+        return None
+    numbers = found._numbers(dict(parameters))
+    shown = zip(found._parameters, numbers, strict=True)
+    inside = ", ".join(f"{p.name}={number!r}" for p, number in shown if p.name in parameters)
+    name = f"{found.name}({inside})" if inside else found.name
+    return found, dict(parameters), name
+
+
+def _reason(error: Exception, fn: Any) -> str:
+    """The telling line of a Numba error, and the line of the function it is about."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Failed in", "During:", "- "))]
+    reason = telling[0] if telling else type(error).__name__
+    if reason.endswith("found for signature:") and len(telling) > 1:
+        reason = f"no implementation of {telling[1].removeprefix('>>> ')}"
+    reason = reason.split(" Raised from ")[0]
+    place = re.search(r'File "([^"]*)", line (\d+)', text)
+    if place:
+        file, line = place[1], int(place[2])
+    else:
+        file, line = _mention(fn, reason)
+    code = linecache.getline(file, line).strip()
+    where = f" (line {line} of {os.path.basename(file)})" if file else ""
+    return f"{reason}{where}{f': {code}' if code else ''}"
+
+
+def _mention(fn: Any, reason: str) -> tuple[str, int]:
+    """The line of a function with the name that an error quotes, or its first line."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return "", 0
+    lines = sorted({line for *_, line in code.co_lines() if line})
+    for name in reversed(re.findall(r"'([A-Za-z_]\w*)'", reason)):
+        for line in lines:
+            if re.search(rf"\b{name}\b", linecache.getline(code.co_filename, line)):
+                return code.co_filename, line
+    return code.co_filename, lines[0]

@@ -1,0 +1,1 @@
+"""Exact sums, histograms, groups: what `Accumulator` keeps."""

@@ -1,0 +1,452 @@
+"""Adding rows to a Store, one column after the other in blocks that stay in cache."""
+
+from libc.math cimport INFINITY, NAN, fabs, ldexp
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from fastent.backends.cython.accumulate.exact_sum cimport (
+    ExactSum, blocks, exact_add, exact_add_one, exact_add_products,
+)
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport double_of
+from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, in_order
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add
+from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, widen
+from fastent.backends.cython.accumulate.histogram cimport (
+    RECENT, Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_count, tally_flush,
+    tally_key,
+)
+from fastent.backends.cython.threads cimport run_parallel
+
+cdef extern from "<math.h>" nogil:
+    double fma(double, double, double)
+
+cdef extern from * nogil:
+    void __builtin_prefetch(const void*)
+
+cdef enum:
+    BLOCK = 512
+    WORTH_THREADS = 8192
+    # Rows that make up for clearing and emptying an array of counts, and what 32 bits count.
+    WORTH_COUNTING = 2048
+    MOST_COUNTED = 1 << 30
+    MOST_COUNTED_BINS = 128
+    FIRST_BUCKET = FIRST_PLACE + (52 << 6)         # of the first place: see bucket_of
+
+
+cdef struct Task:
+    Store* store
+    Rows* rows
+    int bad
+
+
+cdef void add_part(void* context, Py_ssize_t index, int worker) noexcept nogil:
+    """One of the parts of a store that share nothing: columns, weights, bins, labels."""
+    cdef Task* task = <Task*> context
+    cdef Store* store = task.store
+    cdef int bad = 0
+    if index == 0:                                 # the longest first, so that no thread waits
+        if store.bins:
+            bad = add_bins(store, task.rows)
+    elif index == 1:
+        if store.counts_labels:
+            bad = add_labels(store, task.rows)
+    elif index < 2 + store.K:
+        bad = add_column(store, task.rows, <int> index - 2)
+    else:
+        bad = add_weights(store, task.rows, <int> index - 2 - store.K)
+    if bad < 0:
+        task.bad = bad
+
+
+cdef int add_rows(Store* store, Rows* rows, int threads) noexcept nogil:
+    """Add rows to everything that the store keeps; negative when there was no memory."""
+    cdef Task task
+    cdef Py_ssize_t i, parts = store.K + store.kinds + 2
+    task.store = store
+    task.rows = rows
+    task.bad = 0
+    if threads > 1 and rows.count[0] >= WORTH_THREADS:
+        run_parallel(add_part, &task, parts, threads)
+    else:
+        for i in range(parts):
+            add_part(&task, i, 0)
+    return task.bad
+
+
+cdef int span_add_product(SpanSum* s, double a, double b) noexcept nogil:
+    cdef double p = a * b
+    if fabs(p) < INFINITY:
+        if span_add(s, fma(a, b, -p)) < 0:
+            return -1
+    return span_add(s, p)
+
+
+cdef struct Counts:                                # of rows by place, in two arrays by turns: when
+    uint32_t rows[2][PLACES + 1]                   # rows are alike, one need not wait for the other
+
+
+cdef inline void count_places(Counts* counts, const uint32_t* place, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(0, n - 1, 2):
+        counts.rows[0][place[i]] += 1
+        counts.rows[1][place[i + 1]] += 1
+    if n & 1:
+        counts.rows[0][place[n - 1]] += 1
+
+
+cdef int keep_counts(Tally* tally, const Counts* counts, uint64_t first) noexcept nogil:
+    """Move counts to the keys that begin at item `first`."""
+    cdef uint64_t p, count
+    cdef int bad = 0
+    for p in range(<uint64_t> PLACES):
+        count = <uint64_t> counts.rows[0][p] + counts.rows[1][p]
+        if count:
+            bad |= tally_count(tally, tally_key(0, first + p), count)
+    return bad
+
+
+cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
+    """One column of all rows, in blocks that stay in the first-level cache."""
+    cdef Column column = store.column[c]
+    cdef int k = column.kind
+    cdef const double* source = rows.targets
+    cdef const double* v
+    cdef const double* x
+    cdef const double* weight = NULL
+    cdef const int64_t* keep = NULL
+    cdef double value[BLOCK]
+    cdef double term[BLOCK]
+    cdef double shown[BLOCK]
+    cdef ExactSum* total = store.total + 3 * c
+    cdef TallyEntry cache[RECENT]
+    cdef TallyEntry* recent = NULL
+    cdef Counts counted
+    cdef Counts* counts = NULL
+    # Rows that count 1 and belong to nothing: those of a threshold need only be counted.
+    cdef bint plain = rows.weight[k] == NULL and rows.groups == NULL and rows.count[k] < MOST_COUNTED
+    cdef bint counts_hits = plain and column.threshold and rows.clusters == NULL
+    cdef int64_t hits = 0, misses = 0, below
+    cdef Py_ssize_t start = 0, i, n
+    cdef int bad = 0
+    if plain and column.histogram and not counts_hits and rows.count[k] >= WORTH_COUNTING:
+        memset(&counted, 0, sizeof(Counts))
+        counts = &counted
+    elif column.histogram and rows.groups == NULL and rows.count[k] >= 4 * RECENT:
+        memset(cache, 0xFF, sizeof(cache))
+        recent = cache
+    if column.source >= 0:
+        source = rows.values + column.source * rows.stride
+    while start < rows.count[k]:
+        n = rows.count[k] - start
+        n = n if n < BLOCK else BLOCK
+        v = source + start
+        if rows.keep[k] != NULL:
+            keep = rows.keep[k] + start
+            for i in range(n):
+                value[i] = source[keep[i]]
+            v = value
+        if counts_hits:
+            below = blocks.count_below(v, n, <double> column.threshold)
+            if below >= 0:
+                hits += below
+                misses += n - below
+                start += n
+                continue
+        if column.threshold:
+            for i in range(n):
+                value[i] = v[i] if v[i] != v[i] else 1.0 if v[i] < column.threshold else 0.0
+            v = value
+        x = v
+        if rows.factor[k] != NULL:
+            for i in range(n):
+                term[i] = rows.factor[k][start + i] * v[i]
+            x = term
+        exact_add(total + SUM, x, n)
+        exact_add_products(total + SQUARE, x, x, n)
+        if rows.weight[k] != NULL:
+            weight = rows.weight[k] + start
+            exact_add_products(total + CROSS, weight, x, n)
+        if column.histogram:
+            if rows.target[k] != NULL:
+                # The value whose weighted mean is reported, without its class weights.
+                for i in range(n):
+                    shown[i] = v[i] / rows.target[k][start + i]
+                v = shown
+            bad |= add_histogram(store, rows, c, recent, counts, v, weight, keep, start, n)
+        if rows.groups != NULL:
+            bad |= add_groups(store, rows, c, x, weight, keep, start, n)
+        if rows.clusters != NULL:
+            for i in range(n):
+                bad |= span_add(
+                    store.cluster_sum + c + (store.K + store.kinds)
+                    * rows.clusters[keep[i] if keep != NULL else start + i], x[i])
+        start += n
+    if recent != NULL:
+        bad |= tally_flush(&store.tally[c], recent)
+    if counts != NULL:
+        bad |= keep_counts(&store.tally[c], counts, FIRST_BUCKET)
+    if hits:
+        exact_add_one(total + SUM, <double> hits)
+        exact_add_one(total + SQUARE, <double> hits)
+    if column.histogram:
+        if hits:
+            bad |= add_alike(store, c, 1.0, hits)
+        if misses:
+            bad |= add_alike(store, c, 0.0, misses)
+    return bad
+
+
+cdef int add_alike(Store* store, int c, double v, int64_t rows) noexcept nogil:
+    """Rows of one value to a histogram."""
+    widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, v)
+    return tally_count(&store.tally[c], tally_key(0, bucket_of(v)), rows)
+
+
+cdef inline double out_of_order(int64_t k) noexcept nogil:
+    return double_of(<uint64_t> in_order(<uint64_t> k))
+
+
+cdef int add_histogram(Store* store, Rows* rows, int c, TallyEntry* recent, Counts* counts,
+                       const double* v, const double* weight, const int64_t* keep,
+                       Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef uint64_t key[BLOCK]
+    cdef uint32_t place[BLOCK]
+    cdef int64_t ends[2]
+    cdef Py_ssize_t i, g
+    cdef int64_t zeros = 0
+    cdef int bad = 0
+    blocks.histogram_places(v, n, place, ends)
+    for i in range(2):                             # NaN of either sign is at an end
+        widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, out_of_order(ends[i]))
+    if counts != NULL:
+        count_places(counts, place, n)
+        if counts.rows[0][PLACES] or counts.rows[1][PLACES]:
+            counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
+            for i in range(n):
+                if place[i] == <uint32_t> PLACES:
+                    if v[i] == 0:
+                        zeros += 1
+                    else:
+                        bad |= tally_count(&store.tally[c], tally_key(0, bucket_of(v[i])), 1)
+            if zeros:
+                bad |= tally_count(&store.tally[c], tally_key(0, bucket_of(0.0)), zeros)
+        return bad
+    for i in range(n):
+        key[i] = tally_key(0, place[i] + FIRST_BUCKET if place[i] < <uint32_t> PLACES else bucket_of(v[i]))
+    if recent != NULL:
+        return tally_add_many(&store.tally[c], recent, key, weight, n)
+    if rows.groups != NULL:
+        for i in range(n):
+            g = rows.groups[keep[i] if keep != NULL else start + i]
+            widen(store.group_extreme + 2 * (g * store.K + c),
+                  store.group_extreme + 2 * (g * store.K + c) + 1, v[i])
+            if g + 1 < store.cell_room:
+                key[i] |= tally_key(<uint64_t> g + 1, 0)
+    return tally_add(&store.tally[c], key, weight, n)
+
+
+cdef int add_groups(Store* store, Rows* rows, int c, const double* x, const double* weight,
+                    const int64_t* keep, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i, width = 3 * store.K + 2 * store.kinds
+    cdef SpanSum* place[BLOCK]
+    cdef SpanSum* s
+    cdef int bad = 0
+    for i in range(n):
+        place[i] = store.group_sum + 3 * c + width * rows.groups[
+            keep[i] if keep != NULL else start + i]
+    for i in range(n):
+        # With many groups the sums, and then their limbs, come from memory: ask ahead.
+        if i + 16 < n:
+            __builtin_prefetch(place[i + 16])
+        if i + 8 < n:
+            __builtin_prefetch(place[i + 8][SUM].limb)
+            __builtin_prefetch(place[i + 8][SQUARE].limb)
+        s = place[i]
+        bad |= span_add(s + SUM, x[i])
+        bad |= span_add_product(s + SQUARE, x[i], x[i])
+        if weight != NULL:
+            bad |= span_add_product(s + CROSS, weight[i], x[i])
+    return bad
+
+
+cdef int add_weights(Store* store, Rows* rows, int k) noexcept nogil:
+    cdef ExactSum* total = store.total + 3 * store.K + 2 * k
+    cdef const double* weight = rows.weight[k]
+    cdef const int64_t* keep = rows.keep[k]
+    cdef Py_ssize_t i, place, n = rows.count[k]
+    cdef Py_ssize_t width = 3 * store.K + 2 * store.kinds
+    cdef SpanSum* s
+    cdef int bad = 0
+    store.count[k] += n
+    if weight != NULL:
+        exact_add(total, weight, n)
+        exact_add_products(total + 1, weight, weight, n)
+    if rows.groups == NULL and rows.clusters == NULL:
+        return 0
+    for i in range(n):
+        place = keep[i] if keep != NULL else i
+        if rows.groups != NULL:
+            store.group_count[2 * rows.groups[place] + k] += 1
+            if weight != NULL:
+                s = store.group_sum + rows.groups[place] * width + 3 * store.K + 2 * k
+                bad |= span_add(s, weight[i])
+                bad |= span_add_product(s + 1, weight[i], weight[i])
+        if rows.clusters != NULL:
+            bad |= span_add(
+                store.cluster_sum + rows.clusters[place] * (store.K + store.kinds) + store.K + k,
+                weight[i] if weight != NULL else 1.0)
+    return bad
+
+
+cdef int add_bins(Store* store, Rows* rows) noexcept nogil:
+    """Equal-width bins (lo, hi], 0 in the first; NaN goes there too and spoils its sums."""
+    cdef const double* confidence = rows.targets
+    cdef const double* correct = rows.targets
+    cdef const double* shown[2]
+    cdef double gathered[2][BLOCK]
+    cdef const int64_t* keep
+    cdef uint64_t counts[MOST_COUNTED_BINS][4]
+    cdef double* edge = <double*> malloc((store.bins + 1) * sizeof(double))
+    cdef Py_ssize_t start = 0, b, i, n
+    cdef bint counted = (
+        rows.groups == NULL and rows.weight[0] == NULL and rows.count[0] < MOST_COUNTED
+        and rows.count[0] > 8 * store.bins and store.bins <= MOST_COUNTED_BINS
+    )
+    cdef int bad = 0
+    if edge == NULL:
+        return -1
+    for b in range(store.bins):
+        edge[b] = <double> b / store.bins
+    edge[store.bins] = INFINITY
+    if store.confidence >= 0:
+        confidence = rows.values + store.confidence * rows.stride
+    if store.correct >= 0:
+        correct = rows.values + store.correct * rows.stride
+    if counted:
+        memset(counts, 0, store.bins * sizeof(counts[0]))
+    while start < rows.count[0]:
+        n = rows.count[0] - start
+        n = n if n < BLOCK else BLOCK
+        shown[0] = confidence + start
+        shown[1] = correct + start
+        if rows.keep[0] != NULL:
+            keep = rows.keep[0] + start
+            for i in range(n):
+                gathered[0][i] = confidence[keep[i]]
+                gathered[1][i] = correct[keep[i]]
+            shown[0] = gathered[0]
+            shown[1] = gathered[1]
+        if not counted or not count_bins(store.bins, edge, counts, shown[0], shown[1], n):
+            bad |= add_to_bins(store, rows, edge, shown[0], shown[1], start, n)
+        start += n
+    if counted:
+        for b in range(store.bins):
+            bad |= keep_bin(store.bin_sum + 3 * b, counts[b])
+    free(edge)
+    return bad
+
+
+cdef inline Py_ssize_t bin_by_edges(const double* edge, Py_ssize_t b, double v) noexcept nogil:
+    """The bin of v, given one that is one off at most, as the product it came from is rounded."""
+    return b + (v > edge[b + 1]) - (b > 0 and v <= edge[b])
+
+
+cdef bint count_bins(int bins, const double* edge, uint64_t (*counts)[4], const double* confidence,
+                     const double* correct, Py_ssize_t n) noexcept nogil:
+    """Add rows to integers of each bin: three limbs of the confidences, in units of 2^-95, and
+    1 + 2^32 * correct. False, and nothing added, if they do not fit."""
+    cdef uint32_t place[BLOCK]
+    cdef uint64_t low[BLOCK]
+    cdef uint64_t high[BLOCK]
+    cdef uint64_t hits[BLOCK]
+    cdef uint64_t* into
+    cdef Py_ssize_t i
+    cdef int found = blocks.bin_places(confidence, correct, n, bins, place, low, high, hits)
+    if found & UNFIT:
+        return False
+    if found & NEAR_EDGE:
+        for i in range(n):
+            place[i] = <uint32_t> bin_by_edges(edge, place[i], confidence[i])
+    for i in range(n):
+        into = counts[place[i]]
+        into[0] += low[i] & <uint64_t> 0xFFFFFFFF
+        into[1] += low[i] >> 32
+        into[2] += high[i]
+        into[3] += hits[i]
+    return True
+
+
+cdef int keep_bin(SpanSum* s, const uint64_t* counts) noexcept nogil:
+    cdef int k, bad = 0
+    for k in range(3):
+        bad |= span_add(s, ldexp(<double> (counts[k] & <uint64_t> 0xFFFFFFFF), 32 * k - 95))
+        bad |= span_add(s, ldexp(<double> (counts[k] >> 32), 32 * k - 63))
+    bad |= span_add(s + 1, <double> (counts[3] >> 32))
+    bad |= span_add(s + 2, <double> (counts[3] & <uint64_t> 0xFFFFFFFF))
+    return bad
+
+
+cdef int add_to_bins(Store* store, Rows* rows, const double* edge, const double* confidence,
+                     const double* correct, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """Rows one by one to the exact sums of their bins."""
+    cdef Py_ssize_t i, b, cell = 0
+    cdef double v, w = 1.0
+    cdef SpanSum* s
+    cdef int bad = 0
+    for i in range(n):
+        v = confidence[i]
+        b = <Py_ssize_t> (v * store.bins) if 0 < v <= 1 else 0
+        b = bin_by_edges(edge, b if b < store.bins else store.bins - 1, v)
+        if rows.groups != NULL:
+            cell = rows.groups[rows.keep[0][start + i] if rows.keep[0] != NULL else start + i] + 1
+            cell = cell if cell < store.cell_room else 0
+        if rows.weight[0] != NULL:
+            w = rows.weight[0][start + i]
+        s = store.bin_sum + 3 * (cell * store.bins + b)
+        bad |= span_add(s, w * v)
+        bad |= span_add(s + 1, w * correct[i])
+        bad |= span_add(s + 2, w)
+    return bad
+
+
+cdef int add_labels(Store* store, Rows* rows) noexcept nogil:
+    cdef uint64_t key[BLOCK]
+    cdef uint32_t place[BLOCK]
+    cdef Counts counts
+    cdef bint counted = (
+        rows.groups == NULL and rows.weight[0] == NULL
+        and WORTH_COUNTING <= rows.count[0] < MOST_COUNTED
+    )
+    cdef Py_ssize_t start = 0, i, n, row, left
+    cdef uint64_t cell = 0, label
+    cdef int bad = 0
+    if counted:
+        memset(&counts, 0, sizeof(Counts))
+    while start < rows.count[0]:
+        n = rows.count[0] - start
+        n = n if n < BLOCK else BLOCK
+        for i in range(n):
+            row = rows.keep[0][start + i] if rows.keep[0] != NULL else start + i
+            if rows.groups != NULL:
+                cell = <uint64_t> rows.groups[row] + 1
+                cell = cell if cell < <uint64_t> store.cell_room else 0
+            label = <uint64_t> rows.labels[row]
+            key[i] = tally_key(cell, label)
+            place[i] = <uint32_t> (label if label < <uint64_t> PLACES else <uint64_t> PLACES)
+        if counted:
+            count_places(&counts, place, n)
+            if counts.rows[0][PLACES] or counts.rows[1][PLACES]:
+                counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
+                left = 0
+                for i in range(n):
+                    key[left] = key[i]
+                    left += place[i] == <uint32_t> PLACES
+                bad |= tally_add(&store.tally[store.K], key, NULL, left)
+        else:
+            bad |= tally_add(&store.tally[store.K], key,
+                             rows.weight[0] + start if rows.weight[0] != NULL else NULL, n)
+        start += n
+    if counted:
+        bad |= keep_counts(&store.tally[store.K], &counts, 0)
+    return bad

@@ -1,0 +1,303 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Exact, order-free sums of float64 values.
+
+A sum is kept as one wide integer in units of 2**-1074, cut in 32-bit limbs that sit in
+signed 64-bit words, so that 2**30 terms go in before a carry is due.  Integer addition is
+associative: any order, any blocks and any merges give the same integer, and the float64 that
+is nearest to it is what `math.fsum` returns.
+
+Blocks take a faster way in: three rounding grids, 51 bits apart, hung below the largest
+magnitude of the block.  `t = M + r` rounds r to the grid, `bits(t) - bits(M)` is that multiple
+as an integer, and `r - (t - M)` is the exact rest for the next grid.  A block whose values do
+not fit in the 153 bits leaves a rest, and is added limb by limb instead.
+"""
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport INFINITY, NAN, ldexp
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from fastent.backends.cython.accumulate.simd_table cimport Blocks, fill
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport NO_GRID, GridSums, bits_of
+
+cdef enum:
+    LIMBS = 68
+    CARRY_DUE = 1 << 30
+    BLOCK = 512
+    FLOAT_BLOCK = 2048
+    SPARE_OCTAVES = 2     # by which the next block may have a larger value
+    SHORT = 24            # below this the limbs are quicker than the set-up of the grids
+
+
+fill(&blocks)
+
+
+def use_blocks(capsule):
+    """Take the block loops of a SIMD level, from `functions()` of its `blocks` module."""
+    global blocks
+    blocks = (<Blocks*> PyCapsule_GetPointer(capsule, "fastent.blocks"))[0]
+
+
+cdef void exact_clear(ExactSum* s) noexcept nogil:
+    memset(s, 0, sizeof(ExactSum))
+
+
+cdef void carry(ExactSum* s) noexcept nogil:
+    """Bring limbs 0 to 66 into [0, 2^32); the sign stays in the top limb."""
+    cdef int i
+    cdef int64_t c
+    for i in range(LIMBS - 1):
+        c = s.limb[i] >> 32
+        s.limb[i] -= c << 32
+        s.limb[i + 1] += c
+    s.adds = 0
+
+
+cdef inline void add_shifted(ExactSum* s, uint64_t m, uint64_t negative, int shift) noexcept nogil:
+    """Add ±m * 2^shift units; the caller keeps `adds`.  `negative` is 0 or all ones."""
+    cdef int64_t* limb = s.limb + (shift >> 5)
+    cdef int k = shift & 31
+    cdef uint64_t low = m << k
+    limb[0] += <int64_t> (((low & <uint64_t> 0xFFFFFFFF) ^ negative) - negative)
+    limb[1] += <int64_t> (((low >> 32) ^ negative) - negative)
+    limb[2] += <int64_t> ((((m >> 1) >> (63 - k)) ^ negative) - negative)
+
+
+cdef inline void add_value(ExactSum* s, double v) noexcept nogil:
+    cdef uint64_t b = bits_of(v)
+    cdef int e = <int> ((b >> 52) & 0x7FF)
+    cdef uint64_t m = b & ((<uint64_t> 1 << 52) - 1)
+    if e == 0x7FF:
+        if m:
+            s.nans += 1
+        elif b >> 63:
+            s.negative_infs += 1
+        else:
+            s.positive_infs += 1
+        return
+    if e:
+        m |= <uint64_t> 1 << 52
+        e -= 1
+    add_shifted(s, m, 0 - (b >> 63), e)
+
+
+cdef void exact_add_one(ExactSum* s, double v) noexcept nogil:
+    add_value(s, v)
+    s.adds += 1
+    if s.adds >= CARRY_DUE:
+        carry(s)
+
+
+cdef inline void add_multiple(ExactSum* s, int64_t k, int e) noexcept nogil:
+    """Add k * 2^e."""
+    if k < 0:
+        add_shifted(s, 0 - <uint64_t> k, ~(<uint64_t> 0), e + 1074)
+    else:
+        add_shifted(s, <uint64_t> k, 0, e + 1074)
+
+
+cdef void add_grids(ExactSum* s, GridSums* sums) noexcept nogil:
+    cdef int i
+    for i in range(3):
+        if sums.multiple[i]:
+            add_multiple(s, sums.multiple[i], sums.grid - 51 * i)
+
+
+cdef int add_block(ExactSum* s, const double* v, Py_ssize_t n, int grid) noexcept nogil:
+    """Add at most BLOCK values; the grid to be tried for more of their kind, as `grid` is for these."""
+    cdef GridSums sums
+    cdef Py_ssize_t i
+    sums.grid = grid
+    grid = NO_GRID
+    if n >= SHORT and blocks.grid_sums(&sums, v, n):
+        add_grids(s, &sums)
+        grid = sums.grid + SPARE_OCTAVES
+    else:
+        for i in range(n):
+            add_value(s, v[i])
+    s.adds += n + 3
+    if s.adds >= CARRY_DUE:
+        carry(s)
+    return grid
+
+
+cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t m
+    cdef int grid = NO_GRID
+    while n > 0:
+        m = n if n < BLOCK else BLOCK
+        grid = add_block(s, v, m, grid)
+        v += m
+        n -= m
+
+
+cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept nogil:
+    cdef double wide[FLOAT_BLOCK]
+    cdef GridSums sums
+    cdef Py_ssize_t i, m
+    while n > 0:
+        m = n if n < FLOAT_BLOCK else FLOAT_BLOCK
+        if blocks.float_grid_sums(&sums, v, m):
+            add_grids(s, &sums)
+            s.adds += 3
+            if s.adds >= CARRY_DUE:
+                carry(s)
+        else:
+            for i in range(m):
+                wide[i] = v[i]
+            exact_add(s, wide, m)
+        v += m
+        n -= m
+
+
+cdef void exact_add_products(ExactSum* s, const double* a, const double* b,
+                             Py_ssize_t n) noexcept nogil:
+    cdef double high[BLOCK]
+    cdef double low[BLOCK]
+    cdef Py_ssize_t m
+    cdef int high_grid = NO_GRID, low_grid = NO_GRID
+    while n > 0:
+        m = n if n < BLOCK else BLOCK
+        blocks.products(a, b, high, low, m)
+        high_grid = add_block(s, high, m, high_grid)
+        low_grid = add_block(s, low, m, low_grid)
+        a += m
+        b += m
+        n -= m
+
+
+cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil:
+    cdef int i
+    carry(into)
+    carry(other)
+    for i in range(LIMBS):
+        into.limb[i] += other.limb[i]
+    into.adds = 1
+    into.nans += other.nans
+    into.positive_infs += other.positive_infs
+    into.negative_infs += other.negative_infs
+
+
+cdef double exact_round(ExactSum* s) noexcept nogil:
+    """The float64 nearest to the sum, ties to even; an overflow is an infinity."""
+    cdef uint64_t limb[68]
+    cdef uint64_t c, m, sticky
+    cdef int i, top, width, drop
+    cdef bint negative
+    if s.nans or (s.positive_infs and s.negative_infs):
+        return NAN
+    if s.positive_infs:
+        return INFINITY
+    if s.negative_infs:
+        return -INFINITY
+    carry(s)
+    negative = s.limb[LIMBS - 1] < 0
+    c = 1
+    for i in range(LIMBS):
+        limb[i] = <uint64_t> s.limb[i]
+        if negative:                                   # two's complement, limb by limb
+            c += (~limb[i]) & <uint64_t> 0xFFFFFFFF
+            limb[i] = c & <uint64_t> 0xFFFFFFFF
+            c >>= 32
+    top = LIMBS - 1
+    while top > 1 and limb[top] == 0:
+        top -= 1
+    # 64 leading bits, and whether anything lies below them.
+    m = (limb[top] << 32) | limb[top - 1]
+    width = 0
+    while width < 64 and m >> width:
+        width += 1
+    if top == 1 and width <= 53:
+        return ldexp(-<double> m if negative else <double> m, -1074)
+    sticky = 0
+    if top >= 2:
+        if width < 64:
+            m = (m << (64 - width)) | (limb[top - 2] >> (width - 32))
+            sticky = limb[top - 2] & ((<uint64_t> 1 << (width - 32)) - 1)
+        else:
+            sticky = limb[top - 2]
+        for i in range(top - 2):
+            sticky |= limb[i]
+        drop = 11
+        width -= 64
+    else:
+        drop = width - 53
+        width = 0
+    # m now has 53 + drop bits, in units of 2^(32 (top - 1) + width).
+    c = m >> drop
+    m -= c << drop
+    if m > <uint64_t> 1 << (drop - 1) or (m == <uint64_t> 1 << (drop - 1) and (sticky or c & 1)):
+        c += 1
+    return ldexp(-<double> c if negative else <double> c,
+                 32 * (top - 1) + width + drop - 1074)
+
+
+cdef object exact_to_int(ExactSum* s):
+    """The finite part of the sum as a Python integer in units of 2^-1074."""
+    cdef unsigned char raw[8 * 36]
+    cdef int i
+    cdef uint64_t limb
+    carry(s)
+    for i in range(LIMBS - 1):
+        limb = <uint64_t> s.limb[i]
+        memcpy(raw + 4 * i, &limb, 4)                  # little-endian machines only, as ever here
+    memcpy(raw + 4 * (LIMBS - 1), &s.limb[LIMBS - 1], 8)
+    return int.from_bytes(raw[:4 * LIMBS + 4], "little", signed=True)
+
+
+cdef int exact_add_int(ExactSum* s, object units) except -1:
+    """Add a Python integer in units of 2^-1074."""
+    cdef bytes raw = units.to_bytes(4 * LIMBS + 4, "little", signed=True)
+    cdef const unsigned char* p = raw
+    cdef uint64_t limb
+    cdef int i
+    carry(s)
+    for i in range(LIMBS - 1):
+        limb = 0
+        memcpy(&limb, p + 4 * i, 4)
+        s.limb[i] += <int64_t> limb
+    memcpy(&limb, p + 4 * (LIMBS - 1), 8)
+    s.limb[LIMBS - 1] += <int64_t> limb
+    s.adds = 1
+    return 0
+
+
+cdef class ExactTotal:
+    """A correctly rounded running sum: `add` arrays, `merge` others, read `value`.
+
+    Attributes
+    ----------
+    value : float
+        What ``math.fsum`` gives for all terms so far; an infinity if it does not fit.
+    units : int
+        The finite part as an integer in units of 2**-1074.
+    """
+    cdef ExactSum total
+
+    def add(self, values):
+        """Add all elements of a one-dimensional contiguous float64 or float32 array."""
+        cdef const double[::1] view
+        cdef const float[::1] narrow
+        if memoryview(values).format == "f":
+            narrow = values
+            if narrow.shape[0]:
+                with nogil:
+                    exact_add_floats(&self.total, &narrow[0], narrow.shape[0])
+            return self
+        view = values
+        if view.shape[0]:
+            with nogil:
+                exact_add(&self.total, &view[0], view.shape[0])
+        return self
+
+    def merge(self, ExactTotal other not None):
+        """Add the terms of another total."""
+        exact_merge(&self.total, &other.total)
+        return self
+
+    @property
+    def value(self):
+        return exact_round(&self.total)
+
+    @property
+    def units(self):
+        return exact_to_int(&self.total)

@@ -1,0 +1,600 @@
+"""The one state behind reductions over time: Accumulator, groups, checkpoints and workers.
+
+A State holds, for each *column* of row values, what its statistics need and nothing that depends
+on the order of the rows.  With x = fl(w·v) the term of a row and W its weight:
+
+    S = Σ x,  A = Σ x²,  B = Σ W·x     exact sums; a square or product enters as the rounded
+                                       product and its rounding error, so nothing cancels later
+    ΣW, ΣW², rows with W > 0           shared by the columns of one weight kind
+    least and largest v, and a histogram of v weighted by W
+
+and beside the columns calibration bins and label counts.  Everything can be added, in any order,
+to give the same state.  Unit weights keep no B, ΣW, ΣW²: they are S and the count.
+
+Python methods: `add`, `merge`, `copy`, `sums`, `extremes`, `histogram`, `calibration`,
+`label_counts`, `cluster_sums`, `to_dict` and `load`; fastent.results makes metrics of them.
+"""
+import numpy as np
+
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+
+from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_int, exact_merge
+from fastent.backends.cython.accumulate.add_rows cimport add_rows
+from fastent.backends.cython.accumulate.exact_sum_short cimport (
+    SpanSum, span_add_int, span_carry, span_free, span_merge,
+)
+from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, check, widen
+from fastent.backends.cython.accumulate.histogram cimport (
+    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_free, tally_grow, tally_put,
+)
+from fastent.backends.cython.accumulate.state_json cimport (
+    cluster_text, group_text, load_store, store_text, tally_entry,
+)
+from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, packed, span_object
+
+from fastent.backends.cython.accumulate.group_ids import Keys
+
+cdef extern from "stderr.h" nogil:
+    double unit_error(const int64_t *s_limb, int s_size, int s_low, const int64_t *a_limb, int a_size,
+                      int a_low, int64_t rows)
+    double unit_total(const int64_t *limb, int size, int low)
+
+cdef enum:
+    # Beyond either, groups keep sums only: no histograms, bins or labels. Both depend on the rows
+    # as a whole and are never passed back, so it does not matter who passes them first.
+    DETAILED_GROUPS = 1000
+    DETAILED_ENTRIES = 7000000                         # of all tallies: about 250 MB
+
+
+cdef class State:
+    """Exact, mergeable sums of columns of row values.
+
+    Parameters
+    ----------
+    columns : sequence of (name, source, threshold, kind, histogram)
+        See `Column`.
+    bins : int
+        Number of calibration bins, 0 for none.
+    confidence, correct : int
+        Sources of the two columns of the calibration; -1 means the targets.
+    labels : bool
+        Whether labels are counted.
+    """
+    cdef readonly tuple columns
+    cdef readonly object groups                        # Keys
+    cdef readonly object clusters
+    cdef readonly bint weighted                        # some weight was not 1: B, ΣW, ΣW² are kept
+    cdef readonly bint detailed                        # groups have histograms, bins and labels
+    cdef Store store
+
+    def __cinit__(self, columns, int bins=0, Py_ssize_t confidence=0, Py_ssize_t correct=0,
+                  bint labels=False):
+        cdef int c
+        self.columns = tuple(columns)
+        self.store.K = len(self.columns)
+        self.store.bins = bins
+        self.store.confidence = confidence
+        self.store.correct = correct
+        self.store.counts_labels = labels
+        self.store.kinds = 1
+        self.store.column = <Column*> calloc(self.store.K + 1, sizeof(Column))
+        self.store.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
+        self.store.tally = <Tally*> calloc(self.store.K + 1, sizeof(Tally))
+        self.store.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
+        if not (self.store.column and self.store.extreme and self.store.tally and self.store.total):
+            raise MemoryError
+        for c in range(self.store.K):
+            _, source, threshold, kind, histogram = self.columns[c]
+            self.store.column[c].source = source
+            self.store.column[c].threshold = threshold
+            self.store.column[c].kind = kind
+            self.store.column[c].histogram = histogram
+            self.store.kinds = max(self.store.kinds, kind + 1)
+            self.store.extreme[2 * c] = INFINITY
+            self.store.extreme[2 * c + 1] = -INFINITY
+        self.detailed = True
+        self.groups = Keys()
+        self.clusters = Keys()
+        self.make_cells(1)
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.store.tally:
+            for i in range(self.store.K + 1):
+                tally_free(&self.store.tally[i])
+        for i in range(self.store.group_room * (3 * self.store.K + 2 * self.store.kinds)):
+            span_free(&self.store.group_sum[i])
+        for i in range(self.store.cluster_room * (self.store.K + self.store.kinds)):
+            span_free(&self.store.cluster_sum[i])
+        for i in range(self.store.cell_room * 3 * self.store.bins):
+            span_free(&self.store.bin_sum[i])
+        free(self.store.column)
+        free(self.store.extreme)
+        free(self.store.tally)
+        free(self.store.total)
+        free(self.store.group_sum)
+        free(self.store.group_count)
+        free(self.store.group_extreme)
+        free(self.store.cluster_sum)
+        free(self.store.bin_sum)
+
+    # --- room -----------------------------------------------------------------------------------
+
+    cdef int make_cells(self, Py_ssize_t wanted) except -1:
+        cdef Py_ssize_t width = 3 * self.store.bins
+        if wanted > self.store.cell_room:
+            self.store.bin_sum = <SpanSum*> larger(
+                self.store.bin_sum, self.store.cell_room, wanted, width * sizeof(SpanSum))
+            self.store.cell_room = wanted
+        return 0
+
+    cdef int make_groups(self) except -1:
+        """Room for all groups that have a code, and the end of their details past the limit."""
+        cdef Py_ssize_t wanted = len(self.groups), old = self.store.group_room, i
+        cdef Py_ssize_t width = 3 * self.store.K + 2 * self.store.kinds
+        if wanted > old:
+            wanted = max(wanted, old + (old >> 2))
+            self.store.group_sum = <SpanSum*> larger(
+                self.store.group_sum, old, wanted, width * sizeof(SpanSum))
+            self.store.group_count = <int64_t*> larger(
+                self.store.group_count, old, wanted, 2 * sizeof(int64_t))
+            self.store.group_extreme = <double*> larger(
+                self.store.group_extreme, old, wanted, 2 * self.store.K * sizeof(double))
+            for i in range(old * self.store.K, wanted * self.store.K):
+                self.store.group_extreme[2 * i] = INFINITY
+                self.store.group_extreme[2 * i + 1] = -INFINITY
+            self.store.group_room = wanted
+        if len(self.groups) > DETAILED_GROUPS:
+            return self.forget_details()
+        return self.make_cells(1 + len(self.groups)) if self.detailed else 0
+
+    cdef int make_clusters(self) except -1:
+        cdef Py_ssize_t wanted = len(self.clusters), old = self.store.cluster_room
+        cdef Py_ssize_t width = self.store.K + self.store.kinds
+        if wanted > old:
+            wanted = max(wanted, old + (old >> 2))
+            self.store.cluster_sum = <SpanSum*> larger(
+                self.store.cluster_sum, old, wanted, width * sizeof(SpanSum))
+            self.store.cluster_room = wanted
+        return 0
+
+    cdef int limit_details(self) except -1:
+        cdef int64_t entries = 0
+        cdef int c
+        if self.detailed and len(self.groups):
+            for c in range(self.store.K + 1):
+                entries += self.store.tally[c].used
+            if entries > DETAILED_ENTRIES:
+                self.forget_details()
+        return 0
+
+    cdef int forget_details(self) except -1:
+        """Histograms, bins and labels of single groups become part of the whole, for good."""
+        cdef Py_ssize_t i, width = 3 * self.store.bins
+        cdef int c
+        cdef Tally old
+        self.detailed = False
+        if self.store.cell_room == 1:
+            return 0
+        for c in range(self.store.K + 1):
+            old = self.store.tally[c]
+            memset(&self.store.tally[c], 0, sizeof(Tally))
+            try:
+                merge_tally(&self.store.tally[c], &old, None)
+            finally:
+                tally_free(&old)
+        for i in range(width, self.store.cell_room * width):
+            check(span_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i]))
+            span_free(&self.store.bin_sum[i])
+        self.store.cell_room = 1
+        return 0
+
+    cdef int keep_weights(self) except -1:
+        """From unit weights to any: what was implied by S and the counts is written down."""
+        cdef Py_ssize_t g, width = 3 * self.store.K + 2 * self.store.kinds
+        cdef int c, k
+        cdef SpanSum* s
+        if self.weighted:
+            return 0
+        self.weighted = True
+        for c in range(self.store.K):
+            exact_merge(&self.store.total[3 * c + CROSS], &self.store.total[3 * c + SUM])
+        for k in range(self.store.kinds):
+            for c in range(2):
+                exact_add_int(&self.store.total[3 * self.store.K + 2 * k + c], int(self.store.count[k]) << 1074)
+        for g in range(len(self.groups)):
+            s = self.store.group_sum + g * width
+            for c in range(self.store.K):
+                check(span_merge(&s[3 * c + CROSS], &s[3 * c + SUM]))
+            for k in range(self.store.kinds):
+                for c in range(2):
+                    span_add_int(&s[3 * self.store.K + 2 * k + c],
+                                 int(self.store.group_count[2 * g + k]) << 1074)
+        return 0
+
+    # --- adding rows ----------------------------------------------------------------------------
+
+    def add(self, const double[:, ::1] values, weights=None, target_weights=None,
+            const double[::1] targets=None, const int64_t[::1] labels=None,
+            groups=None, clusters=None, int num_threads=1):
+        """Add rows.
+
+        Parameters
+        ----------
+        values : float64 array, (sources, rows)
+        weights : float64 array (rows,), optional
+            Row weights, not negative; rows of weight 0 leave no trace.
+        target_weights : float64 array (rows,), optional
+            Σ w_c·t_c of the rows' targets, for columns of weight kind 1.
+        targets, labels : arrays (rows,), optional
+            Targets of a binary task; int64 labels.
+        groups, clusters : int64 array or list, optional
+            What `keys.row_ids` gives.
+        num_threads : int
+            Threads that columns are shared among when there are many rows.
+        """
+        cdef Py_ssize_t n = values.shape[1]
+        cdef const int64_t[::1] group_codes, cluster_codes
+        cdef Rows rows
+        cdef int bad
+        if n == 0:
+            return
+        memset(&rows, 0, sizeof(Rows))
+        rows.count[0] = rows.count[1] = n
+        rows.stride = n
+        if values.shape[0]:
+            rows.values = &values[0, 0]
+        if targets is not None:
+            rows.targets = &targets[0]
+        if labels is not None:
+            rows.labels = &labels[0]
+        if groups is not None:
+            group_codes = self.groups.codes(groups)
+            rows.groups = &group_codes[0]
+            self.make_groups()
+        if clusters is not None:
+            cluster_codes = self.clusters.codes(clusters)
+            rows.clusters = &cluster_codes[0]
+            self.make_clusters()
+        held = None
+        if weights is not None or target_weights is not None or self.weighted:
+            held = self.set_weights(&rows, n, weights, target_weights)
+        with nogil:
+            bad = add_rows(&self.store, &rows, num_threads)
+        check(bad)
+        self.limit_details()
+
+    cdef object set_weights(self, Rows* rows, Py_ssize_t n, weights, target_weights):
+        """Point `rows` at weights without zeros; the arrays behind it are returned, to be held."""
+        cdef const int64_t[::1] places
+        cdef int k
+        parts = [compact(weights, target_weights if k else None) for k in range(self.store.kinds)]
+        if any(weight is not None for _, weight, _, _ in parts):
+            self.keep_weights()
+        for k in range(self.store.kinds):
+            keep, weight, factor, target = parts[k]
+            if keep is not None:
+                rows.count[k] = len(keep)
+                if len(keep):
+                    places = keep
+                    rows.keep[k] = &places[0]
+            if weight is None and self.weighted:
+                weight = np.ones(rows.count[k])
+                parts.append(weight)
+            rows.weight[k] = doubles(weight)
+            rows.factor[k] = doubles(factor)
+            rows.target[k] = doubles(target)
+        return parts
+
+    # --- adding states --------------------------------------------------------------------------
+
+    def empty(self):
+        """A state of the same columns without rows."""
+        return State(self.columns, self.store.bins, self.store.confidence, self.store.correct, self.store.counts_labels)
+
+    def copy(self):
+        """An independent state with the same content."""
+        return self.empty().merge(self)
+
+    def merge(self, State other not None):
+        """Add all rows of another state of the same columns."""
+        cdef Py_ssize_t i, g, k, width = 3 * self.store.K + 2 * self.store.kinds
+        cdef Py_ssize_t bins = 3 * self.store.bins
+        cdef int c
+        cdef double* extreme
+        if other is self or (self.weighted and not other.weighted):
+            other = other.copy()
+        if other.weighted:
+            self.keep_weights()
+        elif self.weighted:
+            other.keep_weights()
+        groups = [self.groups.code(name) for name in other.groups.names]
+        clusters = [self.clusters.code(name) for name in other.clusters.names]
+        self.make_groups()
+        self.make_clusters()
+        if not other.detailed:
+            self.forget_details()
+        for i in range(3 * self.store.K + 2 * self.store.kinds):
+            exact_merge(&self.store.total[i], &other.store.total[i])
+        for k in range(2):
+            self.store.count[k] += other.store.count[k]
+        for c in range(self.store.K):
+            self.merge_extremes(
+                &self.store.extreme[2 * c], &other.store.extreme[2 * c], other.store.count[self.store.column[c].kind])
+        for g, code in enumerate(groups):
+            k = code
+            for i in range(width):
+                check(span_merge(&self.store.group_sum[k * width + i], &other.store.group_sum[g * width + i]))
+            for i in range(2):
+                self.store.group_count[2 * k + i] += other.store.group_count[2 * g + i]
+            for c in range(self.store.K):
+                self.merge_extremes(
+                    &self.store.group_extreme[2 * (k * self.store.K + c)],
+                    &other.store.group_extreme[2 * (g * self.store.K + c)],
+                    other.store.group_count[2 * g + self.store.column[c].kind])
+        width = self.store.K + self.store.kinds
+        for g, code in enumerate(clusters):
+            k = code
+            for i in range(width):
+                check(span_merge(
+                    &self.store.cluster_sum[k * width + i], &other.store.cluster_sum[g * width + i]))
+        # Cell 0 is for rows of no group, or of groups that have lost their details.
+        cells = [0] + [code + 1 if self.detailed else 0 for code in groups]
+        for c in range(self.store.K + 1):
+            merge_tally(&self.store.tally[c], &other.store.tally[c], cells)
+        for g in range(other.store.cell_room):
+            k = cells[g] if g < len(cells) else 0
+            for i in range(bins):
+                check(span_merge(&self.store.bin_sum[k * bins + i], &other.store.bin_sum[g * bins + i]))
+        self.limit_details()
+        return self
+
+    cdef void merge_extremes(self, double* into, double* other, int64_t rows) noexcept:
+        if rows and not other[0] > other[1]:           # else the column keeps no extremes
+            widen(&into[0], &into[1], other[0])
+            widen(&into[0], &into[1], other[1])
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def rows(self, int kind=0, group=None):
+        """Number of rows with positive weight."""
+        return self.store.count[kind] if group is None else self.store.group_count[2 * <Py_ssize_t> group + kind]
+
+    def weight(self, int kind=0, group=None):
+        """ΣW and ΣW², as `sums` gives totals."""
+        cdef ExactSum* total = self.store.total + 3 * self.store.K + 2 * kind
+        cdef SpanSum* s
+        if not self.weighted:
+            implied = int(self.rows(kind, group)) << 1074
+            return implied, implied
+        if group is None:
+            return exact_object(total), exact_object(total + 1)
+        s = (self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds)
+             + 3 * self.store.K + 2 * kind)
+        return span_object(s), span_object(s + 1)
+
+    def sums(self, int c, group=None):
+        """S, A, B of a column: integers in units of 2**-1074, or the inf or nan that decides."""
+        cdef ExactSum* total = self.store.total + 3 * c
+        cdef SpanSum* s
+        if group is None:
+            first, square = exact_object(total), exact_object(total + SQUARE)
+            return first, square, exact_object(total + CROSS) if self.weighted else first
+        s = self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        first, square = span_object(s), span_object(s + SQUARE)
+        return first, square, span_object(s + CROSS) if self.weighted else first
+
+    def total(self, int c, Py_ssize_t group):
+        """S of a column in a group as the nearest float; None where it is not a usual number."""
+        cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        cdef double total
+        if s.special:
+            return None
+        check(span_carry(s))
+        total = unit_total(s.limb, s.size, s.low)
+        return total if total == total else None
+
+    def unit_error(self, int c, Py_ssize_t group):
+        """Standard error of a column's mean in a group, for weights of 1; None where it takes
+        larger integers than usual."""
+        cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        cdef SpanSum* a = s + SQUARE
+        cdef double error
+        if self.weighted or s.special or a.special:
+            return None
+        check(span_carry(s))
+        check(span_carry(a))
+        error = unit_error(s.limb, s.size, s.low, a.limb, a.size, a.low,
+                           self.store.group_count[2 * group + self.store.column[c].kind])
+        return None if error < 0 else error
+
+    def extremes(self, int c, group=None):
+        """Least and largest row value of a column, (inf, -inf) without rows."""
+        cdef double* pair = self.store.extreme + 2 * c
+        if group is not None:
+            pair = self.store.group_extreme + 2 * (<Py_ssize_t> group * self.store.K + c)
+        return pair[0], pair[1]
+
+    def histogram(self, int c, group=None):
+        """Exact weight by bucket of a column, see `bucket_middle`."""
+        return self.counted(c, group)
+
+    def label_counts(self, group=None):
+        """Exact weight by label."""
+        return self.counted(self.store.K, group)
+
+    cdef dict counted(self, int t, group):
+        cdef Tally* tally = self.store.tally + t
+        cdef TallyEntry* entry
+        cdef int64_t i
+        cdef int64_t cell = -1 if group is None else <int64_t> group + 1
+        found = {}
+        for i in range(tally.capacity):
+            entry = tally.entries + i
+            if entry.key == ~(<uint64_t> 0):
+                continue
+            if cell >= 0 and <int64_t> (entry.key >> (LABEL_BITS + WINDOW_BITS)) != cell:
+                continue
+            item = (entry.key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1)
+            weight = (int(entry.high) << 64 | int(entry.low)) << 32 * (entry.key & 63)
+            found[item] = found.get(item, 0) + weight
+        return found
+
+    def calibration(self, group=None):
+        """Σ w·confidence, Σ w·correct and Σ w of each bin, as `sums` gives totals."""
+        cdef Py_ssize_t first = 0, stop = self.store.cell_room, b, cell, width = 3 * self.store.bins
+        cdef SpanSum merged
+        if group is not None:
+            first = <Py_ssize_t> group + 1
+            stop = first + 1
+        found = []
+        for b in range(width):
+            memset(&merged, 0, sizeof(SpanSum))
+            try:
+                for cell in range(first, stop):
+                    check(span_merge(&merged, &self.store.bin_sum[cell * width + b]))
+                found.append(span_object(&merged))
+            finally:
+                span_free(&merged)
+        return [tuple(found[b:b + 3]) for b in range(0, width, 3)]
+
+    def cluster_sums(self, int c):
+        """S and ΣW of a column in every cluster, as `sums` gives totals."""
+        cdef Py_ssize_t i, width = self.store.K + self.store.kinds
+        return [(span_object(&self.store.cluster_sum[i * width + c]),
+                 span_object(&self.store.cluster_sum[i * width + self.store.K + self.store.column[c].kind]))
+                for i in range(len(self.clusters))]
+
+    # --- text -----------------------------------------------------------------------------------
+
+    def to_dict(self, bint lazily=False):
+        """The content as JSON-able data: equal for equal content, however it came together.
+
+        `lazily`, the lists that may be long are iterators, to be used before the state changes.
+        """
+        groups, clusters = self.groups.ordered(), self.clusters.ordered()
+        cells = [-1, *groups] if self.store.bins else []
+        if not self.detailed:
+            del cells[1:]
+        places = {0: 0} | {code + 1: i + 1 for i, code in enumerate(groups)}
+        whole, ordered = (iter, iter) if lazily else (list, sorted)
+        text = store_text(&self.store, self.weighted, self.columns)
+        for c, column in enumerate(self.columns):
+            text["columns"][column[0]]["histogram"] = ordered(self.tally_text(c, places))
+        return {
+            "weighted": bool(self.weighted),
+            "detailed": bool(self.detailed),
+            "names": {
+                "groups": [self.groups.names[code] for code in groups],
+                "clusters": [self.clusters.names[code] for code in clusters],
+            },
+            **text,
+            "labels": ordered(self.tally_text(self.store.K, places)),
+            "groups": whole(map(self.group_text, groups)),
+            "clusters": whole(map(self.cluster_text, clusters)),
+            "calibration": whole(map(self.calibration_text, cells)),
+        }
+
+    def tally_text(self, int t, dict places):
+        """Entries in no order, so that none but the one at hand is in memory."""
+        cdef int64_t i
+        for i in range(self.store.tally[t].capacity):
+            if self.store.tally[t].entries[i].key != ~(<uint64_t> 0):
+                yield tally_entry(self.store.tally[t].entries + i, places)
+
+    def group_text(self, group):
+        return group_text(&self.store, self.weighted, group)
+
+    def cluster_text(self, cluster):
+        return cluster_text(&self.store, cluster)
+
+    def calibration_text(self, group):
+        return [[packed(x) for x in b] for b in self.calibration(group)]
+
+    def load(self, data):
+        """Fill this empty state with what `to_dict` gave."""
+        if sorted(data["columns"]) != sorted(column[0] for column in self.columns):
+            raise ValueError("state: its columns are not those of the settings")
+        self.weighted = data["weighted"]
+        self.detailed = data["detailed"]
+        for name in data["names"]["groups"]:
+            self.groups.code(name)
+        for name in data["names"]["clusters"]:
+            self.clusters.code(name)
+        self.make_groups()
+        self.make_clusters()
+        cells = 0 if not self.store.bins else 1 + len(self.groups) if self.detailed else 1
+        room = [len(self.groups), len(self.clusters), cells]
+        load_store(&self.store, self.weighted, self.columns, room, data)
+        return self
+
+
+def bucket_middle(bucket):
+    """A number within 1 % of all values of a histogram bucket."""
+    if bucket == BUCKET_NAN:
+        return NAN
+    sign = -1.0 if bucket >> 19 else 1.0
+    field, leading = divmod(bucket & 0x7FFFF, 64)
+    if bucket & 0x7FFFF == 0:
+        return 0.0
+    if field == 2047 + 52:
+        return sign * INFINITY
+    return sign * float(np.ldexp(1.0 + (leading + 0.5) / 64, field - 1023 - 52))
+
+
+def compact(weights, target):
+    """Places of rows with weight, W, w and W / w; None for all, and for ones."""
+    if target is not None and (target == 1.0).all():
+        target = None
+    weight = weights if target is None else target if weights is None else weights * target
+    keep = None
+    if weight is not None and not weight.all():
+        keep = np.flatnonzero(weight)
+        weight = weight[keep]
+        weights = None if weights is None else weights[keep]
+        target = None if target is None else target[keep]
+    if target is None and weight is not None and (weight == 1.0).all():
+        weight = weights = None
+    return keep, weight, weights, target
+
+
+cdef const double* doubles(array):
+    cdef const double[::1] view
+    if array is None or len(array) == 0:
+        return NULL
+    view = array
+    return &view[0]
+
+
+cdef void* larger(void* old, Py_ssize_t count, Py_ssize_t wanted, size_t size) except NULL:
+    """An array of `count` items made longer, the new items zero."""
+    cdef void* new = realloc(old, wanted * size + 1)
+    if new == NULL:
+        check(-1)
+    memset(<char*> new + count * size, 0, (wanted - count) * size)
+    return new
+
+
+cdef int merge_tally(Tally* into, Tally* other, cells) except -1:
+    """Add a tally whose cell i is cell cells[i] here; without `cells` all are cell 0."""
+    cdef int64_t i
+    cdef uint64_t key, cell
+    cdef uint64_t item_mask = (<uint64_t> 1 << (LABEL_BITS + WINDOW_BITS)) - 1
+    # Entries come in the order of their hash: a smaller table would fill up from one end.
+    if into.capacity < other.capacity:
+        check(tally_grow(into, other.capacity))
+    for i in range(other.capacity):
+        key = other.entries[i].key
+        if key == ~(<uint64_t> 0):
+            continue
+        cell = key >> (LABEL_BITS + WINDOW_BITS)
+        if cell:
+            cell = 0 if cells is None else cells[cell]
+        key = (key & item_mask) | (cell << (LABEL_BITS + WINDOW_BITS))
+        check(tally_put(into, key, other.entries[i].low, other.entries[i].high))
+    return 0
+
+

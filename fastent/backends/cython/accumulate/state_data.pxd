@@ -1,0 +1,66 @@
+"""The data behind a State: C structures only, so that rows are added without Python."""
+
+from libc.stdint cimport int64_t
+
+from fastent.backends.cython.accumulate.exact_sum cimport ExactSum
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum
+from fastent.backends.cython.accumulate.histogram cimport Tally
+
+cdef enum:
+    SUM = 0                   # places of the three sums of a column
+    SQUARE = 1
+    CROSS = 2
+
+cdef struct Column:
+    Py_ssize_t source         # row of the matrix of values; -1: the targets of a binary task
+    Py_ssize_t threshold      # k > 0: the column is 1 where the source (a rank, from 0) is below k
+    int kind                  # 0: row weights; 1: row weights times those of the target
+    bint histogram
+
+cdef struct Rows:             # what one call adds; weights as compacted by `keep`
+    const double* values
+    Py_ssize_t stride
+    const double* targets
+    const int64_t* labels
+    const int64_t* groups
+    const int64_t* clusters
+    Py_ssize_t count[2]       # rows with weight > 0, by weight kind
+    const int64_t* keep[2]    # their places, or NULL for all
+    const double* factor[2]   # w of the term fl(w·v); NULL for 1
+    const double* weight[2]   # W; NULL for 1
+    const double* target[2]   # W / w; NULL for 1
+
+cdef struct Store:
+    int K                     # columns
+    int kinds                 # weight kinds
+    int bins                  # of the calibration, 0 for none
+    Py_ssize_t confidence     # sources of the calibration
+    Py_ssize_t correct
+    bint counts_labels
+    Column* column
+    ExactSum* total           # (K, 3), then (kinds, 2): ΣW, ΣW²
+    int64_t count[2]
+    double* extreme           # (K, 2)
+    Tally* tally              # K histograms, then the label counts
+    Py_ssize_t group_room
+    Py_ssize_t cluster_room
+    Py_ssize_t cell_room
+    SpanSum* group_sum        # (groups, 3 K + 2 kinds)
+    int64_t* group_count      # (groups, 2)
+    double* group_extreme     # (groups, K, 2)
+    SpanSum* cluster_sum      # (clusters, K + kinds)
+    SpanSum* bin_sum          # (1 + groups, bins, 3)
+
+
+cdef inline void widen(double* least, double* largest, double v) noexcept nogil:
+    """Extremes with NaN once any is seen, and no sign on zero."""
+    if not v >= least[0] and least[0] == least[0]:
+        least[0] = v + 0.0
+    if not v <= largest[0] and largest[0] == largest[0]:
+        largest[0] = v + 0.0
+
+
+cdef inline int check(int bad) except -1:
+    if bad < 0:
+        raise MemoryError("fastent: no memory for the state of an accumulator")
+    return 0

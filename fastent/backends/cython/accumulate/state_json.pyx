@@ -1,0 +1,120 @@
+"""A Store as text, and back: integers in hexadecimal, in an order that shows no history."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from fastent.backends.cython.accumulate.state_data cimport Store, check
+from fastent.backends.cython.accumulate.histogram cimport (
+    LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_grow, tally_key, tally_put,
+)
+from fastent.backends.cython.accumulate.exact_sum_int cimport (
+    exact_add_object, exact_object, packed, span_add_object, span_object, unpacked,
+)
+
+
+cdef dict store_text(Store* store, bint weighted, tuple columns):
+    """All but names, tallies, calibration and the sums of groups and clusters."""
+    cdef Py_ssize_t i
+    cdef int c
+    kept = range(3) if weighted else range(2)
+    weights = range(2 * store.kinds if weighted else 0)
+    found = {}
+    for c, column in enumerate(columns):
+        found[column[0]] = {
+            "sums": [packed(exact_object(&store.total[3 * c + i])) for i in kept],
+            "extremes": [store.extreme[2 * c + i].hex() for i in range(2)],
+        }
+    return {
+        "rows": [store.count[c] for c in range(store.kinds)],
+        "weights": [packed(exact_object(&store.total[3 * store.K + c])) for c in weights],
+        "columns": found,
+    }
+
+
+cdef list group_text(Store* store, bint weighted, Py_ssize_t g):
+    """Rows, sums, weights and extremes of a group by its code."""
+    cdef Py_ssize_t i, width = 3 * store.K + 2 * store.kinds
+    cdef int c
+    kept = range(3) if weighted else range(2)
+    weights = range(2 * store.kinds if weighted else 0)
+    return [
+        [store.group_count[2 * g + i] for i in range(store.kinds)],
+        [packed(span_object(&store.group_sum[g * width + 3 * c + i]))
+         for c in range(store.K) for i in kept],
+        [packed(span_object(&store.group_sum[g * width + 3 * store.K + i])) for i in weights],
+        [store.group_extreme[2 * g * store.K + i].hex() for i in range(2 * store.K)],
+    ]
+
+
+cdef list cluster_text(Store* store, Py_ssize_t g):
+    cdef Py_ssize_t width = store.K + store.kinds
+    cdef int c
+    return [packed(span_object(&store.cluster_sum[g * width + c])) for c in range(width)]
+
+
+cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict data) except -1:
+    """Fill an empty store that has room for so many groups, clusters and calibrated cells."""
+    cdef Py_ssize_t i, g, K = store.K, kinds = store.kinds, width = 3 * K + 2 * kinds
+    cdef int c
+    kept = 3 if weighted else 2
+    weights_kept = 2 * kinds if weighted else 0
+    groups, clusters, cells = room
+    for c, n in enumerate(sized(data["rows"], kinds)):
+        store.count[c] = n
+    for c, text in enumerate(sized(data["weights"], weights_kept)):
+        exact_add_object(&store.total[3 * K + c], unpacked(text))
+    for c, column in enumerate(columns):
+        saved = data["columns"][column[0]]
+        for i, text in enumerate(sized(saved["sums"], kept)):
+            exact_add_object(&store.total[3 * c + i], unpacked(text))
+        for i, text in enumerate(sized(saved["extremes"], 2)):
+            store.extreme[2 * c + i] = float.fromhex(text)
+        load_tally(&store.tally[c], saved["histogram"], groups)
+    load_tally(&store.tally[K], data["labels"], groups)
+    for g, part in enumerate(sized(data["groups"], groups)):
+        counts, sums, weights, extremes = part
+        for c, n in enumerate(sized(counts, kinds)):
+            store.group_count[2 * g + c] = n
+        for i, text in enumerate(sized(sums, kept * K)):
+            span_add_object(&store.group_sum[g * width + 3 * (i // kept) + i % kept],
+                            unpacked(text))
+        for i, text in enumerate(sized(weights, weights_kept)):
+            span_add_object(&store.group_sum[g * width + 3 * K + i], unpacked(text))
+        for i, text in enumerate(sized(extremes, 2 * K)):
+            store.group_extreme[2 * g * K + i] = float.fromhex(text)
+    for g, texts in enumerate(sized(data["clusters"], clusters)):
+        for i, text in enumerate(sized(texts, K + kinds)):
+            span_add_object(&store.cluster_sum[g * (K + kinds) + i], unpacked(text))
+    for g, cell in enumerate(sized(data["calibration"], cells)):
+        for c, sums in enumerate(sized(cell, store.bins)):
+            for i, text in enumerate(sized(sums, 3)):
+                span_add_object(&store.bin_sum[3 * (g * store.bins + c) + i], unpacked(text))
+    return 0
+
+
+cdef object sized(parts, Py_ssize_t count):
+    """The parts, which go to as many places in memory."""
+    if isinstance(parts, (str, dict)) or len(parts) != count:
+        raise ValueError(f"expected {count} parts")
+    return parts
+
+
+cdef list tally_entry(TallyEntry* entry, places):
+    """Place of the cell, item, window and weight."""
+    cdef uint64_t key = entry.key
+    return [places[key >> (LABEL_BITS + WINDOW_BITS)],
+            (key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1),
+            key & 63, hex(int(entry.high) << 64 | int(entry.low))]
+
+
+cdef int load_tally(Tally* tally, entries, Py_ssize_t groups) except -1:
+    # In the order of their hash they would fill up a growing table from one end.
+    if len(entries):
+        check(tally_grow(tally, len(entries) + (len(entries) >> 2) + 64))
+    for cell, item, window, text in entries:
+        total = int(text, 16)
+        if not (0 <= cell <= groups and 0 <= item < <int64_t>1 << LABEL_BITS and 0 <= window < 64
+                and total >> 128 == 0):
+            raise ValueError("a count out of range")
+        check(tally_put(tally, tally_key(cell, item) | <uint64_t> window,
+                        total & 0xFFFFFFFFFFFFFFFF, total >> 64))
+    return 0

@@ -1,0 +1,1 @@
+"""Functions, sums and scratch sizes: no row, no probability."""

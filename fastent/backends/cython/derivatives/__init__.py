@@ -1,0 +1,1 @@
+"""Gradients, Hessians and softmax of logits, and their loop over tiles."""

@@ -1,0 +1,257 @@
+"""Derivatives of the summed cross-entropy with respect to the logits.
+
+With q = softmax(x), u_k = w_k·t_k (target times weights of terms) and W = Σ u, the gradient of a
+row is W·q − u and the diagonal of its Hessian W·q·(1 − q). The largest class b of a confident row
+has q_b = 1 up to rounding; there −Σ_{k≠b} (W·q_k − u_k) is taken, as the gradient sums to 0, and
+1 − q_b = s/(1 + s) with s the sum of the other exponentials. All arithmetic is in double.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
+from fastent.backends.cython.kernels.logits_exp cimport (
+    Scale, block_top, exp_below_double, exp_over, scale_of, source,
+)
+from fastent.backends.cython.derivatives.interface cimport LIGHTGBM, XGBOOST, Slopes
+from fastent.backends.cython.kernels.interface cimport NEGATIVE, RANGE, ROW_SUM
+from fastent.backends.cython.arithmetic.sums cimport row_sum
+
+cdef enum:
+    FEW = 32                            # classes up to which rows are mapped together
+
+
+cdef inline void complain(Slopes *tile, Py_ssize_t row, int code, double number) noexcept nogil:
+    if tile.bad.row < 0 or row < tile.bad.row:
+        tile.bad.row = row
+        tile.bad.code = code
+        tile.bad.operand = 0
+        tile.bad.number = number
+
+
+cdef inline bint skipped(Slopes *tile, Py_ssize_t r) noexcept nogil:
+    return ((tile.labels != NULL and tile.labels[r] < 0)
+            or (tile.weight != NULL and tile.weight[r] == 0))
+
+
+cdef void exponentials(const source *x, Py_ssize_t n, double top, double *e) noexcept nogil:
+    """e = exp(x − top), 0 where x = top."""
+    cdef Scale scale = scale_of(1)
+    cdef Py_ssize_t k
+    for k in range(n):
+        e[k] = exp_below_double(x[k], top, scale)
+
+
+cdef void flat_exponentials(const source *x, Py_ssize_t n, const double *top, double *e) noexcept nogil:
+    """The same for rows of few classes, with one top an element, so that vectors are full."""
+    cdef Scale scale = scale_of(1)
+    cdef Py_ssize_t k
+    for k in range(n):
+        e[k] = exp_below_double(x[k], top[k], scale)
+
+
+cdef double others(const source *x, Py_ssize_t n, double top, double *e) noexcept nogil:
+    """s = Σ e over all classes but one at the top; ties at the top get their e = 1."""
+    cdef Py_ssize_t k
+    cdef int64_t ties = 0               # whole, so that the loop is a vector one
+    cdef double s
+    if not (top > -INFINITY):                           # NaN, or no class with any mass
+        for k in range(n):
+            e[k] = NAN
+        return NAN
+    if top == INFINITY:                                 # certainty, shared by ties
+        memset(e, 0, n * sizeof(double))
+    s = row_sum(e, n)
+    for k in range(n):
+        ties += x[k] == top
+        e[k] = 1.0 if x[k] == top else e[k]
+    return s + <double>(ties - 1)
+
+
+cdef bint target_terms(Slopes *tile, Py_ssize_t r, double *u) noexcept nogil:
+    """u = weights of terms times the smoothed target; False for a bad row."""
+    cdef Py_ssize_t k, n = tile.classes
+    cdef double keep = 1 - tile.smoothing, share = tile.smoothing / n, mass
+    cdef const double *t = tile.target + r * n
+    cdef const double *terms = tile.terms + r * tile.terms_stride
+    cdef bint negative = False
+    if tile.target == NULL:
+        for k in range(n):
+            u[k] = share
+        u[tile.labels[r]] += keep
+    else:
+        for k in range(n):
+            u[k] = t[k]
+            negative |= t[k] < 0
+        mass = row_sum(u, n)
+        if negative:
+            for k in range(n):
+                if t[k] < 0:
+                    complain(tile, r, NEGATIVE, t[k])
+                    return False
+        if mass < 1 - tile.tolerance or mass > 1 + tile.tolerance:
+            complain(tile, r, ROW_SUM, mass)
+            return False
+        keep /= mass
+        for k in range(n):
+            u[k] = keep * u[k] + share
+    if tile.terms != NULL:
+        for k in range(n):
+            u[k] *= terms[k]
+    return True
+
+
+cdef inline double curvature_scale(int curvature, Py_ssize_t n) noexcept nogil:
+    """What the boosting libraries put before W·q·(1 − q) of several classes."""
+    if curvature == XGBOOST:
+        return 2
+    return <double>n / (n - 1) if curvature == LIGHTGBM and n > 1 else 1
+
+
+cdef void put_hessian(source *h, const double *e, Py_ssize_t n, double s, double mass, int curvature) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef double whole = 1 + s, v
+    cdef double unit = mass * curvature_scale(curvature, n) / whole / whole
+    cdef double floor = 1e-16 if curvature == XGBOOST else 0
+    for k in range(n):
+        v = unit * e[k] * (s if e[k] == 1 else whole - e[k])
+        h[k] = <source>(floor if v < floor else v)
+
+
+cdef void put_gradient(Slopes *tile, Py_ssize_t r, source *g, const source *x, double top, double s, double *e, double *u) noexcept nogil:
+    """The row's derivatives; e holds its exponentials, u its weighted target if it is dense."""
+    cdef Py_ssize_t k, b = 0, n = tile.classes
+    cdef double weight = tile.weight[r] if tile.weight != NULL else 1
+    cdef double mass, unit, own
+    if u == NULL:
+        k = tile.labels[r]
+        mass = weight * (tile.terms[r * tile.terms_stride + k] if tile.terms != NULL else 1)
+        unit = mass / (1 + s)
+        # x may be g: what is needed of it is read first
+        own = unit * (s if e[k] == 1 else 1 + s - e[k])
+        for b in range(n):
+            g[b] = <source>(unit * e[b])
+        g[k] = <source>-own
+    else:
+        mass = row_sum(u, n)
+        unit = mass / (1 + s)
+        for k in range(n):
+            u[k] = unit * e[k] - u[k]
+        if s < 1:
+            while x[b] != top:
+                b += 1
+            u[b] = 0
+            u[b] = -row_sum(u, n)
+        for k in range(n):
+            g[k] = <source>(weight * u[k])
+        mass *= weight
+    if tile.hessian != NULL:
+        put_hessian(<source *>tile.hessian + r * n, e, n, s, mass, tile.curvature)
+
+
+cdef void put_nothing(Slopes *tile, Py_ssize_t r, source *g) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef source *h = <source *>tile.hessian + r * tile.classes
+    for k in range(tile.classes):
+        g[k] = 0
+    if tile.hessian != NULL:
+        for k in range(tile.classes):
+            h[k] = <source>(1e-16 if tile.curvature == XGBOOST else 0)
+
+
+cdef void rows_of(Slopes *tile, const source *x) noexcept nogil:
+    cdef Py_ssize_t r, k, n = tile.classes
+    cdef double *e = tile.scratch
+    cdef double *tops = e + tile.room
+    cdef double *u = tops + tile.room
+    cdef double *flat = u + tile.room
+    cdef double top, s
+    cdef source *g = <source *>tile.gradient
+    cdef bint dense = tile.target != NULL or tile.smoothing != 0
+    cdef bint together = n <= FEW and not tile.only_check
+    if together:
+        for r in range(tile.rows):
+            top = block_top(x + r * n, n)
+            for k in range(n):
+                tops[r * n + k] = top
+        flat_exponentials(x, tile.rows * n, tops, flat)
+    for r in range(tile.rows):
+        if skipped(tile, r):
+            if not tile.only_check:
+                put_nothing(tile, r, g + r * n)
+            continue
+        if tile.only_check:
+            target_terms(tile, r, u)
+            continue
+        if together:
+            top = tops[r * n]
+            for k in range(n):
+                e[k] = flat[r * n + k]
+        else:
+            top = block_top(x + r * n, n)
+            exponentials(x + r * n, n, top, e)
+        s = others(x + r * n, n, top, e)
+        if not dense:
+            put_gradient(tile, r, g + r * n, x + r * n, top, s, e, NULL)
+        elif target_terms(tile, r, u):
+            put_gradient(tile, r, g + r * n, x + r * n, top, s, e, u)
+
+
+cdef void softmax_slopes(Slopes *tile) noexcept nogil:
+    if tile.single:
+        rows_of(tile, <const float *>tile.x)
+    else:
+        rows_of(tile, <const double *>tile.x)
+
+
+cdef void elements_of(Slopes *tile, const source *x) noexcept nogil:
+    """One logit an element: with a = e^−|x|, q is 1/(1+a) or a/(1+a), and q − t the difference of
+    the two small ones."""
+    cdef Scale scale = scale_of(1)
+    cdef Py_ssize_t r
+    cdef source *g = <source *>tile.gradient
+    cdef source *h = <source *>tile.hessian
+    cdef double keep = 1 - tile.smoothing, share = 0.5 * tile.smoothing
+    cdef double a, t, v, w, low, floor = 1e-16 if tile.curvature == XGBOOST else 0
+    cdef bint wrong = False, idle
+    for r in range(tile.rows):
+        t = tile.target[r]
+        idle = tile.weight != NULL and tile.weight[r] == 0
+        wrong |= ((t < 0) | (t > 1)) & (not idle)
+    if wrong:
+        for r in range(tile.rows):
+            t = tile.target[r]
+            if (t < 0 or t > 1) and not skipped(tile, r):
+                complain(tile, r, RANGE, t)
+                return
+    if tile.only_check:
+        return
+    for r in range(tile.rows):
+        v = x[r]
+        w = tile.weight[r] if tile.weight != NULL else 1
+        t = tile.target[r]
+        a = exp_over(-v if v > 0 else v, 0, scale)
+        a = a if v == v else v
+        low = a / (1 + a)
+        v = ((keep * (1 - t) + share) - low) if v > 0 else (low - (keep * t + share))
+        g[r] = <source>(w * v if w != 0 else 0)
+        if h != NULL:
+            a = low / (1 + a)
+            a = floor if a < floor else a
+            h[r] = <source>(w * a if w != 0 else 0)
+
+
+cdef void logistic_slopes(Slopes *tile) noexcept nogil:
+    if tile.single:
+        elements_of(tile, <const float *>tile.x)
+    else:
+        elements_of(tile, <const double *>tile.x)
+
+
+def functions():
+    """Capsules of the derivatives at this SIMD level."""
+    return (
+        PyCapsule_New(<void *>softmax_slopes, "fastent.slope", NULL),
+        PyCapsule_New(<void *>logistic_slopes, "fastent.slope", NULL),
+    )

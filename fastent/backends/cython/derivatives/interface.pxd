@@ -1,0 +1,41 @@
+"""A tile of rows and where its derivatives go: C structures only, shared by every SIMD level."""
+
+from libc.stdint cimport int64_t
+
+from fastent.backends.cython.kernels.interface cimport BadRow
+
+cdef enum Curvature:
+    NO_HESSIAN = 0
+    DIAGONAL = 1
+    XGBOOST = 2
+    LIGHTGBM = 3
+
+cdef enum Share:
+    SHARE = 0                           # e^x / Σ e^x
+    LOGARITHM = 1                       # of that
+    TOTAL = 2                           # log Σ e^x of a row
+
+ctypedef struct Slopes:
+    const void *x                       # logits, (rows, classes), contiguous
+    bint single                         # float rows and derivatives; double otherwise
+    void *gradient                      # may be x
+    void *hessian                       # NULL if not wanted
+    int curvature                       # Curvature
+    const int64_t *labels               # or NULL; < 0: the derivatives of the row are 0
+    const double *target                # (rows, classes), or NULL
+    const double *weight                # of rows, or NULL
+    const double *terms                 # weights of terms, or NULL
+    Py_ssize_t terms_stride             # classes, or 0 for class weights
+    double smoothing
+    double tolerance                    # of the row sums of the target
+    bint only_check                     # look at the target, write nothing
+    Py_ssize_t rows
+    Py_ssize_t classes
+    int share                           # Share, where no derivatives are wanted
+    double top                          # of shares of one long row, and what they are scaled by
+    double rest
+    double *scratch                     # four tiles with room to over-read
+    Py_ssize_t room                     # distance of those tiles
+    BadRow bad
+
+ctypedef void (*Slope)(Slopes *tile) noexcept nogil

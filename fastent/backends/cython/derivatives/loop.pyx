@@ -1,0 +1,211 @@
+"""Derivatives of cross-entropies, and softmax: from arrays to tiles, and tiles to threads.
+
+Labels, weights and terms come settled (see fastent.gradients); logits and targets are read where
+they are, or tile by tile into scratch memory where kernels cannot.
+"""
+
+cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+import numpy as np
+
+from fastent.backends.cython.derivatives.interface cimport (
+    LOGARITHM, SHARE, TOTAL, Slope, Slopes,
+)
+from fastent.backends.cython.tiles.operand cimport (
+    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats, operand,
+)
+from fastent.backends.cython.threads cimport run_parallel
+
+cnp.import_array()
+
+cdef enum:
+    TILE = 1 << 12                      # numbers a tile, about
+    SMALL = 1 << 14                     # numbers that one thread does faster than several
+    MARGIN = 64                         # sums read past the end of a row
+
+cdef enum Which:
+    SEVERAL = 0                         # derivatives of several classes
+    SINGLE = 1                          # of one logit
+    ROWS = 2                            # shares of rows
+    NUMBERS = 3                         # and of the numbers of one long row
+    SLOPES = 4
+
+cdef Slope slopes[SLOPES]               # in the order of `functions` of gradients and shares
+
+WANTED = {"softmax": SHARE, "log_softmax": LOGARITHM, "logsumexp": TOTAL}
+
+cdef struct Loop:
+    Slope slope
+    Slopes tile                         # what all tiles share
+    View *logits
+    View *target                        # NULL for labels
+    View *terms                         # NULL if they are class weights, or none
+    bint by_row                         # the result is one number a row
+    bint ready                          # logits are read where they are
+    Py_ssize_t rows
+    Py_ssize_t tile_rows
+    Py_ssize_t itemsize
+    char *arena
+    Py_ssize_t arena_size               # of a worker
+    int threads
+    Slopes *workers                     # what each found wrong
+
+
+cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
+    cdef Loop *loop = <Loop *>context
+    cdef Slopes tile = loop.tile
+    cdef Py_ssize_t start = index * loop.tile_rows, at = start * tile.classes
+    cdef double *free_room = <double *>(loop.arena + worker * loop.arena_size)
+    tile.rows = min(loop.tile_rows, loop.rows - start)
+    tile.scratch = free_room
+    free_room += 4 * tile.room
+    if loop.ready:
+        tile.x = <const char *>tile.x + at * loop.itemsize
+    else:
+        tile.x = free_room
+        if tile.single:
+            load_floats(loop.logits, start, tile.rows, <float *>free_room)
+        else:
+            load_doubles(loop.logits, start, tile.rows, free_room)
+    free_room += tile.room
+    tile.gradient = <char *>tile.gradient + (start if loop.by_row else at) * loop.itemsize
+    if tile.hessian != NULL:
+        tile.hessian = <char *>tile.hessian + at * loop.itemsize
+    if tile.labels != NULL:
+        tile.labels += start
+    if tile.weight != NULL:
+        tile.weight += start
+    if loop.target != NULL:
+        load_doubles(loop.target, start, tile.rows, free_room)
+        tile.target = free_room
+        free_room += tile.room
+    if loop.terms != NULL:
+        load_doubles(loop.terms, start, tile.rows, free_room)
+        tile.terms = free_room
+    tile.bad.row = -1
+    loop.slope(&tile)
+    if tile.bad.row >= 0 and loop.workers[worker].bad.row < 0:
+        tile.bad.row += start
+        loop.workers[worker].bad = tile.bad
+
+
+cdef void begin(Loop *loop, int which, Operand x, cnp.ndarray out):
+    """A loop over the rows of logits whose results go to `out`."""
+    memset(loop, 0, sizeof(Loop))
+    loop.slope = slopes[which]
+    loop.logits = &x.view
+    loop.rows = x.rows
+    loop.tile.classes = x.classes
+    loop.tile.single = out.dtype == np.float32
+    loop.itemsize = 4 if loop.tile.single else 8
+    loop.ready = in_place(loop.logits, FLOAT32 if loop.tile.single else FLOAT64)
+    loop.tile.x = x.view.data
+    loop.tile.gradient = cnp.PyArray_DATA(out)
+
+
+cdef int run_loop(Loop *loop, int threads, int rooms) except -1:
+    """All tiles; each worker has `rooms` tiles of scratch memory. The caller frees loop.workers."""
+    cdef Py_ssize_t classes = loop.tile.classes, count
+    cdef int k
+    loop.tile_rows = max(<Py_ssize_t>1, TILE // classes)
+    loop.tile.room = (min(loop.tile_rows, loop.rows) * classes + MARGIN + 7) & ~<Py_ssize_t>7
+    loop.arena_size = rooms * loop.tile.room * sizeof(double)
+    count = (loop.rows + loop.tile_rows - 1) // loop.tile_rows
+    threads = <int>max(1, min(threads, loop.rows * classes // SMALL, count))
+    loop.arena = <char *>calloc(threads, loop.arena_size)
+    loop.workers = <Slopes *>calloc(threads, sizeof(Slopes))
+    if loop.arena == NULL or loop.workers == NULL:
+        free(loop.arena)
+        free(loop.workers)
+        raise MemoryError("fastent: no memory for the scratch buffers")
+    for k in range(threads):
+        loop.workers[k].bad.row = -1
+    loop.threads = threads
+    with nogil:
+        run_parallel(body, loop, count, threads)
+    free(loop.arena)
+    return 0
+
+
+def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight, terms, double smoothing,
+           double tolerance, int curvature, cnp.ndarray gradient, cnp.ndarray hessian, int threads,
+           bint only_check):
+    """Write the derivatives; (row, code, number) of the first bad row, or None.
+
+    `gradient` and `hessian` are C-contiguous float32 or float64; `labels` int64 and `weight` float64
+    of one number a row, or None; `terms` float64 of the shape of the logits or of one row.
+    """
+    cdef Loop loop
+    cdef Operand x, t, w
+    cdef int k
+    axis = -1 if several else None
+    x = operand(logits, "logits", axis)
+    begin(&loop, <int>SEVERAL if several else <int>SINGLE, x, gradient)
+    if hessian is not None:
+        loop.tile.hessian = cnp.PyArray_DATA(hessian)
+    loop.tile.curvature = curvature
+    if target is not None:
+        t = operand(target, "target", axis)
+        loop.target = &t.view
+    if labels is not None:
+        loop.tile.labels = <const int64_t *>cnp.PyArray_DATA(labels)
+    if weight is not None:
+        loop.tile.weight = <const double *>cnp.PyArray_DATA(weight)
+    if terms is not None:
+        w = operand(terms, "sample_weight", axis)
+        if w.rows == 1:
+            loop.tile.terms = <const double *>w.view.data
+        else:
+            loop.terms = &w.view
+            loop.tile.terms_stride = x.classes
+    loop.tile.smoothing = smoothing
+    loop.tile.tolerance = tolerance
+    loop.tile.only_check = only_check
+    run_loop(&loop, threads, 7)
+    found = None
+    for k in range(loop.threads):
+        if loop.workers[k].bad.row >= 0 and (found is None or loop.workers[k].bad.row < found[0]):
+            found = (loop.workers[k].bad.row, loop.workers[k].bad.code, loop.workers[k].bad.number)
+    free(loop.workers)
+    return found
+
+
+def shares(str name, x, cnp.ndarray out, int threads, top=None, double rest=0):
+    """Softmax, its logarithm or log Σ e^x of rows of logits, into C-contiguous `out`.
+
+    With `top` x are numbers of one long row, which has that maximum: the scale of their softmax, or
+    what its logarithm is less by, is `rest`.
+    """
+    cdef Loop loop
+    cdef Operand given = operand(x, "x", -1 if top is None else None)
+    begin(&loop, <int>ROWS if top is None else <int>NUMBERS, given, out)
+    loop.tile.share = WANTED[name]
+    loop.by_row = loop.tile.share == TOTAL
+    if top is not None:
+        loop.tile.top = top
+        loop.tile.rest = rest
+    run_loop(&loop, threads, 5)
+    free(loop.workers)
+
+
+def is_narrow(logits, target):
+    """Whether an operand holds 16-bit floats."""
+    cdef Operand x = operand(logits, "logits", None), t = operand(target, "target", None)
+    return x.view.stored in (FLOAT16, BFLOAT16) or t.view.stored in (FLOAT16, BFLOAT16)
+
+
+def as_array(given, str name):
+    """What NumPy sees of an argument, and whether that is a bfloat16 in disguise."""
+    cdef Operand op = operand(given, name, None)
+    return op.array, op.view.stored == BFLOAT16 and op.array.dtype.kind == "i"
+
+
+def use_slopes(pointers):
+    """Take the kernels of one SIMD level."""
+    cdef int k
+    for k in range(SLOPES):
+        slopes[k] = <Slope>PyCapsule_GetPointer(pointers[k], "fastent.slope")

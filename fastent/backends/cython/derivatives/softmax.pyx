@@ -1,0 +1,122 @@
+"""Softmax, its logarithm and log Σ e^x of rows; the first two also of single numbers, given the
+row's maximum and log Σ e^(x − maximum), for rows so long that they are shared among threads.
+
+With m the maximum and s = Σ e^(x − m) over the others, a share is e^(x − m)/(1 + s) and its
+logarithm (x − m) − log1p(s). All arithmetic is in double.
+"""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.string cimport memset
+
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, log1p_of
+from fastent.backends.cython.kernels.logits_exp cimport (
+    Scale, block_top, exp_below_double, scale_of, source,
+)
+from fastent.backends.cython.derivatives.interface cimport LOGARITHM, SHARE, TOTAL, Slopes
+from fastent.backends.cython.arithmetic.sums cimport row_sum
+
+cdef enum:
+    FEW = 32                            # classes up to which rows are mapped together
+    BLOCK = 512                         # numbers mapped at a time; a local array is no alias of x
+
+
+cdef inline void put_row(const source *x, Py_ssize_t n, double top, double s, const double *e, source *out, int share) noexcept nogil:
+    """One row of shares or logarithms; e is 0 where x is the maximum."""
+    cdef Py_ssize_t k
+    cdef double unit, rest
+    if share == SHARE:
+        unit = 1 / (1 + s)
+        for k in range(n):
+            out[k] = <source>((1.0 if x[k] == top else e[k]) * unit)
+        return
+    rest = log1p_of(s)
+    if top == INFINITY:
+        for k in range(n):
+            out[k] = <source>((0.0 if x[k] == top else -INFINITY) - rest)
+    else:
+        for k in range(n):
+            out[k] = <source>((x[k] - top) - rest)
+
+
+cdef void rows_of(Slopes *tile, const source *x) noexcept nogil:
+    cdef Py_ssize_t r, k, ties, n = tile.classes
+    cdef double *tops = tile.scratch
+    cdef double *e = tops + tile.room
+    cdef double *own
+    cdef source *out = <source *>tile.gradient
+    cdef double top, s
+    cdef Scale scale = scale_of(1)
+    cdef bint together = n <= FEW
+    if together:
+        for r in range(tile.rows):
+            top = block_top(x + r * n, n)
+            for k in range(n):
+                tops[r * n + k] = top
+        for k in range(tile.rows * n):
+            e[k] = exp_below_double(x[k], tops[k], scale)
+    for r in range(tile.rows):
+        if together:
+            own = e + r * n
+            top = tops[r * n]
+        else:
+            own = e
+            top = block_top(x, n)
+            for k in range(n):
+                own[k] = exp_below_double(x[k], top, scale)
+        if top == INFINITY:                             # certainty, shared by ties
+            memset(own, 0, n * sizeof(double))
+        ties = 0
+        for k in range(n):
+            ties += x[k] == top
+        s = row_sum(own, n) + <double>(ties - 1)
+        if tile.share == TOTAL:
+            out[r] = <source>(top if top == INFINITY or top == -INFINITY else top + log1p_of(s))
+        else:
+            s = s if top > -INFINITY else top - top     # nothing has any mass, or a NaN
+            put_row(x, n, top, s, own, out + r * n, tile.share)
+        x += n
+
+
+cdef void numbers_of(Slopes *tile, const source *x) noexcept nogil:
+    """The same for single numbers of a row with a finite maximum `top`; `rest` is 1/(1 + s), or
+    log1p(s) for logarithms."""
+    cdef double found[BLOCK]
+    cdef Py_ssize_t k, size, start = 0
+    cdef Scale scale = scale_of(1)
+    cdef double top = tile.top, rest = tile.rest
+    cdef source *out = <source *>tile.gradient
+    while start < tile.rows:
+        size = min(<Py_ssize_t>BLOCK, tile.rows - start)
+        if tile.share == LOGARITHM:
+            for k in range(size):
+                found[k] = (x[k] - top) - rest
+        else:
+            for k in range(size):
+                found[k] = (1.0 if x[k] == top else exp_below_double(x[k], top, scale)) * rest
+        for k in range(size):
+            out[k] = <source>found[k]
+        x += size
+        out += size
+        start += size
+
+
+cdef void row_shares(Slopes *tile) noexcept nogil:
+    if tile.single:
+        rows_of(tile, <const float *>tile.x)
+    else:
+        rows_of(tile, <const double *>tile.x)
+
+
+cdef void number_shares(Slopes *tile) noexcept nogil:
+    if tile.single:
+        numbers_of(tile, <const float *>tile.x)
+    else:
+        numbers_of(tile, <const double *>tile.x)
+
+
+def functions():
+    """Capsules of these at this SIMD level."""
+    return (
+        PyCapsule_New(<void *>row_shares, "fastent.slope", NULL),
+        PyCapsule_New(<void *>number_shares, "fastent.slope", NULL),
+    )

@@ -1,0 +1,1 @@
+"""NumPy ufuncs entr, rel_entr and kl_div."""

@@ -1,0 +1,81 @@
+"""exp in about 102 bits: a pair of doubles whose sum is the number.
+
+A row of probabilities that meets a row of logits needs it: rounding the exponentials alone would
+make up all of a difference below 1e-16.
+"""
+
+from fastent.backends.cython.arithmetic.functions cimport (
+    c_fma, log2_e, madd, nearest_shifted, shift_of, times_power,
+)
+from fastent.backends.cython.kernels.logits_exp cimport Scale
+from fastent.backends.cython.arithmetic.scratch cimport ROOM
+
+cdef struct Twofold:
+    double high
+    double low
+
+
+cdef inline Twofold two_sum(double a, double b) noexcept nogil:
+    cdef Twofold s
+    s.high = a + b
+    cdef double back = s.high - a
+    s.low = (a - (s.high - back)) + (b - back)
+    return s
+
+
+cdef inline Twofold plus(Twofold a, double high, double low) noexcept nogil:
+    cdef Twofold s = two_sum(a.high, high)
+    return two_sum(s.high, s.low + (a.low + low))
+
+
+cdef inline Twofold times(Twofold a, Twofold b) noexcept nogil:
+    cdef double product = a.high * b.high
+    return two_sum(product, c_fma(a.high, b.high, -product) + (a.high * b.low + a.low * b.high))
+
+
+cdef inline Twofold doubled(Twofold e) noexcept nogil:
+    """expm1(2z) from expm1(z)."""
+    return plus(times(e, e), 2 * e.high, 2 * e.low)
+
+
+cdef inline void twofold_exp(double *x, Py_ssize_t n, double top, Scale scale, double lift) noexcept nogil:
+    """exp((x − top)/T)·2^lift for x <= top in place: what x loses goes to x + ROOM.
+
+    Whole octaves come off first, then six halvings: expm1(z) by its series, and six times
+    expm1(2z) = 2·expm1(z) + expm1(z)², which keeps the absolute error. A loop in itself, as GCC
+    inlines no function of this size, and a call would keep it out of the vectors (5 times slower).
+    """
+    cdef Py_ssize_t i
+    cdef double h, back, low, g, g_low, shifted, k, t, power
+    cdef double lowest = (-707.5 - 0.69314718 * lift) * scale.temperature
+    cdef Twofold z, e
+    for i in range(n):
+        h = x[i] - top
+        back = h - x[i]
+        low = (x[i] - (h - back)) + (-top - back)
+        g = h * scale.inverse
+        g_low = (c_fma(-g, scale.temperature, h) + low) * scale.inverse
+        shifted = nearest_shifted(g * log2_e(g))
+        k = shift_of(shifted)
+        # ln 2 in three parts; k times the first two is exact, and so is the first difference
+        z = two_sum(g - k * 0.6931471805598903, -k * 5.49792301870721e-14)
+        z = two_sum(z.high, z.low + (g_low - k * 1.1612227229362532e-26))
+        z.high *= 0.015625
+        z.low *= 0.015625
+        t = 2.08767569878681e-09                        # 1/12!
+        t = madd(t, z.high, <double>2.505210838544172e-08)
+        t = madd(t, z.high, <double>2.755731922398589e-07)
+        t = madd(t, z.high, <double>2.7557319223985893e-06)
+        t = madd(t, z.high, <double>2.48015873015873e-05)
+        t = madd(t, z.high, <double>0.0001984126984126984)
+        t = madd(t, z.high, <double>0.001388888888888889)
+        e = two_sum(0.008333333333333333, t * z.high + 1.1564823173178714e-19)
+        e = plus(times(e, z), 0.041666666666666664, 2.3129646346357427e-18)
+        e = plus(times(e, z), 0.16666666666666666, 9.25185853854297e-18)
+        e = plus(times(e, z), 0.5, 0.0)
+        e = plus(times(times(e, z), z), z.high, z.low)
+        e = doubled(doubled(doubled(doubled(doubled(doubled(e))))))
+        e = plus(e, 1.0, 0.0)
+        power = times_power(<double>1.0, shifted + lift)
+        x[i] = e.high * power if h >= lowest else 0.0
+        x[ROOM + i] = e.low * power if h >= lowest else 0.0

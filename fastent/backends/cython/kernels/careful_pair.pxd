@@ -1,0 +1,397 @@
+"""Divergences and distances of two rows of any kinds: p, q and d = q − p, block by block.
+
+The masses of q are multiplied by a constant c of the row so that both rows have the same sum S.
+Then, with gap(x, y) = x·log(x/y) − x + y >= 0 and m = (p + q)/2,
+
+    KL = Σ gap(p, q)/S        JS = ½ Σ (gap(p, m) + gap(q, m))/S
+
+What decides the accuracy of nearly equal rows is d, so it is never the difference of rounded
+numbers there. Two rows of logits: d = p·expm1(v) with v = log(q/p) a difference of logits, as in
+logit_divergence.pyx. Otherwise: the exponentials and their product with c are pairs of doubles.
+The error of c shows in Σ d, which is 0 for the right one. A class with more than ¾ of the mass has
+minus the sum of all other differences for its own.
+"""
+
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, c_fabs, c_fma, c_sqrt, gap_divergence, log1p_of, phi,
+)
+from fastent.backends.cython.kernels.logits_exp cimport Scale
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
+from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Tile
+from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
+from fastent.backends.cython.kernels.careful_row cimport (
+    Side, Sum, add, add_sum, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses, read_side, surprise,
+    surprises, value_of,
+)
+from fastent.backends.cython.arithmetic.sums cimport row_sum
+
+cdef extern from "<math.h>" nogil:
+    double c_log "log"(double)
+    double c_log1p "log1p"(double)
+
+cdef enum:                              # columns
+    KL
+    JS
+    TOTAL_VARIATION
+    HELLINGER
+    TOP1
+    SQUARES                             # Σ (q − p)²
+    COLUMNS
+
+cdef enum:                              # where the arrays of a block stand in scratch memory
+    P = 0
+    P_LOW = ROOM
+    Q = 2 * ROOM
+    Q_LOW = 3 * ROOM
+    D = 4 * ROOM
+    TERM = 5 * ROOM
+    OTHER = 6 * ROOM
+    SURPRISE = 7 * ROOM                 # −log p, where q is clipped
+
+
+cdef struct Pair:
+    Side a
+    Side b
+    bint raw                            # one of the rows is taken as it is
+    bint by_logits                      # both rows are logarithms on one scale
+    bint fine                           # nearly equal rows: pairs of doubles
+    double lift_a
+    double lift_b
+    double mass                         # S
+    double factor                       # c, and what its rounding lost
+    double factor_low
+    double centre                       # log c in units of the logits
+    double centre_low
+    double eps
+    double **out
+    Totals *totals                      # of every part, and in the end of the row
+
+
+cdef struct Totals:
+    Sum sums[COLUMNS]
+    Sum drift                           # Σ d without the big class
+    double far                          # terms of KL whose q is below the smallest number
+    bint moved                          # some d is more than the rounding of c
+    Py_ssize_t big                      # the class with more than ¾ of the mass, or −1
+    double p                            # of that class
+    double q
+    double d
+
+
+cdef inline void read_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
+    cdef Side *a = &pair.a
+    cdef Side *b = &pair.b
+    cdef double scale
+    read_side(tile, r, 0, a)
+    read_side(tile, r, 1, b)
+    pair.raw = a.raw or b.raw
+    pair.by_logits = a.kind != PROBS and b.kind != PROBS and a.scale.temperature == b.scale.temperature
+    pair.fine = False
+    pair.lift_a = pair.lift_b = 0
+    if not pair.raw:
+        pair.lift_a = lift_of(a)
+        pair.lift_b = lift_of(b)
+    pair.mass = c_ldexp(a.total, <int>pair.lift_a)
+    pair.factor = pair.mass / c_ldexp(b.total, <int>pair.lift_b)
+    pair.factor_low = pair.centre_low = 0
+    scale = a.scale.temperature
+    pair.centre = (b.log_total - a.log_total) * scale
+    if not pair.raw:
+        pair.centre = log1p_of((b.rest - a.rest) / a.total) * scale
+    pair.eps = tile.eps
+
+
+cdef inline void logit_differences(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
+    """p, q and d from the logits in their places."""
+    cdef Py_ssize_t i
+    cdef double x, ah, al, bh, bl, back, v, low, p, q
+    cdef double top_a = pair.a.top, top_b = pair.b.top, c = pair.factor
+    cdef double lift_a = pair.lift_a, lift_b = pair.lift_b
+    cdef double centre = pair.centre, centre_low = pair.centre_low
+    cdef Scale scale = pair.a.scale
+    for i in range(n):
+        x = t[P + i]
+        ah = x - top_a
+        back = ah - x
+        al = (x - (ah - back)) + (-top_a - back)
+        x = t[Q + i]
+        bh = x - top_b
+        back = bh - x
+        bl = (x - (bh - back)) + (-top_b - back)
+        p = lifted_exp(ah, al, scale, lift_a)
+        q = lifted_exp(bh, bl, scale, lift_b) * c
+        v = bh - ah
+        back = v - bh
+        low = (bh - (v - back)) + (-ah - back)
+        v = ((v - centre) + ((low + (bl - al)) - centre_low)) * scale.inverse
+        t[P + i] = p
+        t[Q + i] = q
+        t[D + i] = p * (v + phi(v)) if (v < 0.7) & (v > -0.7) else q - p
+
+
+cdef inline void mass_differences(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
+    """p, q and d from the masses in their places."""
+    cdef Py_ssize_t i
+    cdef double q, x, low, c = pair.factor, c_low = pair.factor_low
+    if not pair.fine:
+        for i in range(n):
+            x = t[Q + i] * c
+            t[D + i] = x - t[P + i]
+            t[Q + i] = x
+        return
+    for i in range(n):
+        q = t[Q + i]
+        x = q * c
+        low = c_fma(q, c, -x) + (t[Q_LOW + i] * c + q * c_low)
+        t[D + i] = (x - t[P + i]) + (low - t[P_LOW + i])
+        t[Q + i] = x
+
+
+cdef inline void differences(Pair *pair, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
+    """p, q and d of a block."""
+    load_block(&pair.a, start, n, t + P, <char *>t)
+    load_block(&pair.b, start, n, t + Q, <char *>t)
+    if pair.by_logits:
+        logit_differences(pair, n, t)
+        return
+    if pair.fine:
+        fine_masses(&pair.a, n, pair.lift_a, t + P)
+        fine_masses(&pair.b, n, pair.lift_b, t + Q)
+    else:
+        masses(&pair.a, n, pair.lift_a, t + P)
+        masses(&pair.b, n, pair.lift_b, t + Q)
+    mass_differences(pair, n, t)
+
+
+cdef inline void kl_terms(Py_ssize_t n, double *t) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        t[TERM + i] = gap_divergence(t[P + i], t[Q + i], t[D + i])
+
+
+cdef inline double far_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
+    """Terms of KL where q has no mass, or one below the smallest number: p·log(p/q) − p from the
+    surprises. They are taken out of the block."""
+    cdef Py_ssize_t i
+    cdef double p, own, other, far = 0
+    for i in range(n):
+        if t[Q + i] != 0:
+            continue
+        t[TERM + i] = 0
+        own = surprise(&pair.a, start + i)
+        other = surprise(&pair.b, start + i)
+        p = t[P + i] / pair.mass
+        if own == INFINITY:
+            continue
+        if other == INFINITY:
+            far = INFINITY
+        elif p > 0:
+            far += p * (other - own) - p
+    return far
+
+
+cdef inline void clipped_kl_terms(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
+    """Where q is clipped: p·log(p/q') + d, which adds up to Σ p·log(p/q') as Σ d = 0."""
+    cdef Py_ssize_t i
+    cdef double p, d, forced, bound
+    cdef double low = pair.eps * pair.mass, high = (1 - pair.eps) * pair.mass
+    cdef double most = -c_log(pair.eps), least = -c_log1p(-pair.eps)
+    for i in range(n):
+        p = t[P + i]
+        d = t[D + i]
+        bound = most if t[Q + i] < low else least
+        forced = p * (bound - t[SURPRISE + i])
+        forced = d + (forced if p > 0 else 0.0)
+        d = gap_divergence(p, t[Q + i], d)
+        t[TERM + i] = forced if (t[Q + i] < low) | (t[Q + i] > high) else d
+
+
+cdef inline void js_terms(Py_ssize_t n, double *t) noexcept nogil:
+    """Both rows against their mean, whose rounding does not matter as d/2 is handed on."""
+    cdef Py_ssize_t i
+    cdef double p, q, d, m
+    for i in range(n):
+        p = t[P + i]
+        q = t[Q + i]
+        d = 0.5 * t[D + i]
+        m = 0.5 * p + 0.5 * q
+        t[TERM + i] = gap_divergence(p, m, d)
+        t[OTHER + i] = gap_divergence(q, m, -d)
+
+
+cdef inline void clip(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
+    """q and d of the clipped row."""
+    cdef Py_ssize_t i
+    cdef double q, low = pair.eps * pair.mass, high = (1 - pair.eps) * pair.mass
+    for i in range(n):
+        q = t[Q + i]
+        q = low if q < low else q
+        q = high if q > high else q
+        t[D + i] = t[D + i] if q == t[Q + i] else q - t[P + i]
+        t[Q + i] = q
+
+
+cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_t gone, bint big, double *t,
+                           Totals *totals) noexcept nogil:
+    """Add the classes of a block, whose p, q and d are known, to the sums of the columns. A big class
+    is added by itself, and gone from its block."""
+    cdef Py_ssize_t i
+    cdef double x, root, per = 1 / pair.mass
+    for i in range(n):
+        t[TERM + i] = c_fabs(t[D + i])
+    add(&totals.sums[TOTAL_VARIATION], row_sum(t + TERM, n))
+    if pair.out[HELLINGER] != NULL:
+        for i in range(n):
+            root = c_sqrt(t[P + i]) + c_sqrt(t[Q + i])
+            x = t[D + i] / (root if root > 0 else 1.0)
+            t[TERM + i] = x * x
+        add(&totals.sums[HELLINGER], row_sum(t + TERM, n))
+    if pair.out[SQUARES] != NULL:
+        for i in range(n):
+            x = t[D + i] * per
+            t[TERM + i] = x * x
+        add(&totals.sums[SQUARES], row_sum(t + TERM, n))
+    if pair.out[KL] != NULL:
+        if pair.eps > 0:
+            load_block(&pair.a, start, n, t + SURPRISE, <char *>t)
+            surprises(&pair.a, start, n, t + SURPRISE)
+            clipped_kl_terms(pair, n, t)
+            x = row_sum(t + TERM, n)
+        else:
+            kl_terms(n, t)
+            x = row_sum(t + TERM, n)
+            if x == INFINITY or (pair.b.holes and pair.a.kind != PROBS):
+                totals.far += far_terms(pair, start, n, t)
+                x = row_sum(t + TERM, n)
+        add(&totals.sums[KL], x)
+    if pair.out[JS] != NULL:
+        if pair.eps > 0:
+            clip(pair, n, t)
+            if gone >= 0:
+                t[Q + gone] = t[D + gone] = 0
+            if big and t[Q] >= (1 - pair.eps) * pair.mass:
+                # 1 − p is the mass of the others, to all its digits
+                t[D] = (pair.a.rest / pair.a.total - pair.eps) * pair.mass
+        js_terms(n, t)
+        add(&totals.sums[JS], row_sum(t + TERM, n) + row_sum(t + OTHER, n))
+
+
+cdef inline void pair_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    """Sums of a part of the row, without its big class."""
+    cdef Pair *pair = <Pair *>context
+    cdef Totals *totals = &pair.totals[k]
+    cdef Py_ssize_t start = part_start(pair.a.classes, k), stop = part_start(pair.a.classes, k + 1), n, i, gone
+    cdef double *t = <double *>scratch
+    cdef double speck
+    cdef int c, moved = 0
+    for c in range(COLUMNS):
+        totals.sums[c].total = totals.sums[c].lost = 0
+    totals.drift.total = totals.drift.lost = totals.far = totals.d = 0
+    totals.big = -1
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        differences(pair, start, n, t)
+        for i in range(n):
+            speck = t[P + i] * 3.2e-30
+            moved |= c_fabs(t[D + i]) > speck
+        i = pair.a.where - start
+        gone = -1
+        if 0 <= i < n and not pair.raw and t[P + i] > 0.75 * pair.mass:
+            totals.big = pair.a.where
+            gone = i
+            totals.p = t[P + i]
+            totals.q = t[Q + i]
+            totals.d = t[D + i]
+            t[P + i] = t[Q + i] = t[D + i] = 0
+        add(&totals.drift, row_sum(t + D, n))
+        add_terms(pair, start, n, gone, False, t, totals)
+        start += n
+    totals.moved = moved
+
+
+cdef inline void join(Totals *totals, Totals *part) noexcept nogil:
+    cdef int c
+    for c in range(COLUMNS):
+        add_sum(&totals.sums[c], &part.sums[c])
+    add_sum(&totals.drift, &part.drift)
+    totals.far += part.far
+    totals.moved |= part.moved
+    if part.big >= 0:
+        totals.big = part.big
+        totals.p = part.p
+        totals.q = part.q
+        totals.d = part.d
+
+
+cdef inline double add_rows(Tile *tile, Pair *pair) noexcept nogil:
+    """Sums of the whole row; the relative error of c."""
+    cdef Totals *totals = pair.totals
+    cdef double *t = <double *>tile.scratch
+    cdef Py_ssize_t k
+    run_parts(tile, pair_job, pair)
+    for k in range(1, parts_of(tile.classes)):
+        join(totals, &pair.totals[k])
+    if totals.big >= 0:
+        t[P] = totals.p
+        t[Q] = totals.q
+        t[D] = -value_of(&totals.drift)
+        add_terms(pair, totals.big, 1, -1, True, t, totals)
+    return (value_of(&totals.drift) + totals.d) / pair.mass
+
+
+cdef inline void settle_pair(Tile *tile, Pair *pair) noexcept nogil:
+    """The sums, from as many passes as the rows are near: Σ|d| decides, so that a column does not
+    depend on which others are asked for."""
+    cdef double error = add_rows(tile, pair)
+    cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7
+    cdef int again = 0 if pair.raw else 1 if pair.by_logits else 2
+    if not value_of(&pair.totals.sums[TOTAL_VARIATION]) < near * pair.mass:
+        return
+    while again > 0:
+        pair.fine = True
+        pair.factor_low -= error * pair.factor
+        pair.centre_low += log1p_of(error) * pair.a.scale.temperature
+        if pair.by_logits:
+            pair.factor += pair.factor_low
+            pair.factor_low = 0
+        error = add_rows(tile, pair)
+        again -= 1
+
+
+cdef inline void pair_values(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
+    cdef Pair pair
+    cdef Totals parts[PARTS]
+    cdef Totals *totals = &parts[0]
+    cdef double value
+    cdef int k
+    read_pair(tile, r, &pair)
+    pair.out = out
+    pair.totals = totals
+    if pair.a.nan or pair.b.nan:
+        for k in range(COLUMNS):
+            if out[k] != NULL:
+                out[k][r] = NAN
+        return
+    if out[TOP1] != NULL:
+        out[TOP1][r] = pair.a.where == pair.b.where
+    if out[KL] == NULL and out[JS] == NULL and out[TOTAL_VARIATION] == NULL and out[HELLINGER] == NULL and out[SQUARES] == NULL:
+        return
+    settle_pair(tile, &pair)
+    if not totals.moved and pair.eps == 0:
+        # proportional rows: what is left is the rounding of c
+        for k in range(COLUMNS):
+            totals.sums[k].total = totals.sums[k].lost = 0
+    if out[KL] != NULL:
+        value = value_of(&totals.sums[KL])
+        if pair.raw:
+            value -= value_of(&totals.drift)
+        value = value / pair.mass + totals.far
+        out[KL][r] = 0.0 if value < 0 and pair.eps == 0 and not pair.raw else value
+    if out[JS] != NULL:
+        out[JS][r] = 0.5 * value_of(&totals.sums[JS]) / pair.mass
+    if out[TOTAL_VARIATION] != NULL:
+        out[TOTAL_VARIATION][r] = 0.5 * value_of(&totals.sums[TOTAL_VARIATION]) / pair.mass
+    if out[HELLINGER] != NULL:
+        out[HELLINGER][r] = c_sqrt(0.5 * value_of(&totals.sums[HELLINGER])) / c_sqrt(pair.mass)
+    if out[SQUARES] != NULL:
+        out[SQUARES][r] = value_of(&totals.sums[SQUARES])

@@ -1,0 +1,338 @@
+"""A row of any kind, read in double: its normaliser first, then block by block as masses or as
+surprises −log q, each to full relative accuracy.
+
+Masses are the probabilities of a row times one constant: the numbers themselves for probabilities,
+e^{(x−m)/T} for logits. They come multiplied by a power of two, so that e^−1387 is a normal number.
+"""
+
+from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, nearest_shifted, shift_of, times_power,
+)
+from fastent.backends.cython.kernels.logits_exp cimport (
+    LogitSums, Scale, merge_into, scale_of,
+)
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, Tile, report
+from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
+from fastent.backends.cython.kernels.row_blocks cimport (
+    PARTS, class_of, classes_of, part_start, parts_of, run_parts, stored, top_in,
+)
+from fastent.backends.cython.arithmetic.sums cimport row_sum, two_sum_add
+from fastent.backends.cython.kernels.careful_exp cimport twofold_exp
+
+cdef extern from "<math.h>" nogil:
+    int c_ilogb "ilogb"(double)
+    double c_ldexp "ldexp"(double, int)
+
+cdef enum:
+    LIFT = 1000                         # binary exponent to which the masses of a row are raised
+
+
+cdef struct Side:
+    Tile *tile                          # the row: where it is, and of which operand
+    Py_ssize_t row
+    int operand
+    Py_ssize_t classes
+    int kind
+    bint raw                            # "as_is": no normalisation
+    Scale scale
+    double top                          # largest element (0 where nothing is taken off), first place
+    Py_ssize_t where
+    double total                        # Σ of the masses; 1 for a raw row
+    double rest                         # Σ of all but the largest
+    double log_total
+    bint nan
+    bint certain                        # +inf logits: they share all of the mass
+    bint holes                          # a class without any mass
+
+
+cdef struct Sum:
+    double total
+    double lost
+
+
+cdef struct Part:                       # what a pass finds in one part of a row
+    double top                          # its largest element,
+    Py_ssize_t block                    # and the first block that it stands in
+    Sum rest                            # probabilities: Σ of all but the largest of the row
+    double negative                     # the first negative one, or 0
+    LogitSums sums
+    bint holes
+
+
+cdef struct Reading:
+    Side *side
+    Part parts[PARTS]
+
+
+cdef inline void add(Sum *s, double x) noexcept nogil:
+    two_sum_add(&s.total, &s.lost, x)
+
+
+cdef inline void add_sum(Sum *s, Sum *other) noexcept nogil:
+    add(s, other.total)
+    s.lost += other.lost
+
+
+cdef inline double value_of(Sum *s) noexcept nogil:
+    return s.total + s.lost if s.lost == s.lost else s.total
+
+
+cdef inline Side side_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
+    """A row that is taken as it is; nothing is read yet."""
+    cdef Side side
+    side.tile = tile
+    side.row = r
+    side.operand = operand
+    side.classes = tile.classes
+    side.kind = tile.pred_kind if operand else tile.true_kind
+    side.raw = not tile.normalise and side.kind != LOGITS
+    side.scale = scale_of(tile.temperature if side.kind == LOGITS else 1.0)
+    side.top = side.log_total = 0
+    side.where = -1
+    side.total = 1
+    side.rest = NAN
+    side.nan = side.certain = side.holes = False
+    return side
+
+
+cdef inline double element(Side *side, Py_ssize_t i) noexcept nogil:
+    cdef double x
+    if side.tile.precision == DOUBLE:
+        x = class_of(side.tile, side.operand, side.row, i, <const double *>NULL)
+    else:
+        x = class_of(side.tile, side.operand, side.row, i, <const float *>NULL)
+    if side.certain:
+        return 0.0 if x == INFINITY else -INFINITY
+    return x
+
+
+cdef inline void load_block(Side *side, Py_ssize_t start, Py_ssize_t n, double *x, char *scratch) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef Tile *tile = side.tile
+    cdef const float *single
+    cdef const double *wide
+    if tile.precision == DOUBLE:
+        wide = classes_of(tile, side.operand, side.row, start, n, scratch, <const double *>NULL)
+        for i in range(n):
+            x[i] = wide[i]
+    else:
+        single = classes_of(tile, side.operand, side.row, start, n, scratch, <const float *>NULL)
+        for i in range(n):
+            x[i] = single[i]
+    if side.certain:
+        for i in range(n):
+            x[i] = 0.0 if x[i] == INFINITY else -INFINITY
+
+
+cdef inline void top_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Reading *reading = <Reading *>context
+    cdef Side *side = reading.side
+    cdef Part *part = &reading.parts[k]
+    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1)
+    if side.tile.precision == DOUBLE:
+        part.top = top_in(side.tile, side.operand, side.row, start, stop, scratch, &part.block, <const double *>NULL)
+    else:
+        part.top = top_in(side.tile, side.operand, side.row, start, stop, scratch, &part.block, <const float *>NULL)
+
+
+cdef inline void find_top(Side *side, Reading *reading, const stored *unused) noexcept nogil:
+    """The largest element and where it first stands; NaN if there is one."""
+    cdef Py_ssize_t k, n, i = 0
+    cdef const stored *x
+    cdef stored top
+    cdef Part *found = &reading.parts[0]
+    run_parts(side.tile, top_job, reading)
+    for k in range(1, parts_of(side.classes)):
+        if found.top == found.top and not reading.parts[k].top <= found.top:
+            found = &reading.parts[k]
+    top = <stored>found.top
+    side.top = top
+    side.nan = top != top
+    if not side.nan:
+        n = min(<Py_ssize_t>CHUNK, side.classes - found.block)
+        x = classes_of(side.tile, side.operand, side.row, found.block, n, side.tile.scratch, unused)
+        while x[i] != top:
+            i += 1
+    side.where = found.block + i
+
+
+cdef inline void probability_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Reading *reading = <Reading *>context
+    cdef Side *side = reading.side
+    cdef Part *part = &reading.parts[k]
+    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef double *x = <double *>scratch
+    cdef Sum rest
+    cdef int zeros = 0, negative
+    rest.total = rest.lost = part.negative = 0
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        load_block(side, start, n, x, scratch)
+        negative = 0
+        for i in range(n):
+            zeros |= x[i] == 0
+            negative |= x[i] < 0
+        if negative and part.negative == 0:
+            i = 0
+            while not x[i] < 0:
+                i += 1
+            part.negative = x[i]
+        if start <= side.where < start + n:
+            x[side.where - start] = 0
+        add(&rest, row_sum(x, n))
+        start += n
+    part.rest = rest
+    part.holes = zeros
+
+
+cdef inline void sum_probabilities(Side *side, Reading *reading) noexcept nogil:
+    """Σ of a probability row, its largest element kept apart, and the checks."""
+    cdef Py_ssize_t k
+    cdef Part *part
+    cdef Sum *rest = &reading.parts[0].rest
+    run_parts(side.tile, probability_job, reading)
+    for k in range(parts_of(side.classes)):
+        part = &reading.parts[k]
+        side.holes |= part.holes
+        if part.negative < 0:                           # only the first one of a row is kept
+            report(side.tile, side.row, NEGATIVE, side.operand, part.negative)
+        if k > 0:
+            add_sum(rest, &part.rest)
+    if side.raw:
+        return
+    side.rest = value_of(rest)
+    side.total = side.rest + side.top
+    # near 1 the logarithm of the rounded sum is good enough: it never stands alone
+    side.log_total = log_positive(side.total)
+    check_sum(side.tile, side.row, side.operand, side.total)
+
+
+cdef inline void exponential_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Reading *reading = <Reading *>context
+    cdef Side *side = reading.side
+    cdef Part *part = &reading.parts[k]
+    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef double *x = <double *>scratch
+    cdef LogitSums *sums = &part.sums
+    cdef LogitSums block
+    cdef int holes = 0
+    sums.top = -INFINITY                                # an empty row
+    sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = 0
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        load_block(side, start, n, x, scratch)
+        for i in range(n):
+            holes |= x[i] == -INFINITY
+        if not side.raw:
+            block = logit_sums(x, n, n, side.scale, False, no_ranks(), x + ROOM)
+            merge_into(sums, block, side.scale)
+        start += n
+    part.holes = holes
+
+
+cdef inline void sum_exponentials(Side *side, Reading *reading) noexcept nogil:
+    """Σ e^{(x−m)/T} of a row of logits or log-probabilities, its largest kept apart."""
+    cdef LogitSums *sums = &reading.parts[0].sums
+    cdef Py_ssize_t k
+    run_parts(side.tile, exponential_job, reading)
+    side.holes = reading.parts[0].holes
+    for k in range(1, parts_of(side.classes)):
+        merge_into(sums, reading.parts[k].sums, side.scale)
+        side.holes |= reading.parts[k].holes
+    if side.raw:
+        side.top = 0
+        return
+    side.rest = sums.rest + (sums.count - 1)
+    side.total = 1 + side.rest
+    side.log_total = log1p_of(side.rest)
+    if side.kind == LOGPROBS:
+        check_log_sum(side.tile, side.row, side.operand, side.top, side.total)
+    side.nan = side.top == -INFINITY
+    if side.top == INFINITY:
+        side.certain = side.holes = True
+        side.top = 0
+
+
+cdef inline void read_side(Tile *tile, Py_ssize_t r, int operand, Side *side) noexcept nogil:
+    """Read a row once for its maximum and normaliser, and check it."""
+    cdef Reading reading
+    side[0] = side_at(tile, r, operand)
+    reading.side = side
+    if tile.precision == DOUBLE:
+        find_top(side, &reading, <const double *>NULL)
+    else:
+        find_top(side, &reading, <const float *>NULL)
+    if side.nan:
+        side.total = side.log_total = NAN
+    elif side.kind == PROBS:
+        sum_probabilities(side, &reading)
+    else:
+        sum_exponentials(side, &reading)
+
+
+cdef inline int lift_of(Side *side) noexcept nogil:
+    """The power of two that brings the mass of the row to 2^LIFT, about; raw numbers stay."""
+    return 0 if side.raw else LIFT - c_ilogb(side.total)
+
+
+cdef inline double lifted_exp(double high, double low, Scale scale, double lift) noexcept nogil:
+    """exp((high + low)/T)·2^lift, 0 below the normal range; high > 0 in raw rows only."""
+    cdef double shifted = madd(high, 1.4426950408889634074 * scale.inverse, <double>6755399441055744.0)
+    cdef double k = shift_of(shifted)
+    cdef double r = (madd(-k, scale.high, high) - madd(k, scale.low, -low)) * scale.inverse
+    cdef double v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted + lift)
+    v = v if high >= (-707.5 - 0.69314718 * lift) * scale.temperature else 0.0
+    return v if high < 709.5 * scale.temperature else INFINITY
+
+
+cdef inline void masses(Side *side, Py_ssize_t n, double lift, double *x) noexcept nogil:
+    """Masses times 2^lift of a block, in place of its elements."""
+    cdef Py_ssize_t i
+    cdef double h, back, low, top = side.top, power = c_ldexp(1.0, <int>lift)
+    cdef Scale scale = side.scale
+    if side.kind == PROBS:
+        for i in range(n):
+            x[i] = x[i] * power
+        return
+    for i in range(n):
+        h = x[i] - top
+        back = h - x[i]
+        low = (x[i] - (h - back)) + (-top - back)
+        x[i] = lifted_exp(h, low, scale, lift)
+
+
+cdef inline void fine_masses(Side *side, Py_ssize_t n, double lift, double *x) noexcept nogil:
+    """The same as pairs of doubles: what x loses goes to x + ROOM."""
+    cdef Py_ssize_t i
+    if side.kind != PROBS:
+        twofold_exp(x, n, side.top, side.scale, lift)
+        return
+    masses(side, n, lift, x)
+    for i in range(n):
+        x[ROOM + i] = 0
+
+
+cdef inline double surprise(Side *side, Py_ssize_t i) noexcept nogil:
+    """−log q of class i of the normalised row, or −log of the raw number."""
+    cdef double x = element(side, i)
+    if side.kind != PROBS:
+        return side.log_total + (side.top - x) * side.scale.inverse
+    if i == side.where and side.rest < x:
+        return log1p_of(side.rest / x)
+    return side.log_total - log_positive(x)
+
+
+cdef inline void surprises(Side *side, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
+    """−log q of a block, in place of its elements."""
+    cdef Py_ssize_t i
+    cdef double top = side.top, inverse = side.scale.inverse, log_total = side.log_total
+    if side.kind != PROBS:
+        for i in range(n):
+            x[i] = log_total + (top - x[i]) * inverse
+        return
+    for i in range(n):
+        x[i] = log_total - log_positive(x[i])
+    if start <= side.where < start + n:
+        x[side.where - start] = surprise(side, side.where)

@@ -1,0 +1,363 @@
+"""Row statistics of logits and log-probabilities, and the row values that are short formulas of them.
+
+With m the maximum, s = Σ e^{(x−m)/T} over the other classes (so the partition sum is 1 + s):
+
+    sparse cross-entropy        (m − x_y)/T + log1p(s)
+    categorical, target p       Σ p (m − x)/(T Σp) + log1p(s)
+    entropy                     log1p(s) + Σ (m−x) e^{(x−m)/T} / (T (1 + s))
+    confidence                  1/(1 + s)
+
+Every term is positive: nothing cancels. A log-probability row is a logit row whose partition sum
+e^m (1 + s) is checked.
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, report_negatives
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, log1p_positive, real
+from fastent.backends.cython.kernels.logits_exp cimport (
+    LogitSums, RowSums, Scale, exp_over, merge_into, scale_of,
+)
+from fastent.backends.cython.kernels.logits_sums_few cimport FEW, LANES, Batch, columns_of, few_class_sums
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile
+from fastent.backends.cython.kernels.logits_sums cimport (
+    MANY, Ranks, logit_sums, no_ranks, rows_at_once, sums_of_rows,
+)
+from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, paired
+from fastent.backends.cython.kernels.rank cimport rank_of
+from fastent.backends.cython.arithmetic.scratch cimport blocks_of
+from fastent.backends.cython.arithmetic.sums cimport row_sum
+from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+
+ctypedef fused source:
+    float
+    double
+
+cdef enum:
+    CROSS_ENTROPY
+    ACCURACY
+    RANK
+    BRIER
+    ENTROPY
+    CONFIDENCE
+
+
+cdef struct LongRow:
+    Tile *tile
+    Py_ssize_t r
+    int precision
+    Scale scale
+    bint moments
+    Ranks ranks                         # of this row alone
+    LogitSums *parts
+    bint negative
+
+
+cdef inline void add_target(const source *p, const source *x, Py_ssize_t n, double top, real *terms, LogitSums *sums, bint *negative) noexcept nogil:
+    """Σ p·(m − x) and Σ p over one block; p = 0 adds nothing, whatever x."""
+    cdef Py_ssize_t i
+    cdef real m = <real>top
+    cdef int below = 0
+    for i in range(n):
+        terms[i] = <real>p[i] * (m - <real>x[i]) if p[i] != 0 else 0
+        below |= p[i] < 0
+    sums.gap = row_sum(terms, n)
+    for i in range(n):
+        terms[i] = p[i]
+    sums.mass = row_sum(terms, n)
+    if below:
+        negative[0] = True
+
+
+cdef inline void certain_target(const source *p, const source *x, Py_ssize_t n, LogitSums *sums) noexcept nogil:
+    """The same where m = +inf: a class at +inf costs nothing, any other everything."""
+    cdef Py_ssize_t i
+    sums.gap = sums.mass = 0
+    for i in range(n):
+        sums.mass += p[i]
+        if p[i] != 0 and x[i] != INFINITY:
+            sums.gap = INFINITY
+
+
+cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
+    cdef const source *x = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, unused)
+    cdef const source *p
+    cdef LogitSums *sums = row.parts + block
+    cdef Ranks ranks = row.ranks
+    ranks.start = start
+    sums[0] = logit_sums(x, n, n, row.scale, row.moments, ranks, scratch)
+    if paired(row.tile):
+        p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, unused)
+        if sums.top == INFINITY:
+            certain_target(p, x, n, sums)
+        else:
+            add_target(p, x, n, sums.top, scratch, sums, &row.negative)
+
+
+cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef LongRow *row = <LongRow *>context
+    if row.precision == SINGLE:
+        block_of(row, block, <float *>scratch, <const float *>NULL)
+    elif row.precision == DOUBLE:
+        block_of(row, block, <double *>scratch, <const double *>NULL)
+    else:
+        block_of(row, block, <double *>scratch, <const float *>NULL)
+
+
+cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
+    """Sums of one row of any length, block by block, merged in order."""
+    cdef Py_ssize_t count = blocks_of(tile.classes), b, step = 1
+    cdef LogitSums sums
+    cdef LogitSums few[64]
+    row.parts = &few[0]
+    if count > 64:
+        row.parts = <LogitSums *>malloc(count * sizeof(LogitSums))
+        if row.parts == NULL:
+            sums.top = sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = NAN
+            return sums
+    tile.run(tile.runner, block_job, row, count, tile.scratch)
+    while step < count:                                 # a tree: the roundings grow with its depth
+        b = 0
+        while b + step < count:
+            merge_into(&row.parts[b], row.parts[b + step], row.scale)
+            b += 2 * step
+        step *= 2
+    sums = row.parts[0]
+    if count > 64:
+        free(row.parts)
+    return sums
+
+
+cdef inline Ranks ranks_from(Tile *tile, Py_ssize_t start, Batch *batch, Py_ssize_t at) noexcept nogil:
+    """Where the ranks of the labels of rows `at` and on go."""
+    cdef Ranks ranks
+    ranks.rank = &batch.rank[at]
+    ranks.own = &batch.own[at]
+    ranks.labels = tile.labels + start + at
+    ranks.start = 0
+    return ranks
+
+
+cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,
+                                bint ranked, real *scratch, const source *unused, Batch *sums) noexcept nogil:
+    """Sums of up to LANES rows of at most CHUNK classes."""
+    cdef Py_ssize_t n = tile.classes, at = 0, count
+    cdef const source *x
+    cdef RowSums columns
+    cdef Ranks ranks = no_ranks()
+    while at < rows:
+        count = min(rows - at, rows_at_once(n, sizeof(source)))
+        x = <const source *>tile.pred_rows + (start + at) * n
+        columns = columns_of(sums, at)
+        if ranked:
+            label_numbers(tile, start + at, count, sums.own + at, unused)
+            ranks = ranks_from(tile, start, sums, at)
+        sums_of_rows(x, count, n, (tile.rows - start - at) * n, scale, moments, ranks, &columns, scratch)
+        at += count
+
+
+cdef inline void put(LogitSums *sums, Batch *batch, Py_ssize_t at) noexcept nogil:
+    batch.top[at] = sums.top
+    batch.count[at] = sums.count
+    batch.rest[at] = sums.rest
+    batch.moment[at] = sums.moment
+    batch.square[at] = sums.square
+    batch.gap[at] = sums.gap
+    batch.mass[at] = sums.mass
+    batch.rank[at] = sums.rank
+
+
+cdef inline bint too_narrow(double count, double rest, double gap) noexcept nogil:
+    """Whether float arithmetic was too narrow for the row: s < 2^-86 comes near what stands for
+    zeros, and differences of logits beyond 3.4e38 overflow. Decided by the row alone, not by what
+    is wanted."""
+    return ((count == 1) & (rest < 1.3e-26)) | (gap == INFINITY)
+
+
+cdef inline bint any_narrow(Py_ssize_t rows, Batch *sums, bint targets) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef int64_t narrow = 0
+    for r in range(rows):
+        narrow |= too_narrow(sums.count[r], sums.rest[r], sums.gap[r] if targets else 0.0)
+    return narrow != 0
+
+
+cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch, real *scratch, const source *unused) noexcept nogil:
+    """Sums of the targets of short rows."""
+    cdef Py_ssize_t r, n = tile.classes
+    cdef const source *x
+    cdef const source *p
+    cdef LogitSums sums
+    cdef bint negative
+    for r in range(rows):
+        x = <const source *>tile.pred_rows + (start + r) * n
+        p = <const source *>tile.true_rows + (start + r) * n
+        negative = n <= FEW
+        if batch.top[r] == INFINITY:
+            certain_target(p, x, n, &sums)
+            batch.gap[r] = sums.gap
+            batch.mass[r] = sums.mass
+        elif n > FEW:
+            add_target(p, x, n, batch.top[r], scratch, &sums, &negative)
+            batch.gap[r] = sums.gap
+            batch.mass[r] = sums.mass
+        if negative:
+            report_negatives(tile, start + r, 1, 0, unused)
+
+
+cdef void check_target(Tile *tile, Py_ssize_t r, Batch *sums, Py_ssize_t at) noexcept nogil:
+    if sums.gap[at] == sums.gap[at]:
+        check_sum(tile, r, 0, sums.mass[at])
+
+
+cdef inline void partitions(Batch *sums, Py_ssize_t rows, bint single) noexcept nogil:
+    """log1p(s), and s in place of the sum that leaves ties out."""
+    cdef Py_ssize_t r
+    cdef double s
+    for r in range(rows):
+        s = sums.rest[r] + (sums.count[r] - 1)
+        # a NaN, or no class with any mass, makes the row undefined
+        s = s if sums.top[r] > -INFINITY else <double>NAN
+        sums.rest[r] = s
+        sums.partition[r] = log1p_positive(s, single)
+
+
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Scale scale, bint ranked, double **out, const source *unused) noexcept nogil:
+    """Values of consecutive rows from their sums: vectors first, then what only some calls want."""
+    cdef Py_ssize_t r, label
+    cdef double s, gap, p, square
+    cdef bint tied
+    cdef double *s_of = sums.rest
+    cdef double *z = sums.partition
+    cdef double *loss = out[CROSS_ENTROPY] + start if out[CROSS_ENTROPY] != NULL else NULL
+    if tile.precision == SINGLE:
+        partitions(sums, rows, True)
+    else:
+        partitions(sums, rows, False)
+    if tile.pred_kind == LOGPROBS and tile.normalise:
+        for r in range(rows):
+            check_log_sum(tile, start + r, 1, sums.top[r], 1 + s_of[r])
+    if loss != NULL and paired(tile):
+        for r in range(rows):
+            check_target(tile, start + r, sums, r)
+            loss[r] = sums.gap[r] * scale.inverse / sums.mass[r] + z[r]
+    if out[ENTROPY] != NULL:
+        for r in range(rows):
+            out[ENTROPY][start + r] = z[r] + sums.moment[r] / (1 + s_of[r])
+    if out[CONFIDENCE] != NULL:
+        for r in range(rows):
+            out[CONFIDENCE][start + r] = 1 / (1 + s_of[r])
+    if paired(tile) or tile.labels == NULL:
+        return
+    if tile.classes > FEW and not ranked:
+        label_numbers(tile, start, rows, sums.own, unused)
+    if loss != NULL:
+        for r in range(rows):
+            gap = (sums.top[r] - sums.own[r]) * scale.inverse
+            loss[r] = z[r] + (0.0 if sums.own[r] == sums.top[r] else gap)
+    if out[BRIER] != NULL:
+        for r in range(rows):
+            s = s_of[r]
+            gap = 0.0 if sums.own[r] == sums.top[r] else (sums.top[r] - sums.own[r]) * scale.inverse
+            p = exp_over(-gap * scale.temperature, 0, scale)
+            square = sums.square[r] + sums.count[r] - p * p + (1 + s - p) * (1 + s - p)
+            # the label at the maximum: 1 − p = s/(1 + s)
+            square = sums.square[r] + (sums.count[r] - 1) + s * s if gap == 0 else square
+            out[BRIER][start + r] = square / ((1 + s) * (1 + s))
+    if tile.classes <= FEW:
+        for r in range(rows if out[ACCURACY] != NULL else 0):
+            s = s_of[r]
+            p = 1.0 if sums.place[r] == 0 else 0.0
+            out[ACCURACY][start + r] = p if s == s else s
+        for r in range(rows if out[RANK] != NULL else 0):
+            s = s_of[r]
+            out[RANK][start + r] = sums.place[r] if s == s else s
+        return
+    if out[ACCURACY] != NULL:
+        for r in range(rows):
+            s = s_of[r]
+            p = 1.0 if sums.own[r] == sums.top[r] else 0.0
+            out[ACCURACY][start + r] = p if s == s else s
+    if out[RANK] == NULL and out[ACCURACY] == NULL:
+        return
+    for r in range(rows):
+        label = tile.labels[start + r]
+        s = s_of[r]
+        # another maximum adds 1 to s, and it may come first
+        tied = out[ACCURACY] != NULL and s > 0.99 and sums.own[r] == sums.top[r]
+        if label < 0 or s != s or not (tied or out[RANK] != NULL):
+            if out[RANK] != NULL:
+                out[RANK][start + r] = s
+            continue
+        # nothing is less than −infinity, which the pass for the maximum would have to compare with
+        p = sums.rank[r] if ranked and sums.own[r] > -INFINITY else rank_of(tile, start + r, unused)
+        if tied:
+            out[ACCURACY][start + r] = p == 0
+        if out[RANK] != NULL:
+            out[RANK][start + r] = p
+
+
+cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused) noexcept nogil:
+    cdef Scale scale = scale_of(tile.temperature)
+    cdef bint moments = out[ENTROPY] != NULL or out[BRIER] != NULL, few = tile.classes <= FEW, narrow
+    cdef bint ranks = out[RANK] != NULL or out[ACCURACY] != NULL
+    cdef Py_ssize_t r, n, start = 0
+    cdef LogitSums sums
+    cdef Batch batch
+    cdef LongRow row
+    cdef bint ranked = out[RANK] != NULL and tile.labels != NULL and tile.classes >= MANY
+    row.tile = tile
+    row.scale = scale
+    row.moments = moments
+    row.ranks = no_ranks()
+    while start < tile.rows:
+        n = min(tile.rows - start, <Py_ssize_t>LANES)
+        narrow = True
+        if few:
+            narrow = few_class_sums(tile, start, n, scale, moments, ranks, scratch, <const source *>NULL, &batch)
+        elif tile.classes <= CHUNK:
+            short_row_sums(tile, start, n, scale, moments, ranked, scratch, <const source *>NULL, &batch)
+        else:
+            if ranked:
+                label_numbers(tile, start, n, batch.own, <const source *>NULL)
+            for r in range(n):
+                row.r = start + r
+                row.precision = tile.precision
+                row.negative = False
+                if ranked:
+                    row.ranks = ranks_from(tile, start, &batch, r)
+                sums = long_sums(tile, &row)
+                put(&sums, &batch, r)
+                if row.negative:
+                    report_negatives(tile, start + r, 1, 0, unused)
+        if paired(tile) and tile.classes <= CHUNK:
+            target_sums(tile, start, n, &batch, scratch, <const source *>NULL)
+        narrow = narrow or paired(tile)
+        if tile.precision == SINGLE and narrow and any_narrow(n, &batch, paired(tile)):
+            for r in range(n):
+                if too_narrow(batch.count[r], batch.rest[r], batch.gap[r] if paired(tile) else 0.0) and batch.top[r] < INFINITY and batch.top[r] > -INFINITY:
+                    row.r = start + r
+                    row.precision = WIDENED
+                    if ranked:
+                        row.ranks = ranks_from(tile, start, &batch, r)
+                    sums = long_sums(tile, &row)
+                    put(&sums, &batch, r)
+        finish(tile, start, n, &batch, scale, ranked, out, <const source *>NULL)
+        start += n
+
+
+cdef void logit_rows(Tile *tile, double **out) noexcept nogil:
+    if tile.precision == SINGLE:
+        rows_of(tile, out, <float *>tile.scratch, <const float *>NULL)
+    elif tile.precision == DOUBLE:
+        rows_of(tile, out, <double *>tile.scratch, <const double *>NULL)
+    else:
+        rows_of(tile, out, <double *>tile.scratch, <const float *>NULL)
+
+
+cdef Table table
+table.kernels[0] = logit_rows
+kernels = capsule_of(&table)

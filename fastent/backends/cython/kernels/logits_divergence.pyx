@@ -1,0 +1,483 @@
+"""KL and Jensen-Shannon divergence of two rows of logits or log-probabilities.
+
+With v = (b − a)/T − c for any constant c of the row, masses e_a ∝ exp(a/T) and e_b = e_a·e^v, and
+φ(v) = e^v − 1 − v >= 0:
+
+    F = Σ e_a·φ(v),  E = Σ (e_b − e_a),  A = Σ e_a       KL = F/A − h(E/A)    exactly, for every c.
+
+The subtraction is harmless unless c is far from the right centre, c + log1p(E/A); then the pass is
+done again. The first c is 0 where the maxima differ little, so that v costs one subtraction; then
+the difference of the maxima, which is exact where one class has all of the mass; then the right one.
+
+Short rows are mapped together, as many as fit a piece, and those that need a second pass together
+again; rows of a few classes in one flat loop (logit_terms.pxd), others one by one (logit_pair_sums.pxd).
+Long rows, and what is rare, are done alone (logit_rows.pxd).
+
+JS takes the right centre from the sums of the masses alone, which leaves an error of their rounding,
+and the one of KL where the rows are so near that this would show.
+"""
+
+from libc.string cimport memcpy
+
+from fastent.backends.cython.kernels.checks cimport check_log_sum, sum_bounds
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, fe_lane_max_double, fe_lane_max_float, fe_row_sums_double, log1p_of, real,
+)
+from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGPROBS, SINGLE, Kernel, Tile
+from fastent.backends.cython.kernels.logits_divergence_row cimport (
+    in_reach, kl_value, least_drift_of, least_js, octaves_factor, octaves_of, reach_of, row_alone,
+    share_centre, threshold_of, widen,
+)
+from fastent.backends.cython.kernels.logits_divergence_sums cimport (
+    CENTRED_KL, Constants, JS, LANES, MASSES, Sums, sum_lanes,
+)
+from fastent.backends.cython.kernels.logits_divergence_terms cimport (
+    CENTRE, CENTRE_LOW, DRIFT, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B,
+    centred_js, centred_kl, masses, octave_origin, plain_kl, split_centre,
+)
+from fastent.backends.cython.arithmetic.sums cimport row_sums
+from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+
+cdef enum:
+    FEW = 48                            # classes up to which rows are mapped in one flat loop,
+    FEW_DOUBLE = 128
+    SLIDING = 16                        # and maxima taken over sliding windows
+    PIECE = 512                         # elements of them at once: their arrays fit the first cache
+    VECTOR = 16                         # a row's constant is written in vectors of this many
+    MOST = 32                           # rows of more classes that are taken together
+
+cdef struct Batch:                      # rows together
+    double top_a[PIECE]
+    double top_b[PIECE]
+    double octaves_a[PIECE]             # n of either row
+    double octaves_b[PIECE]
+    double centre[PIECE]                # c, a logarithm, in two parts
+    double centre_low[PIECE]
+    double right[PIECE]                 # the right centre, once settled
+    double right_low[PIECE]
+    double factor[PIECE]                # of the masses of b
+    double gap[PIECE]                   # F
+    double drift[PIECE]                 # E
+    double mass_a[PIECE]
+    double mass_b[PIECE]                # JS only
+    double value[PIECE]
+    int again[PIECE]
+    int odd[PIECE]                      # to be done alone
+
+
+# --- rows of a few classes ------------------------------------------------------------------------
+
+cdef inline void write_constant(real x, Py_ssize_t n, real *out) noexcept nogil:
+    """n copies, in whole vectors."""
+    cdef Py_ssize_t i = 0
+    cdef int k
+    while i < n:
+        for k in range(VECTOR):
+            out[i + k] = x
+        i += VECTOR
+
+
+cdef inline void copies(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
+    """The same for a small number of classes that is constant where it is called."""
+    cdef Py_ssize_t r, c
+    for r in range(rows):
+        for c in range(classes):
+            out[r * classes + c] = x[r]
+
+
+cdef void write_constants(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
+    """One number a row, once a class."""
+    cdef Py_ssize_t r
+    if classes == 2:
+        copies(x, rows, 2, out)
+    elif classes == 3:
+        copies(x, rows, 3, out)
+    elif classes == 4:
+        copies(x, rows, 4, out)
+    else:
+        for r in range(rows):
+            write_constant(x[r], classes, out + r * classes)
+
+
+cdef void wider_windows(const real *x, Py_ssize_t n, Py_ssize_t step, real *out) noexcept nogil:
+    """Maxima of two windows a step apart, NaN if there is one."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = x[i + step] if (x[i + step] > x[i]) | (x[i + step] != x[i + step]) else x[i]
+
+
+cdef void few_tops(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *room, double *out) noexcept nogil:
+    """Maxima of consecutive rows, NaN where a row holds one, over windows that double in width: a
+    vector at a time, whatever the number of classes."""
+    cdef Py_ssize_t r, n = rows * classes, width = 1, step
+    cdef real *spare = room + ROOM
+    while width < classes:
+        step = min(width, classes - width)
+        n -= step
+        wider_windows(x, n, step, room)
+        width += step
+        x = room
+        room = spare
+        spare = <real *>x
+    for r in range(rows):
+        out[r] = x[r * classes]
+
+
+cdef inline void write_centres(const double *centre, const double *centre_low, Py_ssize_t rows, Py_ssize_t classes,
+                               Scale scale, real *t) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef real high[PIECE]
+    cdef real low[PIECE]
+    for r in range(rows):
+        split_centre(centre[r], centre_low[r], scale, &high[r], &low[r])
+    write_constants(<const real *>high, rows, classes, t + CENTRE)
+    write_constants(<const real *>low, rows, classes, t + CENTRE_LOW)
+
+
+cdef inline void write_octaves(const double *octaves, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef real x[PIECE]
+    for r in range(rows):
+        x[r] = octave_origin(<real>0) - <real>octaves[r]
+    write_constants(<const real *>x, rows, classes, out)
+
+
+cdef inline void write_rounded(const double *numbers, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef real x[PIECE]
+    for r in range(rows):
+        x[r] = <real>numbers[r]
+    write_constants(<const real *>x, rows, classes, out)
+
+
+cdef inline void write_inverses(const double *numbers, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef real x[PIECE]
+    for r in range(rows):
+        x[r] = <real>(1 / numbers[r])
+    write_constants(<const real *>x, rows, classes, out)
+
+
+cdef void few_kl(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint plain,
+                 real *t, Batch *batch) noexcept nogil:
+    cdef Py_ssize_t n = rows * classes
+    write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
+    if plain:
+        plain_kl(a, b, n, scale, t)
+    else:
+        write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
+        write_rounded(batch.factor, rows, classes, t + FACTOR)
+        write_centres(batch.centre, batch.centre_low, rows, classes, scale, t)
+        centred_kl(a, b, n, scale, t)
+    row_sums(t + GAP, rows, classes, batch.gap)
+    row_sums(t + DRIFT, rows, classes, batch.drift)
+    row_sums(t + MASS_A, rows, classes, batch.mass_a)
+
+
+cdef void few_masses(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
+                     Batch *batch) noexcept nogil:
+    write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
+    write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
+    write_rounded(batch.factor, rows, classes, t + FACTOR)
+    masses(a, b, rows * classes, scale, t)
+    row_sums(t + MASS_A, rows, classes, batch.mass_a)
+    row_sums(t + MASS_B, rows, classes, batch.mass_b)
+
+
+cdef void few_js(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
+                 Batch *batch) noexcept nogil:
+    write_centres(batch.right, batch.right_low, rows, classes, scale, t)
+    write_inverses(batch.mass_a, rows, classes, t + PER_A)
+    write_inverses(batch.mass_b, rows, classes, t + PER_B)
+    centred_js(a, b, rows * classes, scale, t)
+    row_sums(t + GAP, rows, classes, batch.value)
+
+
+# --- rows of more classes -------------------------------------------------------------------------
+
+cdef void rows_in_turn(Sums what, const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale,
+                       Batch *batch, double *first, double *second, double *third) noexcept nogil:
+    """Up to three sums of each of at most MOST rows."""
+    cdef double lanes[3 * MOST * LANES + LANES]
+    cdef double sums[3 * MOST]
+    cdef Py_ssize_t r
+    cdef Constants row
+    for r in range(rows):
+        row.octaves_a = batch.octaves_a[r]
+        row.octaves_b = batch.octaves_b[r]
+        row.factor = batch.factor[r]
+        row.centre = batch.right[r] if what == JS else batch.centre[r]
+        row.centre_low = batch.right_low[r] if what == JS else batch.centre_low[r]
+        row.per_a = 1 / batch.mass_a[r] if what == JS else 0.0
+        row.per_b = 1 / batch.mass_b[r] if what == JS else 0.0
+        sum_lanes(what, a + r * classes, b + r * classes, classes, rows * classes, row, scale,
+                  lanes + 3 * r * LANES)
+    fe_row_sums_double(&lanes[0], 3 * rows, LANES, &sums[0])
+    for r in range(rows):
+        first[r] = sums[3 * r]
+        if what != JS:
+            second[r] = sums[3 * r + 1]
+        if what == CENTRED_KL:
+            third[r] = sums[3 * r + 2]
+
+
+# --- either ---------------------------------------------------------------------------------------
+
+cdef inline bint few(Py_ssize_t classes, real unused) noexcept nogil:
+    if real is float:
+        return classes <= FEW
+    else:
+        return classes <= FEW_DOUBLE
+
+
+cdef void row_tops(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *room, double *out) noexcept nogil:
+    """Maxima of consecutive rows, NaN where a row holds one."""
+    cdef Py_ssize_t r
+    if classes <= SLIDING:
+        few_tops(x, rows, classes, room, out)
+        return
+    for r in range(rows):
+        if real is float:
+            out[r] = fe_lane_max_float(x + r * classes, classes)
+        else:
+            out[r] = fe_lane_max_double(x + r * classes, classes)
+
+
+cdef bint find_centres(Py_ssize_t rows, Scale scale, Batch *batch, real unused) noexcept nogil:
+    """First centres of rows from their maxima; True if all are 0."""
+    cdef Py_ssize_t r
+    cdef double a, b, octaves_a, octaves_b, c
+    cdef Scale unit = scale_of(1)
+    cdef int some = 0, fits
+    for r in range(rows):
+        a = batch.top_a[r] * scale.inverse
+        b = batch.top_b[r] * scale.inverse
+        fits = in_reach(a, b, reach_of(unused))
+        a = a if fits else 0.0
+        b = b if fits else 0.0
+        octaves_a = octaves_of(a)
+        octaves_b = octaves_a if share_centre(a, b) else octaves_of(b)
+        c = 0.0 if share_centre(a, b) else b - a
+        batch.octaves_a[r] = octaves_a
+        batch.octaves_b[r] = octaves_b
+        batch.centre[r] = c
+        batch.centre_low[r] = 0
+        batch.factor[r] = octaves_factor(octaves_a, octaves_b, c, 0, unit, unused)
+        batch.odd[r] = 1 - fits
+        some |= c != 0
+    return not some
+
+
+cdef inline void settle_centres(Py_ssize_t rows, Batch *batch) noexcept nogil:
+    """The right centres, from the sums of a pass."""
+    cdef Py_ssize_t r
+    cdef double delta
+    for r in range(rows):
+        delta = log1p_of(batch.drift[r] / batch.mass_a[r])
+        batch.right_low[r] = 0.0 if batch.centre[r] == 0 else batch.centre_low[r] + delta
+        batch.right[r] = delta if batch.centre[r] == 0 else batch.centre[r]
+
+
+cdef void kl_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint plain,
+                  real *t, Batch *batch) noexcept nogil:
+    """Values of KL and whether they need a better centre; the sums stay for JS."""
+    cdef Py_ssize_t r
+    cdef double threshold = threshold_of(<real>0), least_drift = least_drift_of(<real>0)
+    if few(classes, <real>0):
+        few_kl(a, b, rows, classes, scale, plain, t, batch)
+    else:
+        rows_in_turn(CENTRED_KL, a, b, rows, classes, scale, batch, batch.gap, batch.drift, batch.mass_a)
+    for r in range(rows):
+        batch.value[r] = kl_value(batch.gap[r], batch.drift[r], batch.mass_a[r], threshold, least_drift,
+                                  &batch.again[r])
+
+
+cdef void mass_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
+                    Batch *batch) noexcept nogil:
+    """The masses and their sums."""
+    if few(classes, <real>0):
+        few_masses(a, b, rows, classes, scale, t, batch)
+    else:
+        rows_in_turn(MASSES, a, b, rows, classes, scale, batch, batch.mass_a, batch.mass_b, NULL)
+
+
+cdef void js_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
+                  Batch *batch) noexcept nogil:
+    """Values of JS from the masses of `mass_pass` and the right centres."""
+    if few(classes, <real>0):
+        few_js(a, b, rows, classes, scale, t, batch)
+    else:
+        rows_in_turn(JS, a, b, rows, classes, scale, batch, batch.value, NULL, NULL)
+
+
+cdef void first_js(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
+                   Batch *batch) noexcept nogil:
+    """Values of JS and whether they need a better centre than the sums of the masses give."""
+    cdef Py_ssize_t r
+    cdef double least = least_js(<real>0)
+    mass_pass(a, b, rows, classes, scale, t, batch)
+    for r in range(rows):
+        batch.drift[r] = batch.mass_b[r] - batch.mass_a[r]
+    settle_centres(rows, batch)
+    js_pass(a, b, rows, classes, scale, t, batch)
+    for r in range(rows):
+        batch.again[r] = batch.value[r] < least
+
+
+cdef void check_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch) noexcept nogil:
+    """Row sums of log-probabilities, from those of their masses."""
+    cdef Py_ssize_t r
+    cdef Scale unit = scale_of(1)
+    cdef double low, high, a, b, origin
+    cdef bint of_a = tile.true_kind == LOGPROBS, of_b = tile.pred_kind == LOGPROBS
+    cdef int some = 0
+    if not tile.normalise or tile.tolerance < 0 or not (of_a or of_b):
+        return
+    sum_bounds(tile, &low, &high)
+    for r in range(rows):
+        origin = batch.octaves_a[r] * 0.69314718055994530942
+        a = batch.mass_a[r] * exp_over(origin if origin < 700 else 700.0, 0, unit)
+        origin += batch.centre[r]
+        b = (batch.mass_a[r] + batch.drift[r]) * exp_over(origin if origin < 700 else 700.0, 0, unit)
+        some |= (a < low) | (a > high) | (b < low) | (b > high)
+    if not some:
+        return
+    for r in range(rows):
+        if batch.odd[r]:
+            continue
+        origin = batch.octaves_a[r] * 0.69314718055994530942
+        if of_a:
+            check_log_sum(tile, start + r, 0, origin, batch.mass_a[r])
+        if of_b:
+            check_log_sum(tile, start + r, 1, origin + batch.centre[r], batch.mass_a[r] + batch.drift[r])
+
+
+cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint symmetric,
+                     bint by_masses, real *t, Batch *batch) noexcept nogil:
+    """Another pass for the rows that want one, moved together, with their next centre; True if some
+    want yet another. What the masses gave (`by_masses`) is no centre to go on from: its rounding stays
+    where the difference of the maxima is exact."""
+    cdef real moved_a[CHUNK + VECTOR]
+    cdef real moved_b[CHUNK + VECTOR]
+    cdef Py_ssize_t place[PIECE]
+    cdef Batch some
+    cdef Scale unit = scale_of(1)
+    cdef Py_ssize_t r, k = 0
+    cdef double apart
+    cdef int more = 0
+    settle_centres(rows, batch)
+    for r in range(rows):
+        if not batch.again[r] or batch.odd[r]:
+            continue
+        memcpy(moved_a + k * classes, a + r * classes, classes * sizeof(real))
+        memcpy(moved_b + k * classes, b + r * classes, classes * sizeof(real))
+        place[k] = r
+        apart = (batch.top_b[r] - batch.top_a[r]) * scale.inverse
+        some.octaves_a[k] = batch.octaves_a[r]
+        some.octaves_b[k] = batch.octaves_b[r]
+        some.centre[k] = batch.right[r]
+        some.centre_low[k] = batch.right_low[r]
+        if by_masses or batch.centre[r] == 0 and apart != 0:
+            some.centre_low[k] = 0
+            some.octaves_b[k] = octaves_of(batch.top_b[r] * scale.inverse)
+            some.centre[k] = apart
+        some.factor[k] = octaves_factor(some.octaves_a[k], some.octaves_b[k], some.centre[k], some.centre_low[k],
+                                        unit, <real>0)
+        k += 1
+    a = <const real *>moved_a
+    b = <const real *>moved_b
+    kl_pass(a, b, k, classes, scale, False, t, &some)
+    if symmetric:
+        settle_centres(k, &some)
+        mass_pass(a, b, k, classes, scale, t, &some)
+        js_pass(a, b, k, classes, scale, t, &some)
+    for r in range(k):
+        batch.octaves_b[place[r]] = some.octaves_b[r]
+        batch.centre[place[r]] = some.centre[r]
+        batch.centre_low[place[r]] = some.centre_low[r]
+        batch.drift[place[r]] = some.drift[r]
+        batch.mass_a[place[r]] = some.mass_a[r]
+        batch.value[place[r]] = some.value[r]
+        batch.again[place[r]] = some.again[r]
+        more |= some.again[r]
+    return more
+
+
+cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, bint symmetric,
+                        Scale scale, real *t, double *out) noexcept nogil:
+    cdef Py_ssize_t classes = tile.classes, r
+    cdef Batch batch
+    cdef bint plain
+    cdef int again = 0, odd = 0
+    row_tops(a, rows, classes, t + GAP, batch.top_a)
+    row_tops(b, rows, classes, t + GAP, batch.top_b)
+    plain = find_centres(rows, scale, &batch, <real>0)
+    if symmetric:
+        first_js(a, b, rows, classes, scale, t, &batch)
+    else:
+        kl_pass(a, b, rows, classes, scale, plain, t, &batch)
+    for r in range(rows):
+        # differences beyond 3.4e38 overflow in float
+        batch.odd[r] |= 1 - (batch.value[r] < INFINITY)
+        again |= batch.again[r]
+        odd |= batch.odd[r]
+    check_sums(tile, start, rows, &batch)
+    again = again and pass_again(a, b, rows, classes, scale, symmetric, symmetric, t, &batch)
+    again = again and pass_again(a, b, rows, classes, scale, symmetric, False, t, &batch)
+    if again and pass_again(a, b, rows, classes, scale, symmetric, False, t, &batch):
+        for r in range(rows):
+            batch.odd[r] |= batch.again[r]
+        odd = 1
+    for r in range(rows):
+        out[start + r] = batch.value[r] if batch.value[r] > 0 else 0.0
+    if odd:
+        for r in range(rows):
+            if batch.odd[r]:
+                out[start + r] = row_alone(tile, start + r, symmetric)
+
+
+cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogil:
+    cdef Py_ssize_t classes = tile.classes, r = 0, n, most
+    cdef Scale scale = scale_of(tile.temperature)
+    cdef float *t = <float *>tile.scratch
+    cdef double *wide = <double *>tile.scratch
+    cdef double *wide_a = <double *>(tile.scratch + LOADED)
+    cdef double *wide_b = wide_a + ROOM
+    cdef const void *a = tile.true_rows
+    cdef const void *b = tile.pred_rows
+    if classes > CHUNK:
+        for r in range(tile.rows):
+            out[r] = row_alone(tile, r, symmetric)
+        return
+    most = min(<Py_ssize_t>MOST, CHUNK // classes)
+    if few(classes, <float>0) if tile.precision == SINGLE else few(classes, <double>0):
+        most = PIECE // classes
+    while r < tile.rows:
+        n = min(most, tile.rows - r)
+        if tile.precision == SINGLE:
+            rows_together(tile, <const float *>a + r * classes, <const float *>b + r * classes, r, n, symmetric, scale,
+                          t, out)
+        elif tile.precision == DOUBLE:
+            rows_together(tile, <const double *>a + r * classes, <const double *>b + r * classes, r, n, symmetric,
+                          scale, wide, out)
+        else:
+            widen(<const float *>a + r * classes, n * classes, wide_a)
+            widen(<const float *>b + r * classes, n * classes, wide_b)
+            rows_together(tile, <const double *>wide_a, <const double *>wide_b, r, n, symmetric, scale, wide, out)
+        r += n
+
+
+cdef void kl_rows(Tile *tile, double **out) noexcept nogil:
+    divergence_rows(tile, out[0], False)
+
+
+cdef void js_rows(Tile *tile, double **out) noexcept nogil:
+    divergence_rows(tile, out[0], True)
+
+
+cdef Table table
+table.kernels[0] = kl_rows
+table.kernels[1] = js_rows
+kernels = capsule_of(&table)

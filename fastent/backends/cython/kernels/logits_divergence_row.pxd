@@ -1,0 +1,443 @@
+"""KL and JS of one pair of rows of logits alone: long rows, by blocks that threads may share, and
+whatever is rare: maxima that are infinite or NaN, logits beyond float's reach.
+
+A long row is not read for its maxima first: those of its first block give octaves and centre, and each
+block sees to it that its own are no larger than floats can hold. Else the maxima are taken after all.
+"""
+
+from libc.math cimport exp as c_exp
+from libc.stdlib cimport free, malloc
+
+from fastent.backends.cython.kernels.checks cimport check_log_sum
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, c_fabs, c_fma, excess, fe_lane_max_double, fe_lane_max_float, fe_row_sums_double,
+    log1p_of, nearest_shifted, real, shift_of,
+)
+from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile
+from fastent.backends.cython.kernels.logits_divergence_sums cimport (
+    CENTRED_KL, Constants, JS, LANES, MASSES, sum_lanes,
+)
+from fastent.backends.cython.kernels.logits_divergence_terms cimport (
+    CENTRE, DRIFT, FACTOR, GAP, MASS_A, MASS_B, SPARE, far_js, far_kl, far_row, octave,
+    split_centre,
+)
+from fastent.backends.cython.kernels.row_blocks cimport classes_of
+from fastent.backends.cython.arithmetic.scratch cimport blocks_of
+from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, two_sum_add
+
+cdef enum:
+    PARTS = 5                           # of a block: three sums, and its maxima
+    TOP_A = 3
+    TOP_B = 4
+
+cdef enum Form:                         # how v and the masses are computed
+    PLAIN
+    CENTRED
+    FAR
+
+cdef enum Task:                         # what a pass over a row computes
+    TOPS
+    KL_SUMS
+    MASS_SUMS
+    JS_SUM
+
+cdef struct Pair:
+    Tile *tile
+    Py_ssize_t r
+    int precision
+    bint certain_a                      # its maximum is +inf: 0 where it is +inf, −inf elsewhere
+    bint certain_b
+    bint guessed                        # the maxima are those of the first block
+    Scale scale
+    Form form
+    double top_a
+    double top_b
+    double octaves_a                    # n of either row
+    double octaves_b
+    double centre                       # c, a logarithm, in two parts
+    double centre_low
+    double factor                       # of the masses of b
+    double mass_a                       # Σ e_a, Σ e_b
+    double mass_b
+    double drift                        # Σ (e_b − e_a)
+    Task task
+    double *parts
+
+
+cdef inline double reach_of(real unused) noexcept nogil:
+    """Maxima up to which whole octaves times ln 2 are exact, with what lies below them."""
+    return 256 if real is float else 1024
+
+
+cdef inline bint in_reach(double a, double b, double reach) noexcept nogil:
+    return (c_fabs(a) <= reach) & (c_fabs(b) <= reach) & (c_fabs(b - a) <= 64)
+
+
+cdef inline bint share_centre(double a, double b) noexcept nogil:
+    """Whether rows with these maxima have c = 0 and the octaves of a."""
+    return c_fabs(b - a) <= 1.25
+
+
+cdef inline double octaves_of(double top) noexcept nogil:
+    return shift_of(nearest_shifted(top * 1.4426950408889634074))
+
+
+cdef inline double octaves_factor(double octaves_a, double octaves_b, double centre, double centre_low, Scale unit,
+                                  real unused) noexcept nogil:
+    """What makes 2^−n_b·exp(b/T) the masses 2^−n_a·exp(b/T − c). The exponent goes in as two parts:
+    rounded, it cost 7e-15 where the maxima are 50 apart."""
+    cdef double n = octaves_b - octaves_a, c = centre + centre_low, back = c - centre
+    cdef double whole = n * octave(unused), low = c_fma(n, octave(unused), -whole)
+    cdef double high = whole - c
+    low -= (centre - (c - back)) + (centre_low - back)
+    back = high - whole
+    low += (whole - (high - back)) + (-c - back)
+    if real is double:
+        low += n * 2.3190468138462995584e-17            # what ln 2 lacks
+    return exp_over(high, low, unit)
+
+
+cdef inline double kl_value(double gap, double drift, double mass, double threshold, double least_drift,
+                            int *again) noexcept nogil:
+    cdef double share = gap / mass
+    cdef double bend = excess(drift / mass)
+    again[0] = ((bend > threshold * c_fabs(share)) | (drift < least_drift * mass)) & (share < INFINITY)
+    return share - bend
+
+
+cdef inline double threshold_of(real unused) noexcept nogil:
+    return 0.3 if real is float else 0.5
+
+
+cdef inline double least_drift_of(real unused) noexcept nogil:
+    """E/A below which A + E = Σ e_b has lost a digit of a double, as where a flat row meets a peaked one."""
+    return -1 if real is float else -0.9
+
+
+cdef inline double least_js(real unused) noexcept nogil:
+    """JS for which a centre from the sums of the masses will do: its error, η, adds η²/8."""
+    return 1e-6 if real is float else 1e-13
+
+
+cdef inline const real *ready(const real *x, Py_ssize_t n, bint certain, real *out) noexcept nogil:
+    """A maximum of +inf is certainty."""
+    cdef Py_ssize_t i
+    if not certain:
+        return x
+    for i in range(n):
+        out[i] = <real>0 if x[i] == <real>INFINITY else <real>-INFINITY
+    return out
+
+
+cdef inline void widen(const float *x, Py_ssize_t n, double *out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = x[i]
+
+
+cdef inline void far_sums(Pair *pair, const double *a, const double *b, Py_ssize_t n, double *t, double *sums) noexcept nogil:
+    """The sums of n logits beyond the reach of the others."""
+    cdef double high, low
+    split_centre(pair.centre, pair.centre_low, pair.scale, &high, &low)
+    far_row(a, b, n, pair.top_a, pair.top_b, high, low, pair.factor, pair.scale, t, t + CENTRE)
+    if pair.task == KL_SUMS:
+        far_kl(n, t + CENTRE, t)
+        sums[0] = row_sum(t + GAP, n)
+        sums[1] = row_sum(t + DRIFT, n)
+        sums[2] = row_sum(t + MASS_A, n)
+    elif pair.task == MASS_SUMS:
+        sums[0] = row_sum(t + MASS_A, n)
+        sums[1] = row_sum(t + MASS_B, n)
+    else:
+        far_js(n, t + CENTRE, 1 / pair.mass_a, 1 / pair.mass_b, t)
+        sums[0] = row_sum(t + GAP, n)
+
+
+cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t n, double *sums) noexcept nogil:
+    cdef double lanes[4 * LANES]
+    cdef Constants row
+    row.octaves_a = pair.octaves_a
+    row.octaves_b = pair.octaves_b
+    row.factor = pair.factor
+    row.centre = pair.centre
+    row.centre_low = pair.centre_low
+    row.per_a = 1 / pair.mass_a
+    row.per_b = 1 / pair.mass_b
+    sum_lanes(CENTRED_KL if pair.task == KL_SUMS else MASSES if pair.task == MASS_SUMS else JS, a, b, n, n,
+              row, pair.scale, &lanes[0])
+    fe_row_sums_double(&lanes[0], 3, LANES, sums)
+
+
+cdef inline void block_tops(const real *a, const real *b, Py_ssize_t n, double *part) noexcept nogil:
+    if real is float:
+        part[TOP_A] = fe_lane_max_float(a, n)
+        part[TOP_B] = fe_lane_max_float(b, n)
+    else:
+        part[TOP_A] = fe_lane_max_double(a, n)
+        part[TOP_B] = fe_lane_max_double(b, n)
+
+
+cdef inline bint as_guessed(Pair *pair, const double *part) noexcept nogil:
+    """Whether the maxima of a block are at most 40 above those of the first one: floats hold their
+    exponentials and the sums of them."""
+    cdef double most = 40 * pair.scale.temperature
+    return (part[TOP_A] - pair.top_a <= most) & (part[TOP_B] - pair.top_b <= most)
+
+
+cdef inline void sums_of_block(Pair *pair, const real *a, const real *b, Py_ssize_t whole, real *t, double *part) noexcept nogil:
+    """One block of a row into its part."""
+    cdef Py_ssize_t most = CHUNK if real is float else DOUBLE_BLOCK, start = 0, n
+    cdef const real *x
+    cdef const real *y
+    cdef double lost[TOP_A]
+    cdef double sums[TOP_A]
+    cdef int k
+    if pair.task == TOPS or pair.guessed:
+        block_tops(a, b, whole, part)
+        if pair.task == TOPS:
+            return
+    for k in range(TOP_A):
+        part[k] = lost[k] = sums[k] = 0
+    if pair.guessed and not as_guessed(pair, part):
+        part[0] = NAN
+        return
+    while start < whole:
+        n = min(most, whole - start)
+        x = ready(a + start, n, pair.certain_a, t + FACTOR)
+        y = ready(b + start, n, pair.certain_b, t + SPARE)
+        if pair.form == FAR:
+            if real is double:
+                far_sums(pair, x, y, n, t, &sums[0])
+        else:
+            near_sums(pair, x, y, n, &sums[0])
+        for k in range(TOP_A):
+            two_sum_add(&part[k], &lost[k], sums[k])
+        start += n
+    for k in range(TOP_A):
+        part[k] += lost[k] if lost[k] == lost[k] else 0.0
+
+
+cdef inline void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef Pair *pair = <Pair *>context
+    cdef Tile *tile = pair.tile
+    cdef double *part = pair.parts + PARTS * block
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, tile.classes - start)
+    cdef float *t = <float *>scratch
+    cdef double *wide = <double *>scratch
+    if pair.precision == SINGLE:
+        sums_of_block(pair, classes_of(tile, 0, pair.r, start, n, scratch, <const float *>NULL),
+                      classes_of(tile, 1, pair.r, start, n, scratch, <const float *>NULL), n, t, part)
+    elif pair.precision == DOUBLE:
+        sums_of_block(pair, classes_of(tile, 0, pair.r, start, n, scratch, <const double *>NULL),
+                      classes_of(tile, 1, pair.r, start, n, scratch, <const double *>NULL), n, wide, part)
+    else:
+        widen(classes_of(tile, 0, pair.r, start, n, scratch, <const float *>NULL), n, wide + FACTOR)
+        widen(classes_of(tile, 1, pair.r, start, n, scratch, <const float *>NULL), n, wide + SPARE)
+        sums_of_block(pair, <const double *>(wide + FACTOR), <const double *>(wide + SPARE), n, wide, part)
+
+
+cdef inline void one_pass(Tile *tile, Pair *pair, Task task) noexcept nogil:
+    pair.task = task
+    tile.run(tile.runner, block_job, pair, blocks_of(tile.classes), tile.scratch)
+
+
+cdef inline double total(Tile *tile, Pair *pair, int k) noexcept nogil:
+    return ordered_sum(pair.parts + k, blocks_of(tile.classes), PARTS)
+
+
+cdef inline double top_in(const double *parts, Py_ssize_t count) noexcept nogil:
+    cdef double top = -INFINITY
+    cdef Py_ssize_t b
+    for b in range(count):
+        if parts[PARTS * b] != parts[PARTS * b]:
+            return NAN
+        top = parts[PARTS * b] if parts[PARTS * b] > top else top
+    return top
+
+
+cdef inline void take_tops(Tile *tile, Pair *pair) noexcept nogil:
+    pair.top_a = top_in(pair.parts + TOP_A, blocks_of(tile.classes))
+    pair.top_b = top_in(pair.parts + TOP_B, blocks_of(tile.classes))
+
+
+cdef inline bint misled(Tile *tile, Pair *pair) noexcept nogil:
+    """Whether the maxima of the rows are apart from each other otherwise than the guessed ones: where
+    one row has far less mass than the other, A + E = Σ e_b cancels."""
+    if not pair.guessed:
+        return False
+    take_tops(tile, pair)
+    return not c_fabs((pair.top_b - pair.top_a) * pair.scale.inverse - pair.centre) <= 3
+
+
+cdef inline void set_centre(Pair *pair, double centre, double centre_low) noexcept nogil:
+    pair.centre = centre
+    pair.centre_low = centre_low
+    if pair.form == FAR:
+        pair.factor = c_exp(-(centre + centre_low))
+        return
+    if pair.precision == SINGLE:
+        pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, centre_low, scale_of(1), <float>0)
+    else:
+        pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, centre_low, scale_of(1), <double>0)
+    pair.form = CENTRED if centre + centre_low != 0 or pair.octaves_b != pair.octaves_a else PLAIN
+
+
+cdef inline void first_centre(Pair *pair) noexcept nogil:
+    """The form of the passes and their first centre, from the maxima. A far row is centred on its
+    maxima, so that its c comes on top of their difference."""
+    cdef double a = pair.top_a * pair.scale.inverse, b = pair.top_b * pair.scale.inverse
+    cdef bint common = share_centre(a, b)
+    pair.octaves_a = pair.octaves_b = 0
+    if pair.precision == SINGLE and not in_reach(a, b, reach_of(<float>0)):
+        pair.precision = WIDENED
+    pair.form = PLAIN if in_reach(a, b, reach_of(<float>0 if pair.precision == SINGLE else <double>0)) else FAR
+    if pair.form == FAR:
+        set_centre(pair, 0, 0)
+        return
+    pair.octaves_a = octaves_of(a)
+    pair.octaves_b = pair.octaves_a if common else octaves_of(b)
+    set_centre(pair, 0.0 if common else b - a, 0)
+
+
+cdef inline void move_centre(Pair *pair) noexcept nogil:
+    """To the right centre."""
+    cdef double factor = pair.factor, delta = log1p_of(pair.drift / pair.mass_a)
+    if pair.centre == 0:
+        set_centre(pair, delta, 0)
+    else:
+        set_centre(pair, pair.centre, pair.centre_low + delta)
+    pair.mass_b *= pair.factor / factor
+
+
+cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
+    """KL of the pair, and its masses and right centre as a side effect; NaN if the maxima turn out to
+    be too far from those guessed."""
+    cdef double gap, value = NAN, apart
+    cdef double threshold = threshold_of(<float>0) if pair.precision == SINGLE else threshold_of(<double>0)
+    cdef double least_drift = least_drift_of(<float>0) if pair.precision == SINGLE else least_drift_of(<double>0)
+    cdef int attempt, again
+    for attempt in range(4):
+        one_pass(tile, pair, KL_SUMS)
+        if attempt == 0 and misled(tile, pair):
+            return NAN
+        gap = total(tile, pair, 0)
+        pair.drift = total(tile, pair, 1)
+        pair.mass_a = total(tile, pair, 2)
+        pair.mass_b = pair.mass_a + pair.drift
+        value = kl_value(gap, pair.drift, pair.mass_a, threshold, least_drift, &again)
+        if not again:
+            break
+        apart = (pair.top_b - pair.top_a) * pair.scale.inverse
+        if pair.form == PLAIN and apart != 0:
+            pair.octaves_b = octaves_of(pair.top_b * pair.scale.inverse)
+            set_centre(pair, apart, 0)
+        else:
+            move_centre(pair)
+    return value if not value < 0 else 0.0
+
+
+cdef inline double js_at_centre(Tile *tile, Pair *pair) noexcept nogil:
+    one_pass(tile, pair, JS_SUM)
+    return total(tile, pair, 0)
+
+
+cdef inline double js_of(Tile *tile, Pair *pair) noexcept nogil:
+    cdef double value, least = least_js(<float>0) if pair.precision == SINGLE else least_js(<double>0)
+    one_pass(tile, pair, MASS_SUMS)
+    if misled(tile, pair):
+        return NAN
+    pair.mass_a = total(tile, pair, 0)
+    pair.mass_b = total(tile, pair, 1)
+    if pair.mass_a != pair.mass_a:
+        return NAN
+    pair.drift = pair.mass_b - pair.mass_a
+    move_centre(pair)
+    value = js_at_centre(tile, pair)
+    if value < least:
+        first_centre(pair)
+        value = kl_of(tile, pair)
+        move_centre(pair)
+        value = js_at_centre(tile, pair)
+    return value if not value < 0 else 0.0
+
+
+cdef inline void check_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
+    """Row sums of log-probabilities."""
+    cdef double origin_a = pair.octaves_a * 0.69314718055994530942, origin_b = origin_a
+    if pair.form == FAR:
+        origin_a = pair.top_a
+        origin_b = pair.top_b
+    if tile.true_kind == LOGPROBS:
+        check_log_sum(tile, r, 0, origin_a, pair.mass_a)
+    if tile.pred_kind == LOGPROBS:
+        check_log_sum(tile, r, 1, origin_b + pair.centre + pair.centre_low, pair.mass_b)
+
+
+cdef inline double value_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric) noexcept nogil:
+    """The value from the maxima in `pair`; NaN if they are others than guessed."""
+    cdef double value
+    first_centre(pair)
+    if pair.guessed and pair.form == FAR:
+        return NAN
+    value = js_of(tile, pair) if symmetric else kl_of(tile, pair)
+    if tile.normalise and value == value:
+        check_pair(tile, r, pair)
+    return value
+
+
+cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric) noexcept nogil:
+    cdef double value
+    cdef int precision = pair.precision
+    pair.certain_a = pair.certain_b = False
+    if tile.classes > CHUNK:
+        pair.guessed = False
+        pair.task = TOPS
+        block_job(pair, 0, tile.scratch)
+        pair.guessed = True
+        pair.top_a = pair.parts[TOP_A]
+        pair.top_b = pair.parts[TOP_B]
+        value = value_of_pair(tile, r, pair, symmetric)
+        if value == value:
+            return value
+        pair.precision = precision
+    pair.guessed = False
+    one_pass(tile, pair, TOPS)
+    take_tops(tile, pair)
+    if not (pair.top_a > -INFINITY and pair.top_b > -INFINITY):
+        if pair.top_a == pair.top_a and pair.top_b == pair.top_b and tile.normalise:
+            if tile.true_kind == LOGPROBS:
+                check_log_sum(tile, r, 0, pair.top_a, 1)
+            if tile.pred_kind == LOGPROBS:
+                check_log_sum(tile, r, 1, pair.top_b, 1)
+        return NAN
+    pair.certain_a = pair.top_a == INFINITY
+    pair.certain_b = pair.top_b == INFINITY
+    pair.top_a = 0 if pair.certain_a else pair.top_a
+    pair.top_b = 0 if pair.certain_b else pair.top_b
+    return value_of_pair(tile, r, pair, symmetric)
+
+
+cdef inline double row_alone(Tile *tile, Py_ssize_t r, bint symmetric) noexcept nogil:
+    cdef Py_ssize_t count = blocks_of(tile.classes)
+    cdef double few[PARTS * 64]
+    cdef double value
+    cdef Pair pair
+    pair.parts = &few[0]
+    if count > 64:
+        pair.parts = <double *>malloc(PARTS * count * sizeof(double))
+        if pair.parts == NULL:
+            return NAN
+    pair.tile = tile
+    pair.r = r
+    pair.scale = scale_of(tile.temperature)
+    pair.precision = tile.precision
+    value = pair_value(tile, r, &pair, symmetric)
+    if tile.precision == SINGLE and not value < INFINITY:
+        # differences beyond 3.4e38 overflow in float
+        pair.precision = WIDENED
+        value = pair_value(tile, r, &pair, symmetric)
+    if count > 64:
+        free(pair.parts)
+    return value

@@ -1,0 +1,224 @@
+"""One block of a row of logits: its maximum m and the sums of exp((x − m)/T) over the others.
+
+The maximum is kept out of every sum, so that nothing cancels when one class has almost all of the
+mass. Blocks of a long row are merged in order; a short row is one block.
+"""
+
+from libc.stdint cimport int64_t
+
+from fastent.backends.cython.arithmetic.functions cimport (
+    FE_OCTAVE, INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_lane_max_double, fe_lane_max_float,
+    fe_less_octaves, madd, nearest_shifted, real, shift_of, times_power,
+)
+
+cdef extern from "argmax.h" nogil:
+    bint fe_lane_nan_float(const float *x, Py_ssize_t n)
+    bint fe_lane_nan_double(const double *x, Py_ssize_t n)
+
+ctypedef fused source:
+    float
+    double
+
+
+cdef struct LogitSums:
+    double top                      # m; NaN if the block holds one
+    double count                    # how many elements equal m
+    double rest                     # Σ e^{(x−m)/T} over x < m
+    double moment                   # Σ (m−x)·e^{(x−m)/T}
+    double square                   # Σ e^{2(x−m)/T} over x < m
+    double gap                      # Σ p·(m−x), for a target p
+    double mass                     # Σ p
+    double rank                     # of the label, if it is wanted
+
+
+cdef struct RowSums:                # the same of consecutive rows
+    double *top
+    double *count
+    double *rest
+    double *moment
+    double *square
+
+
+cdef struct Scale:                  # temperature, and T·ln 2 in two parts: n·high is exact
+    double temperature
+    double inverse
+    double high
+    double low
+
+
+cdef inline Scale scale_of(double temperature) noexcept nogil:
+    cdef Scale s
+    cdef double product = temperature * 0.69314718055994530942
+    cdef double lost = c_fma(temperature, 0.69314718055994530942, -product)
+    s.temperature = temperature
+    s.inverse = 1 / temperature
+    # the 32 leading bits, by adding and taking off 2^21 times the number
+    s.high = product * 2097153.0 - (product * 2097153.0 - product)
+    s.low = (product - s.high) + (lost + temperature * 2.3190468138462995584e-17)
+    return s
+
+
+cdef inline double exp_over(double high, double low, Scale scale) noexcept nogil:
+    """exp((high + low)/T), 0 below the normal range."""
+    cdef double shifted = madd(high, 1.4426950408889634074 * scale.inverse, <double>6755399441055744.0)
+    cdef double k = shift_of(shifted)
+    cdef double r = (madd(-k, scale.high, high) - madd(k, scale.low, -low)) * scale.inverse
+    cdef double v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
+    return v if high >= -708 * scale.temperature else 0.0
+
+
+cdef inline double block_top(const source *x, Py_ssize_t n) noexcept nogil:
+    if source is float:
+        return fe_lane_max_float(x, n)
+    else:
+        return fe_lane_max_double(x, n)
+
+
+cdef inline float far_origin(float m) noexcept nogil:
+    """What is taken off x before the octaves: m itself if it is so large that x − m is exact
+    wherever exp(x − m) > 0, else nothing: then rounding x − m would cost 4e-6 at a gap of 70."""
+    return m if (m >= 256) | (m <= -256) else <float>0
+
+
+cdef inline double far_origin_double(double m, Scale scale) noexcept nogil:
+    return m if c_fabs(m) >= 1500 * scale.temperature else 0.0
+
+
+cdef inline float shift_single(float m1) noexcept nogil:
+    """1.5·2^23 less the whole octaves of m1 = m − origin."""
+    return <float>(12582912.0 - shift_of(nearest_shifted(m1 * 1.4426950408889634074)))
+
+
+cdef inline double shift_double(double m1, Scale scale) noexcept nogil:
+    return <double>6755399441055744.0 - shift_of(nearest_shifted(m1 * (1.4426950408889634074 * scale.inverse)))
+
+
+cdef struct Origin:                     # what the exponents of a row are relative to
+    double whole                        # taken off x first
+    double top                          # m less that
+    double least                        # so far below the top that its exponential does not count
+    double shift                        # takes off the octaves of the top
+
+
+cdef inline Origin origin_of(double m, bint single, Scale scale) noexcept nogil:
+    cdef Origin origin
+    if single:
+        origin.whole = far_origin(<float>m)
+        origin.top = m - origin.whole
+        origin.least = origin.top - 86
+        origin.shift = shift_single(<float>origin.top)
+    else:
+        origin.whole = far_origin_double(m, scale)
+        origin.top = m - origin.whole
+        origin.least = origin.top - 707 * scale.temperature
+        origin.shift = shift_double(origin.top, scale)
+    return origin
+
+
+cdef inline real exp_in_octaves(real t, real shift, Scale scale) noexcept nogil:
+    """exp(t/T)/2^octaves, where `shift` takes off the octaves of the row."""
+    cdef real shifted, r
+    if real is float:
+        shifted = madd(t, <real>1.4426950408889634, shift)
+        r = fe_less_octaves(t, shifted - shift)
+    else:
+        shifted = madd(t, 1.4426950408889634074 * scale.inverse, shift)
+        r = shift - shifted
+        r = madd(r, scale.low, madd(r, scale.high, t)) * scale.inverse
+    return times_power(madd(exp_tail(r), r * r, r) + <real>1, shifted)
+
+
+cdef inline double share_of_octave(double m, bint single, Scale scale) noexcept nogil:
+    """exp((m − origin)/T) = 2^octaves/share: what turns the terms of a row into exp((x − m)/T)."""
+    cdef double m1, octaves, r
+    if single:
+        m1 = m if c_fabs(m) < 256 else 0.0
+        octaves = shift_of(nearest_shifted(m1 * 1.4426950408889634074))
+        r = m1 - octaves * FE_OCTAVE
+    else:
+        m1 = m - far_origin_double(m, scale)
+        octaves = <double>6755399441055744.0 - shift_double(m1, scale)
+        r = madd(-octaves, scale.low, madd(-octaves, scale.high, m1)) * scale.inverse
+    return madd(r * r, exp_tail(-r), -r) + 1
+
+
+cdef inline double exp_below_double(double x, double m, Scale scale) noexcept nogil:
+    """The same in double, with a temperature; the difference goes in as two parts."""
+    cdef double h = x - m
+    cdef double back = h - x
+    cdef double low = (x - (h - back)) + (-m - back)
+    cdef double v = exp_over(h, low, scale)
+    return v if x < m else 0.0
+
+
+cdef inline float gap_single(float x, float m) noexcept nogil:
+    """m − x for the moment, where its exponential is 0 at the latest at 104."""
+    cdef float h = m - x
+    return h if h < 104 else <float>104
+
+
+cdef inline double gap_double(double x, double m, Scale scale) noexcept nogil:
+    cdef double h = (m - x) * scale.inverse
+    return h if h < 746 else 746.0
+
+
+cdef inline void settle(const source *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
+    """A row whose maximum is not finite, or not alone."""
+    cdef Py_ssize_t i
+    cdef double top = out.top[r]
+    cdef bint nan
+    if source is float:
+        nan = fe_lane_nan_float(x, n)
+    else:
+        nan = fe_lane_nan_double(x, n)
+    if not nan and top < INFINITY and top > -INFINITY:
+        return
+    out.top[r] = NAN if nan else top
+    out.rest[r] = out.moment[r] = out.square[r] = out.count[r] = 0
+    for i in range(n):                                  # +inf is certainty, shared by ties
+        out.count[r] += x[i] == top
+
+
+cdef inline void settle_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, RowSums *out) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef int64_t odd = 0
+    for r in range(rows):
+        odd |= (out.count[r] != 1) | (out.top[r] == INFINITY) | (out.top[r] == -INFINITY)
+    if odd:
+        for r in range(rows):
+            if out.count[r] != 1 or out.top[r] == INFINITY or out.top[r] == -INFINITY:
+                settle(x + r * n, n, out, r)
+
+
+cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nogil:
+    """a becomes the sums of both blocks."""
+    cdef LogitSums other
+    cdef double h, back, low, f
+    if b.top != b.top or a.top != a.top:
+        a.top = a.gap = NAN                             # and nothing is said about the target's sum
+        return
+    if b.top > a.top:
+        other = a[0]
+        a[0] = b
+    else:
+        other = b
+    a.mass += other.mass
+    a.rank += other.rank
+    if other.top == a.top:
+        a.count += other.count
+        a.rest += other.rest
+        a.moment += other.moment
+        a.square += other.square
+        a.gap += other.gap
+        return
+    h = other.top - a.top                               # in two parts, as in the terms
+    back = h - other.top
+    low = (other.top - (h - back)) + (-a.top - back)
+    if other.mass > 0:
+        a.gap += other.gap - h * other.mass
+    if h == -INFINITY:
+        return
+    f = exp_over(h, low, scale)
+    a.moment += f * (other.moment - h * scale.inverse * (other.count + other.rest))
+    a.rest += f * (other.count + other.rest)
+    a.square += f * f * (other.count + other.square)

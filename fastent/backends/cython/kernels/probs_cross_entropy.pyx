@@ -1,0 +1,515 @@
+"""Entropy and cross-entropy of rows of probabilities.
+
+At most one class of a row exceeds ¾. It is kept out of the sums, because log S and log p of that
+class cancel when the row is nearly one-hot and S differs from 1. With R and M the sums over the
+other classes and the big one (M = 0 if there is none), S = R + M:
+
+    entropy             [Σ_others −p log p + R·log S + M·log1p(R/M)] / S
+    cross-entropy       [Σ_others −p log q + P_others·log S_q + P_big·log1p(R_q/M_q)] / S_p
+    sparse              log1p(R/p_y), R over the classes other than the label; log S − log p_y if R >= p_y
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from fastent.backends.cython.kernels.checks cimport check_sum, report_negatives, sum_bounds
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, NEAR, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted, log1p_of,
+    log_of_sum, log_positive, log_ratio, speck, step, surprise_of,
+)
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
+from fastent.backends.cython.kernels.interface cimport SINGLE, Tile
+from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, top_in
+from fastent.backends.cython.kernels.rank cimport rank_of
+from fastent.backends.cython.kernels.probs_sums cimport (
+    AHEAD, DRIFT, FIRST, MASS, PARTS, PIECE, SECOND, in_strips, mapped_sums, rows_at_once, scale,
+)
+from fastent.backends.cython.kernels.probs_sums cimport BIG as STRIPS_BIG, CROSS as CROSS_STRIPS, ENTROPY as ENTROPY_STRIPS
+from fastent.backends.cython.arithmetic.scratch cimport blocks_of, rows_of_chunk
+from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, row_sums
+from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+
+ctypedef fused source:
+    float
+    double
+
+cdef enum:
+    SPARSE, SQUARES, ENTROPY, CROSS     # what is summed; SQUARES: sparse, with Σ p²
+    WIDTH = 5                           # sums of a row, at most
+
+# sums of a row: what they are sums of
+cdef enum:
+    TERM                                # −p log p, −p log q
+    REST                                # p; sparse: predicted
+    PRED_REST                           # q; sparse: p²
+    BIG                                 # p and q of the class above ¾, which is out of the others
+    PRED_BIG
+
+# columns of the sparse kernel
+cdef enum:
+    CROSS_ENTROPY
+    ACCURACY
+    RANK
+    BRIER
+    UNUSED
+    CONFIDENCE
+
+cdef struct Sums:
+    double of[WIDTH]
+
+
+cdef struct Batch:                      # the same of consecutive rows
+    double of[WIDTH][MOST_ROWS]
+    double own[MOST_ROWS]               # sparse: the label's probability
+
+
+cdef struct LongRow:
+    Tile *tile
+    Py_ssize_t r
+    Py_ssize_t label
+    int precision
+    int mode
+    double *parts
+    bint negative
+
+
+cdef int sparse_terms(const source *p, Py_ssize_t n, source *terms) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int negative = 0
+    for i in range(n):
+        terms[REST * ROOM + i] = p[i]
+        negative |= p[i] < 0
+    return negative
+
+
+cdef void square_terms(Py_ssize_t n, source *terms) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        terms[PRED_REST * ROOM + i] = terms[REST * ROOM + i] * terms[REST * ROOM + i]
+
+
+cdef bint entropy_terms(const source *p, Py_ssize_t n, source *terms, bint *big) noexcept nogil:
+    """Terms as if no class were above ¾; tells whether there is one, and whether a number is
+    negative. Both by the bits: c − b has a sign if b > c."""
+    cdef Py_ssize_t i
+    cdef source x
+    cdef uint32_t above32 = 0, signs32 = 0
+    cdef uint64_t above64 = 0, signs64 = 0
+    for i in range(n):
+        x = p[i]
+        # 0 and subnormal numbers have a finite logarithm here, and a product below 1e-35 or 0
+        terms[TERM * ROOM + i] = x * surprise_of(x, False)
+        terms[REST * ROOM + i] = x
+        if source is float:
+            above32 |= <uint32_t>0x3f400000 - fe_bits_float(x)
+            signs32 |= fe_bits_float(x)
+        else:
+            above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(x)
+            signs64 |= fe_bits_double(x)
+    if source is float:
+        big[0] = (above32 | signs32) >> 31
+        return signs32 >> 31
+    else:
+        big[0] = (above64 | signs64) >> 63
+        return signs64 >> 63
+
+
+cdef void entropy_big(const source *p, Py_ssize_t n, source *terms) noexcept nogil:
+    """Take the classes above ¾ out of the sums. A loop of its own: many chunks have none, and a row
+    without one gets the same numbers either way."""
+    cdef Py_ssize_t i
+    cdef source x, term
+    for i in range(n):
+        x = p[i]
+        term = terms[TERM * ROOM + i]
+        terms[BIG * ROOM + i] = <source>0 if x <= <source>0.75 else x        # NaN and infinity too
+        terms[TERM * ROOM + i] = term if x <= <source>0.75 else <source>0
+        terms[REST * ROOM + i] = x if x <= <source>0.75 else <source>0
+
+
+cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, source *terms, bint *big, bint *zero) noexcept nogil:
+    """The same of −p log q, by the classes of q; tells too whether a q is 0."""
+    cdef Py_ssize_t i
+    cdef source x, y, up
+    cdef uint32_t above32 = 0, signs32 = 0
+    cdef uint64_t above64 = 0, signs64 = 0
+    cdef int32_t least32 = 0x7fffffff
+    cdef int64_t least64 = 0x7fffffffffffffff
+    for i in range(n):
+        x = p[i]
+        y = q[i]
+        up = lifted(y)
+        terms[REST * ROOM + i] = x
+        terms[PRED_REST * ROOM + i] = y
+        if source is float:
+            terms[TERM * ROOM + i] = x * surprise_of(up, True)
+            above32 |= <uint32_t>0x3f400000 - fe_bits_float(y)
+            signs32 |= fe_bits_float(x) | fe_bits_float(y)
+            least32 = min(least32, <int32_t>fe_bits_float(up))
+        else:
+            terms[TERM * ROOM + i] = x * surprise_of(up, True)
+            above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(y)
+            signs64 |= fe_bits_double(x) | fe_bits_double(y)
+            least64 = min(least64, <int64_t>fe_bits_double(up))
+    if source is float:
+        zero[0] |= least32 <= <int32_t>fe_bits_float(speck(<float>0))
+        big[0] |= (above32 | signs32) >> 31
+        return signs32 >> 31
+    else:
+        zero[0] |= least64 <= <int64_t>fe_bits_double(speck(<double>0))
+        big[0] |= (above64 | signs64) >> 63
+        return signs64 >> 63
+
+
+cdef void cross_zero(const source *p, const source *q, Py_ssize_t n, source *terms) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        terms[TERM * ROOM + i] = <source>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[TERM * ROOM + i]
+
+
+cdef void cross_big(const source *p, const source *q, Py_ssize_t n, source *terms) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef source x, y, term
+    for i in range(n):
+        x = p[i]
+        y = q[i]
+        term = terms[TERM * ROOM + i]
+        terms[BIG * ROOM + i] = <source>0 if y <= <source>0.75 else x
+        terms[PRED_BIG * ROOM + i] = <source>0 if y <= <source>0.75 else y
+        terms[TERM * ROOM + i] = term if y <= <source>0.75 else <source>0
+        terms[REST * ROOM + i] = x if y <= <source>0.75 else <source>0
+        terms[PRED_REST * ROOM + i] = y if y <= <source>0.75 else <source>0
+
+
+cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, source *scratch, int *filled) noexcept nogil:
+    """Fill the term arrays; whether a number may be negative, and which arrays have terms."""
+    cdef bint negative, big = False, zero = False
+    cdef Py_ssize_t start = 0, some
+    if mode == SPARSE or mode == SQUARES:
+        filled[0] = 1 << REST
+        negative = sparse_terms(q, n, scratch)
+        if mode == SQUARES:
+            filled[0] |= 1 << PRED_REST
+            square_terms(n, scratch)
+        return negative
+    filled[0] = 1 << TERM | 1 << REST
+    if mode == ENTROPY:
+        negative = entropy_terms(q, n, scratch, &big)
+        if big:
+            filled[0] |= 1 << BIG
+            entropy_big(q, n, scratch)
+        return negative
+    filled[0] |= 1 << PRED_REST
+    negative = False
+    while start < n:
+        some = min(n - start, <Py_ssize_t>(PIECE // sizeof(source)))
+        fe_ask_two(p + start, q + start, AHEAD, PIECE)
+        negative |= cross_terms(p + start, q + start, some, scratch + start, &big, &zero)
+        start += some
+    if zero:
+        cross_zero(p, q, n, scratch)
+    if big:
+        filled[0] |= 1 << BIG | 1 << PRED_BIG
+        cross_big(p, q, n, scratch)
+    return negative
+
+
+cdef inline void leave_out(source *scratch, Py_ssize_t at) noexcept nogil:
+    """Take the label out of the sparse sums."""
+    scratch[REST * ROOM + at] = 0
+    scratch[PRED_REST * ROOM + at] = 0
+
+
+cdef bint strip_sums(int mode, const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, bint *careful, source *scratch,
+                     double *out, Py_ssize_t apart) noexcept nogil:
+    """Sums of consecutive rows of many classes, each kind `apart` from the one before; whether a
+    number is negative."""
+    cdef double *sums[PARTS]
+    cdef Py_ssize_t r
+    sums[FIRST] = out + TERM * apart
+    sums[MASS] = out + REST * apart
+    sums[DRIFT] = out + PRED_REST * apart
+    sums[STRIPS_BIG] = out + BIG * apart
+    sums[SECOND] = out + PRED_BIG * apart
+    if mode == ENTROPY:
+        for r in range(rows):
+            sums[DRIFT][r] = sums[SECOND][r] = 0
+        return mapped_sums(q, q, rows, n, ENTROPY_STRIPS, careful, scratch, sums)
+    return mapped_sums(p, q, rows, n, CROSS_STRIPS, careful, scratch, sums)
+
+
+cdef void block_of(LongRow *row, Py_ssize_t block, source *scratch) noexcept nogil:
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
+    cdef const source *p = NULL
+    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, p)
+    cdef int k, filled
+    cdef bint careful = False
+    if row.mode == CROSS:
+        p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, p)
+    if row.mode >= ENTROPY and in_strips(n, ENTROPY_STRIPS, q):
+        if strip_sums(row.mode, p, q, 1, n, &careful, scratch, row.parts + block * WIDTH, 1):
+            row.negative = True
+        return
+    if map_terms(row.mode, p, q, n, scratch, &filled):
+        row.negative = True
+    if row.mode <= SQUARES and start <= row.label < start + n:
+        leave_out(scratch, row.label - start)
+    for k in range(WIDTH):
+        row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n) if filled >> k & 1 else 0
+    if row.mode >= ENTROPY:
+        row.parts[block * WIDTH + TERM] *= step(<source>0)
+
+
+cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef LongRow *row = <LongRow *>context
+    if row.precision == SINGLE:
+        block_of(row, block, <float *>scratch)
+    else:
+        block_of(row, block, <double *>scratch)
+
+
+cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
+    cdef Sums sums
+    cdef Py_ssize_t count = blocks_of(tile.classes)
+    cdef double few[WIDTH * 64]
+    cdef int k
+    row.parts = &few[0]
+    if count > 64:
+        row.parts = <double *>malloc(WIDTH * count * sizeof(double))
+    if row.parts == NULL:
+        for k in range(WIDTH):
+            sums.of[k] = NAN
+        return sums
+    tile.run(tile.runner, block_job, row, count, tile.scratch)
+    for k in range(WIDTH):
+        sums.of[k] = ordered_sum(row.parts + k, count, WIDTH)
+    if count > 64:
+        free(row.parts)
+    return sums
+
+
+cdef inline bint usual(double total) noexcept nogil:
+    """Whether a row sum is near enough to 1 for the short formulas, as all checked ones are."""
+    return (total >= 1 - NEAR) & (total <= 1 + NEAR)
+
+
+cdef inline double entropy_value(double t, double rest, double big, bint wide) noexcept nogil:
+    """By the short formulas, or for any sum if `wide`, a constant."""
+    cdef double total = rest + big
+    cdef double value = (t + rest * log_of_sum(total) + big * log_ratio(rest, big + big + rest)) / total
+    cdef double far
+    if wide:
+        far = t + rest * log_positive(total)
+        far = far + (big * log1p_of(rest / big) if big > 0 else 0.0)
+        far = far / total if total > 0 else NAN
+        value = value if usual(total) else far
+    return value
+
+
+cdef inline double cross_value(double t, double rest, double big, double pred_rest, double pred_big, bint wide) noexcept nogil:
+    cdef double total = pred_rest + pred_big
+    cdef double near = t + rest * log_of_sum(total) + big * log_ratio(pred_rest, pred_big + pred_big + pred_rest)
+    cdef double far
+    if wide:
+        far = t + rest * log_positive(total)
+        far = far + (big * log1p_of(pred_rest / pred_big) if big > 0 else 0.0)
+        near = near if usual(total) else far
+    return near / (rest + big)
+
+
+cdef inline double sparse_value(double rest, double own, bint wide) noexcept nogil:
+    """One division for both: log1p(rest/own), or log S + octaves·ln 2 + log(1/m) for own = m·2^−octaves."""
+    cdef double total = rest + own
+    cdef uint64_t bits = fe_bits_double(own)
+    cdef uint64_t k = (bits - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
+    cdef double m = fe_from_bits_double(bits - (k << 52) + (<uint64_t>2048 << 52))
+    cdef double octaves = <double>4503599627372544.0 - fe_from_bits_double(k | <uint64_t>0x4330000000000000)
+    cdef bint near = rest < own
+    cdef double value = log_ratio(rest if near else 1 - m, own + own + rest if near else 1 + m)
+    cdef double more = octaves * 0.69314718055994530942 + log_of_sum(total)
+    cdef double far
+    value = value + (0.0 if near else more)
+    if wide:
+        far = log_positive(total) - log_positive(own)
+        far = far if total == total else total              # NaN stays
+        far = log1p_of(rest / own) if near else far
+        value = value if usual(total) & (own >= 2.2250738585072014e-308) else far
+    return value
+
+
+cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, double own, double **out, const source *unused) noexcept nogil:
+    """What is wanted of a row beside its cross-entropy."""
+    cdef Py_ssize_t block
+    cdef double total = rest + own, undefined = 0 if total == total else NAN, rank
+    if not tile.normalise:                              # "as_is": distances of the raw numbers
+        rest = rest if total != total else 1 - own
+        total = 1 + undefined
+    if out[ACCURACY] != NULL or out[RANK] != NULL:
+        rank = rank_of(tile, r, unused) + undefined
+        if out[RANK] != NULL:
+            out[RANK][r] = rank
+        if out[ACCURACY] != NULL:
+            out[ACCURACY][r] = (rank == 0) + undefined
+    if out[BRIER] != NULL:
+        out[BRIER][r] = (square + rest * rest) / (total * total)
+    if out[CONFIDENCE] != NULL:
+        out[CONFIDENCE][r] = top_in(tile, 1, r, 0, tile.classes, tile.scratch, &block, unused) / total
+
+
+cdef inline void row_values(Batch *sums, Py_ssize_t rows, int mode, bint wide, double *value) noexcept nogil:
+    cdef Py_ssize_t r
+    if mode <= SQUARES:
+        for r in range(rows):
+            value[r] = sparse_value(sums.of[REST][r], sums.own[r], wide)
+    elif mode == ENTROPY:
+        for r in range(rows):
+            value[r] = entropy_value(sums.of[TERM][r], sums.of[REST][r], sums.of[BIG][r], wide)
+    else:
+        for r in range(rows):
+            value[r] = cross_value(
+                sums.of[TERM][r], sums.of[REST][r], sums.of[BIG][r], sums.of[PRED_REST][r],
+                sums.of[PRED_BIG][r], wide)
+
+
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int mode, double **out, const source *unused) noexcept nogil:
+    """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
+    cdef Py_ssize_t r
+    cdef double low, high, total, pred_total
+    cdef double *value = out[0]
+    cdef int64_t some = 0
+    if value != NULL:
+        value += start
+        row_values(sums, rows, mode, False, value)
+        for r in range(rows):
+            if mode <= SQUARES:
+                some |= <int64_t>((not usual(sums.of[REST][r] + sums.own[r])) | (sums.own[r] < 2.2250738585072014e-308))
+            elif mode == ENTROPY:
+                some |= <int64_t>(not usual(sums.of[REST][r] + sums.of[BIG][r]))
+            else:
+                some |= <int64_t>(not usual(sums.of[PRED_REST][r] + sums.of[PRED_BIG][r]))
+        if some:
+            row_values(sums, rows, mode, True, value)
+        some = 0
+    if mode <= SQUARES and (out[ACCURACY] != NULL or out[RANK] != NULL or out[BRIER] != NULL or out[CONFIDENCE] != NULL):
+        for r in range(rows):
+            if tile.labels[start + r] >= 0:             # a skipped row has no label to read
+                sparse_columns(tile, start + r, sums.of[REST][r], sums.of[PRED_REST][r], sums.own[r], out, unused)
+    if not tile.normalise:
+        return
+    sum_bounds(tile, &low, &high)
+    for r in range(rows):
+        total = sums.of[REST][r] + (sums.own[r] if mode <= SQUARES else sums.of[BIG][r])
+        pred_total = sums.of[PRED_REST][r] + sums.of[PRED_BIG][r] if mode == CROSS else total
+        some |= <int64_t>((total < low) | (total > high) | (pred_total < low) | (pred_total > high))
+    if some == 0:
+        return
+    for r in range(rows):
+        total = sums.of[REST][r] + sums.of[BIG][r]
+        pred_total = sums.of[PRED_REST][r] + sums.of[PRED_BIG][r]
+        if mode <= SQUARES:
+            check_sum(tile, start + r, 1, sums.of[REST][r] + sums.own[r])
+        elif mode == ENTROPY:
+            check_sum(tile, start + r, 1, total)
+        elif sums.of[TERM][r] == sums.of[TERM][r] and pred_total == pred_total:
+            check_sum(tile, start + r, 0, total)
+            check_sum(tile, start + r, 1, pred_total)
+
+
+cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, const source *unused) noexcept nogil:
+    """Look for negative numbers in every operand that was read."""
+    if mode == CROSS:
+        report_negatives(tile, start, rows, 0, unused)
+    report_negatives(tile, start, rows, 1, unused)
+
+
+cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch, const source *unused) noexcept nogil:
+    """p of the labels; a skipped row, which has none, is taken for a certain one."""
+    cdef Py_ssize_t r
+    label_numbers(tile, start, rows, batch.own, unused)
+    for r in range(rows):
+        batch.of[REST][r] = batch.of[REST][r] if tile.labels[start + r] >= 0 else 0.0
+
+
+cdef void rows_of(Tile *tile, int mode, double **out, source *scratch) noexcept nogil:
+    cdef const source *p = <const source *>tile.true_rows
+    cdef const source *q = <const source *>tile.pred_rows
+    cdef Py_ssize_t classes = tile.classes, start = 0, r, n, at_once
+    cdef bint negative, many, careful = False
+    cdef int k, filled
+    cdef Sums sums
+    cdef Batch batch
+    cdef LongRow row
+    if classes > CHUNK:
+        row.tile = tile
+        row.precision = tile.precision
+        row.mode = mode
+        for r in range(tile.rows):
+            row.r = r
+            row.label = tile.labels[r] if tile.labels != NULL else -1
+            row.negative = False
+            sums = long_sums(tile, &row)
+            for k in range(WIDTH):
+                batch.of[k][0] = sums.of[k]
+            if mode <= SQUARES:
+                take_labels(tile, r, 1, &batch, q)
+            finish(tile, r, 1, &batch, mode, out, q)
+            if row.negative:
+                report_rows(tile, mode, r, 1, q)
+        return
+    many = mode >= ENTROPY and in_strips(classes, ENTROPY_STRIPS, q)
+    at_once = rows_at_once(classes, ENTROPY_STRIPS, scratch) if many else rows_of_chunk(classes, sizeof(source))
+    while start < tile.rows:
+        n = min(at_once, tile.rows - start)
+        if many:
+            negative = strip_sums(mode, p + start * classes if p != NULL else p, q + start * classes, n, classes,
+                                  &careful, scratch, batch.of[0], MOST_ROWS)
+            finish(tile, start, n, &batch, mode, out, q)
+            if negative:
+                report_rows(tile, mode, start, n, q)
+            start += n
+            continue
+        negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &filled)
+        if mode <= SQUARES:
+            for r in range(n):
+                if tile.labels[start + r] >= 0:
+                    leave_out(scratch, r * classes + tile.labels[start + r])
+        for k in range(WIDTH):
+            if filled >> k & 1:
+                row_sums(scratch + k * ROOM, n, classes, batch.of[k])
+            else:
+                memset(batch.of[k], 0, n * sizeof(double))
+        if mode >= ENTROPY:
+            scale(batch.of[TERM], n, step(<source>0))
+        if mode <= SQUARES:
+            take_labels(tile, start, n, &batch, q)
+        finish(tile, start, n, &batch, mode, out, q)
+        if negative:
+            report_rows(tile, mode, start, n, q)
+        start += n
+
+
+cdef void in_precision(Tile *tile, int mode, double **out) noexcept nogil:
+    if tile.precision == SINGLE:
+        rows_of(tile, mode, out, <float *>tile.scratch)
+    else:
+        rows_of(tile, mode, out, <double *>tile.scratch)
+
+
+cdef void sparse_rows(Tile *tile, double **out) noexcept nogil:
+    in_precision(tile, SQUARES if out[BRIER] != NULL else SPARSE, out)
+
+
+cdef void entropy_rows(Tile *tile, double **out) noexcept nogil:
+    in_precision(tile, ENTROPY, out)
+
+
+cdef void cross_rows(Tile *tile, double **out) noexcept nogil:
+    in_precision(tile, CROSS, out)
+
+
+cdef Table table
+table.kernels[0] = sparse_rows
+table.kernels[1] = entropy_rows
+table.kernels[2] = cross_rows
+kernels = capsule_of(&table)

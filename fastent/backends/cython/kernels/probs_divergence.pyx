@@ -1,0 +1,314 @@
+"""KL and Jensen-Shannon divergence of rows of probabilities.
+
+Both are sums of x·log(x/y) − x + y, which is never negative and never cancels (functions.pxd).
+With G = Σ (p log(p/q) − p + q), S = Σ p, D = Σ (q − p) and h(v) = v − log1p(v):
+
+    KL(p/Σp ‖ q/Σq) = G/S − h(D/S)        exactly, zeros included.
+
+The subtraction is harmless unless the rows are nearly proportional with different sums; such a row
+is done again with q rescaled by c = Σp/Σq, where q·c − p takes a single rounding.
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from fastent.backends.cython.kernels.checks cimport check_sum, report_negatives, sum_bounds
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, NEAR, c_fma, excess, gap_divergence, near_excess, real, scale_up,
+)
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
+from fastent.backends.cython.kernels.interface cimport DOUBLE, SINGLE, Tile
+from fastent.backends.cython.kernels.row_blocks cimport classes_of
+from fastent.backends.cython.kernels.probs_sums cimport (
+    DRIFT, FIRST, JS, KL, MASS, SECOND, flat_sums, in_strips, mapped_sums, rows_at_once, source,
+)
+from fastent.backends.cython.arithmetic.scratch cimport blocks_of
+from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum
+from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+
+
+cdef enum:
+    SUMS = 4                            # of a row
+
+
+cdef struct Sums:
+    double first                        # Σ gap(p, q), or Σ gap(2p, p + q) for JS
+    double second                       # JS: Σ gap(2q, p + q)
+    double mass                         # Σ p
+    double drift                        # Σ (q − p)
+
+
+cdef struct Batch:                      # the same of consecutive rows, in the order of strips.pxd
+    double first[MOST_ROWS]
+    double second[MOST_ROWS]
+    double mass[MOST_ROWS]
+    double drift[MOST_ROWS]
+
+
+cdef struct LongRow:                    # one row that is summed in blocks
+    Tile *tile
+    Py_ssize_t r
+    int precision
+    bint symmetric
+    double rescale                      # 0: first pass
+    double *parts
+    bint negative
+
+
+cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double c, bint symmetric, double *terms) noexcept nogil:
+    """The same terms against c·q; the difference is rounded once."""
+    cdef Py_ssize_t i
+    cdef double x, y, d, up = scale_up(<double>0)
+    for i in range(n):
+        x = <double>p[i] * up
+        y = <double>q[i] * up
+        d = c_fma(y, c, -x)
+        y = y * c
+        terms[MASS * ROOM + i] = x
+        terms[DRIFT * ROOM + i] = d
+        if symmetric:
+            terms[FIRST * ROOM + i] = gap_divergence(x + x, x + y, d)
+            terms[SECOND * ROOM + i] = gap_divergence(y + y, x + y, -d)
+        else:
+            terms[FIRST * ROOM + i] = gap_divergence(x, y, d)
+
+
+cdef inline void sums_at(double *out, Py_ssize_t apart, double **sums) noexcept nogil:
+    cdef int k
+    for k in range(SUMS):
+        sums[k] = out + k * apart
+
+
+cdef bint sums_of(bint symmetric, const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, bint *careful,
+                  source *terms, double **sums) noexcept nogil:
+    if not in_strips(n, KL, p):
+        if symmetric:
+            return flat_sums(p, q, rows, n, JS, terms, sums)
+        return flat_sums(p, q, rows, n, KL, terms, sums)
+    if symmetric:
+        return mapped_sums(p, q, rows, n, JS, careful, terms, sums)
+    return mapped_sums(p, q, rows, n, KL, careful, terms, sums)
+
+
+cdef void block_sums(LongRow *row, Py_ssize_t block, const source *unused, source *terms) noexcept nogil:
+    """Sums of one block of a row into its parts."""
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
+    cdef const source *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
+    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
+    cdef double *sums[SUMS]
+    cdef bint careful = not row.tile.normalise
+    sums_at(row.parts + SUMS * block, 1, sums)
+    sums[SECOND][0] = 0
+    if sums_of(row.symmetric, p, q, 1, n, &careful, terms, sums):
+        row.negative = True             # only ever set: threads do not disturb each other
+
+
+cdef void rescaled_sums(LongRow *row, Py_ssize_t block, const source *unused, double *terms) noexcept nogil:
+    """The same in a second pass."""
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
+    cdef const source *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
+    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
+    cdef double *part = row.parts + SUMS * block
+    rescaled_terms(p, q, n, row.rescale, row.symmetric, terms)
+    part[FIRST] = row_sum(terms + FIRST * ROOM, n)
+    part[SECOND] = row_sum(terms + SECOND * ROOM, n) if row.symmetric else 0
+    part[MASS] = row_sum(terms + MASS * ROOM, n)
+    part[DRIFT] = row_sum(terms + DRIFT * ROOM, n)
+
+
+cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef LongRow *row = <LongRow *>context
+    if row.precision == DOUBLE and row.rescale != 0:
+        rescaled_sums(row, block, <const double *>NULL, <double *>scratch)
+    elif row.precision == DOUBLE:
+        block_sums(row, block, <const double *>NULL, <double *>scratch)
+    elif row.rescale != 0:
+        rescaled_sums(row, block, <const float *>NULL, <double *>scratch)
+    else:
+        block_sums(row, block, <const float *>NULL, <float *>scratch)
+
+
+cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
+    """Sums of one row of any length, block by block."""
+    cdef Sums sums
+    cdef Py_ssize_t count = blocks_of(tile.classes)
+    cdef double few[SUMS * 64]
+    row.parts = &few[0]
+    if count > 64:
+        row.parts = <double *>malloc(SUMS * count * sizeof(double))
+    if row.parts == NULL:
+        sums.first = sums.second = sums.mass = sums.drift = NAN
+        return sums
+    tile.run(tile.runner, block_job, row, count, tile.scratch)
+    sums.first = ordered_sum(row.parts, count, SUMS)
+    sums.second = ordered_sum(row.parts + 1, count, SUMS)
+    sums.mass = ordered_sum(row.parts + 2, count, SUMS)
+    sums.drift = ordered_sum(row.parts + 3, count, SUMS)
+    if count > 64:
+        free(row.parts)
+    return sums
+
+
+cdef inline double bend_of(double v, bint wide) noexcept nogil:
+    """h(v); where sums deviate by more than they do if they are checked, only if `wide`, a constant."""
+    cdef double near = v * v * near_excess(v)
+    if wide:
+        return near if v * v <= NEAR * NEAR else excess(v)
+    return near
+
+
+cdef inline double difference(double gap, double bend) noexcept nogil:
+    """gap − bend, or 0 where nothing is left but rounding errors: rows that are proportional."""
+    cdef double value = gap - bend
+    return 0.0 if value < 4e-15 * gap else value
+
+
+cdef inline double kl_value(double first, double mass, double drift, double threshold, bint wide, int64_t *again) noexcept nogil:
+    """`again`: whether the row needs a second pass, or `wide` first."""
+    cdef double each = 1 / mass
+    cdef double v = drift * each
+    cdef double gap = first * each, bend = bend_of(v, wide)
+    again[0] = <int64_t>((bend > threshold * gap) & (gap < INFINITY))
+    if not wide:
+        again[0] |= <int64_t>(v * v > NEAR * NEAR)
+    return difference(gap, bend)
+
+
+cdef inline double js_value(double first, double second, double mass, double drift, double allowed, int64_t *again) noexcept nogil:
+    """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
+    relative difference ε of the two sums: 0.215·ε²·JS, right to 0.035·ε²."""
+    cdef double each = 1 / mass, other = 1 / (mass + drift)
+    cdef double v = drift * each, u = drift * other
+    cdef double gap = 0.5 * (first * each + second * other)
+    cdef double bend = bend_of(0.5 * v, False) + bend_of(-0.5 * u, False)
+    cdef double squared = v * u                     # ε², to ε² of itself
+    again[0] = <int64_t>((squared > allowed * allowed) | (bend > 0.5 * gap))
+    return 0.5 * difference(gap, bend) * (1 - 0.215 * squared)
+
+
+cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double drift, bint symmetric) noexcept nogil:
+    """The second pass of one row, against q·Σp/Σq."""
+    cdef LongRow row
+    cdef Sums sums
+    cdef int64_t again
+    row.tile = tile
+    row.r = r
+    row.precision = tile.precision
+    row.symmetric = symmetric
+    row.rescale = mass / (mass + drift)
+    sums = long_sums(tile, &row)
+    if symmetric:
+        return js_value(sums.first, sums.second, sums.mass, sums.drift, 1, &again)
+    return kl_value(sums.first, sums.mass, sums.drift, 0.5, False, &again)
+
+
+cdef inline double sum_of(double sum, double down) noexcept nogil:
+    """A row sum, without what stands for zeros."""
+    sum *= down
+    return sum if sum >= 1.4e-45 or down < 1e-100 else 0.0
+
+
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bint symmetric, double *out) noexcept nogil:
+    """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
+    cdef Py_ssize_t r
+    cdef double up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
+    cdef double down = 1 / up, threshold, allowed, low, high, total
+    cdef int64_t again[MOST_ROWS]
+    cdef int64_t doubt, some = 0
+    if not tile.normalise:
+        for r in range(rows):
+            out[r] = sums.first[r] - sums.drift[r]
+            if symmetric:
+                out[r] = 0.25 * (sums.first[r] + sums.second[r])
+            out[r] = out[r] * down
+        return
+    threshold = 0.15 if tile.precision == SINGLE else 0.5
+    allowed = 2e-3 if tile.precision == SINGLE else 1e-7
+    sum_bounds(tile, &low, &high)
+    low *= up
+    high = min(high * up, <double>1.7976931348623157e308)
+    if symmetric:                       # a loop each: in one, GCC computes both for every row
+        for r in range(rows):
+            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &doubt)
+            some |= doubt
+    else:
+        for r in range(rows):
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, False, &doubt)
+            some |= doubt
+    for r in range(rows):
+        total = sums.mass[r] + sums.drift[r]
+        some |= <int64_t>((sums.mass[r] < low) | (sums.mass[r] > high) | (total < low) | (total > high))
+    if some == 0:
+        return
+    for r in range(rows):
+        if symmetric:
+            js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &again[r])
+        else:
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, True, &again[r])
+    for r in range(rows):
+        if sums.first[r] == sums.first[r] and sums.drift[r] == sums.drift[r]:   # no NaN in the row
+            check_sum(tile, start + r, 0, sum_of(sums.mass[r], down))
+            check_sum(tile, start + r, 1, sum_of(sums.mass[r] + sums.drift[r], down))
+        if again[r]:
+            out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.drift[r], symmetric)
+
+
+cdef void rows_of(Tile *tile, double *out, bint symmetric, source *terms) noexcept nogil:
+    cdef const source *p = <const source *>tile.true_rows
+    cdef const source *q = <const source *>tile.pred_rows
+    cdef Py_ssize_t classes = tile.classes, start, r, n, at_once
+    cdef Batch batch
+    cdef Sums long_row
+    cdef LongRow row
+    cdef double *sums[SUMS]
+    cdef bint negative, careful = not tile.normalise    # raw numbers may be too large as well
+    if classes > CHUNK:
+        row.tile = tile
+        row.precision = tile.precision
+        row.symmetric = symmetric
+        row.rescale = 0
+        for r in range(tile.rows):
+            row.r = r
+            row.negative = False
+            long_row = long_sums(tile, &row)
+            batch.first[0] = long_row.first
+            batch.second[0] = long_row.second
+            batch.mass[0] = long_row.mass
+            batch.drift[0] = long_row.drift
+            finish(tile, r, 1, &batch, symmetric, out + r)
+            if row.negative:
+                report_negatives(tile, r, 1, 0, p)
+                report_negatives(tile, r, 1, 1, p)
+        return
+    at_once = rows_at_once(classes, KL, terms)
+    sums_at(batch.first, MOST_ROWS, sums)
+    start = 0
+    while start < tile.rows:
+        n = min(at_once, tile.rows - start)
+        negative = sums_of(symmetric, p + start * classes, q + start * classes, n, classes, &careful, terms, sums)
+        finish(tile, start, n, &batch, symmetric, out + start)
+        if negative:
+            report_negatives(tile, start, n, 0, p)
+            report_negatives(tile, start, n, 1, p)
+        start += n
+
+
+cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogil:
+    if tile.precision == SINGLE:
+        rows_of(tile, out, symmetric, <float *>tile.scratch)
+    else:
+        rows_of(tile, out, symmetric, <double *>tile.scratch)
+
+
+cdef void kl_rows(Tile *tile, double **out) noexcept nogil:
+    divergence_rows(tile, out[0], False)
+
+
+cdef void js_rows(Tile *tile, double **out) noexcept nogil:
+    divergence_rows(tile, out[0], True)
+
+
+cdef Table table
+table.kernels[0] = kl_rows
+table.kernels[1] = js_rows
+kernels = capsule_of(&table)

@@ -1,5 +1,0 @@
-"""Which kernel makes which column (see steps.pyx)."""
-
-from fastent.backends.cython.call cimport Call
-
-cdef object find_steps(Call call)

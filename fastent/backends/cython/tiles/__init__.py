@@ -1,0 +1,1 @@
+"""Operands in memory, cut into tiles, and the loop that runs the kernels over them."""

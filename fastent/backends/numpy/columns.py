@@ -1,0 +1,245 @@
+"""One class per task: a block of rows with a method for every column the task knows."""
+
+from functools import cached_property
+
+import numpy as np
+
+from . import checks
+from .binary_cross_entropy import Bernoulli
+from .divergence import Pair, distribution
+
+
+class Block:
+    """Float64 rows of both operands and the settings; `distribution`s are built when asked for."""
+
+    def __init__(self, spec, true, pred, labels, terms):
+        self.spec, self.true, self.pred, self.labels = spec, true, pred, labels
+        self.weights = spec.class_weight if terms is None else terms
+
+    @cached_property
+    def q(self):
+        spec = self.spec
+        return distribution(self.pred, spec.kind_pred, spec.row_sums, spec.temperature)
+
+    @cached_property
+    def p(self):
+        spec = self.spec
+        return distribution(self.true, spec.kind_true, spec.row_sums, spec.temperature)
+
+    @cached_property
+    def nan_rows(self):
+        nan = np.isnan(self.pred).any(axis=-1)
+        return nan if self.true is None else nan | np.isnan(self.true).any(axis=-1)
+
+    @cached_property
+    def undefined(self):
+        """Rows without a distribution: NaN somewhere, or nothing but -inf logits."""
+        empty = np.zeros(len(self.pred), bool)
+        for x, kind in ((self.true, self.spec.kind_true), (self.pred, self.spec.kind_pred)):
+            if x is not None and kind == "logits":
+                empty |= x.max(axis=1) == -np.inf
+        return self.nan_rows | empty
+
+    def first_bad(self):
+        """(row, code, number, operand) of the first bad row, or None."""
+        found = []
+        operands = (("true", self.true, self.spec.kind_true),
+                    ("pred", self.pred, self.spec.kind_pred))  # fmt: skip
+        for name, x, kind in operands:
+            bad = None if x is None else checks.first_bad_row(x, kind, self.spec, self.nan_rows)
+            if bad is not None:
+                found.append((*bad, name))
+        return min(found, key=lambda f: f[0], default=None)
+
+    def column(self, name):
+        value = getattr(self, name)()
+        return value if name == "target_weight" else np.where(self.undefined, np.nan, value)
+
+    def entropy(self):
+        return self.q.entropy()
+
+    def clip(self, losses):
+        """-log q for q clipped to [eps, 1 - eps]."""
+        eps = self.spec.eps
+        return np.clip(losses, -np.log1p(-eps), -np.log(eps)) if eps else losses
+
+    def smoothed(self, hard, uniform):
+        """(1-ε)·hard + ε/C·Σ uniform, both weighted already."""
+        smoothing, classes = self.spec.label_smoothing, self.pred.shape[1]
+        if not smoothing:
+            return hard
+        spread = ((smoothing / classes) * uniform()).sum(axis=1)
+        return spread if smoothing == 1 else (1 - smoothing) * hard + spread
+
+    def weighted(self, values):
+        """values times class or term weights; weight 0 makes 0 of anything."""
+        if self.weights is None:
+            return values
+        return np.where(self.weights == 0, 0.0, self.weights * values)
+
+
+class EntropyBlock(Block):
+    """Only the entropy of `pred`."""
+
+
+class SparseBlock(Block):
+    """Labels against predictions."""
+
+    @property
+    def lookup(self):
+        """Taken as they are, hard labels read one number a row."""
+        spec = self.spec
+        return spec.row_sums == "as_is" and spec.kind_pred != "logits" and not spec.label_smoothing
+
+    def first_bad(self):
+        if self.lookup and set(self.spec.columns) <= {"cross_entropy", "target_weight"}:
+            if self.spec.kind_pred == "logprobs":
+                return None
+            hit = np.take_along_axis(self.pred, self.labels[:, None], 1)
+            bad = checks.first_bad_row(hit, "probs", self.spec, np.isnan(hit[:, 0]))
+            return bad and (*bad, "pred")
+        return super().first_bad()
+
+    def column(self, name):
+        if name == "cross_entropy" and self.lookup:
+            return self.cross_entropy()
+        return super().column(name)
+
+    def _label_weight(self):
+        if self.weights is None:
+            return 1.0
+        if self.weights.ndim == 1:
+            return self.weights[self.labels]
+        return np.take_along_axis(self.weights, self.labels[:, None], 1)[:, 0]
+
+    def cross_entropy(self):
+        weight = self._label_weight()
+        loss = self.clip(self.q.losses_at(self.labels))
+        hard = np.where(weight == 0, 0.0, weight * loss)
+        return self.smoothed(hard, lambda: self.weighted(self.clip(self.q.losses())))
+
+    def target_weight(self):
+        if self.weights is None:
+            return np.ones(len(self.pred))
+        hard = self._label_weight()
+        return self.smoothed(hard, lambda: np.broadcast_to(self.weights, self.pred.shape))
+
+    def accuracy(self):
+        return (self.pred.argmax(axis=1) == self.labels).astype(np.float64)
+
+    def rank(self):
+        """Classes above the label plus equal ones before it."""
+        label = self.labels[:, None]
+        hit = np.take_along_axis(self.pred, label, 1)
+        earlier = np.arange(self.pred.shape[1]) < label
+        ahead = (self.pred > hit) | ((self.pred == hit) & earlier)
+        return ahead.sum(axis=1).astype(np.float64)
+
+    def brier(self):
+        return self.q.brier(self.labels)
+
+    def confidence(self):
+        return self.q.confidence()
+
+
+class PairBlock(Block):
+    """What needs both rows as distributions."""
+
+    @cached_property
+    def pair(self):
+        return Pair(self.p, self.q)
+
+    def cross_entropy(self):
+        losses = self.clip(self.q.losses())
+        hard = self.weighted(self.p.weigh(losses)).sum(axis=1) / self.p.total[:, 0]
+        return self.smoothed(hard, lambda: self.weighted(losses))
+
+    def kl_divergence(self):
+        return self.pair.kl_divergence(self.spec.eps)
+
+    def _same_top(self):
+        return (self.true.argmax(axis=1) == self.pred.argmax(axis=1)).astype(np.float64)
+
+
+class CategoricalBlock(PairBlock):
+    """Soft targets against predictions."""
+
+    def target_weight(self):
+        if self.weights is None and self.p.normalised:
+            return np.ones(len(self.pred))
+        hard = self.weighted(self.p.mass).sum(axis=1) / self.p.total[:, 0]
+        return self.smoothed(hard, lambda: self.weighted(np.ones(self.pred.shape)))
+
+    def target_entropy(self):
+        return self.p.entropy()
+
+    def brier(self):
+        return self.pair.brier()
+
+    def accuracy(self):
+        return self._same_top()
+
+
+class DivergenceBlock(PairBlock):
+    """Two distributions, neither of them the truth."""
+
+    def reverse_kl(self):
+        return self.pair.reverse_kl()
+
+    def js_divergence(self):
+        return self.pair.js_divergence(self.spec.eps)
+
+    def entropy_p(self):
+        return self.p.entropy()
+
+    def entropy_q(self):
+        return self.q.entropy()
+
+    def total_variation(self):
+        return self.pair.total_variation()
+
+    def hellinger(self):
+        return self.pair.hellinger()
+
+    def top1_agreement(self):
+        return self._same_top()
+
+
+class BinaryBlock(Block):
+    """Elementwise: every number is the probability of its own event."""
+
+    @cached_property
+    def q(self):
+        return Bernoulli(self.pred, self.spec.kind_pred, self.spec.temperature)
+
+    @cached_property
+    def undefined(self):
+        return np.isnan(self.pred) | np.isnan(self.true)
+
+    def first_bad(self):
+        nan = self.undefined
+        true = checks.first_out_of_range(self.true, self.spec.kind_true, nan)
+        pred = checks.first_out_of_range(self.pred, self.spec.kind_pred, nan)
+        found = ((bad, name) for bad, name in ((true, "true"), (pred, "pred")) if bad is not None)
+        return min(((*bad, name) for bad, name in found), key=lambda f: f[0], default=None)
+
+    def cross_entropy(self):
+        return self.q.cross_entropy(self.true, self.spec.eps, self.spec.label_smoothing)
+
+    def accuracy(self):
+        return (self.q.positive == (self.true >= 0.5)).astype(np.float64)
+
+    def brier(self):
+        return self.q.brier(self.true)
+
+    def probability(self):
+        return self.q.yes
+
+
+TASKS = {
+    "sparse": SparseBlock,
+    "categorical": CategoricalBlock,
+    "binary": BinaryBlock,
+    "divergence": DivergenceBlock,
+    "entropy": EntropyBlock,
+}
