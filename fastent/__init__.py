@@ -9,7 +9,7 @@ import fastent._interpreter  # noqa: F401 - before compiled modules: it refuses 
 from fastent._custom import divergence
 from fastent._settings import get_num_threads, set_backend, set_num_threads, show_config
 from fastent._version import version as __version__
-from fastent.accumulator import Accumulator
+from fastent.accumulator import Accumulator, merge
 from fastent.divergences import (
     alpha_divergence,
     chi2_divergence,
@@ -53,6 +53,7 @@ __all__ = [
     "jeffreys_divergence",
     "js_divergence",
     "kl_divergence",
+    "merge",
     "mutual_information",
     "population_stability_index",
     "renyi_divergence",

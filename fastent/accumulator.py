@@ -103,6 +103,7 @@ class Accumulator:
         self._running: dict[str, Any] = {"num_threads": num_threads, "backend": backend}
         self._sources, self._state = _plan(self._metrics, task, self._bins)
         self._own = [m for m in self._metrics if m.divergence is not None]
+        self._classes = 0  # of the rows so far; 0 before the first, and for binary tasks
         self._hold: weakref.ref[_Hold] | None = None
         self._lock = threading.RLock()  # the state is moved and freed as it grows
         self._labels = any(m.needs_labels for m in self._metrics) and task == "sparse"
@@ -192,6 +193,8 @@ class Accumulator:
         """
         calls = self._prepare(true, pred, sample_weight)
         rows = calls[0].rows
+        classes = calls[0].classes if rows else 0
+        self._check_classes(classes, f"{calls[0].names[1]}: expected {{}} classes, got {{}}")
         if groups is not None:
             groups = row_ids(groups, rows, "groups")
         if clusters is not None:
@@ -200,6 +203,7 @@ class Accumulator:
             found = self._rows(calls, 0, rows)
             with self._lock:
                 self._own_state().add(*found, groups, clusters, calls[0].num_threads)
+                self._classes = classes or self._classes
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
@@ -213,7 +217,13 @@ class Accumulator:
             )
         with self._lock:
             self._own_state().merge(waiting)
+            self._classes = classes
         return self
+
+    def _check_classes(self, classes: int, message: str) -> None:
+        """Refuse rows of another number of classes than those before."""
+        if classes and self._classes and classes != self._classes:
+            raise ValueError(message.format(self._classes, classes) + " as in the rows before")
 
     def _rows(self, calls: list[Any], start: int, stop: int) -> tuple[Any, ...]:
         """What a state adds of rows: values, weights, target weights, targets, labels."""
@@ -246,7 +256,11 @@ class Accumulator:
         return self._state
 
     def merge(self, other: Accumulator) -> Accumulator:
-        """Add all rows of another accumulator, which stays as it is."""
+        """Add all rows of another accumulator, which stays as it is.
+
+        Both have the same metrics, in any order, and the same settings, but for threads and
+        backend, and the same number of classes.
+        """
         if not isinstance(other, Accumulator):
             raise TypeError(f"merge: expected an Accumulator, got {type(other).__name__}")
         mine, theirs = self._settings(), other._settings()
@@ -257,7 +271,9 @@ class Accumulator:
         # Always in the same order: two that are merged into each other do not wait for ever.
         first, second = sorted((self, other), key=id)
         with first._lock, second._lock:
+            self._check_classes(other._classes, "merge: number of classes differs: {} and {}")
             self._own_state().merge(other._state)
+            self._classes = self._classes or other._classes
         return self
 
     def __add__(self, other: Accumulator) -> Accumulator:
@@ -265,17 +281,25 @@ class Accumulator:
             return NotImplemented
         return self.copy().merge(other)
 
+    def __radd__(self, other: Any) -> Accumulator:
+        """So that `sum` of accumulators, which begins with 0, is their merge."""
+        if isinstance(other, int) and other == 0:
+            return self.copy()
+        return NotImplemented
+
     def copy(self) -> Accumulator:
         """An independent accumulator with the same rows."""
         new = self._fresh()
         with self._lock:
             new._state = self._state.copy()
+            new._classes = self._classes
         return new
 
     def reset(self) -> Accumulator:
         """Forget all rows."""
         with self._lock:
             self._state = self._state.empty()
+            self._classes = 0
             self._hold = None
         return self
 
@@ -309,7 +333,8 @@ class Accumulator:
             settings["divergences"] = own
         with self._lock:
             state = self._state.to_dict(lazily)
-        return {"format": FORMAT, "version": VERSION, "settings": settings, "state": state}
+            width = {"width": self._classes}
+        return {"format": FORMAT, "version": VERSION, "settings": settings, **width, "state": state}
 
     @classmethod
     def from_state_dict(
@@ -354,6 +379,10 @@ class Accumulator:
                     f"state_dict: {name!r} is a divergence of one's own: give it as metrics=[...]"
                 )
         new = cls([known.get(name, name) for name in names], **settings, **running)
+        classes = data.get("width", 0)  # not in the states of 0.1
+        if type(classes) is not int or classes < 0:
+            raise ValueError(f"state_dict: expected a number of classes, got {classes!r}")
+        new._classes = classes
         try:
             new._state.load(data["state"])
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -366,6 +395,35 @@ class Accumulator:
     def __repr__(self) -> str:
         names = ", ".join(m.name for m in self._metrics)
         return f"<Accumulator of {names}; task {self._task}, {self._state.rows()} rows>"
+
+
+def merge(accumulators: Iterable[Accumulator]) -> Accumulator:
+    """All rows of some accumulators in a new one; they stay as they are.
+
+    Parameters
+    ----------
+    accumulators : iterable of Accumulator
+        At least one; all with the same metrics, in any order, and the same settings.
+
+    Returns
+    -------
+    Accumulator
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> parts = [fe.Accumulator("accuracy").update([k], [[0.25, 0.75]]) for k in (0, 1)]
+    >>> fe.merge(parts).compute()["accuracy"].value
+    0.5
+    """
+    total = None
+    for one in accumulators:
+        if not isinstance(one, Accumulator):
+            raise TypeError(f"accumulators: expected Accumulators, got {type(one).__name__}")
+        total = one.copy() if total is None else total.merge(one)
+    if total is None:
+        raise ValueError("accumulators: expected at least one, got none")
+    return total
 
 
 def _restored(data: dict[str, Any], metrics: list[Metric], running: dict[str, Any]) -> Accumulator:

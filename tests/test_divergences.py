@@ -199,8 +199,10 @@ def test_a_metric_alone_and_its_options():
     )
     assert report_of(based, "squares").value == squares(p, q, **options)
     state = alone.state_dict()
+    bad = np.moveaxis(p, -1, 1).copy()
+    bad[0, 3, 1] = -1
     with pytest.raises(ValueError, match=r"p: expected no negative .* got -1.0 in row \(0, 1\)"):
-        alone.update([[[0.5, 2.0], [0.5, -1.0]]], [[[0.5, 1.0], [0.5, 0.0]]])
+        alone.update(bad, np.moveaxis(q, -1, 1))
     with pytest.raises(ValueError, match="p: expected the shape of"):
         alone.update(p, q[:2])
     assert alone.state_dict() == state

@@ -299,12 +299,29 @@ cdef class State:
         """An independent state with the same content."""
         return self.empty().merge(self)
 
+    cdef list columns_in(self, State other):
+        """The place in `other` of each column here; refuses what holds other things."""
+        cdef Store* a = &self.store
+        cdef Store* b = &other.store
+        theirs = {name: (place, rest) for place, (name, _, *rest) in enumerate(other.columns)}
+        ours = {name: rest for name, _, *rest in self.columns}
+        if (a.bins, a.counts_labels) != (b.bins, b.counts_labels) or ours != {
+                name: rest for name, (_, rest) in theirs.items()}:
+            raise ValueError("merge: these sums are not of the same metrics")
+        return [theirs[column[0]][0] for column in self.columns]
+
     def merge(self, State other not None):
-        """Add all rows of another state of the same columns."""
-        cdef Py_ssize_t i, g, k, width = 3 * self.store.K + 2 * self.store.kinds
+        """Add all rows of another state of the same columns, whatever their order."""
+        cdef Py_ssize_t i, g, k, t, width = 3 * self.store.K + 2 * self.store.kinds
         cdef Py_ssize_t bins = 3 * self.store.bins
         cdef int c
-        cdef double* extreme
+        theirs = self.columns_in(other)
+        own = np.arange(3 * self.store.K, width)       # what is not of one column keeps its place
+        cdef const int64_t[::1] place = np.array([*theirs, self.store.K], np.int64)
+        cdef const int64_t[::1] sums = np.concatenate(
+            [np.array([3 * t + i for t in theirs for i in range(3)], np.int64), own])
+        cdef const int64_t[::1] by_cluster = np.array(
+            [*theirs, *range(self.store.K, self.store.K + self.store.kinds)], np.int64)
         if other is self or (self.weighted and not other.weighted):
             other = other.copy()
         if other.weighted:
@@ -318,33 +335,35 @@ cdef class State:
         if not other.detailed:
             self.forget_details()
         for i in range(3 * self.store.K + 2 * self.store.kinds):
-            exact_merge(&self.store.total[i], &other.store.total[i])
+            exact_merge(&self.store.total[i], &other.store.total[sums[i]])
         for k in range(2):
             self.store.count[k] += other.store.count[k]
         for c in range(self.store.K):
             self.merge_extremes(
-                &self.store.extreme[2 * c], &other.store.extreme[2 * c], other.store.count[self.store.column[c].kind])
+                &self.store.extreme[2 * c], &other.store.extreme[2 * place[c]],
+                other.store.count[self.store.column[c].kind])
         for g, code in enumerate(groups):
             k = code
             for i in range(width):
-                check(span_merge(&self.store.group_sum[k * width + i], &other.store.group_sum[g * width + i]))
+                check(span_merge(
+                    &self.store.group_sum[k * width + i], &other.store.group_sum[g * width + sums[i]]))
             for i in range(2):
                 self.store.group_count[2 * k + i] += other.store.group_count[2 * g + i]
             for c in range(self.store.K):
                 self.merge_extremes(
                     &self.store.group_extreme[2 * (k * self.store.K + c)],
-                    &other.store.group_extreme[2 * (g * self.store.K + c)],
+                    &other.store.group_extreme[2 * (g * self.store.K + place[c])],
                     other.store.group_count[2 * g + self.store.column[c].kind])
         width = self.store.K + self.store.kinds
         for g, code in enumerate(clusters):
             k = code
             for i in range(width):
                 check(span_merge(
-                    &self.store.cluster_sum[k * width + i], &other.store.cluster_sum[g * width + i]))
+                    &self.store.cluster_sum[k * width + i], &other.store.cluster_sum[g * width + by_cluster[i]]))
         # Cell 0 is for rows of no group, or of groups that have lost their details.
         cells = [0] + [code + 1 if self.detailed else 0 for code in groups]
         for c in range(self.store.K + 1):
-            merge_tally(&self.store.tally[c], &other.store.tally[c], cells)
+            merge_tally(&self.store.tally[c], &other.store.tally[place[c]], cells)
         for g in range(other.store.cell_room):
             k = cells[g] if g < len(cells) else 0
             for i in range(bins):
