@@ -7,15 +7,15 @@ from libc.string cimport memset
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
 from fastent.backends.cython.kernels.logits_exp cimport block_top
 from fastent.backends.cython.kernels.interface cimport (
-    DOUBLE, LOGITS, PROBS, SCRATCH, SINGLE, Job, Kernel, Tile,
+    DOUBLE, LOGITS, PROBS, SCRATCH, SINGLE, Job, Kernel, Tile, kernel,
 )
-from fastent.backends.cython.levels cimport DIVERGENCE, LOGIT_ROWS, PROBABILITIES, kernels
+from fastent.backends.cython.levels cimport LOGITS_CROSS_ENTROPY, PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE
 
 import fastent._settings                                 # puts the kernels of this machine in use
 
 
 cdef enum:
-    ENTROPY_KERNEL = 1                  # of PROBABILITIES; all others are number 0
+    ENTROPY_KERNEL = 1                  # of PROBS_CROSS_ENTROPY; all others are number 0
 
 
 cdef void in_order(void *unused, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil:
@@ -24,7 +24,7 @@ cdef void in_order(void *unused, Job job, void *context, Py_ssize_t count, char 
         job(context, block, scratch)
 
 
-cdef double value_of(Kernel kernel, Py_ssize_t label, const void *true, const void *pred, Py_ssize_t n,
+cdef double value_of(Kernel made_by, Py_ssize_t label, const void *true, const void *pred, Py_ssize_t n,
                      int precision, int kind) noexcept nogil:
     """The first column of a kernel for one row, NaN if it reports the row."""
     cdef Tile tile
@@ -50,7 +50,7 @@ cdef double value_of(Kernel kernel, Py_ssize_t label, const void *true, const vo
     tile.scratch = <char *>malloc(SCRATCH)
     if tile.scratch == NULL:
         return NAN
-    kernel(&tile, out)
+    made_by(&tile, out)
     free(tile.scratch)
     return value if tile.bad.row < 0 else <double>NAN
 
@@ -77,18 +77,18 @@ cdef double entropy(const row_number *p, Py_ssize_t n) noexcept nogil:
     """Entropy of a row of probabilities, in nats."""
     if n <= 0:
         return NAN
-    return value_of(kernels[<int>PROBABILITIES][<int>ENTROPY_KERNEL], 0, NULL, p, n, precision_of(p), PROBS)
+    return value_of(kernel(PROBS_CROSS_ENTROPY, ENTROPY_KERNEL), 0, NULL, p, n, precision_of(p), PROBS)
 
 
 cdef double kl_divergence(const row_number *p, const row_number *q, Py_ssize_t n) noexcept nogil:
     """KL(p ‖ q) of two rows of probabilities, in nats."""
     if n <= 0:
         return NAN
-    return value_of(kernels[<int>DIVERGENCE][0], 0, p, q, n, precision_of(p), PROBS)
+    return value_of(kernel(PROBS_DIVERGENCE, 0), 0, p, q, n, precision_of(p), PROBS)
 
 
 cdef double sparse_cross_entropy(Py_ssize_t label, const row_number *logits, Py_ssize_t n) noexcept nogil:
     """Cross-entropy of a class label and a row of logits, in nats."""
     if label < 0 or label >= n:
         return NAN
-    return value_of(kernels[<int>LOGIT_ROWS][0], label, NULL, logits, n, precision_of(logits), LOGITS)
+    return value_of(kernel(LOGITS_CROSS_ENTROPY, 0), label, NULL, logits, n, precision_of(logits), LOGITS)

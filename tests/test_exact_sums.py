@@ -1,6 +1,5 @@
 """Sums are what math.fsum gives, in any order, any blocks and any merges, at every SIMD level."""
 
-import importlib
 import math
 from fractions import Fraction
 
@@ -51,14 +50,9 @@ DATA = {
 def level(request):
     """The block loops of each level that the machine has."""
     before = levels.active
-    exact.use_blocks(
-        importlib.import_module(
-            f"fastent.backends.cython.accumulate.simd_loops_{request.param}"
-        ).functions()
-    )
+    levels.use(request.param)
     yield request.param
-    if before is not None:
-        levels.use(before)
+    levels.use(before)
 
 
 def total(values):

@@ -4,9 +4,10 @@ from libc.string cimport memcpy
 
 from fastent.backends.cython import levels
 from fastent.backends.cython.call cimport Call
-from fastent.backends.cython.kernels.interface cimport LOGITS, PROBS, Kernel
+from fastent.backends.cython.kernels.interface cimport LOGITS, PROBS, Kernel, kernel
 from fastent.backends.cython.levels cimport (
-    BERNOULLI, DIVERGENCE, GENERAL, LOGIT_DIVERGENCE, LOGIT_ROWS, PROBABILITIES, kernels,
+    BINARY_CROSS_ENTROPY, CAREFUL, LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE, PROBS_CROSS_ENTROPY,
+    PROBS_DIVERGENCE,
 )
 from fastent.backends.cython.tiles.loop cimport (
     BOTH, MOST_SLOTS, MOST_STEPS, PRED_ONLY, SWAPPED, TRUE_AS_PRED, Plan, Step,
@@ -26,7 +27,7 @@ IN_NATS = frozenset(("cross_entropy", "kl_divergence", "reverse_kl", "js_diverge
                      "target_entropy", "entropy_p", "entropy_q"))
 
 
-cdef inline void step(Plan *plan, Kernel kernel, int seen, int first, int slot, bint clips, bint widens):
+cdef inline void step(Plan *plan, Kernel made_by, int seen, int first, int slot, bint clips, bint widens):
     """Add a kernel whose output number `slot` goes to column `first`; join the step before if it is
     the same kernel on the same operands."""
     cdef Step *s
@@ -35,12 +36,12 @@ cdef inline void step(Plan *plan, Kernel kernel, int seen, int first, int slot, 
         return
     for k in range(plan.step_count):
         s = &plan.steps[k]
-        if s.kernel == kernel and s.seen == seen and s.clips == clips and s.slot[slot] < 0:
+        if s.kernel == made_by and s.seen == seen and s.clips == clips and s.slot[slot] < 0:
             s.slot[slot] = first
             return
     s = &plan.steps[plan.step_count]
     plan.step_count += 1
-    s.kernel = kernel
+    s.kernel = made_by
     s.seen = seen
     s.clips = clips
     s.widens = widens
@@ -108,54 +109,54 @@ cdef object settle_steps(Call call):
         return
     if task == "binary":
         for slot, name in enumerate(COLUMNS["binary"]):
-            step(plan, kernels[BERNOULLI][0], BOTH, find(name, -1), slot, True, hot)
+            step(plan, kernel(BINARY_CROSS_ENTROPY, 0), BOTH, find(name, -1), slot, True, hot)
         return
     if task == "sparse":
         plan.label_weighs = plan.class_weight != NULL and not options and not raw_pred
         plan.loss_column = find("cross_entropy", -1)
         plan.target_weight_column = find("target_weight", -1)
         if options or raw_pred:
-            step(plan, kernels[GENERAL][0], PRED_ONLY, plan.loss_column, 0, True, False)
+            step(plan, kernel(CAREFUL, 0), PRED_ONLY, plan.loss_column, 0, True, False)
             column.pop("cross_entropy", None)
         if not plan.label_weighs:
-            step(plan, kernels[GENERAL][0], PRED_ONLY, plan.target_weight_column, 1, True, False)
+            step(plan, kernel(CAREFUL, 0), PRED_ONLY, plan.target_weight_column, 1, True, False)
         for slot, name in enumerate(("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence")):
             k = find(name, -1)
             if name == "entropy":
                 entropy_step(plan, PRED_ONLY, plan.pred_kind, raw_pred, k, hot)
             elif pred_logs:
-                step(plan, kernels[LOGIT_ROWS][0], PRED_ONLY, k, slot, False, hot)
+                step(plan, kernel(LOGITS_CROSS_ENTROPY, 0), PRED_ONLY, k, slot, False, hot)
             else:
-                step(plan, kernels[PROBABILITIES][0], PRED_ONLY, k, slot, False, False)
+                step(plan, kernel(PROBS_CROSS_ENTROPY, 0), PRED_ONLY, k, slot, False, False)
         return
     plan.target_weight_column = find("target_weight", -1)
     k = find("cross_entropy", -1)
-    step(plan, kernels[GENERAL][0], BOTH, plan.target_weight_column, 1, True, False)
+    step(plan, kernel(CAREFUL, 0), BOTH, plan.target_weight_column, 1, True, False)
     if options or raw or true_logs or plan.class_weight != NULL:
-        step(plan, kernels[GENERAL][0], BOTH, k, 0, True, False)
+        step(plan, kernel(CAREFUL, 0), BOTH, k, 0, True, False)
     elif pred_logs:
-        step(plan, kernels[LOGIT_ROWS][0], BOTH, k, 0, False, hot)
+        step(plan, kernel(LOGITS_CROSS_ENTROPY, 0), BOTH, k, 0, False, hot)
     else:
-        step(plan, kernels[PROBABILITIES][2], BOTH, k, 0, False, False)
+        step(plan, kernel(PROBS_CROSS_ENTROPY, 2), BOTH, k, 0, False, False)
     entropy_step(plan, PRED_ONLY, plan.pred_kind, raw_pred, find("entropy", find("entropy_q", -1)), hot)
     entropy_step(plan, TRUE_AS_PRED, plan.true_kind, raw_true,
                  find("target_entropy", find("entropy_p", -1)), hot)
     for slot, name, seen in ((0, "kl_divergence", BOTH), (0, "reverse_kl", SWAPPED), (1, "js_divergence", BOTH)):
         k = find(name, -1)
         if not same or (clips and seen == BOTH) or (raw and true_logs and (raw_true or raw_pred)):
-            step(plan, kernels[GENERAL][1], seen, k, slot, seen == BOTH, False)
+            step(plan, kernel(CAREFUL, 1), seen, k, slot, seen == BOTH, False)
         elif true_logs:
-            step(plan, kernels[LOGIT_DIVERGENCE][slot], seen, k, 0, False, hot)
+            step(plan, kernel(LOGITS_DIVERGENCE, slot), seen, k, 0, False, hot)
         else:
-            step(plan, kernels[DIVERGENCE][slot], seen, k, 0, False, False)
+            step(plan, kernel(PROBS_DIVERGENCE, slot), seen, k, 0, False, False)
     for slot, name in ((2, "total_variation"), (3, "hellinger"), (4, "top1_agreement"), (4, "accuracy"), (5, "brier")):
-        step(plan, kernels[GENERAL][1], BOTH, find(name, -1), slot, False, False)
+        step(plan, kernel(CAREFUL, 1), BOTH, find(name, -1), slot, False, False)
 
 
 cdef void entropy_step(Plan *plan, int seen, int kind, bint raw, int column, bint hot):
     if raw:
-        step(plan, kernels[GENERAL][2], seen, column, 0, False, False)
+        step(plan, kernel(CAREFUL, 2), seen, column, 0, False, False)
     elif kind == PROBS:
-        step(plan, kernels[PROBABILITIES][1], seen, column, 0, False, False)
+        step(plan, kernel(PROBS_CROSS_ENTROPY, 1), seen, column, 0, False, False)
     else:
-        step(plan, kernels[LOGIT_ROWS][0], seen, column, 4, False, hot)
+        step(plan, kernel(LOGITS_CROSS_ENTROPY, 0), seen, column, 4, False, hot)

@@ -1,12 +1,26 @@
-from fastent.backends.cython.kernels.interface cimport Kernel
+"""The functions of the SIMD level in use, one table a module; every layer may read them."""
 
-# the kernels in use, by module (in the order of levels.MODULES) and number
-cdef enum:
-    LOGIT_ROWS = 0
-    PROBABILITIES = 1
-    DIVERGENCE = 2
-    LOGIT_DIVERGENCE = 3
-    BERNOULLI = 4
-    GENERAL = 5
+from cpython.pycapsule cimport PyCapsule_New
 
-cdef Kernel kernels[6][8]
+# The modules that are compiled once per level, in the order of levels.MODULES. What their tables
+# hold stands in the interface of their layer.
+cdef enum Module:
+    LOGITS_CROSS_ENTROPY = 0
+    PROBS_CROSS_ENTROPY
+    PROBS_DIVERGENCE
+    LOGITS_DIVERGENCE
+    BINARY_CROSS_ENTROPY
+    CAREFUL
+    SIMD_LOOPS
+    COPY
+    GRADIENT
+    SOFTMAX
+    TERMS
+    MODULE_COUNT
+
+cdef void *functions[MODULE_COUNT]
+
+
+cdef inline object exported(void *table):
+    """The table of a module of one level, under the name that `levels.use` looks for."""
+    return PyCapsule_New(table, "fastent.functions", NULL)

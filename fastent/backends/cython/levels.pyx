@@ -1,16 +1,8 @@
-"""Which SIMD levels the machine supports, and the kernels of the one in use."""
+"""Which SIMD levels the machine supports, and the functions of the one in use."""
 
 import importlib
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-
-from fastent.backends.cython.kernels.interface cimport Kernel
-from fastent.backends.cython.kernels.level_table cimport Table
-
-from fastent.backends.cython.derivatives.loop import use_slopes
-from fastent.backends.cython.accumulate.exact_sum import use_blocks
-from fastent.backends.cython.tiles.operand import use_loaders
-from fastent.backends.cython.elementwise.ufuncs import use_terms
 
 cdef extern from * nogil:
     """
@@ -33,32 +25,25 @@ cdef extern from * nogil:
     """
     int fe_supports(int level)
 
-MODULES = ("kernels.logits_cross_entropy", "kernels.probs_cross_entropy", "kernels.probs_divergence", "kernels.logits_divergence", "kernels.binary_cross_entropy", "kernels.careful")
+MODULES = (
+    "kernels.logits_cross_entropy", "kernels.probs_cross_entropy", "kernels.probs_divergence",
+    "kernels.logits_divergence", "kernels.binary_cross_entropy", "kernels.careful",
+    "accumulate.simd_loops", "tiles.copy", "derivatives.gradient", "derivatives.softmax",
+    "elementwise.terms",
+)
 LEVELS = tuple(
     name for name, number in (("v4", 4), ("v3", 3), ("v2", 2), ("base", 0)) if fe_supports(number)
 )                                                       # the best one first
-loaded = {}
 active = None
 
 
 def use(level):
-    """Make the kernels of one level the ones in use; ValueError if the machine cannot run them."""
+    """Make the functions of one level the ones in use; ValueError if the machine cannot run them."""
     global active
-    cdef Table *table
-    cdef int i, k
+    cdef int k
     if level not in LEVELS:
         raise ValueError(f"SIMD level: expected one of {', '.join(LEVELS)} on this machine, got {level!r}")
-    if level not in loaded:
-        loaded[level] = [
-            importlib.import_module(f"fastent.backends.cython.{name}_{level}").kernels for name in MODULES
-        ]
-    for i, capsule in enumerate(loaded[level]):
-        table = <Table *>PyCapsule_GetPointer(capsule, "fastent.kernels")
-        for k in range(8):
-            kernels[i][k] = table.kernels[k]
-    use_blocks(importlib.import_module(f"fastent.backends.cython.accumulate.simd_loops_{level}").functions())
-    use_loaders(importlib.import_module(f"fastent.backends.cython.tiles.copy_{level}").functions())
-    slopes = [importlib.import_module(f"fastent.backends.cython.{part}_{level}") for part in ("derivatives.gradient", "derivatives.softmax")]
-    use_slopes([slope for module in slopes for slope in module.functions()])
-    use_terms(importlib.import_module(f"fastent.backends.cython.elementwise.terms_{level}").functions())
+    modules = [importlib.import_module(f"fastent.backends.cython.{name}_{level}") for name in MODULES]
+    for k in range(MODULE_COUNT):
+        functions[k] = PyCapsule_GetPointer(modules[k].functions, "fastent.functions")
     active = level

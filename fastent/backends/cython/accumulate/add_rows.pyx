@@ -6,8 +6,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from fastent.backends.cython.accumulate.exact_sum cimport (
-    ExactSum, blocks, exact_add, exact_add_one, exact_add_products,
+    ExactSum, exact_add, exact_add_one, exact_add_products,
 )
+from fastent.backends.cython.accumulate.simd_table cimport blocks
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport double_of
 from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, in_order
 from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add
@@ -147,7 +148,7 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
                 value[i] = source[keep[i]]
             v = value
         if counts_hits:
-            below = blocks.count_below(v, n, <double> column.threshold)
+            below = blocks().count_below(v, n, <double> column.threshold)
             if below >= 0:
                 hits += below
                 misses += n - below
@@ -216,7 +217,7 @@ cdef int add_histogram(Store* store, Rows* rows, int c, TallyEntry* recent, Coun
     cdef Py_ssize_t i, g
     cdef int64_t zeros = 0
     cdef int bad = 0
-    blocks.histogram_places(v, n, place, ends)
+    blocks().histogram_places(v, n, place, ends)
     for i in range(2):                             # NaN of either sign is at an end
         widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, out_of_order(ends[i]))
     if counts != NULL:
@@ -362,7 +363,7 @@ cdef bint count_bins(int bins, const double* edge, uint64_t (*counts)[4], const 
     cdef uint64_t hits[BLOCK]
     cdef uint64_t* into
     cdef Py_ssize_t i
-    cdef int found = blocks.bin_places(confidence, correct, n, bins, place, low, high, hits)
+    cdef int found = blocks().bin_places(confidence, correct, n, bins, place, low, high, hits)
     if found & UNFIT:
         return False
     if found & NEAR_EDGE:

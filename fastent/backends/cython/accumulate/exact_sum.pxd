@@ -1,8 +1,6 @@
 # Exact sums of float64: what math.fsum gives, whatever the order, the blocks or the merges.
 from libc.stdint cimport int64_t
 
-from fastent.backends.cython.accumulate.simd_table cimport Blocks
-
 cdef struct ExactSum:
     # Value = (sum of limb[i] * 2^(32 i)) * 2^-1074: a signed "small superaccumulator".
     int64_t limb[68]
@@ -10,9 +8,6 @@ cdef struct ExactSum:
     int64_t nans
     int64_t positive_infs
     int64_t negative_infs
-
-# The loops at the SIMD level in use.
-cdef Blocks blocks
 
 cdef void exact_clear(ExactSum* s) noexcept nogil
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil

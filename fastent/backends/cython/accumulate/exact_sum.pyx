@@ -11,12 +11,11 @@ magnitude of the block.  `t = M + r` rounds r to the grid, `bits(t) - bits(M)` i
 as an integer, and `r - (t - M)` is the exact rest for the next grid.  A block whose values do
 not fit in the 153 bits leaves a rest, and is added limb by limb instead.
 """
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, NAN, ldexp
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fastent.backends.cython.accumulate.simd_table cimport Blocks, fill
+from fastent.backends.cython.accumulate.simd_table cimport blocks
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport NO_GRID, GridSums, bits_of
 
 cdef enum:
@@ -27,14 +26,6 @@ cdef enum:
     SPARE_OCTAVES = 2     # by which the next block may have a larger value
     SHORT = 24            # below this the limbs are quicker than the set-up of the grids
 
-
-fill(&blocks)
-
-
-def use_blocks(capsule):
-    """Take the block loops of a SIMD level, from `functions()` of its `blocks` module."""
-    global blocks
-    blocks = (<Blocks*> PyCapsule_GetPointer(capsule, "fastent.blocks"))[0]
 
 
 cdef void exact_clear(ExactSum* s) noexcept nogil:
@@ -108,7 +99,7 @@ cdef int add_block(ExactSum* s, const double* v, Py_ssize_t n, int grid) noexcep
     cdef Py_ssize_t i
     sums.grid = grid
     grid = NO_GRID
-    if n >= SHORT and blocks.grid_sums(&sums, v, n):
+    if n >= SHORT and blocks().grid_sums(&sums, v, n):
         add_grids(s, &sums)
         grid = sums.grid + SPARE_OCTAVES
     else:
@@ -136,7 +127,7 @@ cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept n
     cdef Py_ssize_t i, m
     while n > 0:
         m = n if n < FLOAT_BLOCK else FLOAT_BLOCK
-        if blocks.float_grid_sums(&sums, v, m):
+        if blocks().float_grid_sums(&sums, v, m):
             add_grids(s, &sums)
             s.adds += 3
             if s.adds >= CARRY_DUE:
@@ -157,7 +148,7 @@ cdef void exact_add_products(ExactSum* s, const double* a, const double* b,
     cdef int high_grid = NO_GRID, low_grid = NO_GRID
     while n > 0:
         m = n if n < BLOCK else BLOCK
-        blocks.products(a, b, high, low, m)
+        blocks().products(a, b, high, low, m)
         high_grid = add_block(s, high, m, high_grid)
         low_grid = add_block(s, low, m, low_grid)
         a += m

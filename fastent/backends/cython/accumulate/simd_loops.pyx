@@ -1,13 +1,15 @@
-"""The block loops of exact sums and histograms at one SIMD level: `exact.use_blocks(functions())`."""
+"""The block loops of exact sums and histograms at one SIMD level."""
 
-from cpython.pycapsule cimport PyCapsule_New
-
-from fastent.backends.cython.accumulate.simd_table cimport Blocks, fill
+from fastent.backends.cython.accumulate.buckets cimport bin_places, count_below, histogram_places
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport float_grid_sums, grid_sums, products
+from fastent.backends.cython.accumulate.simd_table cimport Blocks
+from fastent.backends.cython.levels cimport exported
 
 cdef Blocks table
-fill(&table)
-
-
-def functions():
-    """A capsule of the functions, for `exact.use_blocks`."""
-    return PyCapsule_New(&table, "fastent.blocks", NULL)
+table.grid_sums = grid_sums
+table.float_grid_sums = float_grid_sums
+table.products = products
+table.histogram_places = histogram_places
+table.count_below = count_below
+table.bin_places = bin_places
+functions = exported(&table)

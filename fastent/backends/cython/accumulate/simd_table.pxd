@@ -1,12 +1,9 @@
-"""The table of block loops: `blocks` fills it at every SIMD level, `exact` at the plain one.
-
-The numbers are the same at all of them.
-"""
+"""The block loops that `simd_loops` has at every SIMD level; the numbers are the same at all of them."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport GridSums, float_grid_sums, grid_sums, products
-from fastent.backends.cython.accumulate.buckets cimport bin_places, count_below, histogram_places
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport GridSums
+from fastent.backends.cython.levels cimport SIMD_LOOPS, functions
 
 ctypedef struct Blocks:
     bint (*grid_sums)(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil
@@ -21,11 +18,6 @@ ctypedef struct Blocks:
                       uint64_t* rows) noexcept nogil
 
 
-cdef inline void fill(Blocks* blocks) noexcept nogil:
-    """The loops as the module that asks is compiled."""
-    blocks.grid_sums = grid_sums
-    blocks.float_grid_sums = float_grid_sums
-    blocks.products = products
-    blocks.histogram_places = histogram_places
-    blocks.count_below = count_below
-    blocks.bin_places = bin_places
+cdef inline Blocks *blocks() noexcept nogil:
+    """Those of the level in use."""
+    return <Blocks *>functions[<int>SIMD_LOOPS]

@@ -6,7 +6,6 @@ has q_b = 1 up to rounding; there −Σ_{k≠b} (W·q_k − u_k) is taken, as th
 1 − q_b = s/(1 + s) with s the sum of the other exponentials. All arithmetic is in double.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -14,7 +13,8 @@ from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
 from fastent.backends.cython.kernels.logits_exp cimport (
     Scale, block_top, exp_below_double, exp_over, scale_of, source,
 )
-from fastent.backends.cython.derivatives.interface cimport LIGHTGBM, XGBOOST, Slopes
+from fastent.backends.cython.derivatives.interface cimport CLASSES, LIGHTGBM, ONE_LOGIT, XGBOOST, Slope, Slopes
+from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.interface cimport NEGATIVE, RANGE, ROW_SUM
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 
@@ -249,9 +249,7 @@ cdef void logistic_slopes(Slopes *tile) noexcept nogil:
         elements_of(tile, <const double *>tile.x)
 
 
-def functions():
-    """Capsules of the derivatives at this SIMD level."""
-    return (
-        PyCapsule_New(<void *>softmax_slopes, "fastent.slope", NULL),
-        PyCapsule_New(<void *>logistic_slopes, "fastent.slope", NULL),
-    )
+cdef Slope table[2]
+table[<int>CLASSES] = softmax_slopes
+table[<int>ONE_LOGIT] = logistic_slopes
+functions = exported(&table)

@@ -39,3 +39,11 @@ ctypedef struct Slopes:
     BadRow bad
 
 ctypedef void (*Slope)(Slopes *tile) noexcept nogil
+
+cdef enum Gradient:                     # the table of `gradient`
+    CLASSES = 0                         # derivatives of several classes
+    ONE_LOGIT = 1
+
+cdef enum Softmax:                      # the table of `softmax`
+    ROWS = 0
+    NUMBERS = 1                         # of one long row

@@ -5,7 +5,6 @@ they are, or tile by tile into scratch memory where kernels cannot.
 """
 
 cimport numpy as cnp
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -13,8 +12,9 @@ from libc.string cimport memset
 import numpy as np
 
 from fastent.backends.cython.derivatives.interface cimport (
-    LOGARITHM, SHARE, TOTAL, Slope, Slopes,
+    CLASSES, LOGARITHM, NUMBERS, ONE_LOGIT, ROWS, SHARE, TOTAL, Slope, Slopes,
 )
+from fastent.backends.cython.levels cimport GRADIENT, SOFTMAX, Module, functions
 from fastent.backends.cython.tiles.operand cimport (
     BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats, operand,
 )
@@ -26,15 +26,6 @@ cdef enum:
     TILE = 1 << 12                      # numbers a tile, about
     SMALL = 1 << 14                     # numbers that one thread does faster than several
     MARGIN = 64                         # sums read past the end of a row
-
-cdef enum Which:
-    SEVERAL = 0                         # derivatives of several classes
-    SINGLE = 1                          # of one logit
-    ROWS = 2                            # shares of rows
-    NUMBERS = 3                         # and of the numbers of one long row
-    SLOPES = 4
-
-cdef Slope slopes[SLOPES]               # in the order of `functions` of gradients and shares
 
 WANTED = {"softmax": SHARE, "log_softmax": LOGARITHM, "logsumexp": TOTAL}
 
@@ -93,10 +84,10 @@ cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
         loop.workers[worker].bad = tile.bad
 
 
-cdef void begin(Loop *loop, int which, Operand x, cnp.ndarray out):
+cdef void begin(Loop *loop, Module module, int which, Operand x, cnp.ndarray out):
     """A loop over the rows of logits whose results go to `out`."""
     memset(loop, 0, sizeof(Loop))
-    loop.slope = slopes[which]
+    loop.slope = (<Slope *>functions[<int>module])[which]
     loop.logits = &x.view
     loop.rows = x.rows
     loop.tile.classes = x.classes
@@ -144,7 +135,7 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     cdef int k
     axis = -1 if several else None
     x = operand(logits, "logits", axis)
-    begin(&loop, <int>SEVERAL if several else <int>SINGLE, x, gradient)
+    begin(&loop, GRADIENT, <int>CLASSES if several else <int>ONE_LOGIT, x, gradient)
     if hessian is not None:
         loop.tile.hessian = cnp.PyArray_DATA(hessian)
     loop.tile.curvature = curvature
@@ -182,7 +173,7 @@ def shares(str name, x, cnp.ndarray out, int threads, top=None, double rest=0):
     """
     cdef Loop loop
     cdef Operand given = operand(x, "x", -1 if top is None else None)
-    begin(&loop, <int>ROWS if top is None else <int>NUMBERS, given, out)
+    begin(&loop, SOFTMAX, <int>ROWS if top is None else <int>NUMBERS, given, out)
     loop.tile.share = WANTED[name]
     loop.by_row = loop.tile.share == TOTAL
     if top is not None:
@@ -203,9 +194,3 @@ def as_array(given, str name):
     cdef Operand op = operand(given, name, None)
     return op.array, op.view.stored == BFLOAT16 and op.array.dtype.kind == "i"
 
-
-def use_slopes(pointers):
-    """Take the kernels of one SIMD level."""
-    cdef int k
-    for k in range(SLOPES):
-        slopes[k] = <Slope>PyCapsule_GetPointer(pointers[k], "fastent.slope")

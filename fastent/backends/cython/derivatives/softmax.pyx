@@ -5,14 +5,14 @@ With m the maximum and s = Σ e^(x − m) over the others, a share is e^(x − m
 logarithm (x − m) − log1p(s). All arithmetic is in double.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.string cimport memset
 
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, log1p_of
 from fastent.backends.cython.kernels.logits_exp cimport (
     Scale, block_top, exp_below_double, scale_of, source,
 )
-from fastent.backends.cython.derivatives.interface cimport LOGARITHM, SHARE, TOTAL, Slopes
+from fastent.backends.cython.derivatives.interface cimport LOGARITHM, NUMBERS, ROWS, SHARE, TOTAL, Slope, Slopes
+from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 
 cdef enum:
@@ -114,9 +114,7 @@ cdef void number_shares(Slopes *tile) noexcept nogil:
         numbers_of(tile, <const double *>tile.x)
 
 
-def functions():
-    """Capsules of these at this SIMD level."""
-    return (
-        PyCapsule_New(<void *>row_shares, "fastent.slope", NULL),
-        PyCapsule_New(<void *>number_shares, "fastent.slope", NULL),
-    )
+cdef Slope table[2]
+table[<int>ROWS] = row_shares
+table[<int>NUMBERS] = number_shares
+functions = exported(&table)

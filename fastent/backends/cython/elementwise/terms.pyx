@@ -5,7 +5,6 @@ loop whose arrays may overlap. Numbers so small or large that bit tricks, square
 the normal range are then done again one at a time, scaled; a value depends on its element alone.
 """
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
@@ -13,6 +12,7 @@ from fastent.backends.cython.arithmetic.functions cimport (
     FE_STEP, INFINITY, NAN, atanh_tail, gap_divergence, log_in_octaves, log_positive, madd, real,
     without_octaves,
 )
+from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Term
 
 
@@ -165,6 +165,7 @@ cdef void kl_div_double(const void *x, const void *y, void *out, Py_ssize_t n) n
     pairs(<const double *>x, <const double *>y, <double *>out, n, False)
 
 
+# float and double by turns
 cdef Term terms[6]
 terms[2 * <int>ENTR] = entr_float
 terms[2 * <int>ENTR + 1] = entr_double
@@ -172,8 +173,4 @@ terms[2 * <int>REL_ENTR] = rel_entr_float
 terms[2 * <int>REL_ENTR + 1] = rel_entr_double
 terms[2 * <int>KL_DIV] = kl_div_float
 terms[2 * <int>KL_DIV + 1] = kl_div_double
-
-
-def functions():
-    """Capsules of the terms at this SIMD level, float and double by turns."""
-    return tuple(PyCapsule_New(<void *>terms[k], "fastent.term", NULL) for k in range(6))
+functions = exported(&terms)

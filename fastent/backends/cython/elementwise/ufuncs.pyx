@@ -5,10 +5,10 @@ time as lie evenly in memory: all of them for contiguous operands.
 """
 
 cimport numpy as cnp
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memcpy
 
 from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Term
+from fastent.backends.cython.levels cimport TERMS, functions
 from fastent.backends.cython.threads cimport run_parallel
 
 cnp.import_array()
@@ -28,7 +28,6 @@ cdef enum:
 
 LEAST_SHARED = 4 * SHARE                # numbers from which threads pay
 
-cdef Term terms[6]
 
 cdef struct Loop:
     Term term
@@ -94,7 +93,7 @@ cdef void inner(char **args, cnp.npy_intp *dimensions, cnp.npy_intp *steps, void
     cdef Loop loop
     cdef Py_ssize_t which = <Py_ssize_t>data
     cdef int k
-    loop.term = terms[which]
+    loop.term = (<Term *>functions[<int>TERMS])[which]
     loop.operands = 1 if which // 2 == ENTR else 2
     loop.itemsize = 8 if which & 1 else 4
     loop.n = dimensions[0]
@@ -139,9 +138,3 @@ def threaded(function, tuple operands, int threads, options):
     finally:
         wanted_threads = before
 
-
-def use_terms(pointers):
-    """Take the terms of one SIMD level."""
-    cdef int k
-    for k in range(6):
-        terms[k] = <Term>PyCapsule_GetPointer(pointers[k], "fastent.term")

@@ -15,7 +15,7 @@ from fastent.backends.cython.arithmetic.functions cimport (
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, SINGLE, Kernel, Tile, report
-from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+from fastent.backends.cython.levels cimport exported
 
 cdef extern from "<math.h>" nogil:
     double c_expm1 "expm1"(double)
@@ -433,6 +433,6 @@ cdef void bernoulli_rows(Tile *tile, double **out) noexcept nogil:
         rows_of(tile, out, <const float *>tile.true_rows, <const float *>tile.pred_rows)
 
 
-cdef Table table
-table.kernels[0] = bernoulli_rows
-kernels = capsule_of(&table)
+cdef Kernel table[1]
+table[0] = bernoulli_rows
+functions = exported(&table)

@@ -13,7 +13,7 @@ from fastent.backends.cython.kernels.careful_row cimport (
     surprise, surprises, value_of,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
-from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+from fastent.backends.cython.levels cimport exported
 
 cdef enum:                              # columns of the cross-entropy kernel
     CROSS_ENTROPY
@@ -221,8 +221,8 @@ cdef void raw_entropy_rows(Tile *tile, double **out) noexcept nogil:
         raw_entropy(tile, r, out[0])
 
 
-cdef Table table
-table.kernels[0] = cross_entropy_rows
-table.kernels[1] = pair_rows
-table.kernels[2] = raw_entropy_rows
-kernels = capsule_of(&table)
+cdef Kernel table[3]
+table[0] = cross_entropy_rows
+table[1] = pair_rows
+table[2] = raw_entropy_rows
+functions = exported(&table)

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
+from fastent.backends.cython.levels cimport Module, functions
 
 cdef enum:
     LOADED = 8 * 8 * ROOM               # bytes: eight arrays of doubles, each with room to over-read,
@@ -82,6 +83,12 @@ cdef enum Kind:
 
 # Writes one value per row into each column of `out` that it serves; a NULL column is not wanted.
 ctypedef void (*Kernel)(Tile *tile, double **out) noexcept nogil
+
+
+cdef inline Kernel kernel(Module module, int number) noexcept nogil:
+    """One of a module's kernels at the level in use."""
+    return (<Kernel *>functions[<int>module])[number]
+
 
 cdef inline void report(Tile *tile, Py_ssize_t row, int code, int operand, double number) noexcept nogil:
     """Keep the first bad row of the tile."""

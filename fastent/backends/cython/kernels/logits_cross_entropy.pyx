@@ -21,7 +21,9 @@ from fastent.backends.cython.kernels.logits_exp cimport (
 )
 from fastent.backends.cython.kernels.logits_sums_few cimport FEW, LANES, Batch, columns_of, few_class_sums
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
-from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile
+from fastent.backends.cython.kernels.interface cimport (
+    DOUBLE, LOGPROBS, SINGLE, WIDENED, Kernel, Tile,
+)
 from fastent.backends.cython.kernels.logits_sums cimport (
     MANY, Ranks, logit_sums, no_ranks, rows_at_once, sums_of_rows,
 )
@@ -29,7 +31,7 @@ from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_number
 from fastent.backends.cython.kernels.rank cimport rank_of
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of
 from fastent.backends.cython.arithmetic.sums cimport row_sum
-from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+from fastent.backends.cython.levels cimport exported
 
 ctypedef fused source:
     float
@@ -358,6 +360,6 @@ cdef void logit_rows(Tile *tile, double **out) noexcept nogil:
         rows_of(tile, out, <double *>tile.scratch, <const float *>NULL)
 
 
-cdef Table table
-table.kernels[0] = logit_rows
-kernels = capsule_of(&table)
+cdef Kernel table[1]
+table[0] = logit_rows
+functions = exported(&table)

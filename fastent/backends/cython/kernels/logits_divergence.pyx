@@ -38,7 +38,7 @@ from fastent.backends.cython.kernels.logits_divergence_terms cimport (
     centred_js, centred_kl, masses, octave_origin, plain_kl, split_centre,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sums
-from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+from fastent.backends.cython.levels cimport exported
 
 cdef enum:
     FEW = 48                            # classes up to which rows are mapped in one flat loop,
@@ -477,7 +477,7 @@ cdef void js_rows(Tile *tile, double **out) noexcept nogil:
     divergence_rows(tile, out[0], True)
 
 
-cdef Table table
-table.kernels[0] = kl_rows
-table.kernels[1] = js_rows
-kernels = capsule_of(&table)
+cdef Kernel table[2]
+table[0] = kl_rows
+table[1] = js_rows
+functions = exported(&table)

@@ -19,7 +19,7 @@ from fastent.backends.cython.arithmetic.functions cimport (
     log_of_sum, log_positive, log_ratio, speck, step, surprise_of,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
-from fastent.backends.cython.kernels.interface cimport SINGLE, Tile
+from fastent.backends.cython.kernels.interface cimport SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, top_in
 from fastent.backends.cython.kernels.rank cimport rank_of
 from fastent.backends.cython.kernels.probs_sums cimport (
@@ -28,7 +28,7 @@ from fastent.backends.cython.kernels.probs_sums cimport (
 from fastent.backends.cython.kernels.probs_sums cimport BIG as STRIPS_BIG, CROSS as CROSS_STRIPS, ENTROPY as ENTROPY_STRIPS
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of, rows_of_chunk
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, row_sums
-from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+from fastent.backends.cython.levels cimport exported
 
 ctypedef fused source:
     float
@@ -508,8 +508,8 @@ cdef void cross_rows(Tile *tile, double **out) noexcept nogil:
     in_precision(tile, CROSS, out)
 
 
-cdef Table table
-table.kernels[0] = sparse_rows
-table.kernels[1] = entropy_rows
-table.kernels[2] = cross_rows
-kernels = capsule_of(&table)
+cdef Kernel table[3]
+table[0] = sparse_rows
+table[1] = entropy_rows
+table[2] = cross_rows
+functions = exported(&table)

@@ -17,14 +17,14 @@ from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, NAN, NEAR, c_fma, excess, gap_divergence, near_excess, real, scale_up,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
-from fastent.backends.cython.kernels.interface cimport DOUBLE, SINGLE, Tile
+from fastent.backends.cython.kernels.interface cimport DOUBLE, SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
 from fastent.backends.cython.kernels.probs_sums cimport (
     DRIFT, FIRST, JS, KL, MASS, SECOND, flat_sums, in_strips, mapped_sums, rows_at_once, source,
 )
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum
-from fastent.backends.cython.kernels.level_table cimport Table, capsule_of
+from fastent.backends.cython.levels cimport exported
 
 
 cdef enum:
@@ -308,7 +308,7 @@ cdef void js_rows(Tile *tile, double **out) noexcept nogil:
     divergence_rows(tile, out[0], True)
 
 
-cdef Table table
-table.kernels[0] = kl_rows
-table.kernels[1] = js_rows
-kernels = capsule_of(&table)
+cdef Kernel table[2]
+table[0] = kl_rows
+table[1] = js_rows
+functions = exported(&table)

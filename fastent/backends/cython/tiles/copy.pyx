@@ -1,13 +1,13 @@
 """Copies of rows into tiles, where kernels cannot read them in place: 16-bit, mixed dtypes, strided,
 transposed. Compiled per SIMD level, since half the time of a 16-bit kernel is this conversion."""
 
-from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from libc.string cimport memcpy
 
 from fastent.backends.cython.arithmetic.functions cimport real
+from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.tiles.operand cimport (
     BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32,
     Loaders, View, lies_across, row_address,
@@ -195,8 +195,4 @@ table.floats = load_floats
 table.doubles = load_doubles
 table.float_classes = load_float_classes
 table.double_classes = load_double_classes
-
-
-def functions():
-    """A capsule of the loaders of this SIMD level, for `operand.use_loaders`."""
-    return PyCapsule_New(&table, "fastent.loaders", NULL)
+functions = exported(&table)

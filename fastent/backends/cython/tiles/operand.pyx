@@ -8,13 +8,10 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from cpython.pycapsule cimport PyCapsule_GetPointer
-
+from fastent.backends.cython.levels cimport COPY, functions
 from fastent.backends.views import as_numpy
 
 cnp.import_array()
-
-cdef Loaders loaders
 
 ctypedef fused whole:
     int8_t
@@ -126,25 +123,19 @@ cdef bint in_place(View *view, int wanted) noexcept nogil:
 
 
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
-    loaders.floats(view, start, rows, out)
+    (<Loaders *>functions[<int>COPY]).floats(view, start, rows, out)
 
 
 cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil:
-    loaders.doubles(view, start, rows, out)
+    (<Loaders *>functions[<int>COPY]).doubles(view, start, rows, out)
 
 
 cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil:
-    loaders.float_classes(view, row, start, n, out)
+    (<Loaders *>functions[<int>COPY]).float_classes(view, row, start, n, out)
 
 
 cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil:
-    loaders.double_classes(view, row, start, n, out)
-
-
-def use_loaders(capsule):
-    """Take the copying loops of one SIMD level."""
-    global loaders
-    loaders = (<Loaders *>PyCapsule_GetPointer(capsule, "fastent.loaders"))[0]
+    (<Loaders *>functions[<int>COPY]).double_classes(view, row, start, n, out)
 
 
 cdef inline Py_ssize_t copy_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out, const whole *unused) noexcept nogil:
