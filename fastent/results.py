@@ -29,6 +29,14 @@ def ratio(a: float, b: float) -> float:
     return a / b if b else math.nan
 
 
+def perplexity_of(mean: float, base: float | None = None) -> float:
+    """base^mean, e^mean without a base; inf on overflow."""
+    try:
+        return math.exp(mean) if base is None else math.pow(base, mean)
+    except OverflowError:
+        return math.inf
+
+
 def root_of_ratio(p: int, q: int) -> float:
     """√(p / q), correctly rounded, for p ≥ 0 and q > 0."""
     if p <= 0:
@@ -300,11 +308,7 @@ class Part(Mapping[str, Result]):
         return mean / math.log(2) if in_nats else mean * self.layout.bits_of_base
 
     def perplexity(self, metric: Metric) -> float:
-        mean, base = self.mean(metric), self.layout.base
-        try:
-            return math.exp(mean) if base is None else math.pow(base, mean)
-        except OverflowError:
-            return math.inf
+        return perplexity_of(self.mean(metric), self.layout.base)
 
     def ece(self, metric: Metric) -> float:
         return calibration_errors(self.state.calibration(self.group))[0]

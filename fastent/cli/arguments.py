@@ -83,7 +83,7 @@ def _add_score(commands: argparse._SubParsersAction[Parser]) -> None:
         "--ignore-index", type=_label, metavar="I", help="label of rows that do not count"
     )
     score.add_argument("--bins", type=int, default=15, metavar="N", help="calibration bins (15)")
-    score.add_argument("--rows", metavar="FILE", help="write the row values of every metric here")
+    score.add_argument("--rows", metavar="FILE", help="write the row values, as Parquet")
     score.add_argument(
         "--worst", type=int, default=0, metavar="K", help="show the K rows of highest loss"
     )

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
 import fastent
 from fastent.cli.arguments import UsageError
 from fastent.cli.outputs import is_direct
@@ -103,7 +101,7 @@ def score_rows(packed: bytes, start: int, stop: int, plan: Plan) -> dict[str, An
     shard = pickle.loads(packed)
     blocks = Shards([shard]).blocks(shard.first_row + start, 1)
     wanted = itertools.takewhile(lambda block: block.start < stop, blocks)
-    rows: list[np.ndarray] = []
+    rows: list[Any] = []  # Arrow batches
     try:
         with lent_threads(plan.threads) as threads:
             scorer = plan.scorer(threads)

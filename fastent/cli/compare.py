@@ -45,7 +45,7 @@ class CompareScorer:
             ignored = int(np.count_nonzero(piece.arrays["labels"] == self._ignore_index))
         return nans, ignored
 
-    def collect(self, block: Block, results: list[tuple[int, int]]) -> list[np.ndarray]:
+    def collect(self, block: Block, results: list[tuple[int, int]]) -> list[Any]:
         for nans, ignored in results:
             self.nans += nans
             self.ignored += ignored

@@ -13,8 +13,6 @@ import os
 import sys
 from typing import Any
 
-import numpy as np
-
 from fastent.cli.outputs import is_direct, named_errors, partial_name, remove_quietly
 from fastent.io import InputError
 
@@ -29,23 +27,23 @@ class RowGroups:
 
         self._schema = schema
         self._writer = parquet.ParquetWriter(sink, schema)
-        self._waiting: list[np.ndarray] = []
+        self._waiting: list[Any] = []
         self._rows = 0
 
-    def write(self, values: np.ndarray) -> None:
-        """Row values of shape (columns, rows)."""
-        while values.shape[1]:
-            piece = values[:, : GROUP_ROWS - self._rows]
+    def write(self, batch: Any) -> None:
+        """Row values as an Arrow batch."""
+        while batch.num_rows:
+            piece = batch.slice(0, GROUP_ROWS - self._rows)
             self._waiting.append(piece)
-            self._rows += piece.shape[1]
-            values = values[:, piece.shape[1] :]
+            self._rows += piece.num_rows
+            batch = batch.slice(piece.num_rows)
             if self._rows == GROUP_ROWS:
                 self._flush()
 
     def _flush(self) -> None:
         import pyarrow
 
-        table = pyarrow.table(list(np.concatenate(self._waiting, axis=1)), schema=self._schema)
+        table = pyarrow.Table.from_batches(self._waiting, self._schema).combine_chunks()
         self._writer.write_table(table, row_group_size=GROUP_ROWS)
         self._waiting, self._rows = [], 0
 
@@ -87,19 +85,19 @@ class RowsFile:
             if stray not in parts:
                 remove_quietly(stray)
 
-    def write(self, values: np.ndarray) -> None:
-        """Row values of shape (columns, rows)."""
+    def write(self, batch: Any) -> None:
+        """Row values as an Arrow batch."""
         with named_errors(self._path):
-            self._open().write(values)
+            self._open().write(batch)
 
-    def write_part(self, number: int, values: list[np.ndarray]) -> None:
+    def write_part(self, number: int, batches: list[Any]) -> None:
         """All rows of a task, whose number says where they belong in the whole."""
         part = f"{self._stem}{number}"
         self._parts.append(part)
         with named_errors(self._path):
             writer = RowGroups(part, self._schema)
-            for piece in values:
-                writer.write(piece)
+            for batch in batches:
+                writer.write(batch)
             writer.close()
 
     def _open(self) -> RowGroups:
@@ -166,7 +164,7 @@ class RowsFile:
             for part in sorted(self._parts, key=lambda part: int(part[len(self._stem) :])):
                 with parquet.ParquetFile(part, pre_buffer=False) as file:  # else it is read whole
                     for batch in file.iter_batches(GROUP_ROWS, use_threads=False):
-                        joined.write(np.stack([column.to_numpy() for column in batch.columns]))
+                        joined.write(batch)
             joined.close()
             os.replace(whole, os.path.realpath(self._path))
         except BaseException:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
-
 import fastent
 from fastent import _settings
 from fastent.cli.arguments import UsageError
@@ -23,6 +21,7 @@ from fastent.io.pipeline import Pipeline, blocks_at_once
 from fastent.io.shards import Block, Piece, Shards
 from fastent.report import document, table
 
+ROWS_SUFFIXES = (".parquet", ".pq", "")
 RESULT_BYTES = 16 << 20  # of rows that wait for their turn
 
 
@@ -35,8 +34,9 @@ class Scorer(Protocol):
     def work(self, piece: Piece) -> Any:
         """Add a piece; called from several threads."""
 
-    def collect(self, block: Block, results: list[Any]) -> list[np.ndarray]:
-        """Take the results of a block's pieces, in order; gives the row values to write."""
+    def collect(self, block: Block, results: list[Any]) -> list[Any]:
+        """Take the results of a block's pieces, in order; gives the row values to write, as Arrow
+        batches."""
 
     def state(self, lazily: bool = False) -> Any:
         """What `restore` takes; ``lazily``, long lists are iterators over what it is now."""
@@ -178,6 +178,10 @@ def _check_targets(options: argparse.Namespace, shards: Shards) -> None:
         if path is None:
             continue
         check_writable(path)
+        if option == "rows" and not is_direct(path):
+            suffix = os.path.splitext(path)[1]
+            if suffix.lower() not in ROWS_SUFFIXES:
+                raise UsageError(f"--rows {path}: it is Parquet, expected .parquet, got {suffix}")
         place = path if path == "-" else os.path.realpath(path)
         if place in inputs:
             raise UsageError(f"--{option} {path}: would overwrite an input")

@@ -16,6 +16,7 @@ from fastent.cli.accumulators import Lanes, lane_count
 from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
 from fastent.cli.inputs import score_shards
+from fastent.cli.row_values import RowValues
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
 from fastent.cli.sums import Sums
@@ -45,7 +46,7 @@ class Measured:
 
     nans: int
     ignored: int
-    rows: np.ndarray | None
+    rows: Any  # Arrow batch of row values, or None
     first_row: int
     losses: np.ndarray | None
     counted: np.ndarray | None
@@ -72,9 +73,8 @@ class ScoreScorer:
         numbers = {**settings, "num_threads": threads // lanes}
         self._empty = lambda: Sums(names, numbers, options.nan_policy)
         self.lanes = Lanes(self._empty, lanes)
-        self._metrics = [registry.find(name, options.task) for name in shown]
-        self._by_row = [metric for metric in self._metrics if metric.by_row]
-        self.rows_columns = tuple(m.name for m in self._by_row) if options.rows else ()
+        self._row_values = RowValues([registry.find(n, options.task) for n in shown], numbers)
+        self.rows_columns = self._row_values.names if options.rows else ()
         self.worst = Worst(options.worst)
         self._wants_losses = options.worst > 0
         self.kept = len(self.rows_columns) + self._wants_losses
@@ -89,33 +89,20 @@ class ScoreScorer:
             except (ValueError, TypeError) as error:
                 raise located(error, piece) from None
             columns = sums.columns
-        ignored = 0
+        ignored = None
         if self._ignore_index is not None:
-            ignored = int(np.count_nonzero(piece.arrays["labels"] == self._ignore_index))
+            ignored = piece.arrays["labels"] == self._ignore_index
         rows = losses = counted = None
         if added.values is not None and self.rows_columns:
-            rows = self._row_values(added.values, columns)
+            rows = self._row_values.batch(piece, added.values, columns, ignored)
         if added.values is not None and self._wants_losses:
             # A copy, so that the other columns are not kept until the block has its turn.
             losses = added.values[columns.index("cross_entropy")].copy()
             counted = None if added.weights is None else added.weights > 0
-        return Measured(added.nans, ignored, rows, piece.first_row, losses, counted)
+        count = 0 if ignored is None else int(np.count_nonzero(ignored))
+        return Measured(added.nans, count, rows, piece.first_row, losses, counted)
 
-    def _row_values(self, values: np.ndarray, columns: tuple[str, ...]) -> np.ndarray:
-        """Values of the metrics that have one per row, from the columns behind them."""
-        rows = np.empty((len(self._by_row), values.shape[1]))
-        for row, metric in zip(rows, self._by_row, strict=True):
-            row[:] = values[columns.index(metric.column)]
-            if metric.threshold:
-                row[:] = np.where(np.isnan(row), row, row < metric.threshold)
-            elif metric.statistic == "bits":
-                row /= math.log(2)
-            elif metric.statistic == "perplexity":
-                with np.errstate(over="ignore"):
-                    np.exp(row, out=row)
-        return rows
-
-    def collect(self, block: Block, results: list[Measured]) -> list[np.ndarray]:
+    def collect(self, block: Block, results: list[Measured]) -> list[Any]:
         for found in results:
             self.nans += found.nans
             self.ignored += found.ignored

@@ -16,6 +16,7 @@ from fastent.report.table import (
     quantile_rows,
     worst_rows,
 )
+from fastent.results import perplexity_of
 
 WORST_GROUPS = 15
 INPUTS_SHOWN = 100
@@ -110,9 +111,9 @@ def yardsticks(
 ) -> tuple[str, list[str], list[list[str]]]:
     """The loss beside what knowing nothing and knowing the label frequencies would cost."""
     uniform = math.log(classes)
-    rows = [["these predictions", digits(loss), digits(math.exp(min(loss, 700.0)))]]
+    rows = [["these predictions", digits(loss), digits(perplexity_of(loss))]]
     if base_rates is not None:
-        rows.append(["base rates", digits(base_rates), digits(math.exp(base_rates))])
+        rows.append(["base rates", digits(base_rates), digits(perplexity_of(base_rates))])
     rows.append([f"uniform over {classes:,} classes", digits(uniform), f"{classes:,}"])
     if base_rates:
         skill = 1 - loss / base_rates

@@ -1,0 +1,85 @@
+"""The row values that ``--rows`` writes: of every metric that has one per row, as Arrow columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastent.backends.cython.engine import prepare
+from fastent.io.shards import Piece
+from fastent.metrics import Metric
+
+
+class RowValues:
+    """From the columns behind the metrics to what a row has of each.
+
+    Parameters
+    ----------
+    metrics : list of Metric
+        Those that were asked for; what has no row values is left out.
+    settings : dict
+        Of the run: the engine's keywords, and the task.
+    """
+
+    def __init__(self, metrics: list[Metric], settings: dict[str, Any]) -> None:
+        self._metrics = [metric for metric in metrics if metric.by_row]
+        self._task = settings["task"]
+        self._numbers = {k: v for k, v in settings.items() if k not in ("task", "bins")}
+        self.names = tuple(metric.name for metric in self._metrics)
+
+    def batch(
+        self, piece: Piece, values: np.ndarray, columns: Sequence[str], ignored: np.ndarray | None
+    ) -> Any:
+        """The rows of a piece as an Arrow record batch.
+
+        ``values`` are those of ``columns``, row by row. Rows that are ignored have none; what rows
+        of weight 0 would have given with another weight they have too, unless it is refused.
+        """
+        import pyarrow
+
+        missing = np.zeros(piece.rows, bool) if ignored is None else ignored.copy()
+        weightless = np.zeros(piece.rows, bool)
+        if "weights" in piece.arrays:
+            weightless = ~missing & (piece.arrays["weights"] == 0)
+        if weightless.any():
+            values = values.copy()
+            for rows, found in self._unweighted(piece, columns, np.flatnonzero(weightless)):
+                if found is None:
+                    missing[rows] = True
+                else:
+                    values[: len(columns), rows] = found
+        arrays = []
+        for metric in self._metrics:
+            row = of_metric(metric, values[list(columns).index(metric.column)])
+            arrays.append(pyarrow.array(row, mask=missing if missing.any() else None))
+        return pyarrow.record_batch(arrays, names=self.names)
+
+    def _unweighted(
+        self, piece: Piece, columns: Sequence[str], rows: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Values of some rows without their weights, None of those that are refused."""
+        labels, predictions = (piece.arrays[name][rows] for name in ("labels", "predictions"))
+        try:
+            call = prepare(self._task, tuple(columns), labels, predictions, **self._numbers)
+            return [(rows, call.values(0, len(rows)))]
+        except ValueError:
+            if len(rows) == 1:
+                return [(rows, None)]
+        halves = np.array_split(rows, 2)
+        return [found for half in halves for found in self._unweighted(piece, columns, half)]
+
+
+def of_metric(metric: Metric, column: np.ndarray) -> np.ndarray:
+    """What a metric is in each row, from its column."""
+    row = column.copy()
+    if metric.threshold:
+        row[:] = np.where(np.isnan(row), row, row < metric.threshold)
+    elif metric.statistic == "bits":
+        row /= math.log(2)
+    elif metric.statistic == "perplexity":
+        with np.errstate(over="ignore"):
+            np.exp(row, out=row)
+    return row
