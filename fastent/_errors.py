@@ -1,4 +1,4 @@
-"""The one-line messages of bad input, in one place, and the keywords that are numbers."""
+"""The one-line messages of bad input, in one place, and the keywords that are numbers or names."""
 
 ROW_SUM, NEGATIVE, RANGE, LABEL, FRACTION, WEIGHT = 1, 2, 3, 4, 5, 6
 CODES = {"row_sum": ROW_SUM, "negative": NEGATIVE, "range": RANGE}
@@ -12,6 +12,34 @@ def as_number(given, name, expected="a number"):
         except (TypeError, ValueError):
             pass
     raise TypeError(f"{name}: expected {expected}, got {given!r}")
+
+
+def as_text(given):
+    """Strings of other types (StrEnum, np.str_) as plain ones; what is none as it is."""
+    return str.__str__(given) if isinstance(given, str) else given
+
+
+def as_reduction(given):
+    """The reduction as a plain string."""
+    found = as_text(given)
+    if type(found) is str and found in ("none", "sum", "mean"):
+        return found
+    raise ValueError(f"reduction: expected 'none', 'sum' or 'mean', got {given!r}")
+
+
+def as_ignore_index(given):
+    """A label that is ignored, as an int; None if there is none."""
+    if given is None:
+        return None
+    try:
+        number = None if isinstance(given, bool) else given.__index__()
+    except (AttributeError, TypeError):
+        number = None
+    if number is None:
+        raise TypeError(f"ignore_index: expected an integer, got {given!r}")
+    if not -(2**63) < number < 2**63:
+        raise ValueError(f"ignore_index: expected an integer of 64 bits, got {given!r}")
+    return number
 
 
 def whole_axis(axis):

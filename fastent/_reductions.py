@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastent._errors import as_number
+from fastent._errors import as_number, as_reduction
+from fastent._outputs import check_out
 from fastent.backends.cython.accumulate.exact_sum import ExactTotal
 
 
@@ -17,8 +18,7 @@ def exact_sum(values: np.ndarray) -> float:
 
 def reduced(values: np.ndarray, weights: np.ndarray | None, reduction: str, out: Any) -> Any:
     """Weighted row values, their sum, or sum / Σ weights; a row of weight 0 counts 0."""
-    if reduction not in ("none", "sum", "mean"):
-        raise ValueError(f"reduction: expected 'none', 'sum' or 'mean', got {reduction!r}")
+    reduction = as_reduction(reduction)
     if weights is not None:
         values = np.where(weights == 0, 0.0, values * weights)
     if reduction == "none":
@@ -34,14 +34,7 @@ def delivered(values: Any, out: Any) -> Any:
     """The values, in `out` if it is given."""
     if out is None:
         return values[()]
-    if not isinstance(out, np.ndarray) or out.dtype != np.float64:
-        found = getattr(out, "dtype", type(out).__name__)
-        raise TypeError(f"out: expected a float64 array, got {found}")
-    if out.shape != np.shape(values):
-        raise ValueError(f"out: expected shape {np.shape(values)}, got {out.shape}")
-    if not out.flags.writeable:
-        raise ValueError("out: expected a writeable array, got a read-only one")
-    out[...] = values
+    check_out(out, np.shape(values))[...] = values
     return out
 
 

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import fastent.backends.cython.levels as levels
+from fastent._errors import as_text
 from fastent._version import version
 
 BACKENDS = ("cython", "numba", "numpy")
@@ -26,6 +27,7 @@ def _available(backend: str) -> bool:
 
 
 def _checked_backend(backend: Any, origin: str) -> str:
+    backend = as_text(backend)
     if backend not in BACKENDS:
         raise ValueError(f"{origin}: expected one of {', '.join(BACKENDS)}, got {backend!r}")
     if not _available(backend):

@@ -8,6 +8,7 @@ import numpy as np
 
 import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import _errors
+from fastent._shapes import Shape, weighs_terms
 
 
 def as_floats(given: Any, name: str) -> np.ndarray:
@@ -17,49 +18,48 @@ def as_floats(given: Any, name: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def place(flat: int, lead: tuple[int, ...]) -> Any:
+def place(flat: int, lead: Shape) -> Any:
+    if not lead:
+        return ()
     return flat if len(lead) == 1 else tuple(int(i) for i in np.unravel_index(flat, lead))
 
 
-def checked(weight: np.ndarray) -> np.ndarray:
-    """Weights as contiguous float64, none of them below 0 or NaN."""
-    wrong = ~(weight >= 0)
-    if wrong.any():
-        row = place(int(wrong.argmax()), weight.shape)
-        raise _errors.bad_row(_errors.WEIGHT, "sample_weight", row, float(weight[row]))
-    return np.ascontiguousarray(weight)
+def whole_labels(given: Any, lead: Shape, classes: int, ignore_index: Any) -> np.ndarray:
+    """Labels as contiguous int64, −1 for ignored rows; what is checked is what is returned."""
+    labels, fraction = derivatives.whole_numbers(given, "labels")
+    if labels.shape != lead:
+        raise ValueError(f"labels: expected shape {lead}, got {labels.shape}")
+    index = _errors.as_ignore_index(ignore_index)
+    ignored = np.zeros(lead, np.bool_) if index is None else labels == index
+    wrong = np.asarray(((labels < 0) | (labels >= classes)) & ~ignored).reshape(-1)
+    first = int(wrong.argmax()) if wrong.any() else -1
+    if fraction >= 0 and not 0 <= first < fraction:
+        first = fraction
+    if first >= 0:
+        row = place(first, lead)
+        number = derivatives.as_array(given, "labels")[0][row].item()
+        code = _errors.FRACTION if first == fraction else _errors.LABEL
+        raise _errors.bad_row(code, "labels", row, number, classes=classes)
+    labels[ignored] = -1
+    return labels
 
 
-def whole_labels(given: np.ndarray, classes: int, ignore_index: int | None) -> np.ndarray:
-    """Labels as contiguous int64, −1 for ignored rows."""
-    numbers = given if given.dtype.kind in "iub" else given.astype(np.float64)
-    ignored = np.zeros(given.shape, np.bool_)
-    if ignore_index is not None:
-        ignored = np.equal(numbers, ignore_index.__index__())
-    wrong = ~((numbers >= 0) & (numbers < classes)) & ~ignored
-    if numbers.dtype.kind == "f":
-        wrong |= (numbers != np.floor(numbers)) & ~ignored
-    if wrong.any():
-        row = place(int(wrong.argmax()), given.shape)
-        number = numbers[row].item()
-        whole = not isinstance(number, float) or number.is_integer()
-        raise _errors.bad_row(
-            _errors.LABEL if whole else _errors.FRACTION, "labels", row, number, classes=classes
-        )
-    if ignore_index is None:
-        return np.ascontiguousarray(numbers, np.int64)
-    return np.where(ignored, -1, np.where(ignored, 0, numbers).astype(np.int64))
+def row_weights(sample_weight: Any, lead: Shape) -> np.ndarray | None:
+    """Weights of rows as contiguous float64, where terms have none."""
+    return row_and_term_weights(sample_weight, None, (*lead, 1), -1, several=False)[0]
 
 
 def row_and_term_weights(
-    sample_weight: Any, class_weight: Any, shape: tuple[int, ...]
+    sample_weight: Any, class_weight: Any, shape: Shape, at: int, *, several: bool = True
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Weights of rows and of terms; class weights are terms of one row."""
+    """Weights of rows and of terms, whose classes are the last axis; class weights are terms of one
+    row. `at` is where predictions of that shape have their classes."""
     weight = terms = None
+    lead = tuple(np.delete(shape, at).tolist())
     if class_weight is not None:
         terms = as_floats(class_weight, "class_weight")
-        if terms.shape != shape[-1:]:
-            raise ValueError(f"class_weight: expected shape {shape[-1:]}, got {terms.shape}")
+        if terms.shape != (shape[at],):
+            raise ValueError(f"class_weight: expected shape {(shape[at],)}, got {terms.shape}")
         if not (terms >= 0).all():
             c = int((~(terms >= 0)).argmax())
             raise ValueError(
@@ -68,19 +68,21 @@ def row_and_term_weights(
             )
     if sample_weight is not None:
         given = as_floats(sample_weight, "sample_weight")
-        for wanted in (shape[:-1], shape):
-            try:
-                spread = np.broadcast_to(given, wanted)
-            except ValueError:
-                continue
-            if wanted == shape and given.shape != shape[:-1]:
-                own = checked(spread)
-                terms = own if terms is None else own * terms
-            else:
-                weight = checked(spread)
-            break
+        if weighs_terms(given.shape, lead, shape if several else None):
+            own = _checked(np.moveaxis(given, at, -1), lead, shape[at])
+            terms = own if terms is None else own * terms
         else:
-            raise ValueError(
-                f"sample_weight: expected shape {shape[:-1]} or {shape}, got {given.shape}"
-            )
+            weight = _checked(np.broadcast_to(given, lead), lead, 1)
     return weight, terms
+
+
+def _checked(weights: np.ndarray, lead: Shape, classes: int) -> np.ndarray:
+    """Weights in the order of the rows, none of them below 0 or NaN."""
+    weights = np.array(weights, order="C")
+    flat = weights.reshape(-1)
+    wrong = ~(flat >= 0)
+    if wrong.any():
+        first = int(wrong.argmax())
+        row = place(first // classes, lead)
+        raise _errors.bad_row(_errors.WEIGHT, "sample_weight", row, float(flat[first]))
+    return weights

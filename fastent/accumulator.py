@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastent._errors import as_text
 from fastent.backends.cython.accumulate.group_ids import row_ids
 from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
@@ -77,6 +78,8 @@ class Accumulator:
         num_threads: int | None = None,
         backend: str | None = None,
     ):
+        task, row_sums = as_text(task), as_text(row_sums)
+        kind = tuple(map(as_text, kind)) if isinstance(kind, tuple | list) else as_text(kind)
         several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
         self._metrics = _distinct([find(m, task) for m in (metrics if several else [metrics])])
         if not self._metrics:
@@ -188,17 +191,17 @@ class Accumulator:
             divergence task takes p and q.
         sample_weight : array, optional
         groups, clusters : array or sequence of int or str, optional
-            One name per row: of the part of the report that it counts in, and of the rows that
-            it is not independent of.
+            One name per row, or what broadcasts to the leading shape: of the part of the report
+            that it counts in, and of the rows that it is not independent of.
         """
         calls = self._prepare(true, pred, sample_weight)
         rows = calls[0].rows
         classes = calls[0].classes if rows else 0
         self._check_classes(classes, f"{calls[0].names[1]}: expected {{}} classes, got {{}}")
         if groups is not None:
-            groups = row_ids(groups, rows, "groups")
+            groups = row_ids(groups, calls[0].lead, "groups")
         if clusters is not None:
-            clusters = row_ids(clusters, rows, "clusters")
+            clusters = row_ids(clusters, calls[0].lead, "clusters")
         if rows <= BLOCK_ROWS:
             found = self._rows(calls, 0, rows)
             with self._lock:

@@ -16,7 +16,7 @@ import fastent.backends.cython.derivatives.loop as derivatives
 from fastent._custom import Divergence
 from fastent._errors import as_number, place_of_axis
 from fastent._reductions import log_of_base, reduced
-from fastent._weights import as_floats, checked, row_and_term_weights, whole_labels
+from fastent._weights import as_floats, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.engine import evaluate
 from fastent.functions import Kind, Reduction, RowSums
 
@@ -123,7 +123,9 @@ num_threads
             "sparse", ("cross_entropy",), target_or_labels, pred, "none", None, **options
         )
     else:
-        weight = _weight_of_labels(given, shape, axis, class_weight, sample_weight, ignore_index)
+        weight = _weight_of_labels(
+            target_or_labels, shape, axis, class_weight, sample_weight, ignore_index
+        )
         counted = (weight != 0).astype(np.float64)
         losses = evaluate(
             "sparse", ("cross_entropy",), target_or_labels, pred, "none", None,
@@ -182,10 +184,8 @@ def binary_focal_cross_entropy(
     if alpha is not None and not 0 <= as_number(alpha, "alpha") <= 1:
         raise ValueError(f"alpha: expected a number in [0, 1], got {alpha!r}")
     unit = log_of_base(base)
-    weight = None
     shape = derivatives.as_array(pred, "pred")[0].shape
-    if sample_weight is not None:
-        weight, _ = row_and_term_weights(sample_weight, None, (*shape, 1))
+    weight = row_weights(sample_weight, shape)
     counted = None if weight is None else (weight != 0).astype(np.float64)
 
     def losses(hard: Any) -> np.ndarray:
@@ -225,7 +225,7 @@ def _focused(losses: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def _weight_of_labels(
-    given: np.ndarray,
+    given: Any,
     shape: tuple[int, ...],
     axis: int,
     class_weight: Any,
@@ -234,17 +234,12 @@ def _weight_of_labels(
 ) -> np.ndarray:
     """W of each row: its weight times that of its label; 0 where it is ignored."""
     at = place_of_axis(axis, len(shape), "pred")
-    lead = shape[:at] + shape[at + 1 :]
-    if given.shape != lead:
-        raise ValueError(f"labels: expected shape {lead}, got {given.shape}")
-    classes = shape[at]
-    if sample_weight is not None and np.shape(sample_weight) == shape and lead != shape:
-        sample_weight = np.moveaxis(as_floats(sample_weight, "sample_weight"), at, -1)
-    rows, terms = row_and_term_weights(sample_weight, class_weight, (*lead, classes))
-    labels = whole_labels(given, classes, ignore_index)
+    lead, classes = shape[:at] + shape[at + 1 :], shape[at]
+    rows, terms = row_and_term_weights(sample_weight, class_weight, shape, at)
+    labels = whole_labels(given, lead, classes, ignore_index)
     weight = np.ones(lead) if rows is None else rows
     if terms is not None:
         picked = np.broadcast_to(terms, (*lead, classes))
         picked = np.take_along_axis(picked, np.maximum(labels, 0)[..., None], -1)[..., 0]
         weight = weight * picked
-    return checked(np.where(labels < 0, 0.0, weight))
+    return np.asarray(np.where(labels < 0, 0.0, weight))

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import _errors, _settings
-from fastent._weights import as_floats, checked, place, row_and_term_weights, whole_labels
+from fastent._outputs import check_out, direct
+from fastent._weights import place, row_and_term_weights, row_weights, whole_labels
 
 Hessian = Literal["diag", "xgboost", "lightgbm"]
 
@@ -88,12 +89,12 @@ def cross_entropy_gradient(
         if ignore_index is not None:
             raise ValueError(f"ignore_index: applies to labels only, got {ignore_index!r}")
     elif given.shape == lead:
-        labels = whole_labels(given, classes, ignore_index)
+        labels = whole_labels(target_or_labels, lead, classes, ignore_index)
     else:
         raise ValueError(
             f"target_or_labels: expected shape {lead} or {x.shape}, got shape {given.shape}"
         )
-    weight, terms = row_and_term_weights(sample_weight, class_weight, x.shape)
+    weight, terms = row_and_term_weights(sample_weight, class_weight, x.shape, -1)
     return _derive(
         (logits, x, disguised), target, labels, weight, terms,
         label_smoothing, hessian, out, hessian_out, num_threads, several=True,
@@ -150,17 +151,7 @@ def binary_cross_entropy_gradient(
     given, _ = derivatives.as_array(target, "target")
     if given.shape != x.shape:
         raise ValueError(f"target: expected the shape of logits, {x.shape}, got {given.shape}")
-    weight = None
-    if sample_weight is not None:
-        array = as_floats(sample_weight, "sample_weight")
-        try:
-            weight = checked(np.broadcast_to(array, x.shape))
-        except ValueError as error:
-            if array.shape == x.shape:
-                raise
-            raise ValueError(
-                f"sample_weight: expected shape {x.shape}, got {array.shape}"
-            ) from error
+    weight = row_weights(sample_weight, x.shape)
     return _derive(
         (logits, x, disguised), target, None, weight, None,
         label_smoothing, hessian, out, hessian_out, num_threads, several=False,
@@ -173,6 +164,7 @@ def _derive(
     hessian: str | None, out: Any, hessian_out: Any, num_threads: int | None, *, several: bool,
 ) -> Any:  # fmt: skip
     logits, x, disguised = predicted
+    hessian = _errors.as_text(hessian)
     if hessian not in CURVATURES:
         raise ValueError(f"hessian: expected 'diag', 'xgboost' or 'lightgbm', got {hessian!r}")
     if hessian is None and hessian_out is not None:
@@ -185,13 +177,12 @@ def _derive(
         dtype = np.dtype(np.float64)
     narrow = dtype.name in HALVES
     inner = np.dtype(np.float32) if narrow else dtype
-    sources = [x, labels, weight, terms]
     given = None if target is None else derivatives.as_array(target, "target")[0]
-    first, final = _room(out, "out", x, dtype, [*sources[1:], given])
+    first, final = _room(out, "out", x, dtype, [given])
     second, final_second = None, None
     if hessian is not None:
         second, final_second = _room(
-            hessian_out, "hessian_out", x, dtype, [*sources, given, final], in_place=False
+            hessian_out, "hessian_out", x, dtype, [given, final], in_place=False
         )
     narrow = narrow or disguised or (target is not None and derivatives.is_narrow(logits, target))
     tolerance = 2e-2 if narrow else 1e-3
@@ -233,17 +224,8 @@ def _room(
     """(where kernels may write, where the caller wants it), either of them None."""
     if out is None:
         return None, None
-    if not isinstance(out, np.ndarray) or out.dtype != dtype:
-        found = getattr(out, "dtype", type(out).__name__)
-        raise TypeError(f"{name}: expected a {dtype} array, got {found}")
-    if out.shape != x.shape:
-        raise ValueError(f"{name}: expected shape {x.shape}, got {out.shape}")
-    if not out.flags.writeable:
-        raise ValueError(f"{name}: expected a writeable array, got a read-only one")
+    check_out(out, x.shape, dtype, name)
     same = in_place and out.ctypes.data == x.ctypes.data and x.flags.c_contiguous
-    apart = same or not np.may_share_memory(out, x)
-    apart = apart and not any(o is not None and np.may_share_memory(out, o) for o in others)
-    direct = (
-        apart and out.flags.carray and dtype.name not in HALVES and (not same or x.dtype == dtype)
-    )
-    return (out if direct else None), out
+    here = direct(out, others if same else [x, *others])
+    usable = here and dtype.name not in HALVES and (not same or x.dtype == dtype)
+    return (out if usable else None), out

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastent._custom import Divergence, as_divergence
+from fastent._errors import as_text
 from fastent.divergences import named
 
 TASKS = ("sparse", "categorical", "binary", "divergence")
@@ -167,6 +168,7 @@ def find(metric: Any, task: str) -> Metric:
         return metric
     if not isinstance(metric, str):
         return _of_divergence(metric, task)
+    metric = as_text(metric)
     record = METRICS.get(metric)
     top = _TOP.fullmatch(metric)
     if top:

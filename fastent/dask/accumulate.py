@@ -7,6 +7,7 @@ from typing import Any
 
 from dask.delayed import Delayed
 
+from fastent._errors import as_text
 from fastent.accumulator import Accumulator
 from fastent.dask.blocks import align, tree
 from fastent.results import Report
@@ -69,6 +70,7 @@ def accumulate(
     1.0
     """
     threads = 1 if num_threads is None else num_threads
+    task = as_text(task)
     options |= {"task": task, "axis": axis, "num_threads": threads}
     several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
     names = list(metrics) if several else [metrics]
@@ -77,7 +79,7 @@ def accumulate(
     where = None if task == "binary" else axis
     first = "labels" if task == "sparse" else "p" if task == "divergence" else "target"
     second = "q" if task == "divergence" else "pred"
-    blocks = align({first: true, second: pred}, where, task == "sparse", sides)
+    blocks = align({first: true, second: pred}, where, task, sides)
     leaves = blocks.map(_add, True, metrics=names, operands=(first, second), options=options)
     return tree(leaves, _merged, DaskReport)
 

@@ -19,6 +19,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArrayBlockIdDep, ArraySliceDep
 
 from fastent._errors import place_of_axis
+from fastent._shapes import weighs_terms
 
 SPLIT = 8  # states that one task merges
 
@@ -65,13 +66,12 @@ class Blocks:
         )  # fmt: skip
 
 
-def align(
-    operands: dict[str, Any], axis: int | None, sparse: bool, sides: dict[str, Any]
-) -> Blocks:
+def align(operands: dict[str, Any], axis: int | None, task: str, sides: dict[str, Any]) -> Blocks:
     """Cut everything as the last operand is cut, with the class axis in one piece.
 
-    ``axis`` is None where every element is a row; with ``sparse`` the first operand has no classes.
+    ``axis`` is None where every element is a row; labels of a sparse task have no classes.
     """
+    sparse, terms = task == "sparse", task in ("sparse", "categorical")
     arrays = {name: as_dask_array(data) for name, data in operands.items()}
     # Where an operand is in memory, the cut is that of the one that is not.
     main = next((n for n in reversed(operands) if n in _lazy(operands)), list(operands)[-1])
@@ -102,10 +102,11 @@ def align(
     for name, data in sides.items():
         if data is not None:
             arrays[name] = as_dask_array(data)
-            # Weights broadcast: their axes are the last ones; as many as pred has weigh terms.
-            ndim = arrays[name].ndim
-            axes = lead if axis is None or ndim < pred.ndim else letters
-            found[name] = axes[max(0, len(axes) - ndim) :]
+            have = arrays[name].shape
+            full = pred.shape if terms and name == "sample_weight" else None
+            by_term = weighs_terms(have, tuple(shape[letter] for letter in lead), full, name)
+            # What weighs or names rows broadcasts: its axes are the last ones.
+            found[name] = letters if by_term else lead[len(lead) - len(have) :]
     for name, array in arrays.items():
         expected = tuple(shape[letter] for letter in found[name])
         wanted = tuple(cut[letter] for letter in found[name])

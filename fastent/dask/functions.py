@@ -66,7 +66,7 @@ def _on_dask(
         axis = None if task == "binary" else given.get("axis", -1)
         if given.get("num_threads") is None:
             given["num_threads"] = 1
-        blocks = align(arrays, axis, task == "sparse", {"sample_weight": weight})
+        blocks = align(arrays, axis, task, {"sample_weight": weight})
         _try_options(function, blocks, operands, given, reduction)
         if reduction == "none":
             return blocks.map(_values, False, function=function, operands=operands, options=given)

@@ -41,4 +41,4 @@ cdef class Call:
     cdef tuple totals(self)
     cdef object total_by_module(self, ExactSum *sums)
     cdef bint narrow_values(self) except -1
-    cdef object check_out(self, out, shape)
+    cdef list inputs(self)

@@ -10,6 +10,7 @@ from threading import Lock
 import numpy as np
 
 from fastent import _errors, _settings
+from fastent._outputs import check_out, direct
 from fastent.backends.sharing import share
 from fastent.backends.cython.accumulate.exact_sum cimport (
     ExactSum, exact_add, exact_add_floats, exact_add_one, exact_clear, exact_merge, exact_round,
@@ -37,6 +38,11 @@ cdef class TwoSums:
 
 cdef class Call:
     """The row values of one call, settled by `engine.prepare`."""
+
+    @property
+    def lead(self):
+        """The leading shape: one row each."""
+        return self.pred_operand.lead
 
     def values(self, Py_ssize_t start, Py_ssize_t stop):
         """Unweighted row values of rows [start, stop): float64, one line a column."""
@@ -313,17 +319,18 @@ cdef class Call:
             exact_merge(&totals.of[0], &here.of[0])
             exact_merge(&totals.of[1], &here.of[1])
 
-    def reduce(self, str reduction, out):
+    def reduce(self, reduction, out):
         """What a public function returns: row values of the first column, their sum or mean."""
         cdef cnp.ndarray room
-        cdef Py_ssize_t lead
+        if type(reduction) is not str:
+            reduction = _errors.as_reduction(reduction)
         if reduction == "none":
             shape = self.pred_operand.lead
             if out is None:
                 room = np.empty(shape)
             else:
-                self.check_out(out, shape)
-                room = out if out.flags.c_contiguous else np.empty(shape)
+                check_out(out, shape)
+                room = out if direct(out, self.inputs()) else np.empty(shape)
             self.fill(0, self.rows, room.reshape(1, -1) if self.backend != "cython" else room, True)
             if out is not None:
                 if out is not room:
@@ -331,21 +338,21 @@ cdef class Call:
                 return out
             return room if len(shape) else room[()]
         if reduction != "sum" and reduction != "mean":
-            raise ValueError(f"reduction: expected 'none', 'sum' or 'mean', got {reduction!r}")
+            _errors.as_reduction(reduction)             # refused
         total, weight = self.totals()
         value = total
         if reduction == "mean":
             value = total / weight if weight != 0 else float("nan")
         if out is None:
             return np.float64(value)
-        self.check_out(out, ())
-        out[...] = value
+        check_out(out, ())[...] = value
         return out
 
-    cdef object check_out(self, out, shape):
-        if not isinstance(out, np.ndarray) or out.dtype != np.float64:
-            raise TypeError(f"out: expected a float64 array, got {getattr(out, 'dtype', type(out).__name__)}")
-        if out.shape != shape:
-            raise ValueError(f"out: expected shape {shape}, got {out.shape}")
-        if not out.flags.writeable:
-            raise ValueError("out: expected a writeable array, got a read-only one")
+    cdef list inputs(self):
+        """The arrays that are read."""
+        cdef Operand op
+        found = [] if self.weights_of_classes is None else [self.weights_of_classes]
+        for op in (self.true_operand, self.pred_operand, self.label_operand, self.weight_operand, self.term_operand):
+            if op is not None:
+                found.append(op.array)
+        return found

@@ -21,7 +21,8 @@ from fastent.backends.cython.columns cimport find_steps
 from fastent.backends.cython.tiles.loop cimport Plan
 
 from fastent.backends.cython.columns import IN_NATS
-from fastent._errors import as_number, whole_axis
+from fastent._errors import as_ignore_index, as_number, as_reduction, as_text, whole_axis
+from fastent._shapes import weighs_terms
 
 cnp.import_array()
 
@@ -49,13 +50,15 @@ cdef double number(object given, str name, str expected) except? -1:
 cdef object settle_kinds(Call call, object kind):
     task = call.task
     if isinstance(kind, str):
+        if type(kind) is not str:
+            kind = as_text(kind)
         pair = (kind, kind) if task == "divergence" else ("probs", kind)
     elif isinstance(kind, (tuple, list)) and len(kind) == 2 and task in ("divergence", "categorical"):
-        pair = tuple(kind)
+        pair = (as_text(kind[0]), as_text(kind[1]))
     else:
         raise ValueError(f"kind: expected 'probs', 'logprobs' or 'logits', got {kind!r}")
     for one in pair:
-        if not isinstance(one, str) or one not in KINDS:
+        if type(one) is not str or one not in KINDS:
             raise ValueError(f"kind: expected 'probs', 'logprobs' or 'logits', got {one!r}")
     call.kind_true, call.kind_pred = pair
     call.plan.true_kind = KINDS[pair[0]]
@@ -67,6 +70,8 @@ cdef object settle_numbers(Call call, object row_sums, object eps, object temper
     cdef double given_base
     cdef bint probabilities = plan.pred_kind != LOGITS or (call.task in ("divergence", "categorical") and plan.true_kind != LOGITS)
     task = call.task
+    if type(row_sums) is not str:
+        row_sums = as_text(row_sums)
     if row_sums is not CHECK and row_sums not in ("check", "rescale", "as_is"):
         raise ValueError(f"row_sums: expected 'check', 'rescale' or 'as_is', got {row_sums!r}")
     if row_sums != "check" and (task == "binary" or not probabilities):
@@ -104,8 +109,9 @@ cdef object settle_weights(Call call, object sample_weight, object class_weight,
     cdef Operand given
     task = call.task
     lead = call.pred_operand.lead
+    several = task in ("sparse", "categorical")
     if class_weight is not None:
-        if task not in ("sparse", "categorical"):
+        if not several:
             raise ValueError(f"class_weight: does not apply to {task}")
         given = operand(class_weight, "class_weight", None)
         if given.lead != (call.classes,):
@@ -122,29 +128,18 @@ cdef object settle_weights(Call call, object sample_weight, object class_weight,
         plan.class_weight = w
     if sample_weight is None:
         return
-    weight = operand(sample_weight, "sample_weight", None).array
-    shape = weight.shape
-    terms = False
-    if shape != lead:
-        if task in ("sparse", "categorical") and shape == full_shape:
-            terms = True
-        else:
-            try:
-                weight = np.broadcast_to(weight, lead)
-            except ValueError:
-                if task not in ("sparse", "categorical"):
-                    raise ValueError(f"sample_weight: expected shape {lead}, got {shape}") from None
-                terms = True
-                try:
-                    weight = np.broadcast_to(weight, full_shape)
-                except ValueError:
-                    raise ValueError(f"sample_weight: expected shape {lead} or {full_shape}, got {shape}") from None
-    if terms:
-        call.term_operand = operand(weight, "sample_weight", axis)
+    given = operand(sample_weight, "sample_weight", None)
+    if weighs_terms(given.lead, lead, full_shape if several else None):
+        call.term_operand = operand(given.array, "sample_weight", axis)
+        call.term_operand.view.stored = given.view.stored       # bfloat16 may be in disguise
         plan.terms = &call.term_operand.view
         call.class_weight = None
     else:
-        call.weight_operand = operand(weight, "sample_weight", None)
+        if given.lead != lead:
+            call.weight_operand = operand(np.broadcast_to(given.array, lead), "sample_weight", None)
+            call.weight_operand.view.stored = given.view.stored
+        else:
+            call.weight_operand = given
         plan.weights = &call.weight_operand.view
 
 
@@ -261,10 +256,7 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
     if ignore_index is not None:
         if task != "sparse":
             raise ValueError(f"ignore_index: applies to sparse only, got {ignore_index!r}")
-        try:
-            plan.ignored = ignore_index.__index__()
-        except (AttributeError, TypeError):
-            raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}") from None
+        plan.ignored = as_ignore_index(ignore_index)
         plan.ignores = True
     if by_weight and (plan.terms != NULL or plan.class_weight != NULL
                       or (task == "categorical" and row_sums == "as_is")):
@@ -297,11 +289,13 @@ def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="chec
                    by_weight, rows_module)
 
 
-def evaluate(str task, tuple columns, true, pred, str reduction, out, *, kind="probs",
+def evaluate(str task, tuple columns, true, pred, reduction, out, *, kind="probs",
              row_sums="check", eps=0.0, temperature=1.0, label_smoothing=0.0, class_weight=None,
              sample_weight=None, ignore_index=None, base=None, axis=-1, num_threads=None, backend=None):
     """A public function: the values of one column, reduced. Its keywords are spelled out, since a
     dictionary of them costs a small call a third of its time."""
+    if type(reduction) is not str:
+        reduction = as_reduction(reduction)
     cdef Call call = settled(task, columns, true, pred, kind, row_sums, eps, temperature,
                              label_smoothing, class_weight, sample_weight, ignore_index, base, axis,
                              num_threads, backend, reduction == "mean", None)

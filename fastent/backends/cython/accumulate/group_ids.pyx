@@ -1,8 +1,14 @@
 """Dense codes 0, 1, 2, ... for the names of groups and clusters, integers or strings."""
 
+import math
+
 import numpy as np
 
 from libc.stdint cimport int64_t, uint64_t
+
+from fastent._errors import as_text
+from fastent._shapes import weighs_terms
+from fastent.backends.views import as_numpy
 
 
 class _Strings(dict):
@@ -100,23 +106,28 @@ def _has_integers(ids):
     return int in set(map(type, ids))
 
 
-def row_ids(ids, Py_ssize_t rows, name):
-    """What `Keys.codes` takes, from an array or sequence with one integer or string per row."""
-    if not isinstance(ids, (list, tuple)):
-        array = np.asarray(ids)
-        if array.dtype.kind in "iu" and array.ndim:
+def row_ids(ids, lead, name):
+    """What `Keys.codes` takes, from integers or strings that broadcast to the leading shape.
+
+    One axis with a name for every row, in their order, will do for any leading shape.
+    """
+    lead = (lead,) if isinstance(lead, int) else lead
+    rows = math.prod(lead)
+    if not isinstance(ids, (list, tuple)) or len(lead) != 1 or (ids and isinstance(ids[0], (list, tuple))):
+        array = np.array(ids, dtype=object) if isinstance(ids, (list, tuple, str)) else as_numpy(ids, name)[0]
+        if array.shape != lead and (array.ndim != 1 or len(array) != rows):
+            weighs_terms(array.shape, lead, None, name)
+            array = np.broadcast_to(array, lead)
+        if array.dtype.kind in "iu":
             if array.size and array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
                 raise ValueError(f"{name}: integer codes must fit in 64 signed bits")
-            ids = np.ascontiguousarray(array, np.int64).reshape(-1)
-        elif array.dtype.kind in "SUOT" and array.ndim:
-            ids = (array.astype("U") if array.dtype.kind == "S" else array).reshape(-1).tolist()
-        else:
-            raise TypeError(f"{name}: expected one integer or string per row, got "
-                            f"{f'dtype {array.dtype}' if array.ndim else type(ids).__name__}")
+            return np.array(array, np.int64, order="C").reshape(-1)
+        if array.dtype.kind not in "SUOT":
+            raise TypeError(f"{name}: expected one integer or string per row, got dtype {array.dtype}")
+        array = array.reshape(-1)
+        ids = (ascii(array, name) if array.dtype.kind == "S" else array).tolist()
     if len(ids) != rows:
         raise ValueError(f"{name}: expected one per row ({rows}), got {len(ids)}")
-    if isinstance(ids, np.ndarray):
-        return ids
     kinds = set(map(type, ids))
     if kinds <= {str}:
         return list(ids)
@@ -124,7 +135,16 @@ def row_ids(ids, Py_ssize_t rows, name):
         if not issubclass(kind, (str, int, np.integer)) or issubclass(kind, bool):
             row = next(i for i, x in enumerate(ids) if type(x) is kind)
             raise TypeError(f"{name}: expected integers or strings, got {kind.__name__} in row {row}")
-    ids = [str(x) if isinstance(x, str) else int(x) for x in ids]
+    ids = [as_text(x) if isinstance(x, str) else int(x) for x in ids]
     if any(type(x) is int and not -2**63 <= x < 2**63 for x in ids):
         raise ValueError(f"{name}: integer codes must fit in 64 signed bits")
     return np.array(ids, np.int64) if str not in set(map(type, ids)) else ids
+
+
+def ascii(array, name):
+    """Bytes as strings."""
+    try:
+        return array.astype("U")
+    except UnicodeDecodeError:
+        row = next(i for i, x in enumerate(array.tolist()) if not x.isascii())
+        raise ValueError(f"{name}: expected strings or bytes in ASCII, got {array[row]!r} in row {row}") from None

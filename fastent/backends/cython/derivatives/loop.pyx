@@ -16,7 +16,8 @@ from fastent.backends.cython.derivatives.interface cimport (
 )
 from fastent.backends.cython.levels cimport GRADIENT, SOFTMAX, Module, functions
 from fastent.backends.cython.tiles.operand cimport (
-    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats, operand,
+    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats, load_labels,
+    operand,
 )
 from fastent.backends.cython.threads cimport run_parallel
 
@@ -194,3 +195,13 @@ def as_array(given, str name):
     cdef Operand op = operand(given, name, None)
     return op.array, op.view.stored == BFLOAT16 and op.array.dtype.kind == "i"
 
+
+def whole_numbers(given, str name):
+    """An int64 array of the numbers, each of them read once, and the first that is none, or −1."""
+    cdef Operand op = operand(given, name, None)
+    cdef cnp.ndarray out = np.zeros(op.lead, np.int64)
+    cdef int64_t *into = <int64_t *>cnp.PyArray_DATA(out)
+    cdef Py_ssize_t fraction
+    with nogil:
+        fraction = load_labels(&op.view, 0, op.rows, into)
+    return out, fraction

@@ -1,0 +1,37 @@
+"""What the shape of a weight, a group or a cluster says; for functions, streams and Dask alike."""
+
+from __future__ import annotations
+
+Shape = tuple[int, ...]
+
+
+def weighs_terms(
+    shape: Shape, lead: Shape, full: Shape | None = None, name: str = "sample_weight"
+) -> bool:
+    """Whether it goes with the terms of the rows, and not with the rows, which it broadcasts to.
+
+    Its number of axes decides, never its sizes: a square batch means what any other means.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the weights; NaN for a length that is not known yet.
+    lead : tuple of int
+        The leading shape of the predictions.
+    full : tuple of int, optional
+        Their whole shape, where terms have weights.
+    """
+    if full is not None and len(shape) == len(full):
+        if all(_fits(have, want, False) for have, want in zip(shape, full, strict=True)):
+            return True
+    elif len(shape) <= len(lead) and all(
+        _fits(have, want, True) for have, want in zip(shape[::-1], lead[::-1], strict=False)
+    ):
+        return False
+    wanted = f"{lead}" if full is None else f"{lead} or {full}"
+    raise ValueError(f"{name}: expected shape {wanted}, got {shape}")
+
+
+def _fits(have: int, want: int, broadcasts: bool) -> bool:
+    unknown = have != have or want != want
+    return have == want or unknown or (broadcasts and have == 1)
