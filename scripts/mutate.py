@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import traceback
 from collections import Counter
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -142,7 +143,11 @@ def start(folder, tests, marker, bytecode=False):
     code = 70
     try:
         code = pytest.main([*quiet, f"--rootdir={folder}", "-m", marker, *tests])
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -15,7 +15,11 @@ def pytest_generate_tests(metafunc):
         if name in metafunc.fixturenames:
             import cases
 
-            found = [e for e in cases.engines() if name == "engine" or e[0] == "cython"]
+            found = [
+                pytest.param(e, marks=pytest.mark.slow) if e[0] == "numba" else e  # it compiles
+                for e in cases.engines()
+                if name == "engine" or e[0] == "cython"
+            ]
             metafunc.parametrize(name, found, ids=cases.title, indirect=True, scope="module")
 
 

@@ -60,6 +60,7 @@ def engine_call(engine, function, args, kind, options):
         return cases.call(function, args, kind, backend=backend, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", cases.FUNCTIONS)
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=120)

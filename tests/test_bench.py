@@ -39,6 +39,7 @@ def report(tmp_path_factory):
     return printed, json.loads((folder / "table.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_every_tool_has_a_speed_and_an_error(report):
     _, measured = report
     assert measured["read_limit"]["gigabytes_per_second"] > 0
@@ -68,6 +69,7 @@ def test_small_calls_are_measured(report):
     assert all(c["tools"]["fastent"] > 0 for c in measured["calls"])
 
 
+@pytest.mark.slow
 def test_accuracy_report_keeps_the_bounds(tmp_path):
     target = tmp_path / "accuracy.json"
     only = "^kl_divergence, probs, float(32|64)"

@@ -75,6 +75,7 @@ def wait_for_checkpoint(process, before=0):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_run_goes_on():
     words = ["--json", "killed.json", "--rows", "killed.parquet"]
     pick = random.Random(0)

@@ -28,6 +28,7 @@ MODULES = [
 CHOSEN = "test_logsumexp.py or (entr or kl_div or jensenshannon) and not differential"
 
 
+@pytest.mark.slow
 def test_scipys_own_tests_pass(tmp_path):
     failed, passed, output = run_peer_tests("patched_scipy", MODULES, CHOSEN, tmp_path)
     assert not failed, output

@@ -22,6 +22,7 @@ MODULES = [
 ]
 
 
+@pytest.mark.slow
 def test_scikit_learns_own_tests_pass(tmp_path):
     chosen = "log_loss or brier_score_loss"
     failed, passed, output = run_peer_tests("patched_sklearn", MODULES, chosen, tmp_path)

@@ -11,6 +11,8 @@ import pytest
 
 import fastent as fe
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("Cython")
 pytest.importorskip("setuptools")
 

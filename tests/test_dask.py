@@ -123,6 +123,7 @@ def one_machine():
     return everything(acc.compute())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [(ROWS, CLASSES), (13, CLASSES), UNEVEN], ids=str)
 def test_accumulate_on_arrays_by_workers(client, chunks):
     logits = da.from_array(LOGITS, chunks=chunks)
@@ -144,6 +145,7 @@ def test_accumulate_on_dataframes():
     assert everything(report) == one_machine()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "metric", ["kl_divergence", fe.chi2_divergence], ids=["kl_divergence", "chi2_divergence"]
 )
@@ -154,6 +156,7 @@ def test_accumulate_of_divergences(metric, client):
     assert (found.value, found.stderr) == (wanted.value, wanted.stderr)
 
 
+@pytest.mark.slow
 def test_a_task_uses_the_thread_that_dask_gave_it(client):
     def threads():
         return {name: len(found) for name, found in client.run(os.listdir, TASKS).items()}
@@ -169,6 +172,7 @@ def test_a_task_uses_the_thread_that_dask_gave_it(client):
     assert set(client.run(fe.get_num_threads).values()) == {4}
 
 
+@pytest.mark.slow
 def test_ten_thousand_small_tasks():
     """On threads, which run them in seconds: a cluster takes 4 ms for any task."""
     rows = 10_000
@@ -215,6 +219,7 @@ def kill_one_when_busy(workers, killed):
         killed.append(next(iter(pids.values())))
 
 
+@pytest.mark.slow
 def test_a_thousand_shards_and_a_killed_worker(workers, client, shards, monkeypatch):
     shards(1000)
     # Row ranges too: the large shard is several tasks.
@@ -242,6 +247,7 @@ def same_files(*words, dask):
     return json.loads(written[0][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dask", [["local:2"], ["local:1", "--num-threads", "3"]], ids=str)
 def test_processes_of_its_own(shards, dask):
     shards(8)
@@ -267,6 +273,7 @@ def test_tasks_of_several_threads_share_those_of_the_worker():
         assert sum(threads for threads, began, ended in found if began <= now < ended) <= 4
 
 
+@pytest.mark.slow
 def test_everything_that_a_command_takes(workers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 13)
@@ -322,6 +329,7 @@ def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):
     assert max(sizes) == 160 and sum(sizes) == 1000 and min(sizes[:-1]) >= 100
 
 
+@pytest.mark.slow
 def test_a_failing_shard_is_named_or_left_out(workers, shards, capsys):
     shards(30)
     labels = np.load("y-8.npy")
@@ -348,6 +356,7 @@ def test_a_failing_shard_is_named_or_left_out(workers, shards, capsys):
     assert {key: found[key] for key in rest} == rest
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_from_its_checkpoint(workers, shards, monkeypatch):
     shards(60)
     words = ["--json", "cluster.json", "--checkpoint", "progress", "--rows", "rows.parquet"]
@@ -375,6 +384,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(workers, shards, monkeypatch)
     assert Path("rows.parquet").read_bytes() == Path("here.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_progress_is_shown(workers, shards, monkeypatch):
     shards(20)
     shown = []

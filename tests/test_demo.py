@@ -76,6 +76,7 @@ def test_the_values_are_exact(demo, capsys):
     assert found["metrics"]["skill"]["value"] == pytest.approx(skill, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_script_makes_the_shipped_files(tmp_path):
     runpy.run_path(str(SCRIPT))["main"](tmp_path)
     for name in FILES:

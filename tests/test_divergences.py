@@ -74,6 +74,7 @@ def near_and_far(kind):
     return softmax(p), softmax(q) * 1.0002, np.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["probs", "float32", "logits"])
 @pytest.mark.parametrize(("function", "truth", "order"), CASES, ids=name_of)
 def test_ready_made(function, truth, order, kind):
