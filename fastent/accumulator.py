@@ -10,20 +10,13 @@ from typing import Any
 import numpy as np
 
 from fastent._errors import as_text
-from fastent.backends.cython.accumulate.group_ids import row_ids
-from fastent.backends.cython.accumulate.state import State
-from fastent.backends.cython.engine import prepare
+from fastent._feed import Feed
 from fastent.metrics import Metric, find
-from fastent.results import Report, column_name
+from fastent.results import Report
 
 FORMAT = "fastent accumulator"
 VERSION = 1
 BLOCK_ROWS = 65536
-MOST_BINS = 1000
-# Options that a divergence of one's own has no use for; those with a value are refused.
-NOT_OF_DIVERGENCES = ("eps", "label_smoothing", "class_weight", "ignore_index")
-# Row values of a binary task that come from the targets, not from a backend.
-TARGETS = -1
 
 
 class _Hold:
@@ -84,14 +77,9 @@ class Accumulator:
         self._metrics = _distinct([find(m, task) for m in (metrics if several else [metrics])])
         if not self._metrics:
             raise ValueError("metrics: expected at least one name")
-        if isinstance(bins, bool) or not isinstance(bins, int | np.integer):
-            raise TypeError(f"bins: expected an integer, got {type(bins).__name__}")
-        if not 1 <= bins <= MOST_BINS:
-            raise ValueError(f"bins: expected 1 to {MOST_BINS}, got {bins}")
         if class_weight is not None:
             class_weight = np.array(class_weight)  # a copy: later changes are not ours
         self._task = task
-        self._bins = int(bins)
         self._options: dict[str, Any] = {
             "kind": kind,
             "row_sums": row_sums,
@@ -104,75 +92,13 @@ class Accumulator:
             "axis": axis,
         }
         self._running: dict[str, Any] = {"num_threads": num_threads, "backend": backend}
-        self._sources, self._state = _plan(self._metrics, task, self._bins)
+        self._feed = Feed(self._metrics, task=task, bins=bins, **self._options, **self._running)
+        self._bins = int(bins)
+        self._state = self._feed.state()
         self._own = [m for m in self._metrics if m.divergence is not None]
         self._classes = 0  # of the rows so far; 0 before the first, and for binary tasks
         self._hold: weakref.ref[_Hold] | None = None
         self._lock = threading.RLock()  # the state is moved and freed as it grows
-        self._labels = any(m.needs_labels for m in self._metrics) and task == "sparse"
-        self._targets = task == "binary" and any(
-            m.needs_labels or m.needs_bins for m in self._metrics
-        )
-        self._weighs_terms = task in ("sparse", "categorical") and "cross_entropy" in self._sources
-        self._try_options()
-
-    def _try_options(self) -> None:
-        """Let the engine judge the options now, on no rows, and not in the first update."""
-        axis = self._options["axis"]
-        classes = 2
-        if self._options["class_weight"] is not None and self._options["class_weight"].ndim == 1:
-            classes = max(1, len(self._options["class_weight"]))
-        shape = [0] * 2
-        if isinstance(axis, int | np.integer) and not isinstance(axis, bool):
-            shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
-            shape[axis] = classes
-        pred = np.zeros(shape)
-        sparse = self._task == "sparse"
-        self._prepare(np.zeros([0] * (len(shape) - 1), np.int64) if sparse else pred, pred, None)
-
-    def _prepare(self, true: Any, pred: Any, sample_weight: Any) -> list[Any]:
-        """The engine's view of a batch, then those of the divergences.
-
-        The last column of the first is `target_weight` where terms weigh.
-        """
-        calls = []
-        if self._sources or not self._own:
-            calls.append(self._prepare_sources(true, pred, sample_weight))
-        for m in self._own:
-            for name in ("eps", "label_smoothing"):
-                if self._options[name]:
-                    value = self._options[name]
-                    raise ValueError(f"{name}: does not apply to {m.name}, got {value!r}")
-            options = {k: v for k, v in self._options.items() if k not in NOT_OF_DIVERGENCES}
-            assert m.divergence is not None
-            calls.append(
-                m.divergence.prepare(
-                    true,
-                    pred,
-                    parameters=dict(m.parameters),
-                    sample_weight=sample_weight,
-                    num_threads=self._running["num_threads"],
-                    **options,
-                )
-            )
-        return calls
-
-    def _prepare_sources(self, true: Any, pred: Any, sample_weight: Any) -> Any:
-        sources = self._sources
-        if self._weighs_terms and (
-            self._options["class_weight"] is not None
-            or (sample_weight is not None and np.ndim(sample_weight) == np.ndim(pred))
-        ):
-            sources = (*sources, "target_weight")
-        return prepare(
-            self._task,
-            sources,
-            true,
-            pred,
-            sample_weight=sample_weight,
-            **self._options,
-            **self._running,
-        )
 
     def update(
         self,
@@ -194,30 +120,19 @@ class Accumulator:
             One name per row, or what broadcasts to the leading shape: of the part of the report
             that it counts in, and of the rows that it is not independent of.
         """
-        calls = self._prepare(true, pred, sample_weight)
-        rows = calls[0].rows
-        classes = calls[0].classes if rows else 0
-        self._check_classes(classes, f"{calls[0].names[1]}: expected {{}} classes, got {{}}")
-        if groups is not None:
-            groups = row_ids(groups, calls[0].lead, "groups")
-        if clusters is not None:
-            clusters = row_ids(clusters, calls[0].lead, "clusters")
-        if rows <= BLOCK_ROWS:
-            found = self._rows(calls, 0, rows)
+        batch = self._feed.batch(true, pred, sample_weight, groups, clusters)
+        classes = batch.classes if batch.rows else 0
+        self._check_classes(classes, f"{batch.names[1]}: expected {{}} classes, got {{}}")
+        if batch.rows <= BLOCK_ROWS:
+            rows = batch.read(0, batch.rows)
             with self._lock:
-                self._own_state().add(*found, groups, clusters, calls[0].num_threads)
+                rows.add_to(self._own_state())
                 self._classes = classes or self._classes
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
-        for start in range(0, rows, BLOCK_ROWS):
-            stop = min(rows, start + BLOCK_ROWS)
-            waiting.add(
-                *self._rows(calls, start, stop),
-                None if groups is None else groups[start:stop],
-                None if clusters is None else clusters[start:stop],
-                calls[0].num_threads,
-            )
+        for start in range(0, batch.rows, BLOCK_ROWS):
+            batch.read(start, min(batch.rows, start + BLOCK_ROWS)).add_to(waiting)
         with self._lock:
             self._own_state().merge(waiting)
             self._classes = classes
@@ -227,19 +142,6 @@ class Accumulator:
         """Refuse rows of another number of classes than those before."""
         if classes and self._classes and classes != self._classes:
             raise ValueError(message.format(self._classes, classes) + " as in the rows before")
-
-    def _rows(self, calls: list[Any], start: int, stop: int) -> tuple[Any, ...]:
-        """What a state adds of rows: values, weights, target weights, targets, labels."""
-        call = calls[0]
-        values = call.values(start, stop)
-        if len(calls) > 1:
-            values = np.vstack([values, *(more.values(start, stop) for more in calls[1:])])
-        weights = call.weights(start, stop) if call.weighted else None
-        labels = call.labels(start, stop) if self._labels else None
-        targets = call.labels(start, stop) if self._targets else None
-        weighed = len(values) > len(self._sources) + len(self._own)
-        target_weights = values[-1] if weighed else None
-        return values, weights, target_weights, targets, labels
 
     def compute(self) -> Report:
         """Results so far, as they are now: later updates do not change the report."""
@@ -452,37 +354,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
-
-
-def _plan(metrics: list[Metric], task: str, bins: int) -> tuple[tuple[str, ...], Any]:
-    """Columns to ask the engine for, and the state that takes them."""
-    sources: dict[str, int] = {}
-    columns: dict[str, tuple[str, int, int, int, bool]] = {}
-
-    def source(name: str) -> int:
-        return sources.setdefault(name, len(sources))
-
-    for m in metrics:
-        if m.column and not m.needs_bins and m.divergence is None:
-            name = column_name(m)
-            # Class and term weights weigh the cross-entropy and nothing else.
-            kind = int(name == "cross_entropy" and task in ("sparse", "categorical"))
-            columns[name] = (name, source(m.column), m.threshold, kind, True)
-    calibrated = any(m.needs_bins for m in metrics)
-    confidence = correct = 0
-    if calibrated:
-        confidence = source("probability" if task == "binary" else "confidence")
-        correct = TARGETS if task == "binary" else source("accuracy")
-    for k, m in enumerate([m for m in metrics if m.divergence is not None]):
-        columns[m.name] = (m.name, len(sources) + k, 0, 0, True)  # after those of the engine
-    labelled = any(m.needs_labels for m in metrics)
-    if labelled and task == "binary":
-        columns["target"] = ("target", TARGETS, 0, 0, False)
-    state = State(
-        list(columns.values()),
-        bins if calibrated else 0,
-        confidence,
-        correct,
-        labelled and task == "sparse",
-    )
-    return tuple(sources), state

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastent.accumulator import Accumulator
-from fastent.backends.cython.accumulate.group_ids import row_ids
+from fastent._feed import Feed
 from fastent.backends.cython.accumulate.state import State
-from fastent.backends.cython.engine import prepare
-from fastent.cli.errors import nan_error
+from fastent.cli.sums import judge_nans
 from fastent.io.shards import Piece
-from fastent.metrics import Metric
+from fastent.metrics import Metric, find
 from fastent.results import Report
 
 DIVERGENCES = [
@@ -34,48 +33,41 @@ class PairSums:
     def __init__(self, settings: dict[str, Any], nan_policy: str, num_threads: int) -> None:
         kinds = settings["kind"]
         kinds = (kinds, kinds) if isinstance(kinds, str) else kinds
-        self._running: dict[str, Any] = {"num_threads": num_threads}
-        self._numbers = {key: settings[key] for key in ("row_sums", "temperature")}
-        self._kinds = kinds
+        numbers: dict[str, Any] = {key: settings[key] for key in ("row_sums", "temperature")}
         self._ignore_index = settings["ignore_index"]
         self._nan_policy = nan_policy
-        self._accumulator = Accumulator(
-            DIVERGENCES, task="divergence", kind=kinds, **self._numbers, **self._running
+        self._metrics = [find(name, "divergence") for name in DIVERGENCES]
+        self._feed = Feed(
+            self._metrics, task="divergence", kind=kinds, num_threads=num_threads, **numbers
         )
+        self._state = self._feed.state()
+        self._loss_feeds = [
+            Feed(
+                [find("cross_entropy", "sparse")],
+                kind=kind,
+                ignore_index=self._ignore_index,
+                num_threads=num_threads,
+                temperature=numbers["temperature"] if kind == "logits" else 1.0,
+                row_sums="check" if kind == "logits" else numbers["row_sums"],
+            )
+            for kind in kinds
+        ]
         names = ("cross_entropy_p", "cross_entropy_q", "difference")
         self._losses = State([(name, place, 0, 0, True) for place, name in enumerate(names)])
 
     def add(self, piece: Piece) -> int:
         """Add the rows of a piece; gives the number of rows with NaN."""
-        arrays, rows = piece.arrays, slice(0, piece.rows)
-        acc = self._accumulator
-        weights = self._weights(piece)
-        call = prepare(
-            "divergence",
-            acc._sources,
-            arrays["predictions"],
-            arrays["other"],
-            kind=self._kinds,
-            sample_weight=weights,
-            **self._numbers,
-            **self._running,
-        )
-        values = call.values(rows.start, rows.stop)
-        weights = call.weights(rows.start, rows.stop) if call.weighted else None
-        bad = np.isnan(values[0])
-        nans = int(np.count_nonzero(bad))
-        if nans and self._nan_policy == "raise":
-            raise nan_error(piece, int(np.argmax(bad)))
-        if nans and self._nan_policy == "omit":
-            weights = np.where(bad, 0.0, 1.0 if weights is None else weights)
-        groups, clusters = (
-            row_ids(arrays[role], piece.rows, role) if role in arrays else None
-            for role in ("groups", "clusters")
-        )
-        losses = self._row_losses(piece, weights) if "labels" in arrays else None
-        acc._state.add(values, weights, None, None, None, groups, clusters, call.num_threads)
+        arrays = piece.arrays
+        ids = [arrays.get(role) for role in ("groups", "clusters")]
+        batch = self._feed.batch(arrays["predictions"], arrays["other"], self._weights(piece), *ids)
+        rows = batch.read(0, batch.rows)
+        nans = judge_nans(rows, self._nan_policy, piece, 0)
+        losses = None
+        if "labels" in arrays:
+            losses = replace(rows, values=self._row_losses(piece, rows.weights))
+        rows.add_to(self._state)
         if losses is not None:
-            self._losses.add(losses, weights, None, None, None, groups, clusters)
+            losses.add_to(self._losses)
         return nans
 
     def _weights(self, piece: Piece) -> np.ndarray | None:
@@ -89,39 +81,32 @@ class PairSums:
     def _row_losses(self, piece: Piece, weights: np.ndarray | None) -> np.ndarray:
         """Loss of P, loss of Q and the second less the first."""
         found = np.empty((3, piece.rows))
-        for row, role, kind in zip(found, ("predictions", "other"), self._kinds, strict=False):
-            numbers = dict(self._numbers)
-            if kind != "logits":
-                del numbers["temperature"]
-            call = prepare(
-                "sparse", ("cross_entropy",), piece.arrays["labels"], piece.arrays[role],
-                kind=kind, sample_weight=weights, ignore_index=self._ignore_index,
-                **numbers, **self._running,
-            )  # fmt: skip
-            row[:] = call.values(0, piece.rows)[0]
+        for row, role, feed in zip(found, ("predictions", "other"), self._loss_feeds, strict=False):
+            batch = feed.batch(piece.arrays["labels"], piece.arrays[role], weights)
+            row[:] = batch.read(0, piece.rows).values[0]
         with np.errstate(invalid="ignore"):  # two infinite losses have no difference
             np.subtract(found[1], found[0], out=found[2])
         return found
 
     def report(self) -> Report:
         """The divergences."""
-        return Report(self._accumulator._state, self._accumulator._metrics, None)
+        return Report(self._state, self._metrics, None)
 
     def loss_report(self) -> Report:
         """The paired losses; without rows when there are no labels."""
         return Report(self._losses, LOSSES, None)
 
     def merge(self, other: PairSums) -> PairSums:
-        self._accumulator.merge(other._accumulator)
+        self._state.merge(other._state)
         self._losses.merge(other._losses)
         return self
 
     def state(self, lazily: bool) -> dict[str, Any]:
         return {
-            "accumulator": self._accumulator._described(lazily),
+            "rows": self._state.to_dict(lazily),
             "losses": self._losses.to_dict(lazily),
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self._accumulator = Accumulator.from_state_dict(state["accumulator"], **self._running)
+        self._state = self._state.empty().load(state["rows"])
         self._losses = self._losses.empty().load(state["losses"])

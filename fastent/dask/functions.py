@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 
 import fastent
+from fastent._feed import rows_of
 from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
 from fastent.dask.blocks import Blocks, align, tree
@@ -118,17 +119,9 @@ def _sums(
     """Exact sums of a block, as data that can travel."""
     true, pred = [None, *(arrays[name] for name in operands)][-2:]
     weight: Any = arrays.get("sample_weight")
-    by_term = options.get("class_weight") is not None or np.ndim(weight) == np.ndim(pred)
-    columns = (column, "target_weight") if task in WEIGHED and by_term else (column,)
-    call = prepare(task, columns, true, pred, sample_weight=weight, **options)
-    values = call.values(0, call.rows)
+    call = prepare(task, (column,), true, pred, sample_weight=weight, by_weight=True, **options)
     state = _state(task)
-    state.add(
-        values[:1],
-        call.weights(0, call.rows) if call.weighted else None,
-        values[1] if len(columns) > 1 else None,
-        None, None, None, None, call.num_threads,
-    )  # fmt: skip
+    rows_of(call, 0, call.rows).add_to(state)
     return task, state.to_dict()
 
 

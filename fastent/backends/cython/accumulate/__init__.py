@@ -1,1 +1,4 @@
-"""Exact sums, histograms, groups: what `Accumulator` keeps."""
+"""Exact sums, histograms, groups: what `Accumulator` keeps.
+
+May import: levels, threads.
+"""

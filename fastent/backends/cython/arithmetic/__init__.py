@@ -1,1 +1,4 @@
-"""Functions, sums and scratch sizes: no row, no probability."""
+"""Functions, sums and scratch sizes: no row, no probability.
+
+May import: nothing.
+"""

@@ -1,1 +1,4 @@
-"""NumPy ufuncs entr, rel_entr and kl_div."""
+"""NumPy ufuncs entr, rel_entr and kl_div.
+
+May import: arithmetic, levels, threads.
+"""

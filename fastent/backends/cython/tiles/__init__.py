@@ -1,1 +1,4 @@
-"""Operands in memory, cut into tiles, and the loop that runs the kernels over them."""
+"""Operands in memory, cut into tiles, and the loop that runs the kernels over them.
+
+May import: kernels, accumulate, arithmetic, levels, threads.
+"""

@@ -1,0 +1,224 @@
+"""From a batch to a state: the one path by which rows are prepared, weighed, labelled and added.
+
+`Feed` settles once which row values the metrics of a task need and which columns of a state take
+them; its batches give these rows, and `Rows.add_to` adds them. The accumulator, the command and
+Dask differ in where batches come from, and in what they look at in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastent.backends.cython.accumulate.group_ids import row_ids
+from fastent.backends.cython.accumulate.state import State
+from fastent.backends.cython.engine import prepare
+from fastent.metrics import Metric
+from fastent.results import column_name
+
+# Options that a divergence of one's own has no use for; those with a value are refused.
+NOT_OF_DIVERGENCES = ("eps", "label_smoothing", "class_weight", "ignore_index", "backend")
+# Row values of a binary task that come from the targets, not from a backend.
+TARGETS = -1
+
+MOST_BINS = 1000
+
+
+@dataclass
+class Rows:
+    """Rows of a batch as a state takes them.
+
+    Attributes
+    ----------
+    values : float64 array, (columns, rows)
+        Unweighted row values, in the order of `Feed.columns`.
+    weights : float64 array or None
+        Of the rows, 0 for ignored ones; None where every row counts 1.
+    target_weights : float64 array or None
+        What a cross-entropy's row is divided by beside its weight: Σ w·t of its target.
+    targets, labels : array or None
+        Targets of a binary task, labels to count.
+    groups, clusters : object or None
+        Ids of the rows.
+    num_threads : int
+    """
+
+    values: np.ndarray
+    weights: np.ndarray | None = None
+    target_weights: np.ndarray | None = None
+    targets: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    groups: Any = None
+    clusters: Any = None
+    num_threads: int = 1
+
+    def add_to(self, state: State) -> None:
+        state.add(
+            self.values,
+            self.weights,
+            self.target_weights,
+            self.targets,
+            self.labels,
+            self.groups,
+            self.clusters,
+            self.num_threads,
+        )
+
+
+class Batch:
+    """The settled calls of a batch: the engine's, then those of the divergences of one's own."""
+
+    def __init__(self, calls: list[Any], feed: Feed, groups: Any, clusters: Any) -> None:
+        self._calls = calls
+        self._feed = feed
+        self.rows: int = calls[0].rows
+        self.classes: int = calls[0].classes
+        self.names: tuple[str, str] = calls[0].names
+        self.num_threads: int = calls[0].num_threads
+        self._groups = None if groups is None else row_ids(groups, calls[0].lead, "groups")
+        self._clusters = None if clusters is None else row_ids(clusters, calls[0].lead, "clusters")
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Rows [start, stop), computed now."""
+        call = self._calls[0]
+        rows = rows_of(call, start, stop)
+        if len(self._calls) > 1:
+            own = (more.values(start, stop) for more in self._calls[1:])
+            rows.values = np.vstack([rows.values, *own])
+        if self._feed.counts_labels:
+            rows.labels = call.labels(start, stop)
+        if self._feed.needs_targets:
+            rows.targets = call.labels(start, stop)
+        if self._groups is not None:
+            rows.groups = self._groups[start:stop]
+        if self._clusters is not None:
+            rows.clusters = self._clusters[start:stop]
+        return rows
+
+
+def rows_of(call: Any, start: int, stop: int) -> Rows:
+    """Values and weights of rows [start, stop) of a call that was prepared ``by_weight``."""
+    values = call.values(start, stop)
+    target_weights = None
+    if call.columns[-1:] == ("target_weight",):
+        values, target_weights = values[:-1], values[-1]
+    weights = call.weights(start, stop) if call.weighted else None
+    return Rows(values, weights, target_weights, num_threads=call.num_threads)
+
+
+class Feed:
+    """What the metrics of a task need of every batch.
+
+    Parameters
+    ----------
+    metrics : list of Metric
+    task, bins, **options
+        Keywords of `fastent.Accumulator`.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        The engine's row values, in the order of the sources of the state's columns.
+    """
+
+    def __init__(
+        self, metrics: list[Metric], *, task: str = "sparse", bins: int = 15, **options: Any
+    ) -> None:
+        if isinstance(bins, bool) or not isinstance(bins, int | np.integer):
+            raise TypeError(f"bins: expected an integer, got {type(bins).__name__}")
+        if not 1 <= bins <= MOST_BINS:
+            raise ValueError(f"bins: expected 1 to {MOST_BINS}, got {bins}")
+        self._task = task
+        self._options = options
+        self._own = [m for m in metrics if m.divergence is not None]
+        labelled = any(m.needs_labels for m in metrics)
+        calibrated = any(m.needs_bins for m in metrics)
+        self.counts_labels = labelled and task == "sparse"
+        self.needs_targets = task == "binary" and (labelled or calibrated)
+        sources: dict[str, int] = {}
+        columns: dict[str, tuple[str, int, int, int, bool]] = {}
+
+        def source(name: str) -> int:
+            return sources.setdefault(name, len(sources))
+
+        for m in metrics:
+            if m.column and not m.needs_bins and m.divergence is None:
+                name = column_name(m)
+                # Class and term weights weigh the cross-entropy and nothing else.
+                kind = int(name == "cross_entropy" and task in ("sparse", "categorical"))
+                columns[name] = (name, source(m.column), m.threshold, kind, True)
+        confidence = correct = 0
+        if calibrated:
+            confidence = source("probability" if task == "binary" else "confidence")
+            correct = TARGETS if task == "binary" else source("accuracy")
+        for k, m in enumerate(self._own):  # after those of the engine
+            columns[m.name] = (m.name, len(sources) + k, 0, 0, True)
+        if labelled and task == "binary":
+            columns["target"] = ("target", TARGETS, 0, 0, False)
+        self.columns = tuple(sources)
+        self._layout = (
+            list(columns.values()),
+            bins if calibrated else 0,
+            confidence,
+            correct,
+            self.counts_labels,
+        )
+        self._try_options()
+
+    def state(self) -> State:
+        """An empty state for the rows of this feed."""
+        return State(*self._layout)
+
+    def batch(
+        self,
+        true: Any,
+        pred: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        clusters: Any = None,
+    ) -> Batch:
+        """Settle a batch: TypeError or ValueError for operands that do not fit."""
+        calls = []
+        if self.columns or not self._own:
+            calls.append(
+                prepare(
+                    self._task,
+                    self.columns,
+                    true,
+                    pred,
+                    sample_weight=sample_weight,
+                    by_weight="cross_entropy" in self.columns,
+                    **self._options,
+                )
+            )
+        for m in self._own:
+            for name in ("eps", "label_smoothing"):
+                if value := self._options.get(name):
+                    raise ValueError(f"{name}: does not apply to {m.name}, got {value!r}")
+            options = {k: v for k, v in self._options.items() if k not in NOT_OF_DIVERGENCES}
+            assert m.divergence is not None
+            calls.append(
+                m.divergence.prepare(
+                    true,
+                    pred,
+                    parameters=dict(m.parameters),
+                    sample_weight=sample_weight,
+                    **options,
+                )
+            )
+        return Batch(calls, self, groups, clusters)
+
+    def _try_options(self) -> None:
+        """Let the engine judge the options now, on no rows, and not in the first batch."""
+        axis = self._options.get("axis", -1)
+        class_weight: Any = self._options.get("class_weight")
+        classes = 2 if np.ndim(class_weight) != 1 else max(1, len(class_weight))
+        shape = [0] * 2
+        if isinstance(axis, int | np.integer) and not isinstance(axis, bool):
+            shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
+            shape[axis] = classes
+        pred = np.zeros(shape)
+        sparse = self._task == "sparse"
+        self.batch(np.zeros([0] * (len(shape) - 1), np.int64) if sparse else pred, pred)
