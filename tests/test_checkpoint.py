@@ -117,7 +117,7 @@ def test_without_a_checkpoint_nothing_stays():
     words = ["score", "x-*.npy", "--labels", "y-*.npy", "--kind", "logits", "--rows", "r.parquet"]
     process = start(command=words)
     deadline = time.monotonic() + 60
-    while not Path(".r.parquet.part0").exists():
+    while not list(Path().glob(".r.parquet.*.part0")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -306,5 +306,6 @@ def test_info_and_version(capsys):
 
 def test_python_dash_m():
     run = subprocess.run([sys.executable, "-m", "fastent"], capture_output=True, text=True)
-    assert run.returncode == 2
-    assert run.stderr.count("\n") == 1
+    assert run.returncode == 0 and run.stderr == ""
+    for command in ("demo", "score", "compare", "info"):
+        assert run.stdout.count(f"\n  fastent {command} ") == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import fastent
 
@@ -22,6 +22,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help and version; where they cannot be written that is said, and not passed over."""
+        if file is not None:
+            file.write(message)
+
 
 def parser() -> Parser:
     top = Parser(
@@ -31,7 +36,6 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"fastent {fastent.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    commands.required = True
     _add_demo(commands)
     _add_score(commands)
     _add_compare(commands)
@@ -39,6 +43,17 @@ def parser() -> Parser:
         "info", help="version, backend, SIMD level, threads and libraries", allow_abbrev=False
     )
     return top
+
+
+def commands() -> str:
+    """The commands with a line each."""
+    top = parser()
+    (found,) = (a for a in top._actions if isinstance(a, argparse._SubParsersAction))
+    helps = {choice.dest: choice.help for choice in found._choices_actions}
+    width = max(map(len, helps))
+    lines = [f"  fastent {name:<{width}}  {what}" for name, what in helps.items()]
+    more = "fastent COMMAND --help tells the options of a command."
+    return "\n".join([top.description or "", "", *lines, "", more])
 
 
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from fastent.cli import long_lists
 from fastent.cli.outputs import remove_quietly, write_whole
 from fastent.io import InputError
+from fastent.io.errors import first_line
 
 FORMAT = 2
 FIRST_SECONDS = 1.0  # little is lost if a short run is killed
@@ -57,6 +60,15 @@ class Checkpoint:
                     "remove it to start over"
                 )
         return state
+
+    @contextlib.contextmanager
+    def believed(self) -> Iterator[None]:
+        """What goes wrong inside, as the state is taken up, is the fault of the file."""
+        try:
+            yield
+        except Exception as error:
+            why = f"{type(error).__name__}: {first_line(error)}"
+            raise InputError(f"{self.path}: a damaged checkpoint ({why})") from None
 
     def due(self) -> bool:
         return self.path is not None and time.monotonic() >= self._due

@@ -277,6 +277,8 @@ class ClusterRun(Run):
     def _go_to(self, state: dict[str, Any]) -> None:
         self._done = set(state["done"])
         self._failed = dict(state["failed"])
+        if not (self._done | self._failed.keys()) <= set(range(len(self._jobs))):
+            raise ValueError("tasks that there are not")
 
 
 @contextmanager

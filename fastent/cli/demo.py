@@ -9,7 +9,7 @@ from importlib import resources
 
 from fastent.cli import score
 from fastent.cli.arguments import parser
-from fastent.cli.outputs import write_whole
+from fastent.cli.outputs import named_errors, write_whole
 from fastent.cli.signals import Signals
 from fastent.io import InputError
 
@@ -27,6 +27,7 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         write_whole(os.path.join(FOLDER, name), [data])
     logits, labels = (os.path.join(FOLDER, name) for name in FILES)
     words = ["score", logits, "--labels", labels, "--kind", "logits"]
-    print("Digits of scikit-learn, each predicted by a model that has not seen it.\n")
-    print(shlex.join(["fastent", *words]) + "\n", flush=True)
+    with named_errors("standard output"):
+        print("Digits of scikit-learn, each predicted by a model that has not seen it.\n")
+        print(shlex.join(["fastent", *words]) + "\n", flush=True)
     return score.run(parser().parse_args(words), signals)

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from fastent.io import InputError
 
@@ -21,10 +22,35 @@ def is_direct(path: str) -> bool:
         return False
 
 
-def partial_name(path: str, suffix: str = "partial") -> str:
+def random_word() -> str:
+    """What no one else can have guessed, for the name of a temporary file."""
+    return os.urandom(8).hex()
+
+
+def partial_name(path: str, suffix: str = "partial", word: str | None = None) -> str:
     """A hidden name beside the target, so that the rename stays within one filesystem."""
     folder, name = os.path.split(os.path.realpath(path))
-    return os.path.join(folder, f".{name}.{suffix}")
+    return os.path.join(folder, f".{name[:200]}.{word or random_word()}.{suffix}")
+
+
+def create(partial: str, path: str) -> BinaryIO:
+    """A new file that will replace the target: with its mode and owner, if there is one.
+
+    Nothing that somebody has put there is opened or followed.
+    """
+    try:
+        before = os.stat(path)
+    except OSError:
+        before = None
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(partial, flags, 0o666 if before is None else 0o600)
+    if before is not None:
+        with contextlib.suppress(OSError):
+            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, before.st_uid, before.st_gid)
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+    return open(descriptor, "wb")
 
 
 def check_writable(path: str) -> None:
@@ -40,7 +66,10 @@ def check_writable(path: str) -> None:
         raise InputError(f"{path}: no directory {folder} to write it in")
     if os.path.isdir(path):
         raise InputError(f"{path}: a directory, expected a file to write")
-    if not os.access(path if is_direct(path) else folder, os.W_OK):
+    writable = os.access(path if is_direct(path) else folder, os.W_OK)
+    if os.path.isfile(path):  # replacing it would be possible, but is not what its mode says
+        writable = writable and os.access(path, os.W_OK) and bool(os.stat(path).st_mode & 0o222)
+    if not writable:
         raise InputError(f"{path}: no permission to write it")
 
 
@@ -58,7 +87,7 @@ def write_whole(path: str, data: Iterable[bytes], durable: bool = False) -> None
         partial = partial_name(path)
         with named_errors(path):
             try:
-                with open(partial, "wb") as stream:
+                with create(partial, path) as stream:
                     stream.writelines(data)
                     if durable:
                         stream.flush()

@@ -16,7 +16,7 @@ class Progress:
         self._first = self._done = done
         self._began = self._shown = time.monotonic()
         self._bar: Any = None
-        if quiet or not sys.stderr.isatty():
+        if quiet or sys.stderr is None or not sys.stderr.isatty():
             return
         try:
             from rich.console import Console

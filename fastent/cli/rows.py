@@ -13,7 +13,14 @@ import os
 import sys
 from typing import Any
 
-from fastent.cli.outputs import is_direct, named_errors, partial_name, remove_quietly
+from fastent.cli.outputs import (
+    create,
+    is_direct,
+    named_errors,
+    partial_name,
+    random_word,
+    remove_quietly,
+)
 from fastent.io import InputError
 
 GROUP_ROWS = 1 << 16
@@ -22,10 +29,11 @@ GROUP_ROWS = 1 << 16
 class RowGroups:
     """A Parquet writer with row groups of one size, whatever the pieces it is given."""
 
-    def __init__(self, sink: Any, schema: Any) -> None:
+    def __init__(self, sink: Any, schema: Any, own: bool = False) -> None:
         import pyarrow.parquet as parquet
 
         self._schema = schema
+        self._own = sink if own else None  # to be closed here
         self._writer = parquet.ParquetWriter(sink, schema)
         self._waiting: list[Any] = []
         self._rows = 0
@@ -51,10 +59,17 @@ class RowGroups:
         if self._waiting:
             self._flush()
         self._writer.close()
+        if self._own is not None:
+            self._own.close()
 
     def abandon(self) -> None:
+        """Let go of a file that will be removed."""
         with contextlib.suppress(OSError, ValueError):  # a full disk refuses the footer too
             self._writer.close()
+        self._writer.is_open = False  # else it tries again when it is forgotten, and complains
+        with contextlib.suppress(OSError, ValueError):
+            if self._own is not None:
+                self._own.close()
 
 
 class RowsFile:
@@ -68,7 +83,7 @@ class RowsFile:
         self._path = path
         self._direct = is_direct(path)
         self._schema = pyarrow.schema([(name, pyarrow.float64()) for name in columns])
-        self._stem = "" if self._direct else partial_name(path, "part")
+        self._word = random_word()
         self._parts: list[str] = []
         self._synced = 0  # parts of which a loss of power takes nothing
         self._writer: RowGroups | None = None
@@ -77,13 +92,30 @@ class RowsFile:
     def resume(self, parts: list[str]) -> None:
         """Take up the parts of a checkpoint; what was written after it is dropped."""
         for part in parts:
-            if not part.startswith(self._stem) or not os.path.exists(part):
+            stem, _, number = part.rpartition(".part")
+            word = stem.rpartition(".")[2]
+            usual = number.isdecimal() and part == self._part_name(int(number), word)
+            if not usual or not os.path.isfile(part) or os.path.islink(part):
                 raise InputError(f"{self._path}: the rows written so far are not there: {part}")
+            self._word = word
         self._parts = list(parts)
         self._synced = len(parts)
-        for stray in glob.glob(glob.escape(self._stem) + "[0-9]*"):
+        stem = self._part_name("", self._word)
+        for stray in glob.glob(glob.escape(stem) + "[0-9]*"):
             if stray not in parts:
                 remove_quietly(stray)
+
+    def _part_name(self, number: int | str, word: str) -> str:
+        return partial_name(self._path, f"part{number}", word)
+
+    def _new_part(self, number: int) -> RowGroups:
+        """A writer of a part, which `discard` removes if it comes to nothing."""
+        part = self._part_name(number, self._word)
+        self._parts.append(part)
+        return self._groups(part)
+
+    def _groups(self, partial: str) -> RowGroups:
+        return RowGroups(create(partial, self._path), self._schema, own=True)
 
     def write(self, batch: Any) -> None:
         """Row values as an Arrow batch."""
@@ -92,13 +124,15 @@ class RowsFile:
 
     def write_part(self, number: int, batches: list[Any]) -> None:
         """All rows of a task, whose number says where they belong in the whole."""
-        part = f"{self._stem}{number}"
-        self._parts.append(part)
         with named_errors(self._path):
-            writer = RowGroups(part, self._schema)
-            for batch in batches:
-                writer.write(batch)
-            writer.close()
+            writer = self._new_part(number)
+            try:
+                for batch in batches:
+                    writer.write(batch)
+                writer.close()
+            except BaseException:
+                writer.abandon()
+                raise
 
     def _open(self) -> RowGroups:
         if self._writer is None:
@@ -109,8 +143,7 @@ class RowsFile:
                 sink = self._open_files.enter_context(open(self._path, "wb", buffering=0))
                 self._writer = RowGroups(sink, self._schema)
             else:
-                self._parts.append(f"{self._stem}{len(self._parts)}")
-                self._writer = RowGroups(self._parts[-1], self._schema)
+                self._writer = self._new_part(len(self._parts))
         return self._writer
 
     def cut(self) -> list[str]:
@@ -159,15 +192,18 @@ class RowsFile:
         import pyarrow.parquet as parquet
 
         whole = partial_name(self._path)
+        joined = None
         try:
-            joined = RowGroups(whole, self._schema)
-            for part in sorted(self._parts, key=lambda part: int(part[len(self._stem) :])):
+            joined = self._groups(whole)
+            for part in sorted(self._parts, key=lambda part: int(part.rpartition(".part")[2])):
                 with parquet.ParquetFile(part, pre_buffer=False) as file:  # else it is read whole
                     for batch in file.iter_batches(GROUP_ROWS, use_threads=False):
                         joined.write(batch)
             joined.close()
             os.replace(whole, os.path.realpath(self._path))
         except BaseException:
+            if joined is not None:
+                joined.abandon()
             remove_quietly(whole)
             raise
 

@@ -144,9 +144,10 @@ class Run:
         if state is None:
             parts = []
         else:
-            self._scorer.restore(state["scorer"])
-            self._go_to(state)
-            parts = state["parts"]
+            with self._checkpoint.believed():
+                self._scorer.restore(state["scorer"])
+                self._go_to(state)
+                parts = [str(part) for part in state["parts"]]
         self._kept_parts = tuple(parts)
         if self._rows is not None:
             self._rows.resume(parts)
@@ -165,6 +166,8 @@ class Run:
 
     def _go_to(self, state: dict[str, Any]) -> None:
         self._row = state["row"]
+        if type(self._row) is not int or not 0 <= self._row <= self._shards.rows:
+            raise ValueError(f"row {self._row!r} of {self._shards.rows}")
 
 
 def _check_targets(options: argparse.Namespace, shards: Shards) -> None:

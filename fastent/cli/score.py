@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 import fastent
 from fastent import metrics as registry
+from fastent.cli import complain
 from fastent.cli.accumulators import Lanes, lane_count
 from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
@@ -179,7 +179,7 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
     if shards.left_out and not options.quiet:
         count = f"{len(shards.left_out)} files left out"
         for entry in [{"error": count}, *found["left_out"]]:
-            print(f"fastent: {entry['error']}", file=sys.stderr)
+            complain(entry["error"])
     return 0
 
 

@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
-class Interrupted(Exception):  # noqa: N818 - an event, not an error
+class Interrupted(BaseException):
     """The command was asked to leave."""
 
     def __init__(self, number: int) -> None:

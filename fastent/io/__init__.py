@@ -7,7 +7,7 @@ import stat
 
 from fastent.io.arrow import open_arrow
 from fastent.io.csv import open_csv
-from fastent.io.errors import InputError
+from fastent.io.errors import InputError, reading
 from fastent.io.npy import open_npy, open_npz
 from fastent.io.parquet import open_parquet
 from fastent.io.paths import SUFFIXES, Reference, expand, is_column_name
@@ -48,7 +48,7 @@ def open_source(reference: Reference, role: str) -> Source:
     suffix = os.path.splitext(reference.path)[1]
     if suffix not in OPENERS:
         raise InputError(f"{reference.path}: expected a file ending in {', '.join(SUFFIXES)}")
-    try:
+    with reading(reference.path):
         mode = os.stat(reference.path).st_mode
         if not stat.S_ISREG(mode):
             what = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
@@ -56,8 +56,6 @@ def open_source(reference: Reference, role: str) -> Source:
         source = OPENERS[suffix](reference, role)
         source.mapped = role in ("predictions", "targets")
         return source
-    except OSError as error:
-        raise InputError(f"{reference.path}: {error.strerror or error}") from None
 
 
 __all__ = ["Buffer", "InputError", "Reference", "Source", "expand", "is_column_name", "open_source"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """Unusable input; the message is one line that names the file and, for values, the row."""
@@ -11,3 +14,17 @@ def first_line(error: BaseException) -> str:
     """What a library says, without the rest of what it says."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say of what file an error is, whatever a library raises over what the file holds."""
+    try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or first_line(error)}") from None
+    except Exception as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{name}: damaged or not what its name says ({why})") from None

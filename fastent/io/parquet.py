@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ class ParquetTable(Table):
             with parquet.ParquetFile(path) as file:
                 self.schema = file.schema_arrow
                 self.metadata = file.metadata
+                refuse_encrypted(path, self.metadata)
         except arrow.ArrowException as error:
             raise InputError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
         self.rows = self.metadata.num_rows
@@ -46,6 +48,18 @@ class ParquetTable(Table):
                     continue
                 yield batch.slice(drop)
                 drop = 0
+
+
+def refuse_encrypted(path: str, metadata: Any) -> None:
+    """Refuse what the library ends the process over: encrypted columns under a plain footer.
+
+    Such a footer is followed by its signature, which is not part of the metadata.
+    """
+    with open(path, "rb") as stream:
+        stream.seek(-8, os.SEEK_END)
+        length = int.from_bytes(stream.read(4), "little")
+    if length != metadata.serialized_size:
+        raise InputError(f"{path}: encrypted Parquet, expected it decrypted")
 
 
 def open_parquet(reference: Reference, role: str) -> Source:

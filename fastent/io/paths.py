@@ -27,8 +27,8 @@ class Reference:
 
 def natural_key(text: str) -> list[tuple[int, int | str]]:
     """Sort key under which shard-2 comes before shard-10."""
-    pieces = re.split(r"(\d+)", text)
-    return [(0, int(piece)) if piece.isdigit() else (1, piece) for piece in pieces]
+    pieces = re.split(r"(\d+)", text)  # every other one is digits, which ² is not
+    return [(0, int(p)) if k % 2 and len(p) < 4000 else (1, p) for k, p in enumerate(pieces)]
 
 
 def expand(words: list[str]) -> list[Reference]:

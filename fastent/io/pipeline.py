@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fastent.io.errors import InputError
 from fastent.io.shards import Block, Piece
 from fastent.io.source import Buffer
 
@@ -67,20 +68,27 @@ class Pipeline:
             threading.Thread(target=self._worker, name=f"fastent-{number}", daemon=True)
             for number in range(self._workers)
         ]
-        for worker in workers:
-            worker.start()
+        started: list[threading.Thread] = []
         try:
-            self._gather(stop)
+            for worker in workers:
+                worker.start()
+                started.append(worker)
+        except RuntimeError as error:  # no more threads: those there are will do
+            if not started:
+                raise InputError(f"no thread could be started: {error}") from None
+        try:
+            self._gather(stop, started)
         finally:
             self._stopping = True
-            for _ in workers:
+            for _ in started:
                 self._room.release()
-            for worker in workers:
+            for worker in started:
                 worker.join()
         return self._exhausted
 
-    def _gather(self, stop: Callable[[], bool]) -> None:
-        running = self._workers
+    def _gather(self, stop: Callable[[], bool], workers: list[threading.Thread]) -> None:
+        running = len(workers)
+        failure: BaseException | None = None
         waiting: dict[int, tuple[Block, Any]] = {}
         turn = 0
         while running:
@@ -89,9 +97,12 @@ class Pipeline:
                 # Wakes often enough to notice the time and signals while a read is slow.
                 number, block, result = self._results.get(timeout=0.2)
             except queue.Empty:
+                if self._results.empty() and not any(worker.is_alive() for worker in workers):
+                    raise RuntimeError("the threads that computed have ended") from None
                 continue
             if block is None:
                 running -= 1
+                failure = failure or result
                 continue
             waiting[number] = (block, result)
             while turn in waiting:
@@ -101,12 +112,19 @@ class Pipeline:
                 self._collect(block, result)
                 turn += 1
                 self._room.release()
+        if failure is not None:
+            raise failure
 
     def _worker(self) -> None:
-        buffers: dict[str, Buffer] = defaultdict(Buffer)
-        while self._step(buffers):
-            pass
-        self._results.put((-1, None, None))
+        failure = None
+        try:
+            buffers: dict[str, Buffer] = defaultdict(Buffer)
+            while self._step(buffers):
+                pass
+        except BaseException as error:  # of what hands out the blocks
+            self._stopping = True
+            failure = error
+        self._results.put((-1, None, failure))
 
     def _step(self, buffers: dict[str, Buffer]) -> bool:
         self._room.acquire()

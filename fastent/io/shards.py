@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastent.io.errors import InputError
+from fastent.io.errors import InputError, reading
 from fastent.io.paths import Reference
 from fastent.io.source import Buffer, Source
 
@@ -98,9 +98,10 @@ class Block:
         """What must happen in order: opening files and reading those that only go forward."""
         read = {}
         for role, source in self.shard.sources.items():
-            source.open()
-            if source.sequential:
-                read[role] = source.read(self.start, self.stop, buffers[role])
+            with reading(source.name):
+                source.open()
+                if source.sequential:
+                    read[role] = source.read(self.start, self.stop, buffers[role])
         return read
 
     def pieces(self, buffers: dict[str, Buffer], read: dict[str, np.ndarray]) -> Iterator[Piece]:
@@ -114,7 +115,8 @@ class Block:
             for role, source in self.shard.sources.items():
                 if source.sequential:
                     arrays[role] = read[role][start - self.start : stop - self.start]
-                else:
+                    continue
+                with reading(source.name):
                     arrays[role] = source.read(start, stop, buffers[role])
             yield Piece(self.shard, start, stop, arrays)
         for source in self.shard.sources.values():
@@ -156,7 +158,8 @@ class Shards:
         """Whether predictions need no buffer, as far as the first file tells."""
         for shard in self.items:
             if shard.rows:
-                shard.main.open()
+                with reading(shard.main.name):
+                    shard.main.open()
                 return shard.main.in_place
         return False
 

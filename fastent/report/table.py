@@ -6,6 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from fastent.report.document import to_float
+from fastent.report.printable import printable
 
 GROUPS_SHOWN = 20
 GROUP_METRICS = 6
@@ -81,16 +82,9 @@ def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
         tables.append(("rows of highest loss", *worst_rows(document)))
     for title, head, rows in tables:
         if rows:
-            cells = [[_printable(cell, stream) for cell in row] for row in rows]
+            cells = [[printable(cell, stream) for cell in row] for row in rows]
             _print(title, head, cells, stream)
     stream.write(counts(document) + "\n")
-
-
-def _printable(text: str, stream: TextIO) -> str:
-    """A name of a group or file as the terminal can show it, without what would steer it."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _print(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
@@ -108,7 +102,10 @@ def _print(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     # A number that a narrow terminal would cut off is worse than a long line.
-    Console(file=stream, width=10_000).print(table)
+    console = Console(file=stream, width=10_000)
+    with console.capture() as printed:  # it would end the process when nobody reads any more
+        console.print(table)
+    stream.write(printed.get())
 
 
 def _print_plain(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
