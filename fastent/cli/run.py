@@ -181,15 +181,15 @@ def _check_targets(options: argparse.Namespace, shards: Shards) -> None:
         if path is None:
             continue
         check_writable(path)
-        if option == "rows" and not is_direct(path):
-            suffix = os.path.splitext(path)[1]
-            if suffix.lower() not in ROWS_SUFFIXES:
-                raise UsageError(f"--rows {path}: it is Parquet, expected .parquet, got {suffix}")
         place = path if path == "-" else os.path.realpath(path)
         if place in inputs:
             raise UsageError(f"--{option} {path}: would overwrite an input")
         if place in taken and (path == "-" or not is_direct(path)):
             raise UsageError(f"--{option} {path}: --{taken[place]} writes it too")
+        if option == "rows" and not is_direct(path):
+            suffix = os.path.splitext(path)[1]
+            if suffix.lower() not in ROWS_SUFFIXES:
+                raise UsageError(f"--rows {path}: it is Parquet, expected .parquet, got {suffix}")
         taken[place] = option
 
 
