@@ -16,6 +16,7 @@ import ast
 import difflib
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -38,6 +39,7 @@ from mutmut.mutation.file_mutation import create_mutations
 ROOT = Path(__file__).resolve().parent.parent
 SUBJECTS = tomllib.loads((ROOT / "scripts/subjects.toml").read_text())["subjects"]
 UNCOPIED = (".git", ".venv", "build", "*.c", "*.cpp", ".*_cache", ".hypothesis")
+MEMORY = 4 << 30  # bytes that a process may take: some mutants never end
 # Imported once, before the forks: a third of what a mutant costs. Never fastent itself.
 COMMON = ("mpmath", "numpy", "pyarrow.parquet", "rich.table", "scipy.stats")
 
@@ -130,6 +132,7 @@ def start(folder, tests, marker, bytecode=False):
     if child:
         return child
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     os.chdir(folder)
     with open("pytest.log", "w") as log:
         os.dup2(log.fileno(), 1)
