@@ -331,7 +331,7 @@ class Part(Mapping[str, Result]):
         entropy = self.label_entropy(metric)
         loss = self.mean(metric)
         if entropy == 0:  # one label only: nothing to explain
-            return math.nan if loss == 0 else -math.inf
+            return -math.inf if loss > 0 else math.nan
         return 1.0 - loss / entropy
 
     # --- errors and quantiles -------------------------------------------------------------------

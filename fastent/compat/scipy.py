@@ -200,7 +200,7 @@ def row_entropy(pk: Any, qk: Any = None, base: float | None = None, axis: Axis =
     if base is not None and base <= 0:
         raise ValueError("`base` must be a positive number or `None`.")
     given = [np.asarray(x) for x in (pk, qk) if x is not None]
-    dtype = float_dtype(*given)
+    dtype = summed_dtype(*given)
     if len(given) == 2:
         try:
             given = list(np.broadcast_arrays(*given))
@@ -267,7 +267,7 @@ def jensenshannon(
     1.0
     """
     given = [np.asarray(p), np.asarray(q)]
-    dtype = float_dtype(*given)
+    dtype = summed_dtype(*given)
     shapes = [(x.ndim, np.take(x.shape, normalised(axis, x.ndim)).tolist()) for x in given]
     if shapes[0] != shapes[1]:  # each is normalised before it is broadcast
         with np.errstate(all="ignore"):
@@ -281,6 +281,11 @@ def jensenshannon(
     if base is not None:
         found = found / np.log(base)
     return back(np.sqrt(found), axes, keepdims, dtype)
+
+
+def summed_dtype(*given: np.ndarray) -> np.dtype:
+    """That of sums of SciPy's elementwise functions, which have no 16-bit loops."""
+    return np.result_type(float_dtype(*given), np.float32)
 
 
 def rescaled(function: Any, formula: Any, given: list[np.ndarray], axes: tuple[int, ...]) -> Any:

@@ -72,6 +72,7 @@ def logsumexp(rows: np.ndarray, axis: int) -> np.ndarray:
 
 def signed_logsumexp(a: np.ndarray, b: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """(log |Σ b·e^a|, its sign); classes with b = 0 do not count, whatever their a."""
+    b = b.astype(np.float64)  # their logarithms are summed, and |−128| has no int8
     with np.errstate(all="ignore"):
         a = np.where(b == 0, -np.inf, a)
         top = np.max(a, axis=axis, keepdims=True)

@@ -79,7 +79,7 @@ def log_loss(
     ...                [[.1, .9], [.9, .1], [.8, .2], [.35, .65]]), 6)
     0.216162
     """
-    y_proba = as_floats(renamed(y_proba, y_pred))
+    y_proba = as_floats(renamed(y_proba, y_pred), np.float16)
     task, target, y_proba, _ = checked_classes(y_true, y_proba, sample_weight, labels)
     return cross_entropy(task, target, y_proba, sample_weight, normalize)
 
@@ -133,7 +133,7 @@ def d2_log_loss_score(
         msg = "D^2 score is not well-defined with less than two samples."
         warnings.warn(msg, UndefinedMetricWarning, stacklevel=2)
         return float("nan")
-    y_proba = as_floats(y_proba)
+    y_proba = as_floats(y_proba, np.float16)
     task, target, y_proba, classes = checked_classes(y_true, y_proba, sample_weight, labels)
     weights = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, float)
     if task == "categorical":

@@ -33,8 +33,8 @@ def renamed(y_proba: Any, y_pred: Any) -> Any:
     return y_pred
 
 
-def as_floats(y_proba: Any) -> np.ndarray:
-    return check_array(y_proba, ensure_2d=False, dtype=[np.float64, np.float32])
+def as_floats(y_proba: Any, *more: type) -> np.ndarray:
+    return check_array(y_proba, ensure_2d=False, dtype=[np.float64, np.float32, *more])
 
 
 def check_range(y_proba: np.ndarray, below: str) -> None:

@@ -246,7 +246,9 @@ def kl_div(
     kinds: Any = ("logprobs" if log_target else "probs", "logprobs")
 
     def divisor(terms: Tensor) -> int:
-        return input.shape[0] if reduction == "batchmean" else terms.numel()
+        if reduction == "batchmean":
+            return input.shape[0] if input.ndim else 1
+        return terms.numel()
 
     def values(logs: Tensor, target: Tensor) -> Tensor:
         if reduction == "none" or logs.shape != target.shape or not logs.ndim or not logs.numel():
@@ -301,6 +303,8 @@ def binary_cross_entropy(
     100.0
     """
     reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
+
+    check_spread(input, weight)
 
     def values(q: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         found = torch.as_tensor(fe.binary_cross_entropy(target, q))
@@ -357,6 +361,8 @@ def binary_cross_entropy_with_logits(
     0.69314718056
     """
     reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
+
+    check_spread(input, weight, pos_weight)
 
     def values(
         logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None
@@ -498,6 +504,13 @@ def named(
 
 def doubles(weight: Tensor | None) -> np.ndarray | None:
     return None if weight is None else weight.detach().double().numpy()
+
+
+def check_spread(input: Tensor, *weights: Tensor | None) -> None:
+    """torch's RuntimeError for weights that do not broadcast to the shape of the input."""
+    for weight in weights:
+        if weight is not None:
+            weight.expand(input.shape)
 
 
 def weighted(found: Tensor, weight: Tensor | None) -> Tensor:
