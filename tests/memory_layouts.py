@@ -18,6 +18,7 @@ def layouts(a, folder):
         "transposed": np.ascontiguousarray(a.T).T,
         "padded rows": _padded(a),
     }
+    found["masked nowhere"] = np.ma.array(a)
     locked = a.copy()
     locked.setflags(write=False)
     found["read-only"] = locked

@@ -20,11 +20,12 @@ from dask.layers import ArrayBlockIdDep, ArraySliceDep
 
 from fastent._errors import place_of_axis
 from fastent._shapes import weighs_terms
+from fastent.backends.views import as_numpy
 
 SPLIT = 8  # states that one task merges
 
 
-def as_dask_array(data: Any) -> da.Array:
+def as_dask_array(data: Any, name: str) -> da.Array:
     """A Dask array of what was given; of a dataframe, with a block for each partition."""
     if isinstance(data, da.Array):
         return data
@@ -32,7 +33,9 @@ def as_dask_array(data: Any) -> da.Array:
         # Strings of pandas become Python's, which Dask would warn about.
         numbers = data.ndim > 1 or isinstance(data.dtype, np.dtype)
         return (data if numbers else data.astype(object)).to_dask_array()
-    array = np.asarray(data)
+    array, disguised = as_numpy(data, name)
+    if disguised:  # a bfloat16 tensor, as what NumPy can say
+        array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     return da.from_array(array, chunks=array.shape)
 
 
@@ -72,7 +75,7 @@ def align(operands: dict[str, Any], axis: int | None, task: str, sides: dict[str
     ``axis`` is None where every element is a row; labels of a sparse task have no classes.
     """
     sparse, terms = task == "sparse", task in ("sparse", "categorical")
-    arrays = {name: as_dask_array(data) for name, data in operands.items()}
+    arrays = {name: as_dask_array(data, name) for name, data in operands.items()}
     # Where an operand is in memory, the cut is that of the one that is not.
     main = next((n for n in reversed(operands) if n in _lazy(operands)), list(operands)[-1])
     if sparse and main != "pred":
@@ -101,7 +104,7 @@ def align(operands: dict[str, Any], axis: int | None, task: str, sides: dict[str
         found[next(iter(arrays))] = lead
     for name, data in sides.items():
         if data is not None:
-            arrays[name] = as_dask_array(data)
+            arrays[name] = as_dask_array(data, name)
             have = arrays[name].shape
             full = pred.shape if terms and name == "sample_weight" else None
             by_term = weighs_terms(have, tuple(shape[letter] for letter in lead), full, name)
