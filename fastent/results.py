@@ -11,6 +11,7 @@ from fastent.metrics import Metric
 
 # Totals of the state are integers in units of 2**-1074, or the inf or nan that decides the sum.
 UNIT = 1 << 1074
+PRODUCT_UNIT = 2162  # of squares and products: 2**-2162, so that any of two floats fits
 Total = int | float
 
 
@@ -62,33 +63,34 @@ def _stripped(totals: list[int]) -> tuple[list[int], int]:
 
 
 def standard_error(S: Total, A: Total, B: Total, W: Total, W2: Total, n: int) -> float | None:
-    """√(Σ (x − v̄W)²) / ΣW · √(n/(n−1)) with v̄ = S/ΣW, from exact sums."""
+    """√(Σ (x − v̄W)²) / ΣW · √(n/(n−1)) with v̄ = S/ΣW, from exact sums, at any scale of W and x."""
     if n < 2:
         return None
-    totals = [x for x in (S, A, B, W, W2) if isinstance(x, int)]
-    if not (isinstance(S, int) and isinstance(W, int)):
+    singles = [x for x in (S, W) if isinstance(x, int)]
+    products = [x for x in (A, B, W2) if isinstance(x, int)]
+    if len(singles) + len(products) < 5:
         return math.nan
-    if len(totals) < 5:  # only a square has overflowed
-        return math.inf
-    (s, a, b, w, w2), zeros = _stripped(totals)
+    (s, w), zeros = _stripped(singles)
+    (a, b, w2), product_zeros = _stripped(products)
     squares = a * w * w - 2 * s * b * w + s * s * w2
-    # Unit left to the totals: 2**(zeros - 1074), once more below the line than above it.
-    return root_of_ratio(
-        squares * n << max(0, 1074 - zeros), w**4 * (n - 1) << max(0, zeros - 1074)
-    )
+    # What is left of the units below the line, less what is left above it.
+    left = 2 * zeros - product_zeros + PRODUCT_UNIT - 2 * 1074
+    return root_of_ratio(squares * n << max(0, -left), w**4 * (n - 1) << max(0, left))
 
 
 def unit_error(S: Total, A: Total, n: int) -> float | None:
     """`standard_error` for weights of 1, of much smaller integers: √((A − S²/n) / (n (n−1)))."""
     if n < 2:
         return None
-    if not isinstance(S, int):
+    if not (isinstance(S, int) and isinstance(A, int)):
         return math.nan
-    if not isinstance(A, int):  # only a square has overflowed
-        return math.inf
-    (s, a, _), zeros = _stripped([S, A, UNIT])
-    left = 1074 - zeros
-    return root_of_ratio((a * n << left) - s * s, n * n * (n - 1) << 2 * left)
+    (s,), zeros = _stripped([S])
+    (a,), product_zeros = _stripped([A])
+    square_zeros = 2 * zeros + PRODUCT_UNIT - 2 * 1074
+    shared = min(product_zeros, square_zeros)
+    squares = (a * n << product_zeros - shared) - (s * s << square_zeros - shared)
+    left = PRODUCT_UNIT - shared
+    return root_of_ratio(squares << max(0, -left), n * n * (n - 1) << max(0, left))
 
 
 def cluster_error(S: Total, W: Total, clusters: list[tuple[Total, Total]]) -> float | None:
@@ -300,7 +302,14 @@ class Part(Mapping[str, Result]):
 
     def mean(self, metric: Metric) -> float:
         place = self.layout.place(metric)
-        return ratio(self.total(place), self.size(self.layout.kinds[place])[1])
+        kind = self.layout.kinds[place]
+        total, weight = self.total(place), self.size(kind)[1]
+        if math.isinf(total) or math.isinf(weight):
+            sums = self.sums(place)[0], self.state.weight(kind, self.group)[0]
+            if isinstance(sums[0], int) and isinstance(sums[1], int):
+                # Sums of finite numbers that are none: both rounded as if they were smaller.
+                total, weight = (x / (UNIT << 128) for x in sums)
+        return ratio(total, weight)
 
     def bits(self, metric: Metric) -> float:
         mean = self.mean(metric)

@@ -1,6 +1,6 @@
 """Adding rows to a Store, one column after the other in blocks that stay in cache."""
 
-from libc.math cimport INFINITY, NAN, fabs, ldexp
+from libc.math cimport INFINITY, NAN, ldexp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -9,18 +9,15 @@ from fastent.backends.cython.accumulate.exact_sum cimport (
     ExactSum, exact_add, exact_add_one, exact_add_products,
 )
 from fastent.backends.cython.accumulate.simd_table cimport blocks
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport double_of
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport double_of, far_product
 from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, in_order
-from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add, span_add_at
 from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, widen
 from fastent.backends.cython.accumulate.histogram cimport (
     RECENT, Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_count, tally_flush,
     tally_key,
 )
 from fastent.backends.cython.threads cimport run_parallel
-
-cdef extern from "<math.h>" nogil:
-    double fma(double, double, double)
 
 cdef extern from * nogil:
     void __builtin_prefetch(const void*)
@@ -76,11 +73,12 @@ cdef int add_rows(Store* store, Rows* rows, int threads) noexcept nogil:
 
 
 cdef int span_add_product(SpanSum* s, double a, double b) noexcept nogil:
-    cdef double p = a * b
-    if fabs(p) < INFINITY:
-        if span_add(s, fma(a, b, -p)) < 0:
-            return -1
-    return span_add(s, p)
+    cdef double high, low
+    cdef int limbs
+    far_product(a, b, &high, &low, &limbs)
+    if span_add_at(s, low, limbs) < 0:
+        return -1
+    return span_add_at(s, high, limbs)
 
 
 cdef struct Counts:                                # of rows by place, in two arrays by turns: when
@@ -120,6 +118,7 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
     cdef double term[BLOCK]
     cdef double shown[BLOCK]
     cdef ExactSum* total = store.total + 3 * c
+    cdef SpanSum* far = store.far + 3 * c
     cdef TallyEntry cache[RECENT]
     cdef TallyEntry* recent = NULL
     cdef Counts counted
@@ -164,10 +163,10 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
                 term[i] = rows.factor[k][start + i] * v[i]
             x = term
         exact_add(total + SUM, x, n)
-        exact_add_products(total + SQUARE, x, x, n)
+        bad |= exact_add_products(total + SQUARE, far + SQUARE, x, x, n)
         if rows.weight[k] != NULL:
             weight = rows.weight[k] + start
-            exact_add_products(total + CROSS, weight, x, n)
+            bad |= exact_add_products(total + CROSS, far + CROSS, weight, x, n)
         if column.histogram:
             if rows.target[k] != NULL:
                 # The value whose weighted mean is reported, without its class weights.
@@ -282,9 +281,9 @@ cdef int add_weights(Store* store, Rows* rows, int k) noexcept nogil:
     store.count[k] += n
     if weight != NULL:
         exact_add(total, weight, n)
-        exact_add_products(total + 1, weight, weight, n)
+        bad |= exact_add_products(total + 1, store.far + (total - store.total) + 1, weight, weight, n)
     if rows.groups == NULL and rows.clusters == NULL:
-        return 0
+        return bad
     for i in range(n):
         place = keep[i] if keep != NULL else i
         if rows.groups != NULL:

@@ -1,6 +1,8 @@
 # Exact sums of float64: what math.fsum gives, whatever the order, the blocks or the merges.
 from libc.stdint cimport int64_t
 
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum
+
 cdef struct ExactSum:
     # Value = (sum of limb[i] * 2^(32 i)) * 2^-1074: a signed "small superaccumulator".
     int64_t limb[68]
@@ -13,8 +15,9 @@ cdef void exact_clear(ExactSum* s) noexcept nogil
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil
 cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept nogil
 cdef void exact_add_one(ExactSum* s, double v) noexcept nogil
-# Σ a·b with every rounding error: products enter as rounded product plus error.
-cdef void exact_add_products(ExactSum* s, const double* a, const double* b, Py_ssize_t n) noexcept nogil
+# Σ a·b with every rounding error: products enter as rounded product plus error, those that are no
+# float64 into `far`, a sum of products. Negative when there was no memory.
+cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const double* b, Py_ssize_t n) noexcept nogil
 cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil
 cdef double exact_round(ExactSum* s) noexcept nogil
 cdef object exact_to_int(ExactSum* s)

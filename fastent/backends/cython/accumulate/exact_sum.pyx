@@ -16,7 +16,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastent.backends.cython.accumulate.simd_table cimport blocks
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport NO_GRID, GridSums, bits_of
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, NO_GRID, GridSums, bits_of, far_product
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add_at
 
 cdef enum:
     LIMBS = 68
@@ -140,20 +141,27 @@ cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept n
         n -= m
 
 
-cdef void exact_add_products(ExactSum* s, const double* a, const double* b,
-                             Py_ssize_t n) noexcept nogil:
+cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const double* b,
+                            Py_ssize_t n) noexcept nogil:
     cdef double high[BLOCK]
     cdef double low[BLOCK]
-    cdef Py_ssize_t m
-    cdef int high_grid = NO_GRID, low_grid = NO_GRID
+    cdef Py_ssize_t m, i
+    cdef int high_grid = NO_GRID, low_grid = NO_GRID, limbs, bad = 0
     while n > 0:
         m = n if n < BLOCK else BLOCK
-        blocks().products(a, b, high, low, m)
+        if not blocks().products(a, b, high, low, m):
+            for i in range(m):
+                far_product(a[i], b[i], &high[i], &low[i], &limbs)
+                if limbs != FAR:
+                    bad |= span_add_at(far, high[i], limbs)
+                    bad |= span_add_at(far, low[i], limbs)
+                    high[i] = low[i] = 0.0
         high_grid = add_block(s, high, m, high_grid)
         low_grid = add_block(s, low, m, low_grid)
         a += m
         b += m
         n -= m
+    return bad
 
 
 cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil:

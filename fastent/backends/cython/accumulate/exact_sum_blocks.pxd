@@ -1,6 +1,6 @@
 """The loops of exact sums that are worth a SIMD level of their own."""
 
-from libc.math cimport INFINITY, fabs
+from libc.math cimport INFINITY, fabs, ldexp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -9,6 +9,9 @@ cdef extern from "<math.h>" nogil:
 
 cdef enum:
     NO_GRID = 1 << 20
+    # Products have 34 limbs below those of float64, and as many above: no scale of weights is lost.
+    FAR = 34
+    PRODUCT_UNIT = 32 * FAR + 1074        # totals of products are in units of 2^-2162
 
 ctypedef struct GridSums:
     int64_t multiple[3]       # the sum is Σ multiple[i] * 2^(grid - 51 i)
@@ -168,13 +171,37 @@ cdef inline bint float_grid_sums(GridSums* into, const float* v, Py_ssize_t n) n
     return True
 
 
-cdef inline void products(const double* a, const double* b, double* high, double* low,
+cdef inline bint products(const double* a, const double* b, double* high, double* low,
                           Py_ssize_t n) noexcept nogil:
-    """a·b as rounded product and rounding error (0 where the product overflows)."""
+    """a·b as rounded product and rounding error; False unless all are 0 or of a size at which the two
+    are exact: see `near`."""
     cdef Py_ssize_t i
-    cdef double p, error
+    cdef double p, x, y
+    cdef Py_ssize_t off = 0
     for i in range(n):
         p = a[i] * b[i]
-        error = fma(a[i], b[i], -p)
         high[i] = p
-        low[i] = error if fabs(p) < INFINITY else 0.0
+        low[i] = fma(a[i], b[i], -p)
+        x, y = fabs(a[i]), fabs(b[i])
+        off += not ((x >= 1e-142 and x <= 1e150) or x == 0)
+        off += not ((y >= 1e-142 and y <= 1e150) or y == 0)
+    return off == 0
+
+
+cdef inline bint near(double a, double b) noexcept nogil:
+    """Whether a·b and its rounding error are float64 (or a·b is no finite number)."""
+    cdef double p = fabs(a * b)
+    return (p >= 1e-285 and p < INFINITY) or a == 0 or b == 0 or not (fabs(a) < INFINITY and fabs(b) < INFINITY)
+
+
+cdef inline void far_product(double a, double b, double* high, double* low, int* limbs) noexcept nogil:
+    """a·b and its rounding error of any finite factors, in units of 2^-1074 and so many limbs of 32 bits."""
+    cdef double scale
+    limbs[0] = FAR
+    if not near(a, b):
+        scale = ldexp(1.0, 544) if fabs(a * b) < 1.0 else ldexp(1.0, -544)
+        limbs[0] = 0 if scale > 1 else 2 * FAR
+        a *= scale
+        b *= scale
+    high[0] = a * b
+    low[0] = fma(a, b, -high[0]) if fabs(high[0]) < INFINITY else 0.0

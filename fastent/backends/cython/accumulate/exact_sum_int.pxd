@@ -1,4 +1,7 @@
-"""Totals as Python objects: integers in units of 2^-1074, or the inf or nan that decides."""
+"""Totals as Python objects: integers in units of 2^-1074, or the inf or nan that decides.
+
+Totals of products (Σ x², Σ W·x, ΣW²) are in units of 2^-2162.
+"""
 
 from libc.math cimport INFINITY, NAN
 
@@ -6,6 +9,8 @@ from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_in
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
     SEEN_NAN, SEEN_NEGATIVE_INF, SEEN_POSITIVE_INF, SpanSum, span_add, span_add_int, span_to_int,
 )
+
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR
 
 cdef enum:
     MOST_BITS = 1024 + 64     # of a sum of 2^63 numbers, above the point
@@ -31,6 +36,14 @@ cdef inline object span_object(SpanSum* s):
     return span_to_int(s)
 
 
+cdef inline object product_object(ExactSum* near, SpanSum* far):
+    """A total of products from its two parts."""
+    a, b = exact_object(near), span_object(far)
+    if isinstance(a, int) and isinstance(b, int):
+        return (a << 32 * FAR) + b
+    return float(a if isinstance(a, float) else 0.0) + float(b if isinstance(b, float) else 0.0)
+
+
 cdef inline int exact_add_object(ExactSum* s, object total) except -1:
     if isinstance(total, float):
         exact_add_one(s, total)
@@ -46,21 +59,21 @@ cdef inline int span_add_object(SpanSum* s, object total) except -1:
     return span_add_int(s, total)
 
 
-cdef inline str packed(object total):
+cdef inline str packed(object total, int unit=1074):
     """A total as text: `0x<odd>p<exponent of two>`, or inf, -inf, nan."""
     if isinstance(total, float):
         return repr(total)
     if total == 0:
         return "0x0p0"
     zeros = (total & -total).bit_length() - 1
-    return f"{total >> zeros:#x}p{zeros - 1074}"
+    return f"{total >> zeros:#x}p{zeros - unit}"
 
 
-cdef inline object unpacked(str text):
+cdef inline object unpacked(str text, int unit=1074):
     if "p" not in text:
         return float(text)
     odd, exponent = text.split("p")
     units = int(odd, 16)
-    if int(exponent) + units.bit_length() > MOST_BITS:
+    if int(exponent) + units.bit_length() > (MOST_BITS if unit == 1074 else MOST_BITS + 32 * FAR):
         raise ValueError("a sum out of range")
-    return units << (int(exponent) + 1074)
+    return units << (int(exponent) + unit)

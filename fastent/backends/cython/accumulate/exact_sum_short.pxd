@@ -1,7 +1,8 @@
 """Exact sums that take only the limbs they need: one for each group, cluster and calibration bin.
 
 The same integer as ExactSum, in units of 2^-1074, but only limbs low .. low + size - 1 exist.
-Losses of usual size need 3 to 7 of the 68, so 100,000 groups stay small, and any float64 fits.
+Losses of usual size need 3 to 7 of the 68, so 100,000 groups stay small, and any float64 fits. Sums
+of products, see `far_product`, are in units of 2^-2162, so that any product of two float64 fits.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -65,6 +66,11 @@ cdef inline int span_carry(SpanSum* s) noexcept nogil:
 
 cdef inline int span_add(SpanSum* s, double v) noexcept nogil:
     """Add one value; -1 when there is no memory."""
+    return span_add_at(s, v, 0)
+
+
+cdef inline int span_add_at(SpanSum* s, double v, int limbs) noexcept nogil:
+    """Add v·2^(32 limbs); -1 when there is no memory."""
     cdef uint64_t b, m, negative, low
     cdef int e, k
     cdef int64_t* limb
@@ -81,7 +87,7 @@ cdef inline int span_add(SpanSum* s, double v) noexcept nogil:
     if m == 0:
         return 0
     k = e & 31
-    e >>= 5
+    e = (e >> 5) + limbs
     if e < s.low or e + 3 > s.low + s.size:
         if span_cover(s, e, e + 3) < 0:
             return -1
@@ -97,23 +103,28 @@ cdef inline int span_add(SpanSum* s, double v) noexcept nogil:
 
 
 cdef inline int span_merge(SpanSum* into, SpanSum* other) noexcept nogil:
+    return span_merge_at(into, other, 0)
+
+
+cdef inline int span_merge_at(SpanSum* into, SpanSum* other, int limbs) noexcept nogil:
+    """Add a sum times 2^(32 limbs); -1 when there is no memory."""
     cdef int i
     into.special |= other.special
     if other.size == 0:
         return 0
     if span_carry(into) < 0 or span_carry(other) < 0:
         return -1
-    if span_cover(into, other.low, other.low + other.size) < 0:
+    if span_cover(into, other.low + limbs, other.low + limbs + other.size) < 0:
         return -1
     for i in range(other.size):
-        into.limb[other.low - into.low + i] += other.limb[i]
+        into.limb[other.low + limbs - into.low + i] += other.limb[i]
     into.adds = 1
     return 0
 
 
 cdef inline object span_to_int(SpanSum* s):
-    """The finite part as a Python integer in units of 2^-1074."""
-    cdef uint32_t raw[96]
+    """The finite part as a Python integer in units of 2^-1074 (of products: 2^-2162)."""
+    cdef uint32_t raw[160]
     cdef int i
     if s.size == 0:
         return 0
@@ -125,7 +136,7 @@ cdef inline object span_to_int(SpanSum* s):
 
 
 cdef inline int span_add_int(SpanSum* s, object units) except -1:
-    """Add a Python integer in units of 2^-1074."""
+    """Add a Python integer in units of 2^-1074 (of products: 2^-2162)."""
     cdef bytes raw
     cdef const unsigned char* p
     cdef uint32_t part

@@ -4,7 +4,8 @@ A State holds, for each *column* of row values, what its statistics need and not
 on the order of the rows.  With x = fl(w·v) the term of a row and W its weight:
 
     S = Σ x,  A = Σ x²,  B = Σ W·x     exact sums; a square or product enters as the rounded
-                                       product and its rounding error, so nothing cancels later
+                                       product and its rounding error, so nothing cancels later,
+                                       and scaled where it would leave the range of float64
     ΣW, ΣW², rows with W > 0           shared by the columns of one weight kind
     least and largest v, and a histogram of v weighted by W
 
@@ -24,7 +25,7 @@ from libc.string cimport memset
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_int, exact_merge
 from fastent.backends.cython.accumulate.add_rows cimport add_rows
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
-    SpanSum, span_add_int, span_carry, span_free, span_merge,
+    SpanSum, span_add_int, span_carry, span_free, span_merge, span_merge_at,
 )
 from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, check, widen
 from fastent.backends.cython.accumulate.histogram cimport (
@@ -33,7 +34,8 @@ from fastent.backends.cython.accumulate.histogram cimport (
 from fastent.backends.cython.accumulate.state_json cimport (
     cluster_text, group_text, load_store, store_text, tally_entry,
 )
-from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, packed, span_object
+from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, packed, product_object, span_object
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, PRODUCT_UNIT
 
 from fastent.backends.cython.accumulate.group_ids import Keys
 
@@ -84,7 +86,9 @@ cdef class State:
         self.store.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
         self.store.tally = <Tally*> calloc(self.store.K + 1, sizeof(Tally))
         self.store.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
-        if not (self.store.column and self.store.extreme and self.store.tally and self.store.total):
+        self.store.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
+        if not (self.store.column and self.store.extreme and self.store.tally and self.store.total
+                and self.store.far):
             raise MemoryError
         for c in range(self.store.K):
             _, source, threshold, kind, histogram = self.columns[c]
@@ -114,7 +118,11 @@ cdef class State:
         free(self.store.column)
         free(self.store.extreme)
         free(self.store.tally)
+        if self.store.far:
+            for i in range(3 * self.store.K + 4):
+                span_free(&self.store.far[i])
         free(self.store.total)
+        free(self.store.far)
         free(self.store.group_sum)
         free(self.store.group_count)
         free(self.store.group_extreme)
@@ -208,11 +216,11 @@ cdef class State:
         for g in range(len(self.groups)):
             s = self.store.group_sum + g * width
             for c in range(self.store.K):
-                check(span_merge(&s[3 * c + CROSS], &s[3 * c + SUM]))
+                check(span_merge_at(&s[3 * c + CROSS], &s[3 * c + SUM], FAR))
             for k in range(self.store.kinds):
                 for c in range(2):
                     span_add_int(&s[3 * self.store.K + 2 * k + c],
-                                 int(self.store.group_count[2 * g + k]) << 1074)
+                                 int(self.store.group_count[2 * g + k]) << (PRODUCT_UNIT if c else 1074))
         return 0
 
     # --- adding rows ----------------------------------------------------------------------------
@@ -336,6 +344,7 @@ cdef class State:
             self.forget_details()
         for i in range(3 * self.store.K + 2 * self.store.kinds):
             exact_merge(&self.store.total[i], &other.store.total[sums[i]])
+            check(span_merge(&self.store.far[i], &other.store.far[sums[i]]))
         for k in range(2):
             self.store.count[k] += other.store.count[k]
         for c in range(self.store.K):
@@ -388,23 +397,24 @@ cdef class State:
         cdef SpanSum* s
         if not self.weighted:
             implied = int(self.rows(kind, group)) << 1074
-            return implied, implied
+            return implied, implied << 32 * FAR
         if group is None:
-            return exact_object(total), exact_object(total + 1)
+            return exact_object(total), product_object(total + 1, self.store.far + (total - self.store.total) + 1)
         s = (self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds)
              + 3 * self.store.K + 2 * kind)
         return span_object(s), span_object(s + 1)
 
     def sums(self, int c, group=None):
-        """S, A, B of a column: integers in units of 2**-1074, or the inf or nan that decides."""
+        """S, A, B of a column: integers in units of 2**-1074, of products in units of 2**-2162, or
+        the inf or nan that decides."""
         cdef ExactSum* total = self.store.total + 3 * c
-        cdef SpanSum* s
+        cdef SpanSum* s = self.store.far + 3 * c
         if group is None:
-            first, square = exact_object(total), exact_object(total + SQUARE)
-            return first, square, exact_object(total + CROSS) if self.weighted else first
+            first, square = exact_object(total), product_object(total + SQUARE, s + SQUARE)
+            return first, square, product_object(total + CROSS, s + CROSS) if self.weighted else as_product(first)
         s = self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
         first, square = span_object(s), span_object(s + SQUARE)
-        return first, square, span_object(s + CROSS) if self.weighted else first
+        return first, square, span_object(s + CROSS) if self.weighted else as_product(first)
 
     def total(self, int c, Py_ssize_t group):
         """S of a column in a group as the nearest float; None where it is not a usual number."""
@@ -426,7 +436,7 @@ cdef class State:
             return None
         check(span_carry(s))
         check(span_carry(a))
-        error = unit_error(s.limb, s.size, s.low, a.limb, a.size, a.low,
+        error = unit_error(s.limb, s.size, s.low, a.limb, a.size, <int> a.low - FAR,
                            self.store.group_count[2 * group + self.store.column[c].kind])
         return None if error < 0 else error
 
@@ -549,6 +559,11 @@ cdef class State:
         room = [len(self.groups), len(self.clusters), cells]
         load_store(&self.store, self.weighted, self.columns, room, data)
         return self
+
+
+cdef object as_product(total):
+    """A total of x as one of 1·x."""
+    return total << 32 * FAR if isinstance(total, int) else total
 
 
 def bucket_middle(bucket):

@@ -39,13 +39,14 @@ cdef struct Store:
     bint counts_labels
     Column* column
     ExactSum* total           # (K, 3), then (kinds, 2): ΣW, ΣW²
+    SpanSum* far              # what their products are more than that, as sums of products
     int64_t count[2]
     double* extreme           # (K, 2)
     Tally* tally              # K histograms, then the label counts
     Py_ssize_t group_room
     Py_ssize_t cluster_room
     Py_ssize_t cell_room
-    SpanSum* group_sum        # (groups, 3 K + 2 kinds)
+    SpanSum* group_sum        # (groups, 3 K + 2 kinds), with sums of products
     int64_t* group_count      # (groups, 2)
     double* group_extreme     # (groups, K, 2)
     SpanSum* cluster_sum      # (clusters, K + kinds)

@@ -7,8 +7,11 @@ from fastent.backends.cython.accumulate.histogram cimport (
     LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_grow, tally_key, tally_put,
 )
 from fastent.backends.cython.accumulate.exact_sum_int cimport (
-    exact_add_object, exact_object, packed, span_add_object, span_object, unpacked,
+    exact_add_object, exact_object, packed, product_object, span_add_object, span_object, unpacked,
 )
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport PRODUCT_UNIT
+
+UNITS = (1074, PRODUCT_UNIT, PRODUCT_UNIT)             # of the three sums of a column: see `packed`
 
 
 cdef dict store_text(Store* store, bint weighted, tuple columns):
@@ -20,14 +23,27 @@ cdef dict store_text(Store* store, bint weighted, tuple columns):
     found = {}
     for c, column in enumerate(columns):
         found[column[0]] = {
-            "sums": [packed(exact_object(&store.total[3 * c + i])) for i in kept],
+            "sums": [total_text(store, 3 * c + i, i) for i in kept],
             "extremes": [store.extreme[2 * c + i].hex() for i in range(2)],
         }
     return {
         "rows": [store.count[c] for c in range(store.kinds)],
-        "weights": [packed(exact_object(&store.total[3 * store.K + c])) for c in weights],
+        "weights": [total_text(store, 3 * store.K + c, c % 2) for c in weights],
         "columns": found,
     }
+
+
+cdef str total_text(Store* store, Py_ssize_t place, int product):
+    """A total over all rows: the first of each column and kind of weights is one of single numbers."""
+    if product:
+        return packed(product_object(&store.total[place], &store.far[place]), UNITS[1])
+    return packed(exact_object(&store.total[place]))
+
+
+cdef int load_total(Store* store, Py_ssize_t place, int product, str text) except -1:
+    if product:
+        return span_add_object(&store.far[place], unpacked(text, UNITS[1]))
+    return exact_add_object(&store.total[place], unpacked(text))
 
 
 cdef list group_text(Store* store, bint weighted, Py_ssize_t g):
@@ -38,9 +54,9 @@ cdef list group_text(Store* store, bint weighted, Py_ssize_t g):
     weights = range(2 * store.kinds if weighted else 0)
     return [
         [store.group_count[2 * g + i] for i in range(store.kinds)],
-        [packed(span_object(&store.group_sum[g * width + 3 * c + i]))
+        [packed(span_object(&store.group_sum[g * width + 3 * c + i]), UNITS[i])
          for c in range(store.K) for i in kept],
-        [packed(span_object(&store.group_sum[g * width + 3 * store.K + i])) for i in weights],
+        [packed(span_object(&store.group_sum[g * width + 3 * store.K + i]), UNITS[i % 2]) for i in weights],
         [store.group_extreme[2 * g * store.K + i].hex() for i in range(2 * store.K)],
     ]
 
@@ -61,11 +77,11 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
     for c, n in enumerate(sized(data["rows"], kinds)):
         store.count[c] = n
     for c, text in enumerate(sized(data["weights"], weights_kept)):
-        exact_add_object(&store.total[3 * K + c], unpacked(text))
+        load_total(store, 3 * K + c, c % 2, text)
     for c, column in enumerate(columns):
         saved = data["columns"][column[0]]
         for i, text in enumerate(sized(saved["sums"], kept)):
-            exact_add_object(&store.total[3 * c + i], unpacked(text))
+            load_total(store, 3 * c + i, i, text)
         for i, text in enumerate(sized(saved["extremes"], 2)):
             store.extreme[2 * c + i] = float.fromhex(text)
         load_tally(&store.tally[c], saved["histogram"], groups)
@@ -76,9 +92,9 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
             store.group_count[2 * g + c] = n
         for i, text in enumerate(sized(sums, kept * K)):
             span_add_object(&store.group_sum[g * width + 3 * (i // kept) + i % kept],
-                            unpacked(text))
+                            unpacked(text, UNITS[i % kept]))
         for i, text in enumerate(sized(weights, weights_kept)):
-            span_add_object(&store.group_sum[g * width + 3 * K + i], unpacked(text))
+            span_add_object(&store.group_sum[g * width + 3 * K + i], unpacked(text, UNITS[i % 2]))
         for i, text in enumerate(sized(extremes, 2 * K)):
             store.group_extreme[2 * g * K + i] = float.fromhex(text)
     for g, texts in enumerate(sized(data["clusters"], clusters)):
