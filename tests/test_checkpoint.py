@@ -182,6 +182,49 @@ def test_a_checkpoint_of_other_work_is_refused(change, expected, capsys):
     assert Path("progress").exists()
 
 
+def test_a_checkpoint_with_any_other_byte_is_refused(capsys):
+    """Also where what it holds would still be JSON: only the digest can tell."""
+    interrupted()
+    kept = Path("progress").read_bytes()
+    digits = [k for k, byte in enumerate(kept) if chr(byte).isdigit()]
+    for place in random.Random(1).sample(digits, 40):
+        other = b"1" if kept[place : place + 1] != b"1" else b"2"
+        Path("progress").write_bytes(kept[:place] + other + kept[place + 1 :])
+        assert main(COMMAND) == 2
+        assert "not a checkpoint" in capsys.readouterr().err
+    Path("progress").write_bytes(kept)
+    assert main(COMMAND) == 0
+
+
+def crafted(state, path, value):
+    *way, last = path
+    for key in way:
+        state = state[key]
+    state[last] = value
+
+
+CRAFTED = [("row",), ("parts",), ("scorer",), ("scorer", "sums"), ("scorer", "worst"),
+           ("scorer", "nans"), ("scorer", "ignored"), ("scorer", "sums", "rows"),
+           ("scorer", "sums", "bytes"), ("scorer", "sums", "rows", "columns"),
+           ("scorer", "sums", "rows", "names"), ("scorer", "sums", "rows", "rows")]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CRAFTED, ids=".".join)
+def test_crafted_checkpoints_end_in_one_line(path, capsys):
+    """The digest is right, what it is of is not; each ends, in an error or in numbers."""
+    interrupted()
+    kept = Path("progress").read_bytes()
+    for value in (None, -1, 1 << 70, "x", [], {}, [1], {"a": 1}, 0.5, True, ["/etc/passwd"]):
+        Path("progress").write_bytes(kept)
+        state = long_lists.read("progress")
+        crafted(state["state"], path, value)
+        text = b"".join(long_lists.written(state))
+        Path("progress").write_bytes(text)
+        code = main(COMMAND)
+        line = capsys.readouterr().err
+        assert (code, line) == (0, "") or (code == 2 and line.count("\n") == 1), (path, value)
+
+
 def test_a_full_disk_under_the_checkpoint(capsys):
     assert main([*COMMAND[:-3], "/dev/full"]) == 2
     assert "/dev/full" in capsys.readouterr().err
