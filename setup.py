@@ -108,7 +108,7 @@ def modules():
     """The modules, by the folder that their C goes to."""
     plain = [extension(name, name, []) for name in PLAIN]
     plain.append(extension("cython_api", "cython_api", [], package="fastent"))
-    plain.append(extension("mapping", "mapping", [], package="fastent.io"))
+    plain += [extension(n, n, [], package="fastent.io") for n in ("mapping", "parquet_footer")]
     return {"plain": plain} | {
         level: [
             extension(f"{k}_{level}", k, flags + (WHOLE if k in IN_STRIPS else [])) for k in KERNELS

@@ -60,6 +60,17 @@ class Metric:
         return self.parameters == other.parameters and self.divergence.same_as(other.divergence)
 
     @property
+    def range(self) -> str:
+        """Where its values lie."""
+        return RANGES.get(self.name, "[0, ∞)")
+
+    @property
+    def unit(self) -> str:
+        if self.statistic in ("bits", "perplexity"):
+            return {"bits": "bits", "perplexity": "classes"}[self.statistic]
+        return "nats, or --base" if self.entropic else ""
+
+    @property
     def by_row(self) -> bool:
         """Whether it has row values, and so a standard error, extremes and quantiles."""
         return self.statistic in ("mean", "perplexity", "bits")
@@ -76,6 +87,18 @@ class Metric:
 def _mean(name: str, tasks: str, description: str, entropic: bool = False) -> Metric:
     return Metric(name, tuple(tasks.split()), name, "mean", description, entropic)
 
+
+RANGES = {
+    "perplexity": "[1, ∞)",
+    "brier": "[0, 2], binary [0, 1]",
+    "js_divergence": "[0, ln 2]",
+    "skill": "(−∞, 1]",
+    **dict.fromkeys(("entropy", "target_entropy", "label_entropy", "entropy_p", "entropy_q"),
+                    "[0, ln C]"),
+    "confidence": "[1/C, 1]",
+    **dict.fromkeys(("accuracy", "top{k}_accuracy", "ece", "mce", "total_variation", "hellinger",
+                     "top1_agreement"), "[0, 1]"),
+}  # fmt: skip
 
 RECORDS = (
     _mean(

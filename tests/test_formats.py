@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from fastent.io import Buffer, InputError, expand, open_source
-from fastent.io.parquet_columns import READER_BYTES, SpilledColumns
+from fastent.io.columns_file import ColumnsFile
 
 ROWS, CLASSES = 500, 7
 RNG = np.random.default_rng(5)
@@ -146,14 +146,23 @@ def test_a_column_among_others_of_any_type(suffix, layout, tmp_path):
 
 def test_many_columns_go_through_a_temporary_file(tmp_path, monkeypatch):
     monkeypatch.setattr("fastent.io.parquet.READERS", 1000)
-    monkeypatch.setattr("fastent.io.parquet_columns.READERS", 2 * READER_BYTES)
+    used = []
+    put = ColumnsFile.put
+    monkeypatch.setattr(ColumnsFile, "put", lambda *words: used.append(put(*words)))
     path = f"{tmp_path}/columns.parquet"
     TABLES[".parquet"](table("prefix"), path)
-    (reference,) = expand([path])
-    with open_source(reference, "predictions") as source:
-        assert isinstance(source, SpilledColumns)
     np.testing.assert_array_equal(read(path), LOGITS)
+    assert used
     np.testing.assert_array_equal(read(path, step=1), LOGITS)
+
+
+def test_a_footer_is_read_by_some_row_groups_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastent.io.parquet.FOOTER_BYTES", 1)
+    for group in (1, 7, 150):
+        path = f"{tmp_path}/groups-{group}.parquet"
+        pyarrow.parquet.write_table(table("prefix"), path, row_group_size=group)
+        np.testing.assert_array_equal(read(path), LOGITS)
+        np.testing.assert_array_equal(read(path, "labels"), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +263,7 @@ def test_a_full_disk_under_a_temporary_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", [suffix for suffix in TABLES if suffix != ".parquet"])
 def test_columns_of_batches_that_do_not_fit(suffix, tmp_path, monkeypatch):
     """Read in pieces; columns of several dtypes, among others, and a single one."""
-    monkeypatch.setattr("fastent.io.arrow.LARGEST_BATCH", 0)
+    monkeypatch.setattr("fastent.io.arrow.LARGEST_BATCH", -1)
     path = f"{tmp_path}/columns{suffix}"
     found = table("prefix")
     doubled = found["class_1"].cast(pyarrow.float64())
@@ -266,19 +275,17 @@ def test_columns_of_batches_that_do_not_fit(suffix, tmp_path, monkeypatch):
     for place in (3, 170, ROWS - 1):
         holes = pyarrow.array(LABELS, mask=np.arange(ROWS) == place)
         TABLES[suffix](pyarrow.table({"class_0": LABELS, "class_1": holes}), path)
+        assert np.flatnonzero(np.isnan(read(path)).any(1)).tolist() == [place]
         with pytest.raises(InputError, match=f"row {place} is null"):
-            read(path)
+            read(f"{path}:class_1", "labels")
     TABLES[suffix](pyarrow.table({"flag_0": LABELS > 1, "flag_1": LABELS > 2}), path)
-    with pytest.raises(InputError, match="a record batch of"):
-        read(path)
+    np.testing.assert_array_equal(read(path), np.stack([LABELS > 1, LABELS > 2], 1))
 
 
 @pytest.mark.parametrize(
     ("column", "message"),
     [
         ([[1.0, 2.0], [1.0, 2.0, 3.0]], "row 1 has 3 numbers, expected 2 as in row 0"),
-        ([[1.0, 2.0], None], "row 1 is null"),
-        ([[1.0, 2.0], [1.0, None]], "row 1 holds a null"),
         ([["a"], ["b"]], "lists of string"),
     ],
 )

@@ -304,8 +304,8 @@ def test_info_and_version(capsys):
     assert capsys.readouterr().out == f"fastent {fe.__version__}\n"
 
 
-def test_python_dash_m():
+def test_python_dash_m_without_words_names_the_commands():
     run = subprocess.run([sys.executable, "-m", "fastent"], capture_output=True, text=True)
     assert run.returncode == 0 and run.stderr == ""
-    for command in ("demo", "score", "compare", "info"):
+    for command in ("demo", "score", "compare", "metrics", "info"):
         assert run.stdout.count(f"\n  fastent {command} ") == 1

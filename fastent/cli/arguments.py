@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import os
+import re
 from typing import Any, NoReturn
 
 import fastent
@@ -10,6 +13,26 @@ import fastent
 KINDS = ("probs", "logprobs", "logits")
 SCORED_TASKS = ("sparse", "categorical", "binary")
 MOST_THREADS = 1024
+DESCRIPTION = "Cross-entropy, divergences, entropy and calibration of predictions on disk."
+COMMANDS = {
+    "demo": "write fastent-demo/ with a digits classifier's logits and score them",
+    "score": "score predictions against labels",
+    "compare": "how far predictions Q are from predictions P, row by row",
+    "metrics": "names, definitions, ranges and units of all metrics",
+    "info": "version, backend, SIMD level, threads and libraries",
+}
+EXAMPLES = {
+    "score": """examples:
+  fastent score logits.npy --labels labels.npy --kind logits
+  fastent score 'out/part-*.parquet' --kind probs --groups lang --json report.json
+  fastent score submission.csv --labels truth.csv --kind probs --id id --classes cat,dog,bird
+  fastent score preds.parquet:score --labels :clicked --task binary --kind probs
+""",
+    "compare": """examples:
+  fastent compare teacher.npy student.npy --kind logits
+  fastent compare old/ new/ --kind logprobs,logits --labels labels.npy --html page.html
+""",
+}
 
 
 class UsageError(Exception):
@@ -18,6 +41,10 @@ class UsageError(Exception):
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of printing its usage and leaving."""
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **options)
+        self._negative_number_matcher = re.compile(r"-\d.*")  # -1,0,1 is a value too
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -31,130 +58,183 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     top = Parser(
         prog="fastent",
-        description="Cross-entropy, divergences, entropy and calibration of predictions on disk.",
+        usage="fastent COMMAND ...",
+        description=DESCRIPTION,
+        epilog="fastent COMMAND --help tells more.",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"fastent {fastent.__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    _add_demo(commands)
-    _add_score(commands)
-    _add_compare(commands)
-    commands.add_parser(
-        "info", help="version, backend, SIMD level, threads and libraries", allow_abbrev=False
+    commands = top.add_subparsers(
+        dest="command", metavar="COMMAND", parser_class=Parser, title="commands"
     )
+    for name, what in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=what,
+            description=what[0].upper() + what[1:] + ".",
+            epilog=EXAMPLES.get(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            usage=f"fastent {name} {USAGES.get(name, '')}".rstrip(),
+            allow_abbrev=False,
+        )
+        if name == "score":
+            _add_score(command)
+        elif name == "compare":
+            _add_compare(command)
     return top
+
+
+USAGES = {
+    "score": "PRED... --labels LABELS... --kind KIND [options]",
+    "compare": "P Q --kind KIND [options]",
+}
 
 
 def commands() -> str:
     """The commands with a line each."""
-    top = parser()
-    (found,) = (a for a in top._actions if isinstance(a, argparse._SubParsersAction))
-    helps = {choice.dest: choice.help for choice in found._choices_actions}
-    width = max(map(len, helps))
-    lines = [f"  fastent {name:<{width}}  {what}" for name, what in helps.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  fastent {name:<{width}}  {what}" for name, what in COMMANDS.items()]
     more = "fastent COMMAND --help tells the options of a command."
-    return "\n".join([top.description or "", "", *lines, "", more])
+    return "\n".join([DESCRIPTION, "", *lines, "", more])
 
 
-def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
-    commands.add_parser(
-        "demo",
-        help="write fastent-demo/ with a digits classifier's logits and score them",
-        allow_abbrev=False,
-    )
-
-
-def _add_score(commands: argparse._SubParsersAction[Parser]) -> None:
-    score = commands.add_parser(
-        "score", help="score predictions against labels", allow_abbrev=False
-    )
-    score.add_argument(
+def _add_score(score: Parser) -> None:
+    inputs = score.add_argument_group("inputs")
+    inputs.add_argument(
         "predictions",
         metavar="PRED",
         nargs="+",
-        help=".npy .npz .parquet .arrow .feather .safetensors .csv files, directories, quoted "
-        "globs; file:part picks an array or a column",
+        help="files, directories or quoted globs; file:part picks an array, a column, or columns "
+        "file:prefix* or file:0..9",
     )
-    score.add_argument(
-        "--labels",
-        nargs="+",
-        action="extend",
-        metavar="LABELS",
-        help="files in step with PRED, or :column of the prediction files themselves "
-        "(default: their part called labels)",
+    _files(inputs, "--labels", "files in step with PRED, or :column of PRED itself")
+    _add_inputs(inputs)
+    _files(inputs, "--bytes", "bytes of text behind each row; adds bits_per_byte")
+    inputs.add_argument("--id", metavar="COLUMN", help="rows must agree in it, file by file")
+    what = score.add_argument_group("what to compute")
+    _add_numbers(what)
+    what.add_argument(
+        "--task", choices=SCORED_TASKS, default="sparse", help="what labels are (sparse: classes)"
     )
-    _add_numbers(score)
-    score.add_argument("--task", choices=SCORED_TASKS, default="sparse")
-    score.add_argument("--metrics", metavar="A,B,C", help="names of metrics, comma-separated")
-    _add_sides(score)
-    score.add_argument(
-        "--bytes",
-        nargs="+",
-        action="extend",
-        metavar="B",
-        help="bytes of text behind each row: files or a column; adds bits_per_byte",
+    what.add_argument("--metrics", metavar="A,B,C", help="names that `fastent metrics` lists")
+    _add_ignored(what)
+    what.add_argument(
+        "--eps", type=float, default=0.0, metavar="E", help="clip probabilities to [E, 1-E]"
     )
-    score.add_argument(
-        "--ignore-index", type=_label, metavar="I", help="label of rows that do not count"
+    what.add_argument(
+        "--class-weight", type=_numbers, metavar="W", help="a,b,c or @FILE: a weight per class"
     )
-    score.add_argument("--bins", type=int, default=15, metavar="N", help="calibration bins (15)")
-    score.add_argument("--rows", metavar="FILE", help="write the row values, as Parquet")
-    score.add_argument(
+    what.add_argument(
+        "--label-smoothing", type=float, default=0.0, metavar="E", help="share of uniform targets"
+    )
+    what.add_argument("--base", type=float, metavar="B", help="of the logarithm (nats)")
+    what.add_argument("--bins", type=int, default=15, metavar="N", help="calibration bins (15)")
+    outputs = score.add_argument_group("outputs")
+    _add_outputs(outputs)
+    outputs.add_argument(
+        "--rows", metavar="FILE", help="write file, row and every metric of each row, as Parquet"
+    )
+    outputs.add_argument(
         "--worst", type=int, default=0, metavar="K", help="show the K rows of highest loss"
     )
-    score.add_argument(
+    outputs.add_argument(
+        "--keep",
+        type=_names,
+        default=(),
+        metavar="COLUMNS",
+        help="columns to carry into --rows and --worst; label and predicted too",
+    )
+    running = score.add_argument_group("running")
+    _add_running(running)
+    running.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="a file that fails stops the run, or is left out and listed",
+    )
+    running.add_argument(
         "--dask",
         metavar="ADDRESS",
         help="score on the workers of this scheduler, or local:N for N processes here",
     )
-    score.add_argument(
-        "--on-error",
-        choices=("raise", "skip"),
-        default="raise",
-        help="with --dask: a file that fails stops the run, or is left out and listed",
-    )
-    _add_outputs(score)
 
 
-def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
-    compare = commands.add_parser(
-        "compare",
-        help="how far predictions Q are from predictions P, row by row",
-        allow_abbrev=False,
-    )
-    compare.add_argument("p", metavar="P", help="a file, a directory or a quoted glob")
-    compare.add_argument("q", metavar="Q", help="a file, a directory or a quoted glob")
-    compare.add_argument(
-        "--labels",
-        nargs="+",
-        action="extend",
-        metavar="LABELS",
-        help="adds the paired difference of cross-entropies",
-    )
-    _add_numbers(compare)
-    _add_sides(compare)
-    compare.add_argument(
-        "--ignore-index", type=_label, metavar="I", help="label of rows that do not count"
-    )
+def _add_compare(compare: Parser) -> None:
+    inputs = compare.add_argument_group("inputs")
+    inputs.add_argument("p", metavar="P", help="a file, a directory or a quoted glob")
+    inputs.add_argument("q", metavar="Q", help="a file, a directory or a quoted glob")
+    _files(inputs, "--labels", "adds the paired difference of cross-entropies")
+    _add_inputs(inputs)
+    what = compare.add_argument_group("what to compute")
+    _add_numbers(what)
+    _add_ignored(what)
+    outputs = compare.add_argument_group("outputs")
+    _add_outputs(outputs)
+    _add_running(compare.add_argument_group("running"))
     compare.set_defaults(
-        task="divergence", metrics=None, bytes=None, bins=15, rows=None, worst=0, dask=None
+        task="divergence",
+        metrics=None,
+        bytes=None,
+        bins=15,
+        rows=None,
+        worst=0,
+        dask=None,
+        id=None,
+        keep=(),
+        on_error="raise",
     )
-    _add_outputs(compare)
 
 
-def _add_numbers(command: Parser) -> None:
-    command.add_argument(
+def _add_inputs(inputs: Any) -> None:
+    for name, what in (
+        ("--groups", "names of groups to report apart; several options combine"),
+        ("--clusters", "ids of dependent rows, for cluster-robust standard errors"),
+        ("--weights", "weights of rows"),
+    ):
+        _files(inputs, name, f"{what}: files or a column")
+    inputs.add_argument(
+        "--classes",
+        type=_names,
+        metavar="A,B,C",
+        help="names of the classes in order, or @FILE with one a line: picks columns, reads labels",
+    )
+    inputs.add_argument(
+        "--header", choices=("yes", "no"), help="whether text files begin with column names"
+    )
+    inputs.add_argument(
+        "--separator", type=_separator, metavar="C", help="between columns of text files (TAB)"
+    )
+    inputs.add_argument(
+        "--axis", type=int, default=-1, metavar="K", help="class axis of arrays (the last)"
+    )
+    inputs.add_argument(
+        "--format", type=_format, metavar="SUFFIX", help="read files as csv, parquet, npy, ..."
+    )
+
+
+def _files(group: Any, name: str, what: str) -> None:
+    group.add_argument(name, nargs="+", action="append", metavar="FILE", help=what)
+
+
+def _add_numbers(group: Any) -> None:
+    group.add_argument(
         "--kind",
         required=True,
         type=_kind,
         metavar="KIND",
         help="what the numbers are: probs, logprobs or logits (a pair a,b for two operands)",
     )
-    command.add_argument(
-        "--row-sums", choices=("check", "rescale", "as_is"), default="check", dest="row_sums"
+    group.add_argument(
+        "--row-sums",
+        choices=("check", "rescale", "as_is"),
+        default="check",
+        dest="row_sums",
+        help="rows of probabilities must sum to 1, are scaled to it, or are taken as they are",
     )
-    command.add_argument("--temperature", type=float, default=1.0, metavar="T")
-    command.add_argument(
+    group.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="divides logits (1)"
+    )
+    group.add_argument(
         "--nan-policy",
         choices=("raise", "omit", "propagate"),
         default="raise",
@@ -162,23 +242,21 @@ def _add_numbers(command: Parser) -> None:
     )
 
 
-def _add_sides(command: Parser) -> None:
-    for name, what in (
-        ("--groups", "names or codes of groups to report apart: files or a column"),
-        ("--clusters", "ids of dependent rows, for cluster-robust standard errors"),
-        ("--weights", "weights of rows"),
-    ):
-        command.add_argument(name, nargs="+", action="extend", metavar="FILE", help=what)
-
-
-def _add_outputs(command: Parser) -> None:
-    command.add_argument("--json", metavar="FILE", help="write the report; - is standard output")
-    command.add_argument("--html", metavar="FILE", help="write a page with table and plots")
-    command.add_argument(
-        "--checkpoint", metavar="FILE", help="save progress here and go on from it"
+def _add_ignored(group: Any) -> None:
+    group.add_argument(
+        "--ignore-index", type=_label, metavar="I", help="label of rows that do not count"
     )
-    command.add_argument("--num-threads", type=_threads, metavar="N")
-    command.add_argument("--quiet", action="store_true", help="no table and no progress")
+
+
+def _add_outputs(group: Any) -> None:
+    group.add_argument("--json", metavar="FILE", help="write the report; - is standard output")
+    group.add_argument("--html", metavar="FILE", help="write a page with table and plots")
+    group.add_argument("--quiet", action="store_true", help="no table and no progress")
+
+
+def _add_running(group: Any) -> None:
+    group.add_argument("--checkpoint", metavar="FILE", help="save progress here and go on from it")
+    group.add_argument("--num-threads", type=_threads, metavar="N", help="threads (all CPUs)")
 
 
 def _kind(text: str) -> str | tuple[str, str]:
@@ -204,5 +282,57 @@ def _threads(text: str) -> int:
     return _whole(text, 1, MOST_THREADS)
 
 
-def _label(text: str) -> int:
-    return _whole(text, -(1 << 63), (1 << 63) - 1)
+def _label(text: str) -> int | str:
+    """A number, or the name of a class."""
+    if text.lstrip("+-").isdigit():
+        return _whole(text, -(1 << 63), (1 << 63) - 1)
+    return text
+
+
+def _listed(text: str) -> list[str]:
+    """a,b,c with quotes where a name has a comma, or @FILE with a line each."""
+    if not text.startswith("@"):
+        return [name.strip() for name in next(csv.reader([text], skipinitialspace=True))]
+    try:
+        with open(text[1:], encoding="utf-8-sig") as stream:
+            return [line.rstrip("\r\n") for line in stream if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise argparse.ArgumentTypeError(f"{text[1:]}: {why}") from None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = _listed(text)
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            raise argparse.ArgumentTypeError(f"expected different names, got {name!r} twice")
+    return tuple(names)
+
+
+def _numbers(text: str) -> list[float]:
+    if os.path.isfile(text) and not text.startswith("@"):
+        text = "@" + text
+    try:
+        return [float(number) for number in _listed(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers, got {text!r}") from None
+
+
+def _separator(text: str) -> str:
+    if text in ("TAB", "tab", "\\t"):
+        return "\t"
+    if len(text) != 1 or text in '"\r\n':
+        raise argparse.ArgumentTypeError(f"expected one character or TAB, got {text!r}")
+    return text
+
+
+def _format(text: str) -> str:
+    from fastent.io.paths import SUFFIXES
+
+    suffix = "." + text.lower().lstrip(".")
+    if suffix not in SUFFIXES:
+        raise argparse.ArgumentTypeError(
+            f"expected one of {', '.join(s[1:] for s in SUFFIXES if s.count('.') == 1)}, "
+            f"got {text!r}"
+        )
+    return suffix

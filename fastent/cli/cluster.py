@@ -27,6 +27,8 @@ from fastent.cli.run import Run, engine_name
 from fastent.cli.score import ScoreScorer
 from fastent.cli.signals import Signals
 from fastent.io import Buffer, InputError, Source
+from fastent.io.csv import CsvTable
+from fastent.io.csv_layout import Layout
 from fastent.io.pipeline import Pipeline
 from fastent.io.shards import Block, Shard, Shards
 from fastent.io.table import Table
@@ -89,8 +91,14 @@ def jobs_of(shards: Shards, whole: bool, most_rows: int) -> list[Job]:
 def anchor(source: Source) -> None:
     """Make its path mean the same in any directory; messages go on calling it what they did."""
     for part in (source, *vars(source).values()):
-        if isinstance(part, Source | Table):
+        if isinstance(part, list):
+            for one in part:
+                if isinstance(one, Source):
+                    anchor(one)
+        elif isinstance(part, Source | Table | Layout):
             part.path = os.path.abspath(part.path)
+            if isinstance(part, CsvTable):
+                part.layout.path = part.path
 
 
 def score_rows(packed: bytes, start: int, stop: int, plan: Plan) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import fastent
 from fastent.cli.accumulators import Lanes, lane_count
 from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
-from fastent.cli.inputs import compare_shards
+from fastent.cli.inputs import compare_shards, ignored_code
 from fastent.cli.pair_sums import DIVERGENCES, LOSSES, PairSums
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
@@ -78,11 +78,11 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         "kind": options.kind,
         "row_sums": options.row_sums,
         "temperature": options.temperature,
-        "ignore_index": options.ignore_index,
+        "ignore_index": ignored_code(options, shards),
     }
     threads = options.num_threads or fastent.get_num_threads()
     scorer = CompareScorer(options, settings, threads)
-    kept = {**settings, "nan_policy": options.nan_policy}
+    kept = {**settings, "ignore_index": options.ignore_index, "nan_policy": options.nan_policy}
     with Run(options, shards, scorer, kept, signals) as work:
         work.work_through()
         found = describe(scorer, shards, kept, options)

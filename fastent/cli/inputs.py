@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
+from fastent._classes import IGNORED
 from fastent.cli.arguments import UsageError
-from fastent.io import InputError, Reference, Source, expand, is_column_name, open_source
-from fastent.io.names import AsText
+from fastent.io import (
+    InputError,
+    Reading,
+    Reference,
+    Source,
+    UnclearHeaderError,
+    expand,
+    is_column_name,
+    open_source,
+)
+from fastent.io.names import AsText, ClassCodes, Combined, distinct, is_text
+from fastent.io.paths import suffix_of
 from fastent.io.shards import Shards, align, resolve
+
+SIDES = ("labels", "groups", "clusters", "weights", "bytes")
+Parts = dict[str, Reference]  # of one shard, by role
+DERIVED = ("label", "predicted")  # what --keep may ask for that is in no column
 
 
 def score_shards(options: argparse.Namespace) -> Shards:
@@ -19,69 +35,218 @@ def score_shards(options: argparse.Namespace) -> Shards:
     sides = _sides(options, references, role)
     if role not in sides:
         sides[role] = _labels_inside(references)
+    _add_columns(options, references, sides)
+    parts = _in_step(references, sides)
     flat = options.task == "binary"
     left_out: list[dict[str, str]] = []
     if options.on_error == "skip":
-        references, sides, left_out = _usable(references, sides, flat)
-    predictions = [_flat(open_source(r, "predictions")) if flat else open_source(r, "predictions")
-                   for r in references]  # fmt: skip
-    opened = {}
-    for name, found in sides.items():
-        flatten = name != "targets" or flat
-        opened[name] = [_flat(s) if flatten else s for s in (open_source(r, name) for r in found)]
-    _distinct(predictions, opened)
+        parts, left_out = _usable(parts, options, flat)
+    opened, names = _open(parts, options, flat)
+    coded = False
+    if role == "labels":
+        coded = _code_labels(opened, names, options)
+    _distinct(opened)
     _alike(opened)
-    opened = {("labels" if name == "targets" else name): opened[name] for name in opened}
-    shards = align(predictions, opened, need_classes=not flat)
+    sources = _by_role(opened)
+    shards = align(sources.pop("predictions"), sources, need_classes=not flat)
     if options.task == "categorical":
         _same_classes(shards, "labels")
-    shards.left_out = left_out
+    shards.left_out, shards.class_names, shards.coded = left_out, names, coded
     return shards
-
-
-def _usable(
-    predictions: list[Reference], sides: dict[str, list[Reference]], flat: bool
-) -> tuple[list[Reference], dict[str, list[Reference]], list[dict[str, str]]]:
-    """Files that open and agree in rows with what belongs to them; the others with the reason."""
-    for role, found in sides.items():
-        if len(found) != len(predictions):
-            raise UsageError(f"{role}: {len(found)} files, expected {len(predictions)}")
-    widths: dict[int, int | None] = {}  # None where any number of classes will do
-    left_out = []
-    for number, reference in enumerate(predictions):
-        try:
-            main = open_source(reference, "predictions")
-            parts = {role: [open_source(refs[number], role)] for role, refs in sides.items()}
-            flattened = {role: [_flat(part[0])] for role, part in parts.items()
-                         if role != "targets" or flat}  # fmt: skip
-            align([_flat(main) if flat else main], parts | flattened, need_classes=not flat)
-            widths[number] = main.classes if main.rows and not flat else None
-        except InputError as error:
-            left_out.append({"file": reference.name, "error": str(error)})
-    if not widths:
-        raise InputError(f"no file could be used; the first: {left_out[0]['error']}")
-    for usual, _ in Counter(filter(None, widths.values())).most_common(1):
-        for number in [n for n, width in widths.items() if width not in (usual, None)]:
-            name = predictions[number].name
-            why = f"{name}: {widths.pop(number)} classes, expected {usual} as in most files"
-            left_out.append({"file": name, "error": why})
-    kept = list(widths)
-    sides = {role: [found[number] for number in kept] for role, found in sides.items()}
-    return [predictions[number] for number in kept], sides, left_out
 
 
 def compare_shards(options: argparse.Namespace) -> Shards:
     """P as the predictions, Q as the other operand, labels and sides if there are any."""
     references = _files([options.p])
     sides = _sides(options, references, "labels")
-    predictions = [open_source(r, "predictions") for r in references]
-    opened = {"other": [open_source(r, "predictions") for r in _files([options.q])]}
-    for name, found in sides.items():
-        opened[name] = [_flat(open_source(r, name)) for r in found]
+    sides["other"] = _files([options.q])
+    opened, names = _open(_in_step(references, sides), options, False)
+    coded = _code_labels(opened, names, options) if "labels" in sides else False
     _alike(opened)
-    shards = align(predictions, opened, need_classes=True)
+    sources = _by_role(opened)
+    shards = align(sources.pop("predictions"), sources, need_classes=True)
     _same_classes(shards, "other")
+    shards.class_names, shards.coded = names, coded
     return shards
+
+
+def ignored_code(options: argparse.Namespace, shards: Shards) -> int | None:
+    """The label that does not count, as labels are given."""
+    ignored: int | str | None = options.ignore_index
+    if shards.coded and ignored is not None:
+        return IGNORED
+    if isinstance(ignored, str):
+        raise UsageError(f"--ignore-index: expected a whole number as labels are, got {ignored!r}")
+    return ignored
+
+
+def _in_step(predictions: list[Reference], sides: dict[str, list[Reference]]) -> list[Parts]:
+    for role, found in sides.items():
+        if len(found) != len(predictions):
+            raise InputError(
+                f"{role}: {len(found)} files, expected {len(predictions)}, one for each file of "
+                "predictions"
+            )
+    return [
+        {"predictions": main, **{role: found[number] for role, found in sides.items()}}
+        for number, main in enumerate(predictions)
+    ]
+
+
+def _readings(options: argparse.Namespace, parts: list[Parts]) -> dict[str, Reading]:
+    """How the files of each role are read."""
+    kinds = options.kind if isinstance(options.kind, tuple) else (options.kind, options.kind)
+    plain = Reading(
+        classes=options.classes,
+        header={"yes": True, "no": False, None: None}[options.header],
+        separator=options.separator,
+        format=options.format,
+        axis=options.axis,
+    )
+
+    def predicted(kind: str) -> Reading:
+        checked = kind != "logits" and options.row_sums == "check"
+        other = {ref.part for shard in parts for ref in shard.values() if ref.part is not None}
+        own = {shard["predictions"].part for shard in parts}
+        return replace(plain, kind=kind, checked=checked, other=frozenset(other - own))
+
+    first, second = kinds if options.task == "divergence" else (kinds[1], kinds[1])
+    found = {"predictions": predicted(first), "other": predicted(second)}
+    sides = replace(predicted(first), kind=None, axis=-1)
+    found["targets"] = replace(sides, axis=options.axis)
+    return {**found, "": sides}
+
+
+def _open(
+    parts: list[Parts], options: argparse.Namespace, flat: bool
+) -> tuple[list[dict[str, Source]], tuple[str, ...] | None]:
+    """The sources of each shard by role, and the names of the classes if they have some."""
+    how = _readings(options, parts)
+    opened: list[dict[str, Source]] = [{} for _ in parts]
+    # Labels that are text may be what columns of predictions are called.
+    for shard, found in zip(parts, opened, strict=True):
+        if "labels" in shard and options.classes is None and _is_table(shard["predictions"].path):
+            _try(shard, found, "labels", how)
+    texts = [found["labels"] for found in opened if "labels" in found and is_text(found["labels"])]
+    if texts:
+        labels = frozenset(set().union(*map(distinct, texts)) - {str(options.ignore_index)})
+        how["predictions"] = replace(how["predictions"], labels=labels)
+    names = options.classes
+    for shard, found in zip(parts, opened, strict=True):
+        _open_shard(shard, found, how)
+        own = found["predictions"].class_names
+        if names is None and own is not None:
+            names = own  # and so in all other files, in whatever order their columns stand
+            how = {role: replace(one, classes=names) for role, one in how.items()}
+        for role, source in found.items():
+            if source.classes is not None and (flat or role not in _VECTORS):
+                found[role] = source.flattened()
+    if names is not None and not flat:
+        for found in opened:
+            width = found["predictions"].classes
+            if found["predictions"].rows and width is not None and width != len(names):
+                raise InputError(
+                    f"{found['predictions'].name}: {width} classes, expected the {len(names)} of "
+                    "--classes"
+                )
+    return opened, names
+
+
+_VECTORS = ("predictions", "other", "targets")
+
+
+def _try(
+    shard: Parts,
+    found: dict[str, Source],
+    role: str,
+    how: dict[str, Reading],
+    **known: Any,
+) -> UnclearHeaderError | None:
+    """Open a part unless its first line may be a header or not."""
+    reader = "predictions" if role == "other" else role.split(" ", 1)[0]
+    reading = replace(how.get(role, how[""]), **({"certain": True} | known))
+    try:
+        found[role] = open_source(shard[role], reader, reading)
+    except UnclearHeaderError as error:
+        return error
+    return None
+
+
+def _open_shard(shard: Parts, found: dict[str, Source], how: dict[str, Reading]) -> None:
+    """Open all parts; where a header is unclear, the number of rows of others tells."""
+    unclear = {}
+    first = "labels" if _is_table(shard["predictions"].path) else "predictions"
+    for role in sorted(shard, key=lambda role: (role != first, role != "predictions")):
+        if role not in found:
+            try:
+                unclear[role] = _try(shard, found, role, how)
+            except UnclearHeaderError:
+                raise
+            except InputError as error:
+                raise unclear.get("labels") or error from None
+    waiting = [role for role, error in unclear.items() if error is not None]
+    if waiting and not found:
+        first = "predictions" if "predictions" in waiting else waiting[0]
+        still = _try(shard, found, first, how, certain=False)
+        if still is not None:
+            raise still
+        waiting.remove(first)
+    for role in waiting:
+        rows = found["predictions" if "predictions" in found else next(iter(found))].rows
+        _try(shard, found, role, how, rows=rows)
+
+
+def _code_labels(
+    opened: list[dict[str, Source]], names: tuple[str, ...] | None, options: argparse.Namespace
+) -> bool:
+    """Turn labels that are names of classes into their numbers; whether they were."""
+    if names is None and not any(is_text(found["labels"]) for found in opened):
+        return False
+    for found in opened:
+        if names is None and is_text(found["labels"]):
+            raise InputError(
+                f"{found['labels'].name}: labels are text, expected --classes with the names of "
+                "the classes in the order of the predictions"
+            )
+        assert names is not None
+        found["labels"] = ClassCodes(found["labels"], names, options.ignore_index)
+    return True
+
+
+def _by_role(opened: list[dict[str, Source]]) -> dict[str, list[Source]]:
+    found: dict[str, list[Source]] = {}
+    for shard in opened:
+        groupings = [role for role in shard if role.startswith("groups")]
+        if len(groupings) > 1:
+            shard["groups"] = Combined([shard.pop(role) for role in groupings])
+        for role, source in shard.items():
+            found.setdefault("labels" if role == "targets" else role, []).append(source)
+    return found
+
+
+def _usable(
+    parts: list[Parts], options: argparse.Namespace, flat: bool
+) -> tuple[list[Parts], list[dict[str, str]]]:
+    """Files that open and agree in rows with what belongs to them; the others with the reason."""
+    widths: dict[int, int | None] = {}  # None where any number of classes will do
+    left_out = []
+    for number, shard in enumerate(parts):
+        try:
+            (found,), _ = _open([shard], options, flat)
+            sources = {role: [source] for role, source in found.items()}
+            (main,) = sources.pop("predictions")
+            align([main], sources, need_classes=not flat)
+            widths[number] = main.classes if main.rows and not flat else None
+        except InputError as error:
+            left_out.append({"file": shard["predictions"].name, "error": str(error)})
+    if not widths:
+        raise InputError(f"no file could be used; the first: {left_out[0]['error']}")
+    for usual, _ in Counter(filter(None, widths.values())).most_common(1):
+        for number in [n for n, width in widths.items() if width not in (usual, None)]:
+            name = parts[number]["predictions"].name
+            why = f"{name}: {widths.pop(number)} classes, expected {usual} as in most files"
+            left_out.append({"file": name, "error": why})
+    return [parts[number] for number in widths], left_out
 
 
 def _same_classes(shards: Shards, role: str) -> None:
@@ -104,45 +269,84 @@ def _sides(
     options: argparse.Namespace, predictions: list[Reference], labels: str
 ) -> dict[str, list[Reference]]:
     found = {}
-    for name in ("labels", "groups", "clusters", "weights", "bytes"):
-        words = getattr(options, name)
-        if words:
-            if name != "labels" and len(words) == 1 and is_column_name(words[0]):
-                words = [":" + words[0]]
-            role = labels if name == "labels" else name
-            found[role] = resolve(expand(words), predictions)
+    for name in SIDES:
+        given = getattr(options, name)
+        if not given:
+            continue
+        if name == "groups":
+            found.update(_groupings(given, predictions))
+            continue
+        words = [word for words in given for word in words]
+        found[labels if name == "labels" else name] = _side(name, words, predictions)
     return found
+
+
+def _side(name: str, words: list[str], predictions: list[Reference]) -> list[Reference]:
+    if name != "labels" and len(words) == 1 and is_column_name(words[0]):
+        words = [":" + words[0]]
+    return resolve(expand(words), predictions)
+
+
+def _groupings(given: list[list[str]], predictions: list[Reference]) -> dict[str, list[Reference]]:
+    """One grouping an option, unless all of them together are the files of one."""
+    found = [_side("groups", words, predictions) for words in given]
+    if any(len(one) != len(predictions) for one in found):
+        found = [_side("groups", [word for words in given for word in words], predictions)]
+    return {"groups" if k == 0 else f"groups {k + 1}": one for k, one in enumerate(found)}
+
+
+def _add_columns(
+    options: argparse.Namespace, predictions: list[Reference], sides: dict[str, list[Reference]]
+) -> None:
+    """Columns that rows carry: their ids, which are the same in every file, and those to keep."""
+    if options.id is not None:
+        sides["id"] = [_column(main, options.id) for main in predictions]
+        for role, found in list(sides.items()):
+            if role != "id" and all(_is_table(r.path) for r in found):
+                if [r.path for r in found] != [r.path for r in predictions]:
+                    sides[f"id of {role}"] = [_column(r, options.id) for r in found]
+    for name in options.keep:
+        if name in DERIVED:
+            continue
+        sides[f"kept {name}"] = [_column(main, name) for main in predictions]
+
+
+def _column(reference: Reference, name: str) -> Reference:
+    if not _is_table(reference.path):
+        raise UsageError(f"{reference.path}: has no columns, expected a table with {name!r}")
+    return replace(reference, part=name)
+
+
+def _is_table(path: str) -> bool:
+    return suffix_of(path) not in (None, ".npy", ".npz", ".safetensors", ".pt", ".pth")
 
 
 def _labels_inside(predictions: list[Reference]) -> list[Reference]:
     for reference in predictions:
-        if os.path.splitext(reference.path)[1] == ".npy":
+        if suffix_of(reference.path) == ".npy":
             raise UsageError(f"--labels is required: {reference.path} holds predictions only")
-    return [Reference(reference.path) for reference in predictions]
+    return [replace(reference, part=None) for reference in predictions]
 
 
-def _flat(source: Source) -> Source:
-    return source if source.classes is None else source.flattened()
-
-
-def _distinct(predictions: list[Source], sides: dict[str, list[Source]]) -> None:
+def _distinct(opened: list[dict[str, Source]]) -> None:
     """Labels that nobody named and that turn out to be the predictions are no labels."""
-    names = {source.name for source in predictions}
-    for role, sources in sides.items():
-        for source in sources:
-            if source.name in names:
+    names = {found["predictions"].name for found in opened}
+    for found in opened:
+        for role, source in found.items():
+            if role != "predictions" and not role.startswith("kept") and source.name in names:
                 raise UsageError(
                     f"{source.name}: these are the predictions, expected {role}: name their file "
                     "or column"
                 )
 
 
-def _alike(sides: dict[str, list[Source]]) -> None:
-    """Where some names of a role are text, as in CSV, all are: 7 and "7" mean one group."""
-    for role in sides.keys() & {"groups", "clusters"}:
-        numbers = [source.dtype.kind in "iu" for source in sides[role]]
-        if any(numbers) and not all(numbers):
-            sides[role] = [
-                AsText(source) if number else source
-                for source, number in zip(sides[role], numbers, strict=True)
-            ]
+def _alike(opened: list[dict[str, Source]]) -> None:
+    """Names are text, unless all of a role are integers: 7 and "7" mean one group."""
+    roles = {role for found in opened for role in found}
+    for role in roles:
+        if role.split(" ")[0] not in ("groups", "clusters"):
+            continue
+        if not all(found[role].dtype.kind in "iu" for found in opened):
+            for found in opened:
+                if found[role].dtype.kind not in "U":
+                    found[role] = AsText(found[role])

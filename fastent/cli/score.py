@@ -15,7 +15,7 @@ from fastent.cli import complain
 from fastent.cli.accumulators import Lanes, lane_count
 from fastent.cli.arguments import UsageError
 from fastent.cli.errors import located
-from fastent.cli.inputs import score_shards
+from fastent.cli.inputs import ignored_code, score_shards
 from fastent.cli.row_values import RowValues
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
@@ -155,15 +155,22 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         "task": options.task,
         "kind": options.kind,
         "row_sums": options.row_sums,
+        "eps": options.eps,
         "temperature": options.temperature,
-        "ignore_index": options.ignore_index,
+        "label_smoothing": options.label_smoothing,
+        "class_weight": options.class_weight,
+        "ignore_index": ignored_code(options, shards),
+        "base": options.base,
         "bins": options.bins,
     }
     threads = 1 if options.dask else options.num_threads or fastent.get_num_threads()
     scorer = ScoreScorer(options, shown, settings, shards.classes, threads)
     if options.rows and not scorer.rows_columns:
         raise UsageError(f"--rows: {', '.join(shown)} have no row values")
-    kept = {**settings, "nan_policy": options.nan_policy, "metrics": shown}
+    kept = {**settings, "ignore_index": options.ignore_index, "nan_policy": options.nan_policy,
+            "metrics": shown}  # fmt: skip
+    if shards.coded and shards.class_names is not None:
+        kept["classes"] = list(shards.class_names)
     work: Run
     if options.dask:
         plan = cluster.Plan(options, shown, settings, shards.classes)

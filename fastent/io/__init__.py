@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Any
 
 from fastent.io.arrow import open_arrow
 from fastent.io.csv import open_csv
-from fastent.io.errors import InputError, reading
+from fastent.io.errors import InputError, UnclearHeaderError, reading
+from fastent.io.json_lines import open_jsonl
 from fastent.io.npy import open_npy, open_npz
 from fastent.io.parquet import open_parquet
-from fastent.io.paths import SUFFIXES, Reference, expand, is_column_name
+from fastent.io.paths import SHOWN, Reference, expand, is_column_name, suffix_of
+from fastent.io.reading import PLAIN, Reading
 from fastent.io.safetensors import open_safetensors
 from fastent.io.source import Buffer, Source
+from fastent.io.table import from_partition
+from fastent.io.torch import open_torch
 
-OPENERS = {
+OPENERS: dict[str, Any] = {
     ".npy": open_npy,
     ".npz": open_npz,
-    ".parquet": open_parquet,
-    ".arrow": open_arrow,
-    ".feather": open_arrow,
     ".safetensors": open_safetensors,
-    ".csv": open_csv,
+    **dict.fromkeys((".pt", ".pth"), open_torch),
+    **dict.fromkeys((".parquet", ".pq"), open_parquet),
+    **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), open_arrow),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), open_csv),
+    **dict.fromkeys((".jsonl", ".ndjson"), open_jsonl),
 }
 
 
-def open_source(reference: Reference, role: str) -> Source:
+def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     """Open what a reference names; ``role`` says which part is meant when it names none.
 
     Parameters
     ----------
     reference : Reference
         File and part.
-    role : {"predictions", "labels", "targets", "groups", "clusters", "weights", "bytes"}
+    role : {"predictions", "labels", "targets", "groups", "clusters", "weights", "bytes", "id", \
+"kept"}
         What the rows are for.
+    how : Reading, optional
+        What is said of the files.
 
     Returns
     -------
@@ -45,17 +54,32 @@ def open_source(reference: Reference, role: str) -> Source:
     InputError
         One line that names the file.
     """
-    suffix = os.path.splitext(reference.path)[1]
-    if suffix not in OPENERS:
-        raise InputError(f"{reference.path}: expected a file ending in {', '.join(SUFFIXES)}")
+    suffix = how.format or suffix_of(reference.path)
+    if suffix is None:
+        raise InputError(f"{reference.path}: expected a file ending in {SHOWN}")
     with reading(reference.path):
         mode = os.stat(reference.path).st_mode
         if not stat.S_ISREG(mode):
             what = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
             raise InputError(f"{reference.path}: {what}, expected a file")
-        source = OPENERS[suffix](reference, role)
+        opener = OPENERS["." + suffix.split(".")[1]]
+        if reference.part is not None and reference.part in dict(reference.constants):
+            rows = opener(Reference(reference.path), "predictions", how).rows
+            source = from_partition(reference, rows)
+        else:
+            source = opener(reference, role, how)
         source.mapped = role in ("predictions", "targets")
         return source
 
 
-__all__ = ["Buffer", "InputError", "Reference", "Source", "expand", "is_column_name", "open_source"]
+__all__ = [
+    "Buffer",
+    "InputError",
+    "Reading",
+    "Reference",
+    "Source",
+    "UnclearHeaderError",
+    "expand",
+    "is_column_name",
+    "open_source",
+]

@@ -1,43 +1,50 @@
-"""CSV files: one column per class, or one column of labels, weights or names."""
+"""Text files: one column per class, or one column of labels, weights or names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from fastent.io.csv_lines import (
-    WIDE,
-    bad_value,
-    first_lines,
+from fastent.io.csv_layout import (
+    MISSING,
+    SPACES,
+    Layout,
+    counted_classes,
     fits,
-    has_header,
-    open_wide,
+    layout,
+    open_bytes,
     real,
     unspoilt,
     whole,
 )
-from fastent.io.errors import InputError, first_line
+from fastent.io.csv_lines import WIDE, bad_value, count_lines, open_wide
+from fastent.io.errors import InputError, UnclearHeaderError, first_line
 from fastent.io.paths import Reference
+from fastent.io.reading import PLAIN, Reading
 from fastent.io.source import Source
-from fastent.io.table import Table, open_columns, require_pyarrow
+from fastent.io.table import NAMED, NULLABLE, Table, open_columns, require_pyarrow
 
 BLOCK_BYTES = 1 << 20
+TEXT_ROLES = ("groups", "clusters", "id")
 
 
 class CsvTable(Table):
     """A CSV file; its rows are counted by reading it once.
 
-    Types follow the role and not the first rows: predictions and weights are float64 even if
-    they begin with whole numbers, labels are integers unless the first has a point, names of groups
-    stay text.
+    Types follow the role and not the values: predictions and weights are float64 even if they are
+    whole numbers, labels are integers unless one of the first has a point or is text, names of
+    groups stay text.
     """
 
-    def __init__(self, path: str, role: str, names: list[str], first: list[str]) -> None:
-        self.path = path
-        self._header = has_header(path)
-        self.schema = self._typed(role, names, first)
+    def __init__(self, found: Layout, header: bool, role: str, how: Reading) -> None:
+        self.path = found.path
+        self.layout = found
+        self._header = header
+        self._role = role
+        self.names = found.names(header)
+        self.schema = self._typed(role, how)
         try:
-            with self._open({names[0]: self._arrow.string()}) as reader:
+            with self._open({self.names[0]: self._arrow.string()}) as reader:
                 self.rows = sum(batch.num_rows for batch in reader)
         except self._arrow.ArrowException as error:
             raise self._bad({}, error) from None
@@ -46,51 +53,67 @@ class CsvTable(Table):
     def _arrow(self) -> Any:
         return require_pyarrow(self.path)  # not kept: tables travel to other processes
 
-    def _typed(self, role: str, names: list[str], first: list[str]) -> Any:
-        """Which columns can be numbers is seen from the first row of values, if there is one."""
+    def _typed(self, role: str, how: Reading) -> Any:
+        """Which columns can be numbers is seen from the first rows of values."""
         arrow = self._arrow
+        rows = self.layout.rows(self._header)
 
-        def kind(text: str) -> Any:
-            if role in ("groups", "clusters") or not fits(text):
+        def kind(place: int, name: str) -> Any:
+            values = [row[place].strip() for row in rows if len(row) > place]
+            values = [value for value in values if value not in MISSING]
+            numbers = [value for value in values if fits(value)]
+            # A column that begins with a number is one of numbers; another value is an error.
+            text = bool(rows) and (not numbers or (role in NAMED and values[0] not in numbers))
+            if role in TEXT_ROLES or text or (role == "labels" and how.classes is not None):
                 return arrow.string()
-            return (
-                arrow.int64()
-                if role in ("labels", "bytes") and fits(text, whole)
-                else (arrow.float64())
-            )
+            whole_numbers = all(v.lstrip("+-").isdigit() for v in numbers)
+            if role in ("labels", "bytes", "kept") and whole_numbers:
+                return arrow.int64()
+            return arrow.float64()
 
-        texts = first or ["0"] * len(names)
-        texts += [""] * (len(names) - len(texts))
-        return arrow.schema([(name, kind(text)) for name, text in zip(names, texts, strict=False)])
+        return arrow.schema([(name, kind(k, name)) for k, name in enumerate(self.names)])
 
     def _open(self, types: dict[str, Any]) -> Any:
         import pyarrow.csv as csv
 
-        return csv.open_csv(
-            self.path,
-            read_options=csv.ReadOptions(
-                use_threads=False,
-                block_size=BLOCK_BYTES,
-                autogenerate_column_names=not self._header,
-            ),
-            convert_options=csv.ConvertOptions(
-                include_columns=list(types),
-                column_types=types,
-                strings_can_be_null=False,
-                null_values=[],
-            ),
-        )
+        stream = open_bytes(self.path)
+        stream.read(self.layout.after if self._header else self.layout.start)
+        nulls = self._role in NULLABLE
+        try:
+            return csv.open_csv(
+                stream,
+                read_options=csv.ReadOptions(
+                    use_threads=False, block_size=BLOCK_BYTES, column_names=self.names
+                ),
+                parse_options=csv.ParseOptions(
+                    delimiter=self.layout.separator, newlines_in_values=True
+                ),
+                convert_options=csv.ConvertOptions(
+                    include_columns=list(types),
+                    column_types=types,
+                    strings_can_be_null=False,
+                    null_values=list(MISSING) if nulls else [],
+                ),
+            )
+        except self._arrow.ArrowInvalid as error:
+            if "Empty CSV file" in str(error):
+                schema = self._arrow.schema(list(types.items()))
+                return self._arrow.RecordBatchReader.from_batches(schema, [])
+            raise
 
     def _bad(self, types: dict[str, Any], error: Exception) -> InputError:
         """Arrow does not say in which row a value is bad; looking again does."""
         arrow = self._arrow
+        kinds: dict[Any, Callable[[str], object]]
         kinds = {arrow.int64(): whole, arrow.float64(): real, arrow.string(): unspoilt}
-        found = bad_value(self.path, {name: kinds[kind] for name, kind in types.items()})
+        wanted = {self.names.index(name): (name, kinds[kind]) for name, kind in types.items()}
+        missing = MISSING if self._role in NULLABLE else ()
+        found = bad_value(self.layout, self._header, wanted, missing)
         if found is None:
             return InputError(f"{self.path}: not a readable CSV file: {first_line(error)}")
         return InputError(f"{self.path}: row {found[0]}: {found[1]}")
 
-    def batches(self, columns: list[str], start: int, size: int) -> Iterator[Any]:
+    def batches(self, columns: list[str], start: int, size: int, dtype: Any) -> Iterator[Any]:
         types = {name: self.schema.field(name).type for name in columns}
         try:
             with self._open(types) as reader:
@@ -104,10 +127,36 @@ class CsvTable(Table):
             raise self._bad(types, error) from None
 
 
-def open_csv(reference: Reference, role: str) -> Source:
-    names, first = first_lines(reference.path)
-    if names == [""]:
-        raise InputError(f"{reference.path}: an empty file, expected CSV")
-    if len(names) > WIDE:
-        return open_wide(reference, role, names, first)
-    return open_columns(CsvTable(reference.path, role, names, first), reference.part, role)
+def open_csv(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
+    path = reference.path
+    found = layout(path, role, how)
+    header = found.header
+    if header is None:
+        header = _settled(found, role, how)
+    names = found.names(header)
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: two columns have the same name")
+    by_line = len(names) > WIDE or found.separator == SPACES or len(found.separator.encode()) > 1
+    if by_line:
+        return open_wide(reference, found, header, role, how)
+    table = CsvTable(found, header, role, how)
+    return open_columns(table, reference.part, role, how)
+
+
+def _settled(found: Layout, role: str, how: Reading) -> bool:
+    """Whether a first line that may be a header or a row is one, by what else is known."""
+    path = found.path
+    unclear = UnclearHeaderError(
+        f"{path}: is the first line a header or a row? expected --header yes or --header no"
+    )
+    if how.rows is not None:
+        lines = count_lines(found)  # after the first
+        if how.rows not in (lines, lines + 1):
+            raise InputError(
+                f"{path}: {lines} rows after the first line, expected {how.rows} as in the file "
+                "that goes with it"
+            )
+        return how.rows == lines
+    if how.certain or role != "predictions" or not counted_classes(found.names(True)):
+        raise unclear
+    return True

@@ -5,171 +5,201 @@ Arrow takes memory and time for every column of every block, gigabytes for 250,0
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Callable, Iterator
-from typing import IO
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from fastent.io.csv_layout import (
+    KINDS,
+    LONGEST_FIELD,
+    MISSING,
+    SPACES,
+    Layout,
+    fits,
+    open_bytes,
+    split,
+    whole,
+)
 from fastent.io.errors import InputError
 from fastent.io.parts import choose_columns
 from fastent.io.paths import Reference
+from fastent.io.reading import Reading
 from fastent.io.source import Buffer, Source
 
 WIDE = 2000  # columns from which on a file is read by the line
-LONGEST_FIELD = 1 << 20
+STEP = 1 << 20
 
 
-def real(text: str) -> float:
-    """A number as CSV has them; Python's own rules allow 1_000 too."""
-    if "_" in text:
-        raise ValueError
-    return float(text)
+def lines(found: Layout, start: int) -> Iterator[str]:
+    """The lines from a byte offset on, blank ones too."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    rest: list[str] = []
+    with open_bytes(found.path) as stream:
+        stream.read(start)
+        while data := stream.read(STEP):
+            *whole_lines, end = decode(data).split("\n")
+            for line in whole_lines:
+                rest.append(line)
+                yield "".join(rest)
+                rest = []
+            rest.append(end)
+    if last := "".join(rest):
+        yield last
 
 
-def whole(text: str) -> int:
-    number = int(text)
-    if "_" in text or not -(1 << 63) <= number < 1 << 63:
-        raise ValueError
-    return number
+def count_lines(found: Layout) -> int:
+    """Rows after the first line."""
+    if found.separator == SPACES:
+        return sum(1 for line in lines(found, found.after) if line.strip())
+    reader = csv.reader(lines(found, found.after), delimiter=found.separator)
+    return sum(1 for fields in reader if fields)
 
 
-def unspoilt(text: str) -> str:
-    """Text that was UTF-8; the reader of lines puts U+FFFD where it was not."""
-    if "\ufffd" in text:
-        raise ValueError
-    return text
-
-
-KINDS: dict[Callable[[str], object], str] = {
-    real: "a number",
-    whole: "a whole number of 64 bits",
-    unspoilt: "UTF-8 text",
-}
-
-
-def fits(text: str, kind: Callable[[str], object] = real) -> bool:
-    try:
-        kind(text)
-    except ValueError:
-        return False
-    return True
-
-
-def split(line: str) -> list[str]:
-    """Fields of a line of numbers and short names."""
-    if '"' in line:
-        return next(csv.reader([line]))
-    return line.rstrip("\r\n").split(",")
-
-
-def open_lines(path: str) -> IO[str]:
-    """The text of a file, without the mark that spreadsheets put before it."""
-    return open(path, encoding="utf-8-sig", errors="replace", newline="")
-
-
-def first_lines(path: str) -> tuple[list[str], list[str]]:
-    """Names of the columns, made up where there is no header, and the first row of values."""
-    with open_lines(path) as stream:
-        lines = filter(str.strip, stream)
-        fields = split(next(lines, ""))
-        if all(map(fits, fields)):
-            return [f"f{number}" for number in range(len(fields))], fields
-        line = next(lines, "")
-        return fields, split(line) if line else []
-
-
-def has_header(path: str) -> bool:
-    with open_lines(path) as stream:
-        return not all(map(fits, split(next(filter(str.strip, stream), ""))))
-
-
-def bad_value(path: str, columns: dict[str, Callable[[str], object]]) -> tuple[int, str] | None:
+def bad_value(
+    found: Layout,
+    header: bool,
+    columns: dict[int, tuple[str, Callable[[str], object]]],
+    missing: Sequence[str] = (),
+) -> tuple[int, str] | None:
     """The first row whose value in one of the columns is not of its kind, and what is wrong."""
-    names, _ = first_lines(path)
-    places = {names.index(name): (name, kind) for name, kind in columns.items()}
     csv.field_size_limit(LONGEST_FIELD)
-    with open_lines(path) as stream:
-        lines = filter(None, csv.reader(stream))
-        if has_header(path):
-            next(lines)
-        for row, fields in enumerate(lines):
-            if len(fields) != len(names):
-                return row, f"{len(fields)} columns, expected {len(names)}"
-            for place, (name, kind) in places.items():
-                if not fits(fields[place], kind):
-                    return row, f"expected {KINDS[kind]} in column {name}, got {fields[place]!r}"
+    given = lines(found, found.after if header else found.start)
+    count = len(found.first)
+    try:
+        rows = csv.reader(given, delimiter=found.separator)
+        for row, fields in enumerate(filter(None, rows)):
+            if len(fields) != count:
+                return row, f"{len(fields)} columns, expected {count}"
+            for place, (name, kind) in columns.items():
+                value = fields[place]
+                if not fits(value, kind) and value not in missing:
+                    return row, f"expected {KINDS[kind]} in column {name}, got {value!r}"
+    except csv.Error as error:
+        return 0, str(error)
     return None
 
 
 class LineRows(Source):
-    """Rows of a wide CSV file; to be asked for in order."""
+    """Rows of a file that is read by the line; to be asked for in order."""
 
     sequential = True
 
     def __init__(
-        self, path: str, name: str, rows: int, places: list[int], columns: int, vector: bool
+        self,
+        found: Layout,
+        name: str,
+        rows: int,
+        places: list[int] | None,
+        dtype: np.dtype,
+        start: int,
+        role: str,
     ) -> None:
-        super().__init__(path, name, rows, len(places) if vector else None, np.dtype(np.float64))
+        """``places`` are those of the columns of classes; one place is a single number."""
+        classes = None
+        if places is None or len(places) > 1:
+            classes = len(found.first if places is None else places)
+        super().__init__(found.path, name, rows, classes, dtype)
+        self._layout = found
         self._places = places
-        self._columns = columns
+        self._start = start
+        self._missing = role in ("predictions", "targets")
         self._lines: Iterator[str] | None = None
-        self._stream: IO[str] | None = None
         self._at = 0
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         if self._lines is None or start < self._at:
-            self.close()
-            header = has_header(self.path)
-            self._stream = open_lines(self.path)
-            self._lines = filter(str.strip, self._stream)
-            if header:
-                next(self._lines)
+            self._lines = filter(str.strip, lines(self._layout, self._start))
+            self._at = 0
         while self._at < start:
             next(self._lines, None)
             self._at += 1
-        found = buffer.array((stop - start, len(self._places)), self.dtype)
-        for row in found:
-            row[:] = self._numbers(split(next(self._lines, "")))
+        if self.dtype == object:
+            found = np.empty(stop - start, dtype=object)
+        else:
+            found = buffer.array(self.shape(stop - start), self.dtype)
+        for row in range(stop - start):
+            found[row] = self._values(next(self._lines, ""))
             self._at += 1
-        return found.reshape(self.shape(stop - start))
+        return found
 
-    def _numbers(self, fields: list[str]) -> np.ndarray:
-        if len(fields) != self._columns:
+    def _values(self, line: str) -> Any:
+        separator = self._layout.separator
+        count = len(self._layout.first)
+        if self._places is None and separator != SPACES:
+            try:  # without a string for each number
+                numbers = np.loadtxt([line], delimiter=separator, comments=None, quotechar='"',
+                                     ndmin=1)  # fmt: skip
+                if numbers.shape == (count,):
+                    return numbers
+            except ValueError:
+                pass
+        fields = split(line, separator)
+        if len(fields) != count:
             raise InputError(
-                f"{self.name}: row {self._at}: {len(fields)} columns, expected {self._columns}"
+                f"{self.name}: row {self._at}: {len(fields)} columns, expected {count}"
             )
-        if len(self._places) < self._columns:
-            fields = [fields[place] for place in self._places]
+        if self.dtype == object:
+            return fields[(self._places or [0])[0]]
+        chosen = fields if self._places is None else [fields[place] for place in self._places]
         try:
-            return np.array(fields, dtype=np.float64)
-        except ValueError:
-            bad = next(field for field in fields if not fits(field))
-            raise InputError(
-                f"{self.name}: row {self._at}: expected a number, got {bad!r}"
-            ) from None
+            numbers = np.array(chosen, dtype=self.dtype)
+        except (ValueError, OverflowError):
+            numbers = np.array([self._number(field) for field in chosen], self.dtype)
+        return numbers if self.classes is not None else numbers[0]
+
+    def _number(self, text: str) -> Any:
+        if self._missing and text.strip() in MISSING:
+            return np.nan
+        kind = whole if self.dtype.kind == "i" else float
+        if not fits(text, kind):
+            raise InputError(f"{self.name}: row {self._at}: expected a number, got {text!r}")
+        return kind(text)
 
     def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._stream = self._lines = None
+        self._lines = None
         self._at = 0
 
 
-def open_wide(reference: Reference, role: str, names: list[str], first: list[str]) -> Source:
-    """The columns of a wide file that play a role."""
-    path = reference.path
+def open_wide(reference: Reference, found: Layout, header: bool, role: str, how: Reading) -> Source:
+    """The columns that play a role, of a file that is read by the line."""
+    path = found.path
+    start = found.after if header else found.start
+    sample = found.rows(header)[:2]
+    rows = sum(1 for line in lines(found, start) if line.strip())
+    if not header and reference.part is None and role == "predictions" and len(found.first) > 1:
+        name = f"{path}:f0..f{len(found.first) - 1}"
+        return LineRows(found, name, rows, None, np.dtype(float), start, role)
+    names = found.names(header)
+    texts = sample[0] if sample else ["0"] * len(names)
     kinds = {
-        name: "number" if not first or (k < len(first) and fits(first[k])) else "other"
+        name: "text"
+        if k >= len(texts) or not (fits(texts[k]) or texts[k].strip() in MISSING)
+        else "real"
         for k, name in enumerate(names)
     }
-    columns = choose_columns(path, kinds, reference.part, role)
-    vector = len(columns) > 1
-    part = f"{columns[0]}..{columns[-1]}" if vector else columns[0]
-    if any(kinds[column] != "number" for column in columns):
+    chosen = choose_columns(path, kinds, reference.part, role, how)
+    columns = chosen.names
+    part = f"{columns[0]}..{columns[-1]}" if len(columns) > 1 else columns[0]
+    places: list[int] | None = None
+    if len(columns) < len(names) or columns != names:
+        numbers = {name: k for k, name in enumerate(names)}
+        places = [numbers[column] for column in columns]
+    elif len(columns) == 1:
+        places = [0]
+    dtype: np.dtype = np.dtype(float)
+    if not chosen.per_class:
+        values = [row[(places or [0])[0]] for row in found.rows(header) if len(row) == len(names)]
+        if role in ("groups", "clusters", "id") or (role == "labels" and how.classes is not None):
+            dtype = np.dtype(object)
+        elif role in ("labels", "bytes", "kept") and all(v.lstrip("+-").isdigit() for v in values):
+            dtype = np.dtype(np.int64)
+        elif role in ("labels", "kept") and not all(map(fits, values)):
+            dtype = np.dtype(object)
+    if dtype.kind == "f" and any(kinds[column] == "text" for column in columns):
         raise InputError(f"{path}:{part}: expected numbers for {role}")
-    numbers = {name: k for k, name in enumerate(names)}
-    with open_lines(path) as stream:
-        rows = sum(1 for line in stream if line.strip()) - has_header(path)
-    places = [numbers[column] for column in columns]
-    return LineRows(path, f"{path}:{part}", rows, places, len(names), vector)
+    source = LineRows(found, f"{path}:{part}", rows, places, dtype, start, role)
+    source.class_names = chosen.classes
+    return source

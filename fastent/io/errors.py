@@ -10,6 +10,10 @@ class InputError(ValueError):
     """Unusable input; the message is one line that names the file and, for values, the row."""
 
 
+class UnclearHeaderError(InputError):
+    """A text file whose first line may be a header or a row; the rows of other files may tell."""
+
+
 def first_line(error: BaseException) -> str:
     """What a library says, without the rest of what it says."""
     lines = str(error).strip().splitlines()

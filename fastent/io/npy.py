@@ -15,6 +15,7 @@ from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
 from fastent.io.raw import RawRows
+from fastent.io.reading import PLAIN, Reading
 from fastent.io.source import Buffer, Source, as_bytes
 
 LOCAL_HEADER = struct.Struct("<4s22sHH")  # of a zip member: signature, fields, two name lengths
@@ -57,7 +58,7 @@ def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np
     return shape, by_column, dtype, stream.tell()
 
 
-def open_npy(reference: Reference, role: str) -> Source:
+def open_npy(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     if reference.part is not None:
         raise InputError(f"{reference.name}: a .npy file has one array, expected no ':part'")
     with open(reference.path, "rb") as stream:
@@ -65,7 +66,7 @@ def open_npy(reference: Reference, role: str) -> Source:
     return RawRows(reference.path, reference.path, offset, shape, dtype, by_column)
 
 
-def open_npz(reference: Reference, role: str) -> Source:
+def open_npz(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     path = reference.path
     try:
         with zipfile.ZipFile(path) as archive:
@@ -82,7 +83,7 @@ def open_npz(reference: Reference, role: str) -> Source:
         raise InputError(f"{path}: not a readable .npz file: {first_line(error)}") from None
     if reference.part in unfit or (unfit and not shapes):
         raise unfit[reference.part or next(iter(unfit))]
-    key = choose_array(path, {k: len(v[0]) for k, v in shapes.items()}, reference.part, role)
+    key = choose_array(path, {k: len(v[0]) for k, v in shapes.items()}, reference.part, role, how)
     shape, by_column, dtype, offset = shapes[key]
     info = members[key]
     name = f"{path}:{key}"

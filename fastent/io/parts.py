@@ -1,97 +1,286 @@
-"""Which array or column of a file is meant when the command does not say."""
+"""Which array or columns of a file are meant when the command does not say."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from typing import NamedTuple
 
 from fastent.io.errors import InputError
-from fastent.io.paths import natural_key
+from fastent.io.reading import Reading
 
-# What a part that plays a role is called when nobody says; predictions are found by shape.
-USUAL_NAMES = {
-    "predictions": ("predictions", "logits", "logprobs", "probs"),
-    "labels": ("labels", "label"),
-    "targets": ("targets", "target", "labels", "label"),
-    "groups": ("groups", "group"),
-    "clusters": ("clusters", "cluster"),
-    "weights": ("weights", "weight"),
-    "bytes": ("bytes",),
+# What numbers of each kind are called; a part of another kind's name is not meant.
+KIND_NAMES = {
+    "probs": ("probs", "prob", "probabilities", "probability", "proba"),
+    "logprobs": ("logprobs", "logprob", "log_probs"),
+    "logits": ("logits", "logit"),
 }
+PREDICTIONS = ("predictions", *itertools.chain(*KIND_NAMES.values()))
+LABELS = ("labels", "label")
+# What a part that plays a role is called when nobody says, the surest names first. Those on one
+# line are equal: where a file has several of them, its writer must have meant different things.
+USUAL_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "labels": (LABELS, ("target", "targets", "y", "y_true", "truth")),
+    "targets": (("targets", "target"), LABELS),
+    "groups": (("groups", "group"),),
+    "clusters": (("clusters", "cluster"),),
+    "weights": (("weights", "weight"),),
+    "bytes": (("bytes",),),
+}
+SIDES = frozenset(itertools.chain(*itertools.chain(*USUAL_NAMES.values())))
+# Numbers that count rows; pandas writes an index as a column without a name.
+COUNTERS = re.compile(r"(?i)(.*[ _.-])?(id|idx|index|key)|unnamed: \d+|__index_level_\d+__|")
+SHOWN = 8
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return shown or "nothing"
+class Columns(NamedTuple):
+    """Columns of a table: one, or one per class.
+
+    ``classes`` are the names of the classes, where the columns are called after them.
+    """
+
+    names: list[str]
+    per_class: bool
+    classes: tuple[str, ...] | None = None
 
 
-def choose_array(path: str, axes: dict[str, int], part: str | None, role: str) -> str:
-    """The array of an .npz or .safetensors file; ``axes`` has its number of axes by name."""
+def listed(names: list[str]) -> str:
+    shown = ", ".join(short(name) for name in names[:SHOWN])
+    return shown + (", ..." if len(names) > SHOWN else "") or "nothing"
+
+
+def short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _usual(names: list[str], role: str, how: Reading, path: str) -> str | None:
+    """The one of the names that says what the part is for."""
+    lower = {name.lower(): name for name in reversed(names)}
+    if role == "predictions":
+        found = [lower[name] for name in PREDICTIONS if name in lower]
+        if how.kind is not None and len(found) > 1:
+            found = [n for n in found if n.lower() in KIND_NAMES[how.kind]] or found
+        ranks = [found]
+    else:
+        ranks = [[lower[n] for n in rank if n in lower] for rank in USUAL_NAMES[role]]
+    for found in ranks:
+        if len(found) > 1:
+            raise InputError(
+                f"{path}: which of {listed(found)} holds the {role}? expected {path}:NAME"
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _unclear(path: str, what: str, role: str, names: list[str]) -> InputError:
+    hint = " (--classes names columns of classes)" if what == "column" else ""
+    return InputError(
+        f"{path}: which {what} holds the {role}? expected {path}:NAME with one of: "
+        f"{listed(names)}{hint if role == 'predictions' else ''}"
+    )
+
+
+def choose_array(path: str, axes: dict[str, int], part: str | None, role: str, how: Reading) -> str:
+    """The array of an .npz, .safetensors or .pt file; ``axes`` has its axes by name."""
     names = list(axes)
     if part is not None:
         if part not in axes:
-            raise InputError(f"{path}: no array {part!r}, expected one of: {_listed(names)}")
+            raise InputError(f"{path}: no array {part!r}, expected one of: {listed(names)}")
         return part
-    usual = [name for name in USUAL_NAMES[role] if name in axes]
-    if usual:
-        return usual[0]
+    usual = _usual(names, role, how, path)
+    if usual is not None:
+        return usual
     if role == "predictions":
         matrices = [name for name in names if axes[name] > 1]
         if len(matrices) == 1:
             return matrices[0]
     if len(names) == 1:
         return names[0]
-    raise InputError(
-        f"{path}: which array holds the {role}? expected {path}:NAME with one of: {_listed(names)}"
-    )
+    raise _unclear(path, "array", role, names)
 
 
-def choose_columns(path: str, columns: dict[str, str], part: str | None, role: str) -> list[str]:
+def choose_columns(
+    path: str, columns: dict[str, str], part: str | None, role: str, how: Reading
+) -> Columns:
     """The column, or the columns one per class, of a table.
 
-    ``columns`` says by name what each column holds: "list", "number" or "other".
+    ``columns`` says by name what each holds: "list", "real", "whole", "text" or "other".
     """
-    names = list(columns)
+    rows_of_classes = role in ("predictions", "targets")
     if part is not None:
         if part in columns:
-            return [part]
-        found = _family(names, columns, part)
+            return Columns([part], False)
+        if rows_of_classes and how.classes is not None:
+            return _by_name(path, columns, how.classes, [part.removesuffix("*")])
+        found = _range(columns, part) or _family(columns, part.removesuffix("*"))
         if not found:
-            raise InputError(f"{path}: no column {part!r}, expected one of: {_listed(names)}")
-        return _without_gaps(path, part, found)
-    usual = [name for name in USUAL_NAMES[role] if name in columns]
-    if usual:
-        return usual[:1]
-    if len(names) == 1:
-        return names
+            raise InputError(f"{path}: no column {part!r}, expected one of: {listed([*columns])}")
+        return _numbered(path, *found)
+    if rows_of_classes:
+        named = _after_classes(path, columns, role, how)
+        if named is not None:
+            return named
+    usual = _usual(list(columns), role, how, path)
+    if usual is not None:
+        return Columns([usual], False)
+    if len(columns) == 1:
+        return Columns(list(columns), False)
     if role == "predictions":
-        lists = [name for name in names if columns[name] == "list"]
+        numbers = [n for n in _free(columns, how) if columns[n] != "list"]
+        lists = [name for name in columns if columns[name] == "list"]
         if len(lists) == 1:
-            return lists
-        prefixes = {re.sub(r"\d+$", "", n) for n in names if re.search(r"\d+$", n)}
-        families = {prefix: _family(names, columns, prefix) for prefix in prefixes}
-        families = {prefix: family for prefix, family in families.items() if len(family) > 1}
+            return Columns(lists, False)
+        families = _families({n: h for n, h in columns.items() if n not in how.other})
         if not lists and len(families) == 1:
-            return _without_gaps(path, *families.popitem())
-    raise InputError(
-        f"{path}: which column holds the {role}? expected {path}:NAME with one of: {_listed(names)}"
-    )
+            return _numbered(path, *families.popitem())
+        if not lists and not families and len(numbers) == 1:
+            return Columns(numbers, False)
+        if len(families) > 1:
+            shown = ", ".join(f"{path}:{prefix}{family[0]}..{family[-1]}"
+                              for prefix, family in sorted(families.items())[:3])  # fmt: skip
+            raise InputError(f"{path}: which columns hold the {role}? expected one of: {shown}")
+    else:
+        free = [n for n in columns if n not in how.other and not COUNTERS.fullmatch(n)]
+        if len(free) == 1:
+            return Columns(free, False)
+    raise _unclear(path, "column", role, list(columns))
 
 
-def _family(names: list[str], columns: dict[str, str], prefix: str) -> list[str]:
+def _free(columns: dict[str, str], how: Reading) -> list[str]:
+    """Columns of numbers that have no other part to play."""
+    return [
+        name
+        for name, holds in columns.items()
+        if holds in ("real", "whole")
+        and name not in how.other
+        and name.lower() not in SIDES
+        and not COUNTERS.fullmatch(name)
+    ]
+
+
+def _after_classes(path: str, columns: dict[str, str], role: str, how: Reading) -> Columns | None:
+    """The columns called after classes, which are named or are the labels."""
+    if how.classes is not None:
+        if any(holds == "list" for holds in columns.values()):
+            return None  # they name the numbers of a list
+        prefixes = [name[: -len(how.classes[0])] for name in columns
+                    if name.endswith(how.classes[0])]  # fmt: skip
+        return _by_name(path, columns, how.classes, prefixes)
+    if not how.labels or role != "predictions":
+        return None
+    label = max(how.labels, key=len)
+    free = _free(columns, how)
+    prefixes = [n.removesuffix(label) for n in free if n.endswith(label)]
+    prefixes = [p for p in prefixes if all(p + label in columns for label in how.labels)]
+    if not prefixes:
+        return None
+    if len(prefixes) > 1:
+        raise InputError(
+            f"{path}: columns of every label follow {' and '.join(map(repr, prefixes[:3]))}, "
+            f"expected {path}:PREFIX*"
+        )
+    (prefix,) = prefixes
+    family = [name for name in free if name.startswith(prefix)]
+    if not prefix:
+        # A column that no label is called after is a class without rows, or no class at all.
+        reals = [name for name in family if columns[name] == "real"]
+        family = reals if how.labels <= set(reals) else family
+        strange = [name for name in family if name not in how.labels]
+        if strange and not how.checked:
+            raise InputError(
+                f"{path}: no label is called {short(strange[0])}: is this column a class? "
+                "expected --classes with the names of all"
+            )
+    return Columns(family, True, tuple(name.removeprefix(prefix) for name in family))
+
+
+def _by_name(
+    path: str, columns: dict[str, str], classes: tuple[str, ...], prefixes: list[str]
+) -> Columns:
+    """The columns of named classes, called so or so after one prefix."""
+    whole = [p for p in dict.fromkeys(prefixes) if all(p + name in columns for name in classes)]
+    if "" in whole:
+        whole = [""]
+    if len(whole) > 1:
+        raise InputError(
+            f"{path}: columns of every class follow {' and '.join(map(repr, whole[:3]))}, "
+            f"expected {path}:PREFIX*"
+        )
+    if not whole:
+        best = max(prefixes, key=lambda p: sum(p + name in columns for name in classes), default="")
+        missing = next((name for name in classes if best + name not in columns), classes[0])
+        raise InputError(
+            f"{path}: no column for the class {short(missing)!r} of --classes, expected one of: "
+            f"{listed([*columns])}"
+        )
+    names = [whole[0] + name for name in classes]
+    for name in names:
+        if columns[name] not in ("real", "whole"):
+            raise InputError(f"{path}:{name}: expected numbers for predictions")
+    return Columns(names, True, classes)
+
+
+Family = tuple[str, list[str]]  # a prefix, and what follows it
+
+
+def _range(columns: dict[str, str], part: str) -> Family | None:
+    """The columns of ``p3..p9``, ``p3..9`` or ``3..9``."""
+    ends = re.fullmatch(r"(.*?)(\d+)\.\.(.*?)(\d+)", part)
+    if ends is None or ends[3] not in ("", ends[1]):
+        return None
+    family = _family(columns, ends[1])
+    if family is None:
+        return None
+    chosen = [n for n in family[1] if int(ends[2]) <= int(n) <= int(ends[4])]
+    if not chosen or (int(chosen[0]), int(chosen[-1])) != (int(ends[2]), int(ends[4])):
+        return None
+    return ends[1], chosen
+
+
+def _family(columns: dict[str, str], prefix: str) -> Family | None:
     """Number columns called prefix + digits, in the order of their numbers."""
-    pattern = re.compile(re.escape(prefix) + r"\d+")
-    members = [n for n in names if pattern.fullmatch(n) and columns[n] == "number"]
-    return sorted(members, key=natural_key)
+    members = [
+        name[len(prefix) :]
+        for name, holds in columns.items()
+        if holds in ("real", "whole") and name.startswith(prefix)
+    ]
+    members = [m for m in members if m.isascii() and m.isdigit()]
+    return (prefix, sorted(members, key=int)) if members else None
 
 
-def _without_gaps(path: str, prefix: str, family: list[str]) -> list[str]:
-    """The columns of a family: if a class had none, the next one would take its number."""
-    numbers = [int(name.removeprefix(prefix)) for name in family]
+def _families(columns: dict[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, holds in columns.items():
+        if holds in ("real", "whole") and not COUNTERS.fullmatch(name):
+            number = re.search(r"[0-9]+$", name)
+            if number:
+                found.setdefault(name[: number.start()], []).append(number[0])
+    families = {p: sorted(family, key=int) for p, family in found.items() if len(family) > 1}
+    # class_-1 beside class_0: of one family, and not a family of its own.
+    signed = [p for p in found if p.endswith("-") and p[:-1] in found]
+    for prefix in signed:
+        families.setdefault(prefix[:-1], found[prefix[:-1]]).insert(0, "-" + found[prefix][0])
+        families.pop(prefix, None)
+    return families
+
+
+def _numbered(path: str, prefix: str, family: list[str]) -> Columns:
+    """The columns of a family, which must be those of the classes from 0 on.
+
+    If a class had no column, the next one would take its number.
+    """
+    numbers = [int(number) for number in family]
     for before, number in itertools.pairwise(numbers):
         if number != before + 1:
             raise InputError(
                 f"{path}: {prefix}{number} comes after {prefix}{before}, expected a column for "
                 "each class"
             )
-    return family
+    if numbers[0] != 0:
+        raise InputError(
+            f"{path}: columns {prefix}{family[0]} to {prefix}{family[-1]} do not begin at 0: "
+            f"name the classes as the labels do with --classes {','.join(family[:3])}"
+            + (",..." if len(family) > 3 else "")
+        )
+    return Columns([prefix + number for number in family], True)

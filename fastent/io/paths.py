@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import json
 import os
 import re
 from dataclasses import dataclass
 
 from fastent.io.errors import InputError
 
-SUFFIXES = (".npy", ".npz", ".parquet", ".arrow", ".feather", ".safetensors", ".csv")
+ARRAYS = (".npy", ".npz", ".safetensors", ".pt", ".pth")
+TABLES = (".parquet", ".pq", ".arrow", ".feather", ".ipc", ".arrows")
+TEXTS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
+COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
+SUFFIXES = (*ARRAYS, *TABLES, *TEXTS, *(text + c for text in TEXTS for c in COMPRESSED))
+SHOWN = ".npy, .npz, .parquet, .arrow, .feather, .safetensors, .pt, .csv, .tsv, .txt or .jsonl"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A file and the array, tensor or column in it; an empty path means the prediction file."""
+    """A file and the array, tensor or column in it; an empty path means the prediction file.
+
+    ``constants`` are columns whose one value is in the names of the file's directories.
+    """
 
     path: str
     part: str | None = None
+    constants: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
         return self.path if self.part is None else f"{self.path}:{self.part}"
 
 
+def suffix_of(path: str) -> str | None:
+    """The suffix that says what a file holds, with that of its compression; None if none does."""
+    name = os.path.basename(path).lower()
+    return max((s for s in SUFFIXES if name.endswith(s)), key=len, default=None)
+
+
 def natural_key(text: str) -> list[tuple[int, int | str]]:
     """Sort key under which shard-2 comes before shard-10."""
-    pieces = re.split(r"(\d+)", text)  # every other one is digits, which ² is not
+    pieces = re.split(r"([0-9]+)", text)
     return [(0, int(p)) if k % 2 and len(p) < 4000 else (1, p) for k, p in enumerate(pieces)]
 
 
@@ -43,27 +59,96 @@ def expand(words: list[str]) -> list[Reference]:
 
 
 def _expand_one(word: str) -> list[Reference]:
-    path, part = word, None
     if not word:
         raise InputError("'': expected the name of a file")
-    if not os.path.lexists(word) and ":" in word and not _matches(word):
-        path, part = word.rsplit(":", 1)
-        if not part:
-            raise InputError(f"{word}: nothing after the colon, expected file:column")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word):
+        raise InputError(f"{word}: an address, expected a file: download or mount it first")
+    path, part = _split(word)
     if not path:
         return [Reference("", part)]
     if os.path.isdir(path):
-        inside = [os.path.join(path, name) for name in os.listdir(path)]
-        files = [name for name in inside if name.endswith(SUFFIXES) and os.path.isfile(name)]
-        if not files:
-            raise InputError(f"{path}: no {', '.join(SUFFIXES)} file in this directory")
-    elif os.path.lexists(path):
-        files = [path]
-    else:
-        files = _matches(path)
-        if not files:
-            raise InputError(f"{word}: {_why_none(path)}")
-    return [Reference(name, part) for name in sorted(files, key=natural_key)]
+        return [Reference(r.path, part, r.constants) for r in _in_directory(path)]
+    if os.path.lexists(path):
+        _refuse_log(os.path.dirname(path))
+        return [Reference(path, part)]
+    files = _matches(path)
+    if not files:
+        raise InputError(f"{word}: {_why_none(path)}")
+    for folder in dict.fromkeys(map(os.path.dirname, files)):
+        _refuse_log(folder)
+    return [Reference(name, part) for name in _with_rows(files)]
+
+
+def _split(word: str) -> tuple[str, str | None]:
+    """A file and a part of it; either may have colons in its name."""
+    if os.path.lexists(word) or ":" not in word or _matches(word):
+        return word, None
+    colons = [k for k, letter in enumerate(word) if letter == ":"]
+    there = [k for k in colons if os.path.lexists(word[:k]) or _matches(word[:k])]
+    likely = [k for k in colons if suffix_of(word[:k])]
+    at = 0 if colons[0] == 0 else (there[-1:] or likely[:1] or colons[-1:])[0]
+    if not word[at + 1 :]:
+        raise InputError(f"{word}: nothing after the colon, expected file:column")
+    return word[:at], word[at + 1 :]
+
+
+def _in_directory(path: str) -> list[Reference]:
+    """The files of a directory whose writer meant them to be read."""
+    _refuse_log(path)
+    state = os.path.join(path, "state.json")
+    if os.path.isfile(os.path.join(path, "dataset_dict.json")):
+        raise InputError(f"{path}: several splits, expected the directory of one of them")
+    if os.path.isfile(state) and os.path.isfile(os.path.join(path, "dataset_info.json")):
+        return [Reference(os.path.join(path, name)) for name in _saved_files(state)]
+    names = [name for name in os.listdir(path) if not name.startswith((".", "_"))]
+    inside = [os.path.join(path, name) for name in names if suffix_of(name)]
+    files = _with_rows([name for name in inside if os.path.isfile(name)])
+    if files:
+        return [Reference(name) for name in files]
+    if any("=" in name and os.path.isdir(os.path.join(path, name)) for name in names):
+        from fastent.io.partitions import partitioned
+
+        return partitioned(path)
+    raise InputError(f"{path}: no {SHOWN} file in this directory")
+
+
+def _saved_files(state: str) -> list[str]:
+    """The files that a folder of Hugging Face's save_to_disk says to be its data."""
+    try:
+        with open(state, encoding="utf-8") as stream:
+            names = [str(entry["filename"]) for entry in json.load(stream)["_data_files"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise InputError(f"{state}: does not say which files are data") from None
+    if not names:
+        raise InputError(f"{state}: names no files")
+    return names
+
+
+LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
+
+
+def _refuse_log(folder: str) -> None:
+    """Tables whose files count or not as a log of theirs says."""
+    for name, what in LOGS.items():
+        if os.path.isdir(os.path.join(folder, name)):
+            raise InputError(
+                f"{folder or '.'}: {what}, whose log says which files count: write its rows as "
+                "Parquet first (with deltalake: DeltaTable(path).to_pyarrow_dataset())"
+            )
+    metadata = os.path.join(folder, "metadata")
+    if glob.glob(os.path.join(glob.escape(metadata), "*.metadata.json")):
+        raise InputError(
+            f"{folder or '.'}: an Iceberg table, whose metadata says which files count: write its "
+            "rows as Parquet first"
+        )
+
+
+def _with_rows(files: list[str]) -> list[str]:
+    """Files in natural order, without the empty ones that Spark writes for parts without rows."""
+    files = sorted(files, key=natural_key)
+    texts = [name for name in files if (suffix_of(name) or "").startswith(TEXTS)]
+    empty = {name for name in texts if os.path.isfile(name) and not os.path.getsize(name)}
+    return files if len(empty) == len(files) else [name for name in files if name not in empty]
 
 
 def _why_none(path: str) -> str:
@@ -78,11 +163,18 @@ def _why_none(path: str) -> str:
 
 
 def _matches(pattern: str) -> list[str]:
-    return glob.glob(pattern, recursive=True) if glob.has_magic(pattern) else []
+    """What a glob matches, without the files that macOS puts beside others."""
+    if not glob.has_magic(pattern):
+        return []
+    found = glob.glob(pattern, recursive=True)
+    return [name for name in found if not os.path.basename(name).startswith("._")]
 
 
 def is_column_name(word: str) -> bool:
     """Whether a word can only be a column of the prediction files, as in ``--groups lang``."""
     return not (
-        os.path.lexists(word) or glob.has_magic(word) or ":" in word or word.endswith(SUFFIXES)
+        os.path.lexists(word)
+        or glob.has_magic(word)
+        or word.startswith(":")
+        or any(suffix_of(word[:k]) for k, letter in enumerate(word + ":") if letter == ":")
     )

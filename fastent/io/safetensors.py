@@ -12,6 +12,7 @@ from fastent.io.npy import bfloat16
 from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
 from fastent.io.raw import RawRows
+from fastent.io.reading import PLAIN, Reading
 from fastent.io.source import Source
 
 DTYPES = {
@@ -21,7 +22,7 @@ DTYPES = {
 }  # fmt: skip
 
 
-def open_safetensors(reference: Reference, role: str) -> Source:
+def open_safetensors(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     """One tensor; the library checks the header against the file, the rows are read by us.
 
     The library maps the file into memory, and a mapped file that shrinks kills the process.
@@ -38,7 +39,7 @@ def open_safetensors(reference: Reference, role: str) -> Source:
             axes = {key: len(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
     except SafetensorError as error:
         raise InputError(f"{path}: not a readable .safetensors file: {first_line(error)}") from None
-    key = choose_array(path, axes, reference.part, role)
+    key = choose_array(path, axes, reference.part, role, how)
     with open(path, "rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
         entry = json.loads(stream.read(length))[key]

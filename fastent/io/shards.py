@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -118,17 +118,40 @@ class Block:
                     continue
                 with reading(source.name):
                     arrays[role] = source.read(start, stop, buffers[role])
+            check_ids(self.shard, start, arrays)
             yield Piece(self.shard, start, stop, arrays)
         for source in self.shard.sources.values():
             source.release(self.start, self.stop)
 
 
+def check_ids(shard: Shard, start: int, arrays: dict[str, np.ndarray]) -> None:
+    """Rows of several files that go together must have the same id; roles begin with "id of"."""
+    for role, other in arrays.items():
+        if not role.startswith("id of "):
+            continue
+        own = arrays["id"]
+        if (own.dtype.kind in "iu") != (other.dtype.kind in "iu"):
+            own, other = own.astype(str), other.astype(str)
+        differ = own != other
+        if differ.any():
+            row = int(np.argmax(differ))
+            raise InputError(
+                f"{shard.sources[role].name}: row {start + row} is {other[row]!s}, expected "
+                f"{own[row]!s} as in {shard.sources['id'].name}: rows are not in the same order"
+            )
+
+
 @dataclass
 class Shards:
-    """All files of a run, and those that had to be left out with the reason."""
+    """All files of a run, and those that had to be left out with the reason.
+
+    ``coded`` says that labels were names, which are given as numbers of ``class_names``.
+    """
 
     items: list[Shard]
     left_out: list[dict[str, str]] = field(default_factory=list)
+    class_names: tuple[str, ...] | None = None
+    coded: bool = False
 
     def leave_out(self, shard: Shard, why: str) -> None:
         """Go on without a shard; the rows of the others keep their numbers."""
@@ -260,5 +283,5 @@ def resolve(references: list[Reference], predictions: list[Reference]) -> list[R
         if reference.path:
             found.append(reference)
         else:
-            found.extend(Reference(main.path, reference.part) for main in predictions)
+            found.extend(replace(main, part=reference.part) for main in predictions)
     return found

@@ -37,8 +37,11 @@ class Source:
         Whether rows may be given where the file is mapped into memory, if it can be. Numbers
         there may change between one look and the next: not for labels, which are checked first
         and used later.
+    class_names : tuple of str or None
+        What the classes are called, where the columns of a table are called after them.
     """
 
+    class_names: tuple[str, ...] | None = None
     sequential = False
     scattered = False
     mapped = False

@@ -1,4 +1,4 @@
-"""Columns of tables (Parquet, Arrow, Feather, CSV) as rows, one record batch at a time."""
+"""Columns of tables (Parquet, Arrow, CSV, JSON lines) as rows, one record batch at a time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from fastent.io.errors import InputError, first_line
-from fastent.io.parts import choose_columns
+from fastent.io.parts import Columns, choose_columns
+from fastent.io.paths import Reference
+from fastent.io.reading import PLAIN, Reading
 from fastent.io.source import Buffer, Source
 
 BATCH_BYTES = 4 << 20  # what one decoded batch should take
+NAMED = ("groups", "clusters", "labels", "id", "kept")  # roles whose rows may be text
+NULLABLE = ("predictions", "targets", "kept")  # roles where a null is NaN
 
 
 def require_pyarrow(path: str) -> Any:
@@ -30,58 +34,131 @@ class Table:
     schema: Any
     rows: int
 
-    def batches(self, columns: list[str], start: int, size: int) -> Iterator[Any]:
-        """Record batches of ``columns`` that begin at row ``start`` exactly."""
+    def batches(self, columns: list[str], start: int, size: int, dtype: Any) -> Iterator[Any]:
+        """Record batches of ``columns`` that begin at row ``start`` exactly.
+
+        Columns that are turned round on disk come as numbers of ``dtype``.
+        """
         raise NotImplementedError
 
 
-def holds(kind: Any) -> str:
-    """What a column holds: a "list" of numbers per row, a "number", or something "other"."""
+def plain(kind: Any) -> Any:
+    """The type under dictionaries and extensions."""
+    while hasattr(kind, "storage_type") or (hasattr(kind, "index_type") and kind.value_type):
+        kind = kind.storage_type if hasattr(kind, "storage_type") else kind.value_type
+    return kind
+
+
+def is_list(kind: Any) -> bool:
     import pyarrow.types as types
 
-    if types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
+    tests = ("is_list", "is_large_list", "is_fixed_size_list", "is_list_view", "is_large_list_view")
+    return any(getattr(types, test)(kind) for test in tests if hasattr(types, test))
+
+
+def holds(kind: Any) -> str:
+    """What a column holds: a "list" of numbers, a "real" or "whole" number, "text" or "other"."""
+    import pyarrow.types as types
+
+    kind = plain(kind)
+    if is_list(kind):
         return "list"
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
-        return "number"
-    return "other"
+    if types.is_integer(kind) or types.is_boolean(kind):
+        return "whole"
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return "real"
+    texts = ("is_string", "is_large_string", "is_string_view")
+    return "text" if any(getattr(types, t)(kind) for t in texts if hasattr(types, t)) else "other"
 
 
-def open_columns(table: Table, part: str | None, role: str) -> Source:
+def dtype_of(kind: Any, role: str) -> np.dtype:
+    """Dtype of a column's numbers; predictions are floats, so that a null can be NaN."""
+    import pyarrow.types as types
+
+    kind = plain(kind)
+    if types.is_decimal(kind):
+        return np.dtype(np.float64)
+    found = np.dtype(kind.to_pandas_dtype())
+    if role in NULLABLE and found.kind in "iub":
+        return np.dtype(np.float64)
+    return found
+
+
+def open_columns(table: Table, part: str | None, role: str, how: Reading = PLAIN) -> Source:
     """The rows of the column, or of the columns one per class, that play a role."""
     fields = {field.name: field.type for field in table.schema}
     if len(fields) < len(table.schema):
         raise InputError(f"{table.path}: two columns have the same name")
-    columns = choose_columns(table.path, {n: holds(k) for n, k in fields.items()}, part, role)
-    if len(columns) > 1 or (part is not None and columns != [part]):
-        name = f"{table.path}:{part or columns[0] + '..' + columns[-1]}"
-        dtype = np.result_type(*{np.dtype(fields[c].to_pandas_dtype()) for c in columns})
-        return TableRows(table, name, columns, len(columns), dtype)
-    (column,) = columns
+    kinds = {name: holds(kind) for name, kind in fields.items()}
+    chosen = choose_columns(table.path, kinds, part, role, how)
+    if not chosen.per_class:
+        return _one_column(table, chosen.names[0], role)
+    name = f"{table.path}:{part or _span(chosen)}"
+    dtype = np.result_type(*{dtype_of(fields[c], role) for c in chosen.names})
+    source = TableRows(table, name, chosen.names, len(chosen.names), dtype, role)
+    source.class_names = chosen.classes
+    return source
+
+
+def _span(chosen: Columns) -> str:
+    return f"{chosen.names[0]}..{chosen.names[-1]}"
+
+
+def _one_column(table: Table, column: str, role: str) -> Source:
     name = f"{table.path}:{column}"
-    kind = fields[column]
-    if holds(kind) == "list":
-        dtype = np.dtype(kind.value_type.to_pandas_dtype())
-        if dtype.kind not in "fiu":
-            raise InputError(f"{name}: lists of {kind.value_type}, expected lists of numbers")
-        return TableRows(table, name, columns, _list_length(table, column, name), dtype)
-    if holds(kind) == "number":
-        return TableRows(table, name, columns, None, np.dtype(kind.to_pandas_dtype()))
-    if role in ("groups", "clusters"):
-        return TableRows(table, name, columns, None, np.dtype(object))
+    kind = plain(table.schema.field(column).type)
+    what = holds(kind)
+    if what == "list":
+        value = plain(kind.value_type)
+        if holds(value) not in ("real", "whole"):
+            raise InputError(f"{name}: lists of {value}, expected lists of numbers")
+        length = _list_length(table, column, name)
+        return TableRows(table, name, [column], length, dtype_of(value, role), role)
+    if role in ("groups", "clusters", "id") and what in ("real", "whole"):
+        if what == "real" or kind == "bool" or _has_null(table, column):
+            return TableRows(table, name, [column], None, np.dtype(object), role)
+    if what in ("real", "whole"):
+        return TableRows(table, name, [column], None, dtype_of(kind, role), role)
+    if role in NAMED and (what == "text" or role != "labels"):
+        return TableRows(table, name, [column], None, np.dtype(object), role)
+    if {"indices", "values"} <= {kind.field(k).name for k in range(kind.num_fields)}:
+        raise InputError(
+            f"{name}: Spark ML vectors, expected lists: write pyspark.ml.functions."
+            "vector_to_array of the column"
+        )
     raise InputError(f"{name}: holds {kind}, expected numbers for {role}")
 
 
 def _list_length(table: Table, column: str, name: str) -> int:
-    kind = table.schema.field(column).type
+    kind = plain(table.schema.field(column).type)
     if getattr(kind, "list_size", None) is not None:
         return int(kind.list_size)
-    for batch in table.batches([column], 0, 1):
-        if batch.num_rows:
-            length = batch.column(0)[0].values
-            if length is None:
-                raise InputError(f"{name}: row 0 is null, expected a list of numbers")
-            return len(length)
+    for batch in table.batches([column], 0, 1, None):
+        lists = storage(batch.column(0)).drop_null()
+        if len(lists):
+            return len(lists[0].values)
     return 0
+
+
+def _has_null(table: Table, column: str) -> bool:
+    return any(batch.column(0).null_count for batch in table.batches([column], 0, 65536, None))
+
+
+def storage(column: Any) -> Any:
+    """A column without dictionary and extension."""
+    while hasattr(column, "storage") or hasattr(column, "dictionary_decode"):
+        column = column.storage if hasattr(column, "storage") else column.dictionary_decode()
+    return column
+
+
+def numbers_of(column: Any) -> np.ndarray:
+    """Numbers as an array, nulls as NaN."""
+    import pyarrow
+    import pyarrow.types as types
+
+    if types.is_decimal(column.type):
+        column = column.cast(pyarrow.float64())
+    return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
 class TableRows(Source):
@@ -90,20 +167,32 @@ class TableRows(Source):
     sequential = True
 
     def __init__(
-        self, table: Table, name: str, columns: list[str], classes: int | None, dtype: np.dtype
+        self,
+        table: Table,
+        name: str,
+        columns: list[str],
+        classes: int | None,
+        dtype: np.dtype,
+        role: str,
     ) -> None:
         super().__init__(table.path, name, table.rows, classes, dtype)
-        self._table = table
+        self.table = table
         self.columns = columns
+        self._role = role
         self._batches: Iterator[Any] | None = None
         self._batch: Any = None
         self._used = 0
         self._at = 0
 
+    def flattened(self) -> Source:
+        if self.classes != 1:
+            return super().flattened()
+        return TableRows(self.table, self.name, self.columns, None, self.dtype, self._role)
+
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         if self._batches is None or start != self._at:
             size = max(1, min(65536, BATCH_BYTES // max(1, self.row_bytes)))
-            self._batches = self._table.batches(self.columns, start, size)
+            self._batches = self.table.batches(self.columns, start, size, self.dtype)
             self._batch, self._used = None, 0
         if self.dtype == object:
             rows = np.empty(stop - start, dtype=object)
@@ -113,9 +202,8 @@ class TableRows(Source):
         while self._at < stop:
             self._advance()
             count = min(stop - self._at, self._batch.num_rows - self._used)
-            piece = self._batch.slice(self._used, count)
             where = self._at - start
-            self._fill(rows[where : where + count], piece)
+            self._fill(rows[where : where + count], self._batch.slice(self._used, count))
             self._used += count
             self._at += count
         return rows
@@ -140,38 +228,74 @@ class TableRows(Source):
 
     def _fill(self, rows: np.ndarray, piece: Any) -> None:
         for number, column in enumerate(piece.columns):
-            if column.null_count:
+            column = storage(column)
+            if self.dtype == object:
+                rows[:] = self._texts(column)
+                continue
+            if column.null_count and self._role not in NULLABLE:
                 nulls = column.is_null().to_numpy(zero_copy_only=False)
                 row = self._at + int(np.argmax(nulls))
                 raise InputError(f"{self.name}: row {row} is null, expected a value")
-            if hasattr(column, "dictionary_decode"):
-                column = column.dictionary_decode()
-            if self.classes is None:
-                rows[:] = column.to_numpy(zero_copy_only=False)
-            elif holds(column.type) == "list":
-                rows[:] = self._lists(column)
+            if is_list(column.type):
+                self._lists(rows, column)
+            elif self.classes is None:
+                rows[:] = numbers_of(column)
             else:
-                rows[:, number] = column.to_numpy(zero_copy_only=False)
+                rows[:, number] = numbers_of(column)
 
-    def _lists(self, column: Any) -> np.ndarray:
+    def _texts(self, column: Any) -> np.ndarray:
+        if self._role == "labels" and column.null_count:
+            nulls = column.is_null().to_numpy(zero_copy_only=False)
+            row = self._at + int(np.argmax(nulls))
+            raise InputError(f"{self.name}: row {row} is null, expected a label")
+        if holds(column.type) in ("real", "whole"):
+            texts = ["null" if value is None else str(value) for value in column.to_pylist()]
+            return np.array(texts, dtype=object)
+        if holds(column.type) != "text":
+            import pyarrow
+
+            try:
+                column = column.cast(pyarrow.string())
+            except pyarrow.ArrowException:
+                raise InputError(
+                    f"{self.name}: holds {column.type}, expected text or numbers for {self._role}"
+                ) from None
+        texts = np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+        if column.null_count and self._role != "kept":
+            texts = np.where(column.is_null().to_numpy(zero_copy_only=False), "null", texts)
+        return texts
+
+    def _lists(self, rows: np.ndarray, column: Any) -> None:
         import pyarrow.compute as compute
 
-        assert self.classes is not None
+        present = column.is_valid().to_numpy(zero_copy_only=False)
         if getattr(column.type, "list_size", None) is None:
-            lengths = compute.list_value_length(column).to_numpy()
+            lengths = compute.list_value_length(column).fill_null(self.classes).to_numpy()
             if (lengths != self.classes).any():
                 row = int(np.argmax(lengths != self.classes))
                 raise InputError(
                     f"{self.name}: row {self._at + row} has {lengths[row]} numbers, "
                     f"expected {self.classes} as in row 0"
                 )
-        values = column.flatten()
-        if values.null_count:
+        values = storage(column.flatten())
+        if values.null_count and self._role not in NULLABLE:
             nulls = values.is_null().to_numpy(zero_copy_only=False)
-            row = self._at + int(np.argmax(nulls)) // self.classes
+            row = self._at + int(np.argmax(nulls)) // max(1, self.classes or 0)
             raise InputError(f"{self.name}: row {row} holds a null, expected numbers")
-        return np.asarray(values.to_numpy()).reshape(len(column), self.classes)
+        given = numbers_of(values).reshape(-1, self.classes or 0)
+        if present.all():
+            rows[:] = given
+        else:
+            rows[present], rows[~present] = given, np.nan
 
     def close(self) -> None:
         self._batches = self._batch = None
         self._used = self._at = 0
+
+
+def from_partition(reference: Reference, rows: int) -> Source:
+    """A column that the names of directories hold."""
+    from fastent.io.partitions import Constant
+
+    column = str(reference.part)
+    return Constant(reference.path, column, dict(reference.constants)[column], rows)

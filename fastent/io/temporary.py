@@ -14,6 +14,7 @@ class Temporary:
     """A file without a name, of which nothing is left when it is closed."""
 
     def __init__(self) -> None:
+        self.size = 0
         with self._telling():
             self._file = tempfile.TemporaryFile(prefix="fastent-", buffering=0)
 
@@ -27,6 +28,7 @@ class Temporary:
         with self._telling():
             while done < len(data):
                 done += os.pwrite(self.fd, data[done:], offset + done)
+        self.size = max(self.size, offset + done)
 
     @staticmethod
     @contextlib.contextmanager

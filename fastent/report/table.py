@@ -83,11 +83,11 @@ def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
     for title, head, rows in tables:
         if rows:
             cells = [[printable(cell, stream) for cell in row] for row in rows]
-            _print(title, head, cells, stream)
+            print_table(title, head, cells, stream)
     stream.write(counts(document) + "\n")
 
 
-def _print(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
+def print_table(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
     try:
         from rich import box
         from rich.console import Console

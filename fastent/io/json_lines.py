@@ -1,0 +1,68 @@
+"""JSON lines: an object a row, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastent.io.csv_layout import open_bytes
+from fastent.io.errors import InputError, first_line
+from fastent.io.paths import Reference
+from fastent.io.reading import PLAIN, Reading
+from fastent.io.source import Source
+from fastent.io.table import NULLABLE, Table, is_list, open_columns, require_pyarrow
+
+BLOCK_BYTES = 4 << 20
+
+
+class JsonTable(Table):
+    """A file of JSON lines; its rows are counted by reading it once."""
+
+    def __init__(self, path: str, role: str) -> None:
+        arrow = require_pyarrow(path)
+        self.path = path
+        self.schema = None
+        try:
+            with self._open() as reader:
+                self.schema = _widened(reader.schema, role in NULLABLE)
+            self.rows = sum(batch.num_rows for batch in self._open())
+        except (arrow.ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable JSON lines: {first_line(error)}") from None
+
+    def _open(self) -> Any:
+        import pyarrow.json as json
+
+        # The types of the first rows hold for all: 1 may be followed by 1.5, so numbers are wide.
+        return json.open_json(
+            open_bytes(self.path),
+            read_options=json.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            parse_options=json.ParseOptions(
+                explicit_schema=self.schema, unexpected_field_behavior="ignore"
+            ),
+        )
+
+    def batches(self, columns: list[str], start: int, size: int, dtype: Any) -> Iterator[Any]:
+        for batch in self._open():
+            if start >= batch.num_rows:
+                start -= batch.num_rows
+                continue
+            yield batch.select(columns).slice(start)
+            start = 0
+
+
+def _widened(schema: Any, floats: bool) -> Any:
+    """A schema in which whole numbers are floats, those of lists always."""
+    import pyarrow
+    import pyarrow.types as types
+
+    def wide(kind: Any, inside: bool) -> Any:
+        if is_list(kind):
+            return pyarrow.list_(wide(kind.value_type, True))
+        number = types.is_integer(kind) or types.is_null(kind)
+        return pyarrow.float64() if number and (inside or floats) else kind
+
+    return pyarrow.schema([(field.name, wide(field.type, False)) for field in schema])
+
+
+def open_jsonl(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
+    return open_columns(JsonTable(reference.path, role), reference.part, role, how)

@@ -1,0 +1,168 @@
+"""Where the row groups lie in the footer of a Parquet file.
+
+The library takes a kilobyte for every column of every row group, a gigabyte where there are many of
+both. A footer is a struct in Thrift's compact protocol; its row groups are a list that can be cut
+into pieces, and each piece with the rest of the footer is a footer again.
+"""
+
+import numpy as np
+
+cdef enum:
+    STOP = 0
+    DOUBLE = 7
+    BINARY = 8
+    LIST = 9
+    SET = 10
+    MAP = 11
+    STRUCT = 12
+    DEEPEST = 32
+
+
+cdef struct Walk:
+    const unsigned char *data
+    long long size
+    long long at
+
+
+cdef int next_byte(Walk *walk) except -1:
+    if walk.at >= walk.size:
+        raise ValueError("the footer ends early")
+    walk.at += 1
+    return walk.data[walk.at - 1]
+
+
+cdef long long varint(Walk *walk) except? -1:
+    cdef unsigned long long value = 0
+    cdef int shift = 0, piece
+    while shift < 70:
+        piece = next_byte(walk)
+        if shift < 64:
+            value |= <unsigned long long> (piece & 127) << shift
+        if piece < 128:
+            return <long long> value
+        shift += 7
+    raise ValueError("a number of the footer is too long")
+
+
+cdef long long signed_number(Walk *walk) except? -1:
+    cdef unsigned long long value = <unsigned long long> varint(walk)
+    return <long long> (value >> 1) ^ -<long long> (value & 1)
+
+
+cdef int forward(Walk *walk, long long count) except -1:
+    if count < 0 or count > walk.size - walk.at:
+        raise ValueError("the footer ends early")
+    walk.at += count
+    return 0
+
+
+cdef int next_field(Walk *walk, int *last) except -1:
+    """Type of the next field of a struct, whose number is put in ``last``."""
+    cdef int head = next_byte(walk)
+    if head == STOP:
+        return STOP
+    last[0] = last[0] + (head >> 4) if head >> 4 else <int> signed_number(walk)
+    return head & 15
+
+
+cdef long long items(Walk *walk, int *kind) except -1:
+    """Number and type of the items of a list."""
+    cdef int head = next_byte(walk)
+    cdef long long count = head >> 4
+    kind[0] = head & 15
+    if count == 15:
+        count = varint(walk)
+    if count < 0 or count > walk.size:
+        raise ValueError("a list of the footer is too long")
+    return count
+
+
+cdef int skip(Walk *walk, int kind, int depth, bint item) except -1:
+    """Go past a value; a boolean field is in its head, a boolean item is a byte."""
+    cdef int inner = 0, last = 0
+    cdef long long count
+    if depth > DEEPEST:
+        raise ValueError("the footer is nested too deep")
+    if kind <= 3:
+        if item or kind == 3:
+            next_byte(walk)
+    elif kind <= 6:
+        varint(walk)
+    elif kind == DOUBLE:
+        forward(walk, 8)
+    elif kind == BINARY:
+        forward(walk, varint(walk))
+    elif kind == LIST or kind == SET:
+        count = items(walk, &inner)
+        while count > 0:
+            skip(walk, inner, depth + 1, True)
+            count -= 1
+    elif kind == STRUCT:
+        while True:
+            inner = next_field(walk, &last)
+            if inner == STOP:
+                break
+            skip(walk, inner, depth + 1, False)
+    elif kind == MAP:
+        count = varint(walk)
+        if count < 0 or count > walk.size:
+            raise ValueError("a map of the footer is too long")
+        last = next_byte(walk) if count else 0
+        while count > 0:
+            skip(walk, last >> 4, depth + 1, True)
+            skip(walk, last & 15, depth + 1, True)
+            count -= 1
+    else:
+        raise ValueError("a field of the footer has no known type")
+    return 0
+
+
+def row_groups(const unsigned char[::1] footer):
+    """Rows of each row group, where each begins and the last one ends, and if it is encrypted.
+
+    Returns
+    -------
+    rows, places : int64 arrays
+        Places are byte offsets in the footer, one more than there are groups.
+    begin : int
+        Byte offset of the head of their list.
+    encrypted : bool
+    """
+    cdef Walk walk
+    cdef int last = 0, inner_last, kind, inner = 0
+    cdef long long count, k
+    cdef bint encrypted = False
+    cdef long long[::1] rows = np.zeros(0, np.int64), places = np.zeros(1, np.int64)
+    cdef long long begin = 0
+    walk.data, walk.size, walk.at = (&footer[0] if footer.shape[0] else NULL), footer.shape[0], 0
+    while True:
+        kind = next_field(&walk, &last)
+        if kind == STOP:
+            break
+        if last == 8 or last == 9:
+            encrypted = True
+        if last != 4 or kind != LIST:
+            skip(&walk, kind, 0, False)
+            continue
+        begin = walk.at
+        count = items(&walk, &inner)
+        if inner != STRUCT and count:
+            raise ValueError("the row groups of the footer are none")
+        rows, places = np.zeros(count, np.int64), np.zeros(count + 1, np.int64)
+        for k in range(count):
+            places[k] = walk.at
+            inner_last = 0
+            while True:
+                kind = next_field(&walk, &inner_last)
+                if kind == STOP:
+                    break
+                if inner_last == 3 and 3 < kind <= 6:
+                    rows[k] = signed_number(&walk)
+                    if rows[k] < 0:
+                        raise ValueError("a row group of the footer has less than no rows")
+                else:
+                    skip(&walk, kind, 1, False)
+        places[count] = walk.at
+    if not begin:
+        raise ValueError("the footer has no row groups")
+    return np.asarray(rows), np.asarray(places), begin, encrypted

@@ -1,0 +1,93 @@
+"""Files of torch.save, by its loader that runs no code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastent.io.errors import InputError, first_line
+from fastent.io.npy import bfloat16
+from fastent.io.parts import choose_array
+from fastent.io.paths import Reference
+from fastent.io.raw import RawRows
+from fastent.io.reading import PLAIN, Reading
+from fastent.io.source import Buffer, Source
+
+
+class TensorRows(Source):
+    """Rows of a tensor that is in memory: one whose numbers do not lie bare in its file."""
+
+    def __init__(self, path: str, name: str, array: np.ndarray, flat: bool = False) -> None:
+        classes = None if flat or array.ndim == 1 else array.shape[-1]
+        self._array = array.reshape(-1) if classes is None else array.reshape(-1, classes)
+        super().__init__(path, name, len(self._array), classes, array.dtype)
+
+    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+        return self._array[start:stop]
+
+    def flattened(self) -> Source:
+        return TensorRows(self.path, self.name, self._array, True)
+
+
+def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
+    """A tensor, or one of a dictionary of tensors, read where its numbers lie in the file."""
+    path = reference.path
+    try:
+        import torch
+        from torch._subclasses.fake_tensor import FakeTensorMode
+    except ImportError:
+        raise InputError(f"{path}: needs the package torch, which is not installed") from None
+    tensors = _loaded(path, FakeTensorMode)
+    axes = {name: tensor.dim() for name, tensor in tensors.items()}
+    key = choose_array(path, axes, reference.part, role, how)
+    name = path if key == "" else f"{path}:{key}"
+    tensor = tensors[key]
+    if not tensor.dim():
+        raise InputError(f"{name}: a single number, expected rows")
+    if tensor.dtype == torch.bfloat16:
+        dtype = bfloat16(name)
+    else:
+        try:
+            dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
+        except TypeError:
+            raise InputError(f"{name}: dtype {tensor.dtype}, expected numbers") from None
+    begin = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+    by_column = tensor.dim() > 1 and tensor.permute(*range(tensor.dim())[::-1]).is_contiguous()
+    if begin is None or not (tensor.is_contiguous() or by_column) or tensor.is_conj():
+        whole = _loaded(path)[key].resolve_conj().contiguous()
+        if tensor.dtype == torch.bfloat16:
+            return TensorRows(path, name, whole.view(torch.int16).numpy().view(dtype))
+        return TensorRows(path, name, whole.numpy())
+    offset = begin + tensor.storage_offset() * dtype.itemsize
+    by_column = by_column and not tensor.is_contiguous()
+    return RawRows(path, name, offset, tuple(tensor.shape), dtype, by_column)
+
+
+def _loaded(path: str, mode: Any = None) -> dict[str, Any]:
+    """The tensors of a file by name, without their numbers under a mode that has none."""
+    import contextlib
+    import pickle
+
+    import torch
+
+    try:
+        with mode() if mode else contextlib.nullcontext():
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: holds more than tensors, which would run code when loaded: "
+            "save a tensor or a dictionary of tensors"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: not a readable file of torch.save: {first_line(error)}"
+        ) from None
+    if isinstance(found, torch.Tensor):
+        return {"": found}
+    named = {}
+    if isinstance(found, dict):
+        named = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
+    if not named:
+        raise InputError(f"{path}: holds {type(found).__name__}, expected a tensor or some by name")
+    return named

@@ -1,0 +1,170 @@
+"""Columns named after classes, with labels that are their names: the same numbers as by codes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+
+import fastent as fe
+from fastent.cli import main
+
+ROWS = 60
+NAMES = ("cat", "dog", "bird", "newt")  # no row is a newt
+RNG = np.random.default_rng(3)
+PROBS = RNG.dirichlet(np.ones(4), ROWS)
+CODES = RNG.integers(0, 3, ROWS)
+LABELS = np.array(NAMES)[CODES]
+LOSS = fe.sparse_cross_entropy(CODES, PROBS, reduction="mean")
+WRITE = {
+    ".csv": pyarrow.csv.write_csv,
+    ".parquet": pyarrow.parquet.write_table,
+    ".feather": pyarrow.feather.write_feather,
+}
+every_format = pytest.mark.parametrize("suffix", WRITE)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("labels.npy", LABELS)
+    np.save("codes.npy", CODES)
+    np.save("probs.npy", PROBS)
+
+
+def score(*words, kind="probs"):
+    command = ["score", *words, "--kind", kind, "--quiet", "--json", "report.json"]
+    assert main(command) == 0
+    return json.loads(Path("report.json").read_text())
+
+
+def loss(*words, **options):
+    return score(*words, **options)["metrics"]["cross_entropy"]["value"]
+
+
+def complaint(capsys, *words, kind="probs"):
+    assert main(["score", *words, "--kind", kind, "--quiet"]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    return line
+
+
+def columns(prefix="", order=(0, 1, 2, 3)):
+    return {prefix + NAMES[k]: PROBS[:, k] for k in order}
+
+
+@every_format
+@pytest.mark.parametrize("prefix", ["", "Probability:Class=", "class_", "proba_", "p("])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
+def test_columns_after_labels(suffix, prefix, order, capsys):
+    table = {"id": np.arange(ROWS), **columns(prefix, order), "label": LABELS}
+    WRITE[suffix](pyarrow.table(table), f"x{suffix}")
+    assert loss(f"x{suffix}") == pytest.approx(LOSS, rel=1e-15)
+    assert loss(f"x{suffix}", "--classes", ",".join(NAMES)) == pytest.approx(LOSS, rel=1e-15)
+    assert loss(f"x{suffix}", "--labels", "labels.npy") == pytest.approx(LOSS, rel=1e-15)
+    logits = {n: np.log(c) if c.dtype == float else c for n, c in table.items()}
+    WRITE[suffix](pyarrow.table(logits), f"y{suffix}")
+    if prefix:
+        assert loss(f"y{suffix}", kind="logits") == pytest.approx(LOSS, rel=1e-12)
+    else:  # is it a class, or another number?
+        assert "no label is called newt" in complaint(capsys, f"y{suffix}", kind="logits")
+    words = ["--classes", ",".join(NAMES)]
+    assert loss(f"y{suffix}", *words, kind="logits") == pytest.approx(LOSS, rel=1e-12)
+
+
+@every_format
+def test_labels_in_another_file(suffix, capsys):
+    WRITE[suffix](pyarrow.table({"Id": np.arange(ROWS), **columns()}), f"submission{suffix}")
+    WRITE[suffix](pyarrow.table({"Id": np.arange(ROWS), "Class": LABELS}), f"truth{suffix}")
+    words = [f"submission{suffix}", "--labels", f"truth{suffix}"]
+    assert loss(*words) == pytest.approx(LOSS, rel=1e-15)
+    assert loss(*words, "--id", "Id") == pytest.approx(LOSS, rel=1e-15)
+    ids = np.arange(ROWS)
+    ids[[4, 5]] = 5, 4
+    WRITE[suffix](pyarrow.table({"Id": ids, "Class": LABELS}), f"truth{suffix}")
+    line = complaint(capsys, *words, "--id", "Id")
+    assert f"truth{suffix}:Id: row 4 is 5, expected 4 as in submission{suffix}:Id" in line
+
+
+def test_a_class_that_has_no_column_or_no_name(capsys):
+    table = {**columns(order=(0, 1, 2)), "label": LABELS}
+    pyarrow.parquet.write_table(pyarrow.table(table), "x.parquet")
+    line = complaint(capsys, "x.parquet", "--classes", "cat,dog,bird,newt")
+    assert "x.parquet: no column for the class 'newt' of --classes" in line
+    labels = LABELS.astype(object)
+    labels[7] = "emu"
+    pyarrow.parquet.write_table(pyarrow.table({**columns(), "label": labels}), "x.parquet")
+    line = complaint(capsys, "x.parquet", "--classes", "cat,dog,bird,newt")
+    assert "x.parquet:label: row 7: no class is called 'emu'" in line
+    np.save("emu.npy", labels.astype(str))
+    line = complaint(capsys, "probs.npy", "--labels", "emu.npy", "--classes", "cat,dog,bird,newt")
+    assert "emu.npy: row 7: no class is called 'emu'" in line
+
+
+def test_arrays_are_named_by_classes(capsys):
+    words = ["probs.npy", "--labels", "labels.npy"]
+    assert "--classes" in complaint(capsys, *words)
+    found = score(*words, "--classes", "cat,dog,bird,newt")
+    plain = score("probs.npy", "--labels", "codes.npy")
+    assert found["metrics"] == plain["metrics"]
+    Path("names.txt").write_text("cat\ndog\nbird\nnewt\n")
+    assert score(*words, "--classes", "@names.txt")["metrics"] == plain["metrics"]
+    line = complaint(capsys, *words, "--classes", "cat,dog,bird")
+    assert "probs.npy: 4 classes, expected the 3 of --classes" in line
+
+
+@every_format
+def test_numbers_that_name_classes(suffix, capsys):
+    table = {f"class_{k + 1}": PROBS[:, k] for k in range(4)} | {"label": CODES + 1}
+    WRITE[suffix](pyarrow.table(table), f"x{suffix}")
+    assert "--classes 1,2,3,..." in complaint(capsys, f"x{suffix}")
+    assert loss(f"x{suffix}", "--classes", "1,2,3,4") == pytest.approx(LOSS, rel=1e-15)
+    table = {f"V{k + 1}": PROBS[:, k] for k in range(4)} | {"label": CODES + 1}
+    WRITE[suffix](pyarrow.table(table), f"x{suffix}")
+    assert "do not begin at 0" in complaint(capsys, f"x{suffix}")
+    table = {f"class_{k - 1}": PROBS[:, k] for k in range(4)} | {"label": CODES - 1}
+    WRITE[suffix](pyarrow.table(table), f"x{suffix}")
+    complaint(capsys, f"x{suffix}")
+    assert loss(f"x{suffix}", "--classes", "-1,0,1,2") == pytest.approx(LOSS, rel=1e-15)
+
+
+def test_ignored_names():
+    labels = LABELS.copy()
+    labels[::7] = "?"
+    np.save("some.npy", labels)
+    words = ["probs.npy", "--labels", "some.npy", "--classes", "cat,dog,bird,newt"]
+    found = score(*words, "--ignore-index", "?")
+    codes = CODES.copy()
+    codes[::7] = -100
+    expected = fe.sparse_cross_entropy(codes, PROBS, ignore_index=-100, reduction="mean")
+    assert found["metrics"]["cross_entropy"]["value"] == pytest.approx(expected, rel=1e-15)
+    assert found["ignored_rows"] == len(labels[::7])
+
+
+def test_files_whose_columns_stand_in_another_order():
+    half = ROWS // 2
+    for k, order in enumerate([(0, 1, 2, 3), (2, 0, 3, 1)]):
+        rows = slice(k * half, (k + 1) * half)
+        table = {n: c[rows] for n, c in columns(order=order).items()} | {"label": LABELS[rows]}
+        pyarrow.parquet.write_table(pyarrow.table(table), f"part-{k}.parquet")
+    found = score("part-*.parquet")["metrics"]
+    plain = score("probs.npy", "--labels", "codes.npy")["metrics"]
+    assert found == plain
+
+
+@every_format
+def test_other_numbers_are_no_classes(suffix, capsys):
+    table = {**columns(), "score": RNG.random(ROWS), "label": LABELS}
+    WRITE[suffix](pyarrow.table(table), f"x{suffix}")
+    assert f"x{suffix}" in complaint(capsys, f"x{suffix}")
+    assert "called" in complaint(capsys, f"x{suffix}", "--row-sums", "rescale")
+    words = ["--classes", ",".join(NAMES)]
+    assert loss(f"x{suffix}", *words) == pytest.approx(LOSS, rel=1e-15)
+    two = {**columns("prob_"), **columns("logit_"), "label": LABELS}
+    WRITE[suffix](pyarrow.table(two), f"x{suffix}")
+    assert "PREFIX*" in complaint(capsys, f"x{suffix}")
+    assert loss(f"x{suffix}:prob_*", *words) == pytest.approx(LOSS, rel=1e-15)
