@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from fastent._errors import as_number
+from fastent._errors import as_number, shown
 from fastent._reductions import log_of_base
 from fastent.backends.cython.engine import prepare
 
@@ -151,7 +151,7 @@ class Divergence:
     ) -> Any:
         """The divergence of each row; see :mod:`fastent.functions` for the keywords."""
         if base is not None and not self.nats:
-            raise ValueError(f"base: does not apply to {self.name}, got {base!r}")
+            raise ValueError(f"base: does not apply to {self.name}, got {shown(base)}")
         call = self.prepare(
             p,
             q,

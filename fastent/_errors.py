@@ -1,17 +1,30 @@
 """The one-line messages of bad input, in one place, and the keywords that are numbers or names."""
 
+MOST_AXES = 64  # of NumPy's arrays
+
 ROW_SUM, NEGATIVE, RANGE, LABEL, FRACTION, WEIGHT = 1, 2, 3, 4, 5, 6
 CODES = {"row_sum": ROW_SUM, "negative": NEGATIVE, "range": RANGE}
 
 
 def as_number(given, name, expected="a number"):
-    """The float of a keyword, or a TypeError that names it; text is no number."""
-    if not isinstance(given, str):
+    """The float of a keyword, or a TypeError that names it; text is no number, nor is an array."""
+    if not isinstance(given, str | bytes | bytearray) and not getattr(given, "ndim", 0):
         try:
             return float(given)
         except (TypeError, ValueError):
             pass
-    raise TypeError(f"{name}: expected {expected}, got {given!r}")
+        except OverflowError:
+            raise ValueError(f"{name}: expected {expected}, got {shown(given)}") from None
+    raise TypeError(f"{name}: expected {expected}, got {shown(given)}")
+
+
+def shown(given):
+    """A value as messages show it: on one line that is not too long."""
+    try:
+        text = " ".join(repr(given).split())
+    except ValueError:  # an integer of more digits than Python prints
+        return f"{type(given).__name__} of {given.bit_length()} bits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def as_text(given):
@@ -19,12 +32,18 @@ def as_text(given):
     return str.__str__(given) if isinstance(given, str) else given
 
 
+def one_of(given, name, choices):
+    """The plain string of a keyword that has a few values, or a ValueError."""
+    found = as_text(given)
+    if type(found) is str and found in choices:
+        return found
+    *others, last = map(repr, choices)
+    raise ValueError(f"{name}: expected {', '.join(others)} or {last}, got {shown(given)}")
+
+
 def as_reduction(given):
     """The reduction as a plain string."""
-    found = as_text(given)
-    if type(found) is str and found in ("none", "sum", "mean"):
-        return found
-    raise ValueError(f"reduction: expected 'none', 'sum' or 'mean', got {given!r}")
+    return one_of(given, "reduction", ("none", "sum", "mean"))
 
 
 def as_ignore_index(given):
@@ -36,20 +55,27 @@ def as_ignore_index(given):
     except (AttributeError, TypeError):
         number = None
     if number is None:
-        raise TypeError(f"ignore_index: expected an integer, got {given!r}")
+        raise TypeError(f"ignore_index: expected an integer, got {shown(given)}")
     if not -(2**63) < number < 2**63:
-        raise ValueError(f"ignore_index: expected an integer of 64 bits, got {given!r}")
+        raise ValueError(f"ignore_index: expected an integer of 64 bits, got {shown(given)}")
     return number
 
 
 def whole_axis(axis):
-    """An axis as an int."""
+    """An axis as an int, which arrays of NumPy may have."""
+    number = None
     if not isinstance(axis, bool):
         try:
-            return axis.__index__()
+            number = axis.__index__()
         except (AttributeError, TypeError):
             pass
-    raise TypeError(f"axis: expected an integer, got {axis!r}")
+    if number is None:
+        raise TypeError(f"axis: expected an integer, got {shown(axis)}")
+    if not -MOST_AXES <= number < MOST_AXES:
+        raise ValueError(
+            f"axis: expected an axis of at most {MOST_AXES} dimensions, got {shown(axis)}"
+        )
+    return number
 
 
 def place_of_axis(axis, ndim, name):

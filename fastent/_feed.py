@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastent._errors import shown, whole_axis
 from fastent.backends.cython.accumulate.group_ids import row_ids
 from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
@@ -129,7 +130,7 @@ class Feed:
         if isinstance(bins, bool) or not isinstance(bins, int | np.integer):
             raise TypeError(f"bins: expected an integer, got {type(bins).__name__}")
         if not 1 <= bins <= MOST_BINS:
-            raise ValueError(f"bins: expected 1 to {MOST_BINS}, got {bins}")
+            raise ValueError(f"bins: expected 1 to {MOST_BINS}, got {shown(bins)}")
         self._task = task
         self._options = options
         self._own = [m for m in metrics if m.divergence is not None]
@@ -212,13 +213,11 @@ class Feed:
 
     def _try_options(self) -> None:
         """Let the engine judge the options now, on no rows, and not in the first batch."""
-        axis = self._options.get("axis", -1)
+        axis = -1 if self._task == "binary" else whole_axis(self._options.get("axis", -1))
         class_weight: Any = self._options.get("class_weight")
         classes = 2 if np.ndim(class_weight) != 1 else max(1, len(class_weight))
-        shape = [0] * 2
-        if isinstance(axis, int | np.integer) and not isinstance(axis, bool):
-            shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
-            shape[axis] = classes
+        shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
+        shape[axis] = classes
         pred = np.zeros(shape)
         sparse = self._task == "sparse"
         self.batch(np.zeros([0] * (len(shape) - 1), np.int64) if sparse else pred, pred)

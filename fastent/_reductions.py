@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastent._errors import as_number, as_reduction
+from fastent._errors import as_number, as_reduction, shown
 from fastent._outputs import check_out
 from fastent.backends.cython.accumulate.exact_sum import ExactTotal
 
@@ -20,7 +20,8 @@ def reduced(values: np.ndarray, weights: np.ndarray | None, reduction: str, out:
     """Weighted row values, their sum, or sum / Σ weights; a row of weight 0 counts 0."""
     reduction = as_reduction(reduction)
     if weights is not None:
-        values = np.where(weights == 0, 0.0, values * weights)
+        with np.errstate(all="ignore"):  # 0·inf is nan, as in the engine
+            values = np.where(weights == 0, 0.0, values * weights)
     if reduction == "none":
         return delivered(values, out)
     total = exact_sum(values)
@@ -44,5 +45,5 @@ def log_of_base(base: float | None) -> float:
         return 1.0
     number = as_number(base, "base", "a number above 0 other than 1")
     if not 0 < number < np.inf or number == 1:
-        raise ValueError(f"base: expected a finite number above 0 other than 1, got {base!r}")
+        raise ValueError(f"base: expected a finite number above 0 other than 1, got {shown(base)}")
     return float(np.log(number))

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import fastent.backends.cython.levels as levels
-from fastent._errors import as_text
+from fastent._errors import as_text, shown
 from fastent._version import version
 
 BACKENDS = ("cython", "numba", "numpy")
@@ -27,16 +27,17 @@ def _available(backend: str) -> bool:
 
 
 def _checked_backend(backend: Any, origin: str) -> str:
-    backend = as_text(backend)
-    if backend not in BACKENDS:
-        raise ValueError(f"{origin}: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+    found = as_text(backend)
+    if type(found) is not str or found not in BACKENDS:
+        raise ValueError(f"{origin}: expected one of {', '.join(BACKENDS)}, got {shown(backend)}")
+    backend = found
     if not _available(backend):
         raise ImportError(f"{origin}: the {backend} backend needs the package {backend}")
     return backend
 
 
 def _checked_threads(threads: Any, origin: str) -> int:
-    expected = f"{origin}: expected a whole number of at least 1, got {threads!r}"
+    expected = f"{origin}: expected a whole number of at least 1, got {shown(threads)}"
     try:
         count = None if isinstance(threads, bool) else threads.__index__()
     except (AttributeError, TypeError):

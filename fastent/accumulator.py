@@ -11,6 +11,7 @@ import numpy as np
 
 from fastent._errors import as_text
 from fastent._feed import Feed
+from fastent._weights import as_floats
 from fastent.metrics import Metric, find
 from fastent.results import Report
 
@@ -78,7 +79,7 @@ class Accumulator:
         if not self._metrics:
             raise ValueError("metrics: expected at least one name")
         if class_weight is not None:
-            class_weight = np.array(class_weight)  # a copy: later changes are not ours
+            class_weight = as_floats(class_weight, "class_weight")  # a copy: it may change
         self._task = task
         self._options: dict[str, Any] = {
             "kind": kind,

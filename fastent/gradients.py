@@ -164,9 +164,8 @@ def _derive(
     hessian: str | None, out: Any, hessian_out: Any, num_threads: int | None, *, several: bool,
 ) -> Any:  # fmt: skip
     logits, x, disguised = predicted
-    hessian = _errors.as_text(hessian)
-    if hessian not in CURVATURES:
-        raise ValueError(f"hessian: expected 'diag', 'xgboost' or 'lightgbm', got {hessian!r}")
+    if hessian is not None:
+        hessian = _errors.one_of(hessian, "hessian", ("diag", "xgboost", "lightgbm"))
     if hessian is None and hessian_out is not None:
         raise ValueError("hessian_out: applies with hessian= only")
     smoothing = _errors.as_number(label_smoothing, "label_smoothing", "a number in [0, 1]")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastent._custom import Divergence, as_divergence
-from fastent._errors import as_text
+from fastent._errors import as_text, shown
 from fastent.divergences import named
 
 TASKS = ("sparse", "categorical", "binary", "divergence")
@@ -185,8 +185,9 @@ def find(metric: Any, task: str) -> Metric:
     ``top5_accuracy`` and the like are made on demand, and so are ready-made divergences by their
     names, ``renyi_divergence(alpha=2.0)``.
     """
-    if task not in TASKS:
-        raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {task!r}")
+    task = as_text(task)
+    if type(task) is not str or task not in TASKS:
+        raise ValueError(f"task: expected one of {', '.join(TASKS)}, got {shown(task)}")
     if isinstance(metric, Metric):
         return metric
     if not isinstance(metric, str):

@@ -280,3 +280,30 @@ def test_many_callers_at_once_get_the_same_bits():
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda _: compat.kl_div(x, x[::-1], num_threads=3), range(16)):
             np.testing.assert_array_equal(found, wanted)
+
+
+def test_sums_of_16_bit_numbers_are_scipys():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float16, np.float32, np.float64, np.int8):
+        p, q = (rng.random((2, 3, 4)) * 50).astype(dtype)
+        for ours, theirs, args in (
+            (compat.entropy, scipy.stats.entropy, (p,)),
+            (compat.entropy, scipy.stats.entropy, (p, q)),
+            (compat.jensenshannon, scipy.spatial.distance.jensenshannon, (p, q)),
+        ):
+            found, wanted = ours(*args, axis=1), theirs(*args, axis=1)
+            assert found.dtype == wanted.dtype
+            np.testing.assert_allclose(found, wanted, rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "f2", "f4", "i8"])
+def test_factors_of_any_dtype(dtype):
+    a = np.array([1.0, 2.0, 3.0])
+    b = np.array([100, 55, 127]).astype(dtype)
+    right = np.log(np.sum(b.astype(float) * np.exp(a)))
+    found = compat.logsumexp(a, b=b)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, right, rtol=1e-15)
+    found, sign = compat.logsumexp(a, b=np.array([-128, 1, 1], "i1"), return_sign=True)
+    total = -128 * np.e + np.e**2 + np.e**3
+    np.testing.assert_allclose((found, sign), (np.log(-total), -1), rtol=1e-14)

@@ -122,3 +122,15 @@ def test_small_probabilities_of_one_column_are_not_rounded():
     assert abs(found - true) <= 2e-16 * true
     only = compat.log_loss([0, 0, 0, 0], tiny, labels=[0, 1])
     assert only == pytest.approx(-math.log1p(-1e-12), rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_predictions_are_clipped_at_the_eps_of_their_dtype(dtype):
+    column, labels = np.array([0, 0.25, 1, 0.5], dtype), [1, 0, 1, 0]
+    eps = float(np.finfo(dtype).eps)
+    right = -np.log([eps, 0.75, 1 - eps, 0.5]).mean()
+    for given in (column, np.column_stack([1 - column, column])):
+        assert compat.log_loss(labels, given) == pytest.approx(right, rel=1e-6)
+        found = compat.d2_log_loss_score(labels, given)
+        wanted = sklearn.metrics.d2_log_loss_score(labels, given)
+        assert found == pytest.approx(wanted, rel=2e-3)

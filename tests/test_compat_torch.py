@@ -212,3 +212,89 @@ def test_a_weight_that_requires_a_gradient_is_refused_as_torch_does():
         assert found.requires_grad
         with pytest.raises(RuntimeError, match=r"not differentiable|not implemented"):
             found.backward()
+
+
+def elsewhere(x):
+    """Equal tensors in other places: transposed, strided, inside of a larger one, repeated."""
+    yield x.T.contiguous().T if x.ndim == 2 else x.flip(0).contiguous().flip(0)
+    wide = torch.zeros(*[3 * n for n in x.shape], dtype=x.dtype)
+    inner = wide[tuple(slice(1, None, 3) for _ in x.shape)]
+    inner.copy_(x)
+    yield inner
+    padded = torch.cat([x[:1], x, x[:1]]) if x.ndim else x
+    yield padded[1:-1] if x.ndim else padded
+
+
+CALLS = {
+    "cross_entropy": lambda logits, q, t, y, w: compat.cross_entropy(logits, y, weight=w),
+    "cross_entropy, soft": lambda logits, q, t, y, w: compat.cross_entropy(logits, t, weight=w),
+    "nll_loss": lambda logits, q, t, y, w: compat.nll_loss(logits, y, w),
+    "kl_div": lambda logits, q, t, y, w: compat.kl_div(logits, t, reduction="sum"),
+    "binary_cross_entropy": lambda logits, q, t, y, w: compat.binary_cross_entropy(q, t, w),
+    "with_logits": lambda logits, q, t, y, w: compat.binary_cross_entropy_with_logits(
+        logits, t, t, pos_weight=w
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", CALLS)
+def test_any_memory(name, dtype):
+    logits = torch.randn(6, 4).log_softmax(1).to(dtype)
+    q, t = torch.rand(6, 4).to(dtype), torch.rand(6, 4).to(dtype)
+    y, w = torch.tensor([0, 1, -100, 3, 2, 1]), torch.rand(4).to(dtype)
+    operands = [logits, q, t, y, w]
+
+    def both(*operands):
+        first = [x.detach().requires_grad_(i < 2) for i, x in enumerate(operands)]
+        value = CALLS[name](*first)
+        value.backward()
+        found = next(x.grad for x in first if x.grad is not None)
+        return value.detach().numpy().tobytes(), found.double().numpy().tobytes()
+
+    want = both(*operands)
+    for i, x in enumerate(operands):
+        for place in elsewhere(x):
+            assert torch.equal(place, x)
+            assert both(*operands[:i], place, *operands[i + 1 :]) == want
+
+
+def test_gradients_of_transposed_targets():
+    logits = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([[0, 1], [3, 0], [-100, 2]]).T.contiguous().T
+    assert not target.is_contiguous()
+    assert torch.autograd.gradcheck(lambda x: compat.cross_entropy(x, target), logits)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 2), (4, 1)])
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+def test_weights_broadcast_to_the_input_and_never_beyond(name, shape):
+    x, t = torch.randn(shape, dtype=torch.float64), torch.rand(shape, dtype=torch.float64)
+    sizes = (1, 2, 4)
+    shapes = [(), *((n,) for n in sizes), *itertools.product(sizes, sizes), (1, 1, 1)]
+    for given in shapes:
+        w = torch.rand(given, dtype=torch.float64)
+        calls = [("binary_cross_entropy_with_logits", (x, t), {name: w})]
+        if name == "weight":
+            calls.append(("binary_cross_entropy", (x.sigmoid(), t), {name: w}))
+        for function, operands, options in calls:
+            for reduction in REDUCTIONS:
+                options["reduction"] = reduction
+                try:
+                    wanted = getattr(peer, function)(*operands, **options)
+                except RuntimeError:
+                    with pytest.raises(RuntimeError):
+                        getattr(compat, function)(*operands, **options)
+                else:
+                    found = getattr(compat, function)(*operands, **options)
+                    torch.testing.assert_close(found, wanted, rtol=1e-13, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:reduction")
+@pytest.mark.parametrize("reduction", [*REDUCTIONS, "batchmean"])
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 3)])
+def test_kl_div_of_any_shape(shape, reduction):
+    logs, p = torch.rand(shape).double().log(), torch.rand(shape).double()
+    wanted = peer.kl_div(logs, p, reduction=reduction)
+    found = compat.kl_div(logs, p, reduction=reduction)
+    torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-16, equal_nan=True)

@@ -225,7 +225,8 @@ cdef class Call:
             if skipped is not None:
                 room[k][skipped] = 0.0
             if multiply and weights is not None:
-                room[k] *= weights
+                with np.errstate(all="ignore"):         # 0·inf is nan, as in the compiled loops
+                    room[k] *= weights
                 room[k][weights == 0] = 0.0
         if room is not block:
             block[...] = room

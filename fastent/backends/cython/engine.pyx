@@ -21,7 +21,7 @@ from fastent.backends.cython.columns cimport find_steps
 from fastent.backends.cython.tiles.loop cimport Plan
 
 from fastent.backends.cython.columns import IN_NATS
-from fastent._errors import as_ignore_index, as_number, as_reduction, as_text, whole_axis
+from fastent._errors import as_ignore_index, as_number, as_reduction, as_text, one_of, shown, whole_axis
 from fastent._shapes import weighs_terms
 
 cnp.import_array()
@@ -56,10 +56,10 @@ cdef object settle_kinds(Call call, object kind):
     elif isinstance(kind, (tuple, list)) and len(kind) == 2 and task in ("divergence", "categorical"):
         pair = (as_text(kind[0]), as_text(kind[1]))
     else:
-        raise ValueError(f"kind: expected 'probs', 'logprobs' or 'logits', got {kind!r}")
+        raise ValueError(f"kind: expected 'probs', 'logprobs' or 'logits', got {shown(kind)}")
     for one in pair:
         if type(one) is not str or one not in KINDS:
-            raise ValueError(f"kind: expected 'probs', 'logprobs' or 'logits', got {one!r}")
+            one_of(one, "kind", tuple(KINDS))           # refused
     call.kind_true, call.kind_pred = pair
     call.plan.true_kind = KINDS[pair[0]]
     call.plan.pred_kind = KINDS[pair[1]]
@@ -70,34 +70,32 @@ cdef object settle_numbers(Call call, object row_sums, object eps, object temper
     cdef double given_base
     cdef bint probabilities = plan.pred_kind != LOGITS or (call.task in ("divergence", "categorical") and plan.true_kind != LOGITS)
     task = call.task
-    if type(row_sums) is not str:
-        row_sums = as_text(row_sums)
-    if row_sums is not CHECK and row_sums not in ("check", "rescale", "as_is"):
-        raise ValueError(f"row_sums: expected 'check', 'rescale' or 'as_is', got {row_sums!r}")
+    if row_sums is not CHECK:
+        row_sums = one_of(row_sums, "row_sums", ("check", "rescale", "as_is"))
     if row_sums != "check" and (task == "binary" or not probabilities):
         raise ValueError(f"row_sums: does not apply to {'binary' if task == 'binary' else 'logits'}, got {row_sums!r}")
     call.row_sums = row_sums
     plan.normalise = row_sums != "as_is"
     call.eps = plan.eps = number(eps, "eps", "a number in [0, 0.5)")
     if not 0 <= call.eps < 0.5:
-        raise ValueError(f"eps: expected a number in [0, 0.5), got {eps!r}")
+        raise ValueError(f"eps: expected a number in [0, 0.5), got {shown(eps)}")
     if call.eps and task == "entropy":
-        raise ValueError(f"eps: does not apply to entropy, got {eps!r}")
+        raise ValueError(f"eps: does not apply to entropy, got {shown(eps)}")
     call.temperature = plan.temperature = number(temperature, "temperature", "a number above 0")
     if not call.temperature > 0 or not isfinite(call.temperature):
-        raise ValueError(f"temperature: expected a finite number above 0, got {temperature!r}")
+        raise ValueError(f"temperature: expected a finite number above 0, got {shown(temperature)}")
     if call.temperature != 1 and call.kind_pred != "logits" and call.kind_true != "logits":
-        raise ValueError(f"temperature: applies to logits only, got {temperature!r} with kind {call.kind_pred!r}")
+        raise ValueError(f"temperature: applies to logits only, got {shown(temperature)} with kind {call.kind_pred!r}")
     call.label_smoothing = plan.smoothing = number(smoothing, "label_smoothing", "a number in [0, 1]")
     if not 0 <= call.label_smoothing <= 1:
-        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {smoothing!r}")
+        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {shown(smoothing)}")
     if call.label_smoothing and task in ("divergence", "entropy"):
-        raise ValueError(f"label_smoothing: applies to cross-entropies only, got {smoothing!r}")
+        raise ValueError(f"label_smoothing: applies to cross-entropies only, got {shown(smoothing)}")
     call.unit = 1.0
     if base is not None:
         given_base = number(base, "base", "a number above 0 other than 1")
         if not given_base > 0 or given_base == 1 or not isfinite(given_base):
-            raise ValueError(f"base: expected a finite number above 0 other than 1, got {base!r}")
+            raise ValueError(f"base: expected a finite number above 0 other than 1, got {shown(base)}")
         call.unit = log(given_base)
 
 
@@ -245,7 +243,7 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
     settle_numbers(call, row_sums, eps, temperature, label_smoothing, base)
     if task == "binary":
         axis = None
-    elif type(axis) is not int:
+    elif type(axis) is not int or not -8 <= axis < 8:
         axis = whole_axis(axis)
     settle_operands(call, true, pred, axis)
     if class_weight is not None or sample_weight is not None:
@@ -255,7 +253,7 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
             call.class_weight = call.weights_of_classes
     if ignore_index is not None:
         if task != "sparse":
-            raise ValueError(f"ignore_index: applies to sparse only, got {ignore_index!r}")
+            raise ValueError(f"ignore_index: applies to sparse only, got {shown(ignore_index)}")
         plan.ignored = as_ignore_index(ignore_index)
         plan.ignores = True
     if by_weight and (plan.terms != NULL or plan.class_weight != NULL
