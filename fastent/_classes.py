@@ -90,3 +90,47 @@ def _same(label: Any, name: Any, by_text: bool) -> bool:
         return float(label) == float(name)
     except (TypeError, ValueError):
         return str(label) == str(name)
+
+
+def as_codes(labels: Any, pred: Any, names: Any, ignored: Any, axis: int) -> tuple[Any, int | None]:
+    """Labels that are names as numbers of columns, and the number that does not count.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names that are none, too few, too many or not different; a label that is none of them.
+    """
+    classes = names if isinstance(names, Classes) else class_names(names)
+    shape = getattr(pred, "shape", None)
+    shape = np.shape(pred) if shape is None else tuple(shape)
+    try:
+        count = shape[axis]
+    except (IndexError, TypeError):  # which the engine tells of
+        count = len(classes)
+    if count != len(classes):
+        raise ValueError(
+            f"classes: expected {count} names, one for each column, got {len(classes)}"
+        )
+    given = np.asarray(labels)
+    codes, unknown = classes.codes(given, ignored)
+    if unknown is not None:
+        row = np.unravel_index(unknown, given.shape)
+        where = unknown if given.ndim < 2 else tuple(int(k) for k in row)
+        raise ValueError(
+            f"labels: expected one of {classes.shown()}, got {given.reshape(-1)[unknown]!s} "
+            f"in row {where}"
+        )
+    return codes, None if ignored is None else IGNORED
+
+
+def class_names(names: Any) -> Classes:
+    """Names of classes as they are given; TypeError or ValueError if they are none."""
+    if isinstance(names, str | bytes) or not hasattr(names, "__iter__"):
+        raise TypeError(f"classes: expected a sequence of names, got {type(names).__name__}")
+    listed = names.tolist() if hasattr(names, "tolist") else list(names)
+    if not listed:
+        raise ValueError("classes: expected at least one name")
+    try:
+        return Classes(listed)
+    except TypeError:
+        raise TypeError("classes: expected names or numbers") from None

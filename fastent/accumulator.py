@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastent._classes import IGNORED, as_codes, class_names
 from fastent._errors import as_text
 from fastent._feed import Feed
 from fastent._weights import as_floats
@@ -41,6 +42,8 @@ class Accumulator:
     task : {"sparse", "categorical", "binary", "divergence"}
     bins : int
         Equal-width calibration bins of ece and mce.
+    classes : sequence of str or of numbers, optional
+        Different names in the order of the columns; labels are then such names.
     kind, row_sums, eps, temperature, label_smoothing, class_weight, ignore_index, base, axis,
     num_threads, backend
         As in the functions.
@@ -65,7 +68,8 @@ class Accumulator:
         temperature: float = 1.0,
         label_smoothing: float = 0.0,
         class_weight: Any = None,
-        ignore_index: int | None = None,
+        ignore_index: int | str | None = None,
+        classes: Any = None,
         base: float | None = None,
         axis: int = -1,
         bins: int = 15,
@@ -93,7 +97,13 @@ class Accumulator:
             "axis": axis,
         }
         self._running: dict[str, Any] = {"num_threads": num_threads, "backend": backend}
-        self._feed = Feed(self._metrics, task=task, bins=bins, **self._options, **self._running)
+        self._names = None if classes is None else class_names(classes)
+        counted = dict(self._options)  # what the engine is told, which sees numbers of classes
+        if self._names is not None:
+            if task != "sparse":
+                raise ValueError(f"classes: names labels of task 'sparse', not of {task!r}")
+            counted["ignore_index"] = None if ignore_index is None else IGNORED
+        self._feed = Feed(self._metrics, task=task, bins=bins, **counted, **self._running)
         self._bins = int(bins)
         self._state = self._feed.state()
         self._own = [m for m in self._metrics if m.divergence is not None]
@@ -121,6 +131,9 @@ class Accumulator:
             One name per row, or what broadcasts to the leading shape: of the part of the report
             that it counts in, and of the rows that it is not independent of.
         """
+        if self._names is not None:
+            axis, ignored = self._options["axis"], self._options["ignore_index"]
+            true, _ = as_codes(true, pred, self._names, ignored, axis)
         batch = self._feed.batch(true, pred, sample_weight, groups, clusters)
         classes = batch.classes if batch.rows else 0
         self._check_classes(classes, f"{batch.names[1]}: expected {{}} classes, got {{}}")
@@ -214,6 +227,7 @@ class Accumulator:
             self._metrics,
             task=self._task,
             bins=self._bins,
+            classes=None if self._names is None else self._names.names,
             **self._options,
             **self._running,
         )
@@ -225,6 +239,7 @@ class Accumulator:
             "metrics": sorted(m.name for m in self._metrics),
             "task": self._task,
             **plain,
+            "classes": None if self._names is None else list(self._names.names),
             "bins": self._bins,
         }
 

@@ -42,10 +42,12 @@ backend : {"cython", "numba", "numpy"}
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
+from fastent._classes import as_codes
 from fastent.backends.cython.engine import evaluate
 
 Kind = Literal["probs", "logprobs", "logits"]
@@ -66,7 +68,8 @@ def sparse_cross_entropy(
     label_smoothing: float = 0.0,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = None,
+    ignore_index: int | str | None = None,
+    classes: Sequence[Any] | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
     axis: int = -1,
@@ -84,6 +87,9 @@ def sparse_cross_entropy(
         Predicted probabilities, log-probabilities or logits.
     ignore_index : int, optional
         Rows with this label get value 0 and weight 0.
+    classes : sequence of str or of numbers, optional
+        Different names in the order of the columns; labels are then such names, compared as text
+        or by value, and `ignore_index` is a name too.
     kind, row_sums, eps, temperature, label_smoothing, class_weight, sample_weight, reduction, \
 base, axis, out, num_threads, backend
         See :mod:`fastent.functions`.
@@ -114,7 +120,11 @@ base, axis, out, num_threads, backend
     [1.0, 0.415037]
     >>> float(fe.sparse_cross_entropy(0, [40.0, 0.0, 0.0], kind="logits"))
     8.496708510583178e-18
+    >>> fe.sparse_cross_entropy(["dog"], [[0.5, 0.5]], classes=["cat", "dog"], base=2).tolist()
+    [1.0]
     """
+    if classes is not None:
+        labels, ignore_index = as_codes(labels, pred, classes, ignore_index, axis)
     return evaluate(
         "sparse",
         ("cross_entropy",),

@@ -168,3 +168,69 @@ def test_other_numbers_are_no_classes(suffix, capsys):
     WRITE[suffix](pyarrow.table(two), f"x{suffix}")
     assert "PREFIX*" in complaint(capsys, f"x{suffix}")
     assert loss(f"x{suffix}:prob_*", *words) == pytest.approx(LOSS, rel=1e-15)
+
+
+# In Python
+
+
+@pytest.mark.parametrize("labels", [LABELS, LABELS.tolist(), LABELS.astype(object)])
+@pytest.mark.parametrize("engine_name", ["cython", "numba", "numpy"])
+def test_functions_and_accumulators(labels, engine_name):
+    expected = fe.sparse_cross_entropy(CODES, PROBS, backend=engine_name)
+    found = fe.sparse_cross_entropy(labels, PROBS, classes=NAMES, backend=engine_name)
+    np.testing.assert_array_equal(found, expected)
+    plain = fe.Accumulator(["cross_entropy", "skill"]).update(CODES, PROBS)
+    named = fe.Accumulator(["cross_entropy", "skill"], classes=NAMES)
+    named.update(labels[:20], PROBS[:20])
+    other = named.copy().reset().update(labels[20:], PROBS[20:])
+    named = fe.Accumulator.from_state_dict(json.loads(json.dumps((named + other).state_dict())))
+    for metric in ("cross_entropy", "skill"):
+        assert named.compute()[metric].value == plain.compute()[metric].value
+    assert named.update(labels, PROBS).compute()["cross_entropy"].count == 2 * ROWS
+
+
+def test_numbers_as_names():
+    names = [30, 10, 40, 20]
+    labels = np.array(names)[CODES]
+    expected = fe.sparse_cross_entropy(CODES, PROBS)
+    for given in (labels, labels.astype(np.uint8), labels.astype(float), labels.tolist()):
+        np.testing.assert_array_equal(
+            fe.sparse_cross_entropy(given, PROBS, classes=names), expected
+        )
+    cube = labels.reshape(6, 10)
+    found = fe.sparse_cross_entropy(
+        cube, np.moveaxis(PROBS.reshape(6, 10, 4), -1, 0), classes=names, axis=0
+    )
+    np.testing.assert_array_equal(found, expected.reshape(6, 10))
+    assert float(fe.sparse_cross_entropy(10, PROBS[0], classes=names)) == -np.log(PROBS[0, 1])
+
+
+def test_ignored_in_python():
+    labels = LABELS.astype(object)
+    labels[3] = None
+    labels[5] = "?"
+    with pytest.raises(ValueError, match=r"^labels: expected one of cat, .* got None in row 3$"):
+        fe.sparse_cross_entropy(labels, PROBS, classes=NAMES, ignore_index="?")
+    labels[3] = "?"
+    found = fe.sparse_cross_entropy(labels, PROBS, classes=NAMES, ignore_index="?")
+    assert found[3] == found[5] == 0 and np.count_nonzero(found) == ROWS - 2
+    acc = fe.Accumulator("cross_entropy", classes=NAMES, ignore_index="?")
+    assert acc.update(labels, PROBS).compute()["cross_entropy"].weight == ROWS - 2
+
+
+@pytest.mark.parametrize(
+    ("classes", "error"),
+    [
+        ("cat", TypeError), (7, TypeError), ([], ValueError), (NAMES[:3], ValueError),
+        (["a", "a", "b", "c"], ValueError), ([["a"], "b", "c", "d"], TypeError),
+        (["1", "2", "3", "4"], ValueError),
+    ],
+)  # fmt: skip
+def test_names_that_are_none(classes, error):
+    with pytest.raises(error, match=r"^(classes|labels): [^\n]+$"):
+        fe.sparse_cross_entropy(CODES + 1, PROBS, classes=classes)
+    with pytest.raises(ValueError, match="^classes: "):
+        fe.Accumulator("cross_entropy", task="binary", classes=NAMES)
+    first, second = (fe.Accumulator("accuracy", classes=c) for c in (NAMES, NAMES[::-1]))
+    with pytest.raises(ValueError, match="classes differs"):
+        first.merge(second)

@@ -151,8 +151,8 @@ def test_compressed_text():
 
 def test_several_parts_of_predictions(refused):
     logits = np.log(PROBS)
-    columns = {"probs": LISTS, "label": LABELS,
-               "logits": pyarrow.FixedSizeListArray.from_arrays(logits.ravel(), CLASSES)}  # fmt: skip
+    logs = pyarrow.FixedSizeListArray.from_arrays(logits.ravel(), CLASSES)
+    columns = {"probs": LISTS, "label": LABELS, "logits": logs}
     for names in (("predictions", "logits", "probs"), ("probs", "predictions", "logits")):
         table = {"predictions": LABELS, "label": LABELS, **columns}
         table = {name: table[name] for name in (*names, "label")}

@@ -249,8 +249,8 @@ class TableRows(Source):
             row = self._at + int(np.argmax(nulls))
             raise InputError(f"{self.name}: row {row} is null, expected a label")
         if holds(column.type) in ("real", "whole"):
-            texts = ["null" if value is None else str(value) for value in column.to_pylist()]
-            return np.array(texts, dtype=object)
+            shown = ["null" if value is None else str(value) for value in column.to_pylist()]
+            return np.array(shown, dtype=object)
         if holds(column.type) != "text":
             import pyarrow
 
