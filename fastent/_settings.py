@@ -66,7 +66,12 @@ def _environment_threads() -> int | None:
 
 _backend = _checked_backend(os.environ.get("FASTENT_BACKEND") or "cython", "FASTENT_BACKEND")
 _threads = _environment_threads()
-levels.use(os.environ.get("FASTENT_SIMD") or levels.LEVELS[0])
+_simd = os.environ.get("FASTENT_SIMD") or levels.LEVELS[0]
+if _simd not in levels.LEVELS:
+    raise ValueError(
+        f"FASTENT_SIMD: expected one of {', '.join(levels.LEVELS)} on this machine, got {_simd!r}"
+    )
+levels.use(_simd)
 
 
 def set_backend(backend: str | None) -> None:

@@ -41,7 +41,10 @@ SUBJECTS = tomllib.loads((ROOT / "scripts/subjects.toml").read_text())["subjects
 UNCOPIED = (".git", ".venv", "build", "*.c", "*.cpp", ".*_cache", ".hypothesis")
 MEMORY = 4 << 30  # bytes that a process may take: some mutants never end
 # Imported once, before the forks: a third of what a mutant costs. Never fastent itself.
-COMMON = ("mpmath", "numpy", "pyarrow.parquet", "rich.table", "scipy.stats")
+COMMON = (
+    "hypothesis", "matplotlib.figure", "mpmath", "numba", "numpy", "pandas", "pyarrow.parquet",
+    "rich.table", "scipy.stats",
+)  # fmt: skip
 
 
 def subject(path):
@@ -73,6 +76,9 @@ class Meaning(ast.NodeTransformer):
     def visit_If(self, node):
         return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
+    def visit_keyword(self, node):
+        return None if node.arg in ("help", "metavar") else self.generic_visit(node)
+
     def visit_Call(self, node):
         name = ast.unparse(node.func)
         if name == "cast":
@@ -80,6 +86,7 @@ class Meaning(ast.NodeTransformer):
         return ast.Constant("") if name == "TypeVar" else self.generic_visit(node)
 
 
+@cache
 def meaning(code):
     return ast.dump(Meaning().visit(ast.parse(code)))
 
@@ -87,37 +94,43 @@ def meaning(code):
 class Mutant:
     """One change of one file; `digest` is what it does, whatever its line."""
 
-    def __init__(self, path, module, mutation, digest):
-        self.path, self.module, self.mutation, self.digest = path, module, mutation, digest
+    def __init__(self, path, text, module, mutation, digest):
+        self.path, self.text, self.digest = path, text, digest
+        self.module, self.mutation = module, mutation
 
     def viable(self):
         m = self.mutation
         self.code = self.module.deep_replace(m.original_node, m.mutated_node).code
         try:
-            return meaning(self.code) != meaning(self.module.code)
+            return meaning(self.code) != meaning(self.text)
         except (SyntaxError, IndexError):
             return False
 
     def diff(self):
-        before, after = self.module.code.splitlines(), self.code.splitlines()
+        before, after = self.text.splitlines(), self.code.splitlines()
         lines = difflib.unified_diff(before, after, self.path, "mutant", lineterm="", n=2)
         return "\n".join(lines)
+
+
+def of_file(path, seed):
+    """All mutants of a file."""
+    source = Path(path).read_text()
+    module, mutations, *_ = create_mutations(path, source)
+    seen, text = Counter(), cache(libcst.Module([]).code_for_node)
+    for m in mutations:
+        holder = getattr(m.contained_by_top_level_function, "name", None)
+        name = holder and holder.value
+        what = (seed, path, name, text(m.original_node), text(m.mutated_node))
+        seen[what] += 1
+        digest = sha256(repr((*what, seen[what])).encode()).hexdigest()
+        yield Mutant(path, source, module, m, digest)
 
 
 def sample(count, seed):
     """The first `count` viable mutants of the package."""
     os.chdir(ROOT)
-    found, seen, text = [], Counter(), cache(libcst.Module([]).code_for_node)
-    for path in map(str, sorted(Path("fastent").rglob("*.py"))):
-        if config().should_mutate(path):
-            module, mutations, *_ = create_mutations(path, Path(path).read_text())
-            for m in mutations:
-                holder = getattr(m.contained_by_top_level_function, "name", None)
-                name = holder and holder.value
-                what = (seed, path, name, text(m.original_node), text(m.mutated_node))
-                seen[what] += 1
-                digest = sha256(repr((*what, seen[what])).encode()).hexdigest()
-                found.append(Mutant(path, module, m, digest))
+    paths = filter(config().should_mutate, map(str, sorted(Path("fastent").rglob("*.py"))))
+    found = [mutant for path in paths for mutant in of_file(path, seed)]
     chosen = []
     for mutant in sorted(found, key=lambda mutant: mutant.digest):
         if len(chosen) < count and mutant.viable():
@@ -142,7 +155,8 @@ def start(folder, tests, marker, bytecode=False):
     if not bytecode:  # stamps have whole seconds, so a mutant could leave its own behind
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header"]
+    quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--tb=no"]
+    quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is in COMMON
     code = 70
     try:
         code = pytest.main([*quiet, f"--rootdir={folder}", "-m", marker, *tests])
