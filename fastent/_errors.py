@@ -88,6 +88,28 @@ def place_of_axis(axis, ndim, name):
     return axis % ndim
 
 
+BINARY = "; one probability a row is what the binary task takes"
+
+
+def labels_shape(lead, got, full):
+    """The ValueError for labels of a wrong shape, `full` being that of the predictions."""
+    hint = "; one target per class is what the categorical task takes" if got == full else ""
+    return ValueError(f"labels: expected shape {lead}, got {got}{hint}")
+
+
+def operand_shape(task, name, other, wanted, got):
+    """The ValueError for an operand that has not the shape of the other one."""
+    hint = ""
+    if task in ("binary", "categorical") and got == wanted[:-1]:
+        if task == "categorical":
+            hint = "; one label a row is what the sparse task takes"
+        elif wanted[-1] == 1:
+            hint = f"; {other}[..., 0] has it"
+        else:
+            hint = "; one prediction per class is what the sparse task takes"
+    return ValueError(f"{name}: expected the shape of {other}, {wanted}, got {got}{hint}")
+
+
 def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):
     """The ValueError for the first offending row.
 
@@ -111,6 +133,8 @@ def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):
             f"expected {what} within {tolerance:g}, got {number!r} in {where}"
             "; see kind= for logits or log-probabilities and row_sums='rescale' for counts"
         )
+        if classes == 1:
+            text += BINARY
     elif code == NEGATIVE:
         text = f"expected no negative probabilities, got {number!r} in {where}"
     elif code == RANGE and kind == "logprobs":
@@ -119,6 +143,10 @@ def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):
         text = f"expected numbers in [0, 1], got {number!r} in {where}"
     elif code == LABEL:
         text = f"expected classes in [0, {classes}), got {int(number)} in {where}"
+        if int(number) < 0:
+            text += f"; ignore_index={int(number)} leaves such rows out"
+        elif classes == 1:
+            text += BINARY
     elif code == FRACTION:
         text = f"expected whole numbers, got {number!r} in {where}"
     else:

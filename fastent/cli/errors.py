@@ -49,4 +49,6 @@ def located(error: Exception, piece: Piece) -> Exception:
     rest = re.sub(r"\brow (\d+)", lambda match: f"row {int(match[1]) + piece.start}", rest, count=1)
     rest = rest.replace("see kind= for", "see --kind for")
     rest = rest.replace("row_sums='rescale'", "--row-sums rescale")
+    rest = rest.replace("ignore_index=", "--ignore-index ")
+    rest = rest.replace("the binary task takes", "--task binary takes")
     return InputError(f"{source.name}:{rest}")

@@ -134,6 +134,9 @@ def _open(
     names = options.classes
     for shard, found in zip(parts, opened, strict=True):
         _open_shard(shard, found, how)
+        labels = found.get("labels", found.get("targets"))
+        if labels is not None:
+            _right_task(options.task, found["predictions"], labels)
         own = found["predictions"].class_names
         if names is None and own is not None:
             names = own  # and so in all other files, in whatever order their columns stand
@@ -153,6 +156,33 @@ def _open(
 
 
 _VECTORS = ("predictions", "other", "targets")
+
+
+def _right_task(task: str, predictions: Source, labels: Source) -> None:
+    """Refuse what is of another task, and name that."""
+    p, t = predictions.classes, labels.classes
+    if not predictions.rows or predictions.rows != labels.rows:
+        return
+    if task == "binary" and p is not None and p > 1 and t is None:
+        raise InputError(
+            f"{predictions.name}: {p} numbers a row and one target, expected one probability or "
+            "logit; one per class is what --task sparse takes"
+        )
+    if task == "sparse" and p is not None and t is not None and p == t > 1:
+        raise InputError(
+            f"{labels.name}: {t} numbers a row, expected one label; one target per class is what "
+            "--task categorical takes"
+        )
+    if task == "sparse" and p in (None, 1):
+        raise InputError(
+            f"{predictions.name}: one number per row, expected one per class; one probability or "
+            "logit a row is what --task binary takes"
+        )
+    if task == "categorical" and t is None and p is not None and p > 1:
+        raise InputError(
+            f"{labels.name}: one number per row, expected one target per class; labels are what "
+            "--task sparse takes"
+        )
 
 
 def _try(

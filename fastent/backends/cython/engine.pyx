@@ -21,7 +21,9 @@ from fastent.backends.cython.columns cimport find_steps
 from fastent.backends.cython.tiles.loop cimport Plan
 
 from fastent.backends.cython.columns import IN_NATS
-from fastent._errors import as_ignore_index, as_number, as_reduction, as_text, one_of, shown, whole_axis
+from fastent._errors import (
+    as_ignore_index, as_number, as_reduction, as_text, labels_shape, one_of, operand_shape, shown, whole_axis,
+)
 from fastent._shapes import weighs_terms
 
 cnp.import_array()
@@ -157,14 +159,13 @@ cdef object settle_operands(Call call, object true, object pred, object axis):
     if task == "sparse":
         call.label_operand = operand(true, "labels", None)
         if call.label_operand.lead != call.pred_operand.lead:
-            raise ValueError(f"labels: expected shape {call.pred_operand.lead}, got {call.label_operand.lead}")
+            raise labels_shape(call.pred_operand.lead, call.label_operand.lead, np.shape(call.pred_operand.array))
         plan.labels = &call.label_operand.view
     elif task != "entropy":
         call.true_operand = operand(true, call.names[0], axis)
         if call.true_operand.lead != call.pred_operand.lead or call.true_operand.classes != plan.classes:
-            raise ValueError(
-                f"{call.names[0]}: expected the shape of {call.names[1]}, {np.shape(call.pred_operand.array)}, "
-                f"got {np.shape(call.true_operand.array)}")
+            raise operand_shape(task, call.names[0], call.names[1], np.shape(call.pred_operand.array),
+                                np.shape(call.true_operand.array))
         plan.true_view = view = &call.true_operand.view
         if view.stored == FLOAT64:
             plan.stored = FLOAT64
