@@ -19,7 +19,7 @@ import pytest
 import fastent as fe
 from fastent import accumulator
 from fastent.cli import checkpoint, long_lists, main, rows, run, sums
-from fastent.io import csv, parquet_columns, shards, table
+from fastent.io import csv, parquet, shards, table
 
 ROWS, CLASSES = 101, 4
 CUTS = [(0, 45), (45, 101)]  # of the two files
@@ -50,7 +50,7 @@ def small(monkeypatch, piece, pieces):
     for where, name, size in (
         (shards, "PIECE_ROWS", piece), (shards, "PIECES", pieces), (sums, "CACHED_ROWS", 7),
         (rows, "GROUP_ROWS", 7), (accumulator, "BLOCK_ROWS", 7), (table, "BATCH_BYTES", 7 * 40),
-        (parquet_columns, "BATCH_ROWS", 7), (csv, "BLOCK_BYTES", 400), (long_lists, "ITEMS", 2),
+        (parquet, "TURNED_ROWS", 7), (csv, "BLOCK_BYTES", 400), (long_lists, "ITEMS", 2),
         (checkpoint, "FIRST_SECONDS", 0), (checkpoint, "LONGEST_SECONDS", 0),
         (run, "RESULT_BYTES", 1),
     ):  # fmt: skip

@@ -134,9 +134,9 @@ def _open(
     names = options.classes
     for shard, found in zip(parts, opened, strict=True):
         _open_shard(shard, found, how)
-        labels = found.get("labels", found.get("targets"))
-        if labels is not None:
-            _right_task(options.task, found["predictions"], labels)
+        true = found.get("labels", found.get("targets"))
+        if true is not None:
+            _right_task(options.task, found["predictions"], true)
         own = found["predictions"].class_names
         if names is None and own is not None:
             names = own  # and so in all other files, in whatever order their columns stand
