@@ -345,7 +345,7 @@ def test_messages_count_rows_within_their_file(suffix, row, capsys):
 @pytest.mark.parametrize("piece, pieces", [(7, 1), (19, 3)])
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 @pytest.mark.parametrize("row", [0, 6, 7, 20, 33, 44])
-@pytest.mark.parametrize("column", ["label", "w", "g"])
+@pytest.mark.parametrize("column", ["label", "w"])
 @pytest.mark.usefixtures("small")
 def test_nulls_are_named_by_their_row_in_the_file(suffix, row, column, capsys):
     values = GIVEN[column].astype(object)
