@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,6 +76,55 @@ def test_what_is_cut_off_reads_as_zeros_and_is_noted():
         assert not other.load(stream.fileno(), 0, 3 * PAGE)
         del mapping, other, seen
     assert catches_sigbus() == before
+
+
+START = """
+import ctypes, faulthandler, mmap, os, signal, sys, tempfile
+from fastent.io.mapping import Mapping
+file = tempfile.TemporaryFile()
+file.truncate(1 << 16)
+def mapped(): return Mapping(file.fileno(), 1 << 16)
+def fault():
+    other = tempfile.TemporaryFile()
+    other.truncate(1 << 14)
+    pages = mmap.mmap(other.fileno(), 1 << 14)
+    os.ftruncate(other.fileno(), 0)
+    pages[5]
+"""
+DIES = {
+    "sent while mapped": "m = mapped(); os.kill(os.getpid(), signal.SIGBUS)",
+    "sent after": "m = mapped(); del m; os.kill(os.getpid(), signal.SIGBUS)",
+    "fault elsewhere": "m = mapped(); fault()",
+    "a guest that left": "m = mapped(); faulthandler.enable(); del m; faulthandler.disable(); "
+    "m = mapped(); fault()",
+    "a guest that left, sent": "m = mapped(); faulthandler.enable(); del m; "
+    "faulthandler.disable(); m = mapped(); os.kill(os.getpid(), signal.SIGBUS)",
+    "ignored": "signal.signal(signal.SIGBUS, signal.SIG_IGN); m = mapped(); fault()",
+}
+
+
+@pytest.mark.parametrize("way", DIES)
+def test_a_sigbus_that_is_not_ours_ends_the_process(way):
+    run = subprocess.run([sys.executable, "-c", START + DIES[way]], timeout=60)
+    assert run.returncode == -signal.SIGBUS
+
+
+@pytest.mark.parametrize(
+    ("way", "out", "err"),
+    [
+        ("signal.signal(signal.SIGBUS, lambda *_: print('told')); m = mapped(); "
+         "os.kill(os.getpid(), signal.SIGBUS); print('goes on')", "told\ngoes on\n", ""),
+        ("signal.signal(signal.SIGBUS, signal.SIG_IGN); m = mapped(); "
+         "os.kill(os.getpid(), signal.SIGBUS); print('goes on')", "goes on\n", ""),
+        ("faulthandler.enable(); m = mapped(); fault()", "", "Fatal Python error: Bus error"),
+    ],
+)  # fmt: skip
+def test_who_was_there_before_is_asked(way, out, err):
+    run = subprocess.run(
+        [sys.executable, "-c", START + way], timeout=60, capture_output=True, text=True
+    )
+    assert run.returncode == (-signal.SIGBUS if err else 0)
+    assert run.stdout == out and run.stderr.startswith(err)
 
 
 def test_threads_of_the_pool_may_meet_what_is_cut_off():

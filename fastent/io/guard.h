@@ -40,9 +40,7 @@ static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER;
 static void guard_handle(int number, siginfo_t *info, void *context) {
     char *address = (char *)info->si_addr;
     int k;
-    (void)number;
-    (void)context;
-    for (k = 0; k < GUARD_SLOTS; k++) {
+    for (k = 0; k < GUARD_SLOTS && info->si_code > 0; k++) { /* else somebody sent it */
         Guarded *slot = &guard_slots[k];
         char *start = __atomic_load_n(&slot->start, __ATOMIC_ACQUIRE);
         if (start != NULL && address >= start && address < start + slot->length) {
@@ -53,12 +51,25 @@ static void guard_handle(int number, siginfo_t *info, void *context) {
                 return;
         }
     }
-    sigaction(SIGBUS, &guard_before, NULL);             /* on return it is raised again */
+    if (guard_before.sa_flags & SA_SIGINFO) {
+        guard_before.sa_sigaction(number, info, context);
+    } else if (guard_before.sa_handler == SIG_IGN && info->si_code <= 0) {
+        return;
+    } else if (guard_before.sa_handler != SIG_DFL && guard_before.sa_handler != SIG_IGN) {
+        guard_before.sa_handler(number);
+    } else {                                            /* the process ends when this returns */
+        signal(SIGBUS, SIG_DFL);
+        raise(SIGBUS);
+    }
+}
+
+static int guard_is_ours(const struct sigaction *action) {
+    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == guard_handle;
 }
 
 /* The slot of a new mapping of a file's first `length` bytes, -1 where there can be none. */
 static int guard_open(int fd, size_t length) {
-    struct sigaction ours;
+    struct sigaction ours, now;
     char *start;
     int k = 0;
     pthread_mutex_lock(&guard_lock);
@@ -74,7 +85,9 @@ static int guard_open(int fd, size_t length) {
             ours.sa_sigaction = guard_handle;
             ours.sa_flags = SA_SIGINFO | SA_RESTART;
             sigemptyset(&ours.sa_mask);
-            sigaction(SIGBUS, &ours, &guard_before);
+            /* Whoever came after us and left again has put our handler back. */
+            if (sigaction(SIGBUS, &ours, &now) == 0 && !guard_is_ours(&now))
+                guard_before = now;
         }
         guard_slots[k].length = length;
         guard_slots[k].broken = 0;
@@ -90,8 +103,7 @@ static void guard_close(int k) {
     pthread_mutex_lock(&guard_lock);
     __atomic_store_n(&guard_slots[k].start, (char *)NULL, __ATOMIC_RELEASE);
     munmap(start, guard_slots[k].length);
-    if (--guard_count == 0 && sigaction(SIGBUS, NULL, &now) == 0
-        && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == guard_handle)
+    if (--guard_count == 0 && sigaction(SIGBUS, NULL, &now) == 0 && guard_is_ours(&now))
         sigaction(SIGBUS, &guard_before, NULL);
     pthread_mutex_unlock(&guard_lock);
 }
