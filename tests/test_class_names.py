@@ -229,7 +229,7 @@ def test_ignored_in_python():
 def test_names_that_are_none(classes, error):
     with pytest.raises(error, match=r"^(classes|labels): [^\n]+$"):
         fe.sparse_cross_entropy(CODES + 1, PROBS, classes=classes)
-    with pytest.raises(ValueError, match="^classes: "):
+    with pytest.raises(ValueError, match=r"^classes: "):
         fe.Accumulator("cross_entropy", task="binary", classes=NAMES)
     first, second = (fe.Accumulator("accuracy", classes=c) for c in (NAMES, NAMES[::-1]))
     with pytest.raises(ValueError, match="classes differs"):
