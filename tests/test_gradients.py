@@ -260,3 +260,30 @@ def test_lightgbm_as_with_its_own_loss(classes):
 
     theirs = trained("binary" if classes == 2 else "multiclass")
     np.testing.assert_allclose(trained(objective), theirs, atol=2e-3)
+
+
+def test_labels_are_read_once(monkeypatch):
+    """What is checked is what is used, also when somebody changes the labels in between."""
+    labels, x = np.array([0, 1, 2, 1]), np.zeros((4, 3))
+    want = fe.cross_entropy_gradient(labels, x)
+    derive = fe.gradients.derivatives.derive
+
+    def late(several, logits, target, known, *rest):
+        labels[:] = 10**9
+        assert not np.may_share_memory(known, labels)
+        return derive(several, logits, target, known, *rest)
+
+    monkeypatch.setattr(fe.gradients.derivatives, "derive", late)
+    for index in (None, -100):
+        labels[:] = [0, 1, 2, 1]
+        found = fe.cross_entropy_gradient(labels, x, ignore_index=index)
+        np.testing.assert_array_equal(found, want)
+
+
+def test_labels_that_lie_in_any_order():
+    y = np.array([[0, 1], [1, 0], [0, 0]]).T
+    x = np.random.default_rng(1).normal(size=(2, 3, 2))
+    want = fe.cross_entropy_gradient(np.ascontiguousarray(y), x)
+    for index in (None, -100, 1):
+        found = fe.cross_entropy_gradient(y, x, ignore_index=index)
+        np.testing.assert_array_equal(found, np.where(y[..., None] == index, 0.0, want))

@@ -4,6 +4,15 @@ from libc.math cimport INFINITY, fabs, ldexp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+cdef extern from *:
+    """
+    #define LEAST_NEAR 1e-285           /* its rounding error is a multiple of 2^-1074 */
+    """
+    double LEAST_NEAR
+
+cdef extern from "<float.h>" nogil:
+    double DBL_MAX
+
 cdef extern from "<math.h>" nogil:
     double fma(double, double, double)
 
@@ -176,22 +185,23 @@ cdef inline bint products(const double* a, const double* b, double* high, double
     """a·b as rounded product and rounding error; False unless all are 0 or of a size at which the two
     are exact: see `near`."""
     cdef Py_ssize_t i
-    cdef double p, x, y
-    cdef Py_ssize_t off = 0
+    cdef double p
+    # Signs are gathered: of what is missing to the range, where neither factor is 0.
+    cdef int64_t off = 0, size, least = <int64_t> bits_of(LEAST_NEAR), most = <int64_t> bits_of(DBL_MAX)
     for i in range(n):
         p = a[i] * b[i]
         high[i] = p
         low[i] = fma(a[i], b[i], -p)
-        x, y = fabs(a[i]), fabs(b[i])
-        off += not ((x >= 1e-142 and x <= 1e150) or x == 0)
-        off += not ((y >= 1e-142 and y <= 1e150) or y == 0)
-    return off == 0
+        size = <int64_t> bits_of(fabs(p))
+        off |= ((size - least) | (most - size)) & ~(
+            (<int64_t> bits_of(fabs(a[i])) - 1) | (<int64_t> bits_of(fabs(b[i])) - 1))
+    return off >= 0
 
 
 cdef inline bint near(double a, double b) noexcept nogil:
     """Whether a·b and its rounding error are float64 (or a·b is no finite number)."""
     cdef double p = fabs(a * b)
-    return (p >= 1e-285 and p < INFINITY) or a == 0 or b == 0 or not (fabs(a) < INFINITY and fabs(b) < INFINITY)
+    return (p >= LEAST_NEAR and p < INFINITY) or a == 0 or b == 0 or not (fabs(a) < INFINITY and fabs(b) < INFINITY)
 
 
 cdef inline void far_product(double a, double b, double* high, double* low, int* limbs) noexcept nogil:
