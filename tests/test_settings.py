@@ -10,6 +10,7 @@ import pytest
 
 import fastent as fe
 from fastent import _settings
+from fastent.compat import scipy
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,31 @@ def test_threads_that_make_no_sense(given, error):
             refuse(given)
         expected = f"num_threads: expected a whole number of at least 1, got {given!r}"
         assert str(told.value) == expected
+
+
+HALVES, LOSSES, COUNTS = [0.5, 0.5], ([0, 1], [[0.5, 0.5]] * 2), [[1.0, 2], [3, 4]]
+THREADED = {
+    "scipy.entr": (scipy.entr, (HALVES,)),
+    "scipy.kl_div": (scipy.kl_div, (HALVES, HALVES)),
+    "scipy.rel_entr": (scipy.rel_entr, (HALVES, HALVES)),
+    "cross_entropy_gradient": (fe.cross_entropy_gradient, LOSSES),
+    "binary_cross_entropy_gradient": (fe.binary_cross_entropy_gradient, ([0, 1], HALVES)),
+    "focal_cross_entropy": (fe.focal_cross_entropy, LOSSES),
+    "binary_focal_cross_entropy": (fe.binary_focal_cross_entropy, ([0, 1], HALVES)),
+    "total_variation": (fe.total_variation, (HALVES, HALVES)),
+    "mutual_information": (fe.mutual_information, (COUNTS,)),
+    "conditional_entropy": (fe.conditional_entropy, (COUNTS,)),
+    "population_stability_index": (fe.population_stability_index, tuple(COUNTS)),
+    "Accumulator": (fe.Accumulator, ("cross_entropy",)),
+}
+
+
+@pytest.mark.parametrize("name", THREADED)
+def test_threads_are_an_argument_of_all_that_is_computed(name):
+    function, operands = THREADED[name]
+    function(*operands, num_threads=2)
+    with pytest.raises(ValueError, match="^num_threads: expected a whole number"):
+        function(*operands, num_threads=0)
 
 
 def environment(monkeypatch, **values):
