@@ -6,6 +6,10 @@ The kernels are one text each, compiled once per SIMD level into separate module
 
 import os
 import platform
+import shlex
+import shutil
+import sys
+import sysconfig
 
 import numpy
 from Cython.Build import cythonize
@@ -117,10 +121,19 @@ def modules():
     }
 
 
+def check_compiler():
+    """Say at once that there is none: translating takes a minute before it would be missed."""
+    named = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    program = shlex.split(named)[0]
+    if os.name == "posix" and shutil.which(program) is None:
+        sys.exit(f"fastent: no C compiler {program!r}: install gcc or clang, or name it in CC")
+
+
 class BuildModules(build_ext):
     """Translates by Cython where something is built: metadata and an sdist want no C."""
 
     def run(self):
+        check_compiler()
         for folder, extensions in MODULES.items():
             translated = cythonize(
                 extensions,

@@ -4,6 +4,7 @@ The order of arguments is always (true, predicted). See the functions' own docum
 README for a tour.
 """
 
+import fastent._built
 import fastent._command  # before what takes long to import
 import fastent._interpreter  # noqa: F401 - before compiled modules: it refuses subinterpreters
 from fastent._custom import divergence

@@ -1,6 +1,10 @@
 """Without a package of the `cli` extra, what needs it says so in one line; the rest works."""
 
+import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -9,6 +13,7 @@ import pyarrow.parquet
 import pytest
 import safetensors.numpy
 
+import fastent
 from fastent.cli import main
 
 
@@ -54,3 +59,55 @@ def test_the_table_without_rich(monkeypatch, capsys):
     assert lines[0].split() == ["metric", "value", "std.", "error"]
     assert lines[1].split() == ["cross_entropy", f"{np.log(3):.8g}", "0"]
     assert lines[-1] == "4 rows"
+
+
+@pytest.mark.parametrize(
+    ("package", "program", "line"),
+    [
+        ("dask", "import fastent.dask", "fastent.dask needs the package dask (extra 'dask')"),
+        ("torch", "import fastent.compat.torch",
+         "fastent.compat.torch needs the package torch (pip install torch)"),
+        ("sklearn", "import fastent.compat.sklearn",
+         "fastent.compat.sklearn needs the package sklearn (pip install scikit-learn)"),
+        ("scipy", "import fastent.compat.scipy",
+         "fastent.compat.scipy needs the package scipy (pip install scipy)"),
+        ("numba", "import fastent.numba_api",
+         "the numba backend needs the package numba (pip install numba)"),
+    ],
+)  # fmt: skip
+def test_in_python_the_error_is_one_line(package, program, line):
+    hide = f"""
+import importlib.abc, sys
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {package!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+    run = subprocess.run([sys.executable, "-c", hide + program], capture_output=True, text=True)
+    assert run.returncode == 1 and "During handling" not in run.stderr
+    assert run.stderr.splitlines()[-1] == f"ModuleNotFoundError: {line}"
+
+
+def test_the_source_of_a_clone_that_is_not_built_says_so(tmp_path):
+    source = Path(fastent.__file__).parent
+    shutil.copytree(source, tmp_path / "fastent", ignore=shutil.ignore_patterns("*.so", "*.pyd"))
+    run = subprocess.run([sys.executable, "-c", "import fastent"], cwd=tmp_path,
+                         env={**os.environ, "PYTHONPATH": str(tmp_path)},
+                         capture_output=True, text=True)  # fmt: skip
+    last = run.stderr.splitlines()[-1]
+    assert (
+        last.startswith("ImportError: fastent: this is its source") and "pip install -e ." in last
+    )
+    assert "During handling" not in run.stderr
+
+
+def test_a_build_without_a_compiler_ends_at_once():
+    root = Path(fastent.__file__).parents[1]
+    if not (root / "setup.py").exists():
+        pytest.skip("not a clone")
+    run = subprocess.run([sys.executable, "setup.py", "-q", "build_ext"], cwd=root,
+                         env={**os.environ, "CC": "no-such-compiler -O2"},
+                         capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert run.returncode == 1
+    assert "no C compiler 'no-such-compiler'" in run.stderr.splitlines()[-1]

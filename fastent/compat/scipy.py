@@ -13,6 +13,13 @@ shared by ties.
 
 from __future__ import annotations
 
+from fastent._extras import missing
+
+try:
+    import scipy as _scipy  # noqa: F401
+except ModuleNotFoundError as _error:
+    raise missing(_error, "scipy", "fastent.compat.scipy") from None
+
 import functools
 from typing import Any
 

@@ -9,6 +9,13 @@ Where the numbers differ from scikit-learn's, these are right: for one column of
 
 from __future__ import annotations
 
+from fastent._extras import missing
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ModuleNotFoundError as _error:
+    raise missing(_error, "sklearn", "fastent.compat.sklearn") from None
+
 import warnings
 from numbers import Real
 from typing import Any

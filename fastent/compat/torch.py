@@ -13,6 +13,13 @@ Where the numbers differ from torch's, these are right: a class at −inf that t
 
 from __future__ import annotations
 
+from fastent._extras import missing
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as _error:
+    raise missing(_error, "torch", "fastent.compat.torch") from None
+
 from collections.abc import Callable
 from typing import Any
 

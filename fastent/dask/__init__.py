@@ -5,6 +5,13 @@ report of a `fastent.Accumulator`, with the same bits whatever the chunks, the w
 in which they finish. A task uses one thread, the one that Dask gave it.
 """
 
+from fastent._extras import missing
+
+try:
+    import dask as _dask  # noqa: F401
+except ModuleNotFoundError as _error:
+    raise missing(_error, "dask", "fastent.dask") from None
+
 from fastent.dask.accumulate import accumulate
 from fastent.dask.functions import (
     binary_cross_entropy,
