@@ -37,6 +37,7 @@ PLAIN = [
     "accumulate.add_rows",
     "accumulate.state_json",
     "accumulate.state",
+    "float_mode",
     "threads",
     "levels",
     "tiles.operand",

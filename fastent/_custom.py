@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from fastent._errors import as_number, shown
 from fastent._reductions import log_of_base
 from fastent.backends.cython.engine import prepare
+from fastent.backends.cython.float_mode import in_default_mode
 
 
 def divergence(
@@ -133,6 +134,7 @@ class Divergence:
         }
         return functools.partial(Divergence, fn, **more), ()
 
+    @in_default_mode
     def __call__(
         self,
         p: ArrayLike,

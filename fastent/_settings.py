@@ -50,9 +50,12 @@ def _checked_threads(threads: Any, origin: str) -> int:
 
 
 def _omp_threads() -> int | None:
-    """OMP_NUM_THREADS may be a list for nested levels; the first counts."""
+    """OMP_NUM_THREADS may be a list for nested levels; the first counts. It is not ours: what is no
+    number is as good as not set, and shown by `show_config`."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) > 0 else None
+    if not (first.isascii() and first.isdigit() and first.strip("0")):
+        return None
+    return int(first) if len(first) < 4 else 1024
 
 
 def _environment_threads() -> int | None:
@@ -197,6 +200,14 @@ def _installed(name: str) -> str | None:
         return None
 
 
+def _ignored() -> list[str]:
+    """A line for each variable that is set and says nothing."""
+    given = os.environ.get("OMP_NUM_THREADS")
+    if given and os.environ.get("FASTENT_NUM_THREADS") is None and _omp_threads() is None:
+        return [f"OMP_NUM_THREADS: expected a whole number of at least 1, got {given!r}"]
+    return []
+
+
 def show_config() -> dict[str, Any]:
     """Version, backend, SIMD level, threads and libraries, as a dictionary.
 
@@ -220,6 +231,7 @@ def show_config() -> dict[str, Any]:
         "simd": levels.active,
         "simd_levels": list(levels.LEVELS),
         "num_threads": get_num_threads(),
+        "ignored": _ignored(),
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
         "libraries": {name: found for name in libraries if (found := _installed(name))},

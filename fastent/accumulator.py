@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +11,10 @@ import numpy as np
 from fastent._classes import IGNORED, as_codes, class_names
 from fastent._errors import as_text
 from fastent._feed import Feed
+from fastent._fork import Lock
+from fastent._settings import chosen_backend, chosen_threads
 from fastent._weights import as_floats
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.metrics import Metric, find
 from fastent.results import Report
 
@@ -109,8 +111,9 @@ class Accumulator:
         self._own = [m for m in self._metrics if m.divergence is not None]
         self._classes = 0  # of the rows so far; 0 before the first, and for binary tasks
         self._hold: weakref.ref[_Hold] | None = None
-        self._lock = threading.RLock()  # the state is moved and freed as it grows
+        self._lock = Lock()  # the state is moved and freed as it grows
 
+    @in_default_mode
     def update(
         self,
         true: Any,
@@ -157,6 +160,7 @@ class Accumulator:
         if classes and self._classes and classes != self._classes:
             raise ValueError(message.format(self._classes, classes) + " as in the rows before")
 
+    @in_default_mode
     def compute(self) -> Report:
         """Results so far, as they are now: later updates do not change the report."""
         with self._lock:
@@ -174,6 +178,7 @@ class Accumulator:
             self._hold = None
         return self._state
 
+    @in_default_mode
     def merge(self, other: Accumulator) -> Accumulator:
         """Add all rows of another accumulator, which stays as it is.
 
@@ -189,7 +194,7 @@ class Accumulator:
         _distinct([*self._metrics, *other._metrics])
         # Always in the same order: two that are merged into each other do not wait for ever.
         first, second = sorted((self, other), key=id)
-        with first._lock, second._lock:
+        with first._lock, second._lock.held:
             self._check_classes(other._classes, "merge: number of classes differs: {} and {}")
             self._own_state().merge(other._state)
             self._classes = self._classes or other._classes
@@ -206,6 +211,7 @@ class Accumulator:
             return self.copy()
         return NotImplemented
 
+    @in_default_mode
     def copy(self) -> Accumulator:
         """An independent accumulator with the same rows."""
         new = self._fresh()
@@ -243,6 +249,7 @@ class Accumulator:
             "bins": self._bins,
         }
 
+    @in_default_mode
     def state_dict(self) -> dict[str, Any]:
         """Settings and content as JSON-able data, the same for any order of updates and merges."""
         return self._described()
@@ -258,6 +265,7 @@ class Accumulator:
         return {"format": FORMAT, "version": VERSION, "settings": settings, **width, "state": state}
 
     @classmethod
+    @in_default_mode
     def from_state_dict(
         cls, data: dict[str, Any], *, metrics: Any = (), **running: Any
     ) -> Accumulator:
@@ -284,30 +292,38 @@ class Accumulator:
         settings = data.get("settings")
         if not isinstance(settings, dict) or not settings.keys() >= {"metrics", "task", "kind"}:
             raise ValueError("state_dict: no settings of an accumulator")
-        settings = dict(settings)
-        if isinstance(settings["kind"], list):
-            settings["kind"] = tuple(settings["kind"])
         given = metrics if isinstance(metrics, Iterable) else [metrics]
+        chosen_backend(running.get("backend"))  # what is wrong with these is not the state's fault
+        chosen_threads(running.get("num_threads"))
+        names, own = settings["metrics"], settings.get("divergences", ())
+        for texts in (names, own, [settings["task"]]):
+            if not isinstance(texts, list | tuple) or not all(isinstance(x, str) for x in texts):
+                raise ValueError(f"state_dict: the settings are damaged (names: {texts!r:.60})")
         known = {m.name: m for m in (find(metric, settings["task"]) for metric in given)}
-        names = settings.pop("metrics")
         for name in known:
             if name not in names:
                 raise ValueError(f"metrics: the state has no {name!r}; it has {', '.join(names)}")
-        own = settings.pop("divergences", ())
         for name in own:
             if name not in known:
                 raise ValueError(
                     f"state_dict: {name!r} is a divergence of one's own: give it as metrics=[...]"
                 )
-        new = cls([known.get(name, name) for name in names], **settings, **running)
-        classes = data.get("width", 0)  # not in the states of 0.1
-        if type(classes) is not int or classes < 0:
-            raise ValueError(f"state_dict: expected a number of classes, got {classes!r}")
-        new._classes = classes
+        rest = {k: v for k, v in settings.items() if k not in ("metrics", "divergences")}
+        if isinstance(rest["kind"], list):
+            rest["kind"] = tuple(rest["kind"])
+        part = "settings are"
         try:
+            new = cls([known.get(name, name) for name in names], **rest, **running)
+            part = "state is"
+            new._classes = data.get("width", 0)  # not in the states of 0.1
+            if type(new._classes) is not int or new._classes < 0:
+                raise ValueError(f"expected a number of classes, got {new._classes!r}")
             new._state.load(data["state"])
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            raise ValueError(f"state_dict: the state is damaged ({error})") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the data may be
+            why = str(error).split("\n")[0]
+            raise ValueError(f"state_dict: the {part} damaged ({why})") from None
         return new
 
     def __reduce__(self) -> Any:

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
 from fastent.backends.cython.kernels.logits_exp cimport block_top
 from fastent.backends.cython.kernels.interface cimport (
@@ -31,6 +32,7 @@ cdef double value_of(Kernel made_by, Py_ssize_t label, const void *true, const v
     cdef double value = 0
     cdef double *out[8]
     cdef int64_t number = label
+    cdef FloatMode mode
     memset(&tile, 0, sizeof(Tile))
     memset(out, 0, sizeof(out))
     out[0] = &value
@@ -50,9 +52,11 @@ cdef double value_of(Kernel made_by, Py_ssize_t label, const void *true, const v
     tile.scratch = <char *>malloc(SCRATCH)
     if tile.scratch == NULL:
         return NAN
+    mode = enter_default_mode()
     made_by(&tile, out)
+    restore_mode(mode)
     free(tile.scratch)
-    return value if tile.bad.row < 0 else <double>NAN
+    return value if tile.bad.row < 0 and not tile.no_memory else <double>NAN
 
 
 cdef inline int precision_of(const row_number *unused) noexcept nogil:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from fastent._reductions import delivered, log_of_base
 from fastent._weights import as_floats
 from fastent.backends.cython.elementwise import ufuncs
+from fastent.backends.cython.float_mode import in_default_mode
 
 Spread = Literal["variance", "std", "covariance", "cholesky"]
 DIAGONAL = ("variance", "std")
@@ -22,6 +23,7 @@ FULL = ("covariance", "cholesky")
 LOG_2PI_E = math.log(2 * math.pi * math.e)
 
 
+@in_default_mode
 def gaussian_entropy(
     spread: ArrayLike, *, kind: Spread = "variance", base: float | None = None, out: Any = None
 ) -> Any:
@@ -68,6 +70,7 @@ def gaussian_entropy(
     return delivered(np.asarray(found) / unit, out)
 
 
+@in_default_mode
 def gaussian_kl_divergence(
     mean_p: ArrayLike,
     spread_p: ArrayLike,

@@ -18,6 +18,7 @@ from fastent._errors import as_number, place_of_axis
 from fastent._reductions import log_of_base, reduced
 from fastent._weights import as_floats, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.engine import evaluate
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.functions import Kind, Reduction, RowSums
 
 
@@ -32,6 +33,7 @@ def _term(t: float, q: float, rest: float, gamma: float) -> float:
 _SOFT = Divergence(_term, third="rest", nats=True, name="focal_cross_entropy")
 
 
+@in_default_mode
 def focal_cross_entropy(
     target_or_labels: ArrayLike,
     pred: ArrayLike,
@@ -134,6 +136,7 @@ num_threads
     return reduced(_focused(np.asarray(losses), focus) / unit, weight, reduction, out)
 
 
+@in_default_mode
 def binary_focal_cross_entropy(
     target: ArrayLike,
     pred: ArrayLike,

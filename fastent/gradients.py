@@ -11,6 +11,7 @@ import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import _errors, _settings
 from fastent._outputs import check_out, direct
 from fastent._weights import place, row_and_term_weights, row_weights, whole_labels
+from fastent.backends.cython.float_mode import in_default_mode
 
 Hessian = Literal["diag", "xgboost", "lightgbm"]
 
@@ -18,6 +19,7 @@ CURVATURES = {None: 0, "diag": 1, "xgboost": 2, "lightgbm": 3}
 HALVES = ("float16", "bfloat16")
 
 
+@in_default_mode
 def cross_entropy_gradient(
     target_or_labels: ArrayLike,
     logits: ArrayLike,
@@ -101,6 +103,7 @@ def cross_entropy_gradient(
     )  # fmt: skip
 
 
+@in_default_mode
 def binary_cross_entropy_gradient(
     target: ArrayLike,
     logits: ArrayLike,

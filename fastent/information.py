@@ -16,12 +16,14 @@ from fastent._errors import as_number, place_of_axis
 from fastent._reductions import delivered, log_of_base
 from fastent._settings import chosen_threads
 from fastent._weights import as_floats, place
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.backends.sharing import share
 from fastent.divergences import jeffreys_divergence
 
 SHARED = 1 << 15  # cells from which another thread pays
 
 
+@in_default_mode
 def mutual_information(
     table: ArrayLike,
     *,
@@ -77,6 +79,7 @@ def mutual_information(
     return delivered(found.reshape(lead) / unit, out)
 
 
+@in_default_mode
 def conditional_entropy(
     table: ArrayLike,
     *,
@@ -128,6 +131,7 @@ def conditional_entropy(
     return delivered(np.where(lost, np.nan, values).sum(axis=-1) / unit, out)
 
 
+@in_default_mode
 def population_stability_index(
     expected: ArrayLike,
     actual: ArrayLike,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastent.backends.cython.accumulate.state import bucket_middle
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.metrics import Metric
 
 # Totals of the state are integers in units of 2**-1074, or the inf or nan that decides the sum.
@@ -259,6 +260,7 @@ class Part(Mapping[str, Result]):
         self._totals: dict[int, float] = {}
         self._sizes: dict[int, tuple[int, float]] = {}
 
+    @in_default_mode
     def __getitem__(self, name: str) -> Result:
         if name not in self._found:
             self._found[name] = Result(self.layout.metrics[name], self)
@@ -379,6 +381,7 @@ class Part(Mapping[str, Result]):
         weight = self.state.weight(self.layout.kinds[place], self.group)[0]
         return cluster_error(self.sums(place)[0], weight, self.state.cluster_sums(place))
 
+    @in_default_mode
     def quantile(self, metric: Metric, q: float) -> float:
         place = self.layout.place(metric)
         least, largest = self.state.extremes(place, self.group)

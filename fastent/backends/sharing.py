@@ -12,12 +12,17 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
+from fastent.backends.cython.float_mode import use_default_mode
+
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 MOST = 256  # helpers; they are started when they are needed
 
-_pools: dict[int, ThreadPoolExecutor] = {}  # by process: a child of a fork has none of our threads
+_pools: list[ThreadPoolExecutor] = []  # one, or none: a child of a fork has none of our threads
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)
 
 
 class _Work:
@@ -58,9 +63,9 @@ def share(
         # Imported when it is used: 3 ms, and it registers what runs as the interpreter ends.
         from concurrent.futures import Future, ThreadPoolExecutor
 
-        pool = _pools.get(os.getpid())
-        if pool is None:
-            pool = _pools.setdefault(os.getpid(), ThreadPoolExecutor(MOST, "fastent"))
+        if not _pools:  # two threads may both make one: the second is for a single call
+            _pools.append(ThreadPoolExecutor(MOST, "fastent", initializer=use_default_mode))
+        pool = _pools[0]
         try:
             for _ in range(helpers):
                 # Its own, as one that submit() refuses may be in the queue already.

@@ -13,12 +13,14 @@ import numpy as np
 
 from fastent._settings import chosen_threads
 from fastent.backends.cython.elementwise.ufuncs import LEAST_SHARED, threaded
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.backends.sharing import share
 
 SLICE = 1 << 17  # numbers from which a slice pays for its thread
 NUMBERS = (int, float, np.generic)
 
 
+@in_default_mode
 def elementwise(
     function: Any, operands: tuple[Any, ...], num_threads: int | None, options: dict[str, Any]
 ) -> Any:

@@ -29,6 +29,7 @@ from scipy.special import logsumexp as scipy_logsumexp  # now: it may be patched
 
 from fastent import functions as fe
 from fastent.backends.cython.elementwise import ufuncs
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.compat import shares
 from fastent.compat.elementwise import elementwise
 from fastent.compat.reduced import Axis, as_floats, as_rows, back, float_dtype, normalised
@@ -141,6 +142,7 @@ def kl_div(
     return elementwise(ufuncs.kl_div, (x, y), num_threads, {"out": out, **keywords})
 
 
+@in_default_mode
 def entropy(
     pk: ArrayLike,
     qk: ArrayLike | None = None,
@@ -239,6 +241,7 @@ def policed() -> Any:
     return policy(row_entropy)
 
 
+@in_default_mode
 def jensenshannon(
     p: ArrayLike,
     q: ArrayLike,
@@ -333,6 +336,7 @@ def summed_js(p: np.ndarray, q: np.ndarray, axis: Any) -> Any:
     return np.sum(kl_div(p, m) + kl_div(q, m), axis=axis) / 2
 
 
+@in_default_mode
 def logsumexp(
     a: ArrayLike,
     axis: Axis = None,
@@ -392,6 +396,7 @@ def logsumexp(
     return back(np.where(sign < 0, np.nan, value), axes, keepdims, dtype)
 
 
+@in_default_mode
 def softmax(x: ArrayLike, axis: Axis = None) -> Any:
     """e^x / Σ e^x, as `scipy.special.softmax`.
 
@@ -421,6 +426,7 @@ def softmax(x: ArrayLike, axis: Axis = None) -> Any:
     return shares.of_axes(x, axis, "softmax")
 
 
+@in_default_mode
 def log_softmax(x: ArrayLike, axis: Axis = None) -> Any:
     """x − log Σ e^x, as `scipy.special.log_softmax`.
 

@@ -27,6 +27,7 @@ from sklearn.utils._param_validation import Hidden, StrOptions, validate_params
 from sklearn.utils.validation import _num_samples
 
 from fastent.backends.cython.engine import evaluate
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.compat.sklearn_checks import as_floats, checked_binary, checked_classes, renamed
 
 __all__ = ["brier_score_loss", "d2_log_loss_score", "log_loss"]
@@ -43,6 +44,7 @@ __all__ = ["brier_score_loss", "d2_log_loss_score", "log_loss"]
     },
     prefer_skip_nested_validation=True,
 )
+@in_default_mode
 def log_loss(
     y_true,
     y_proba=None,
@@ -101,6 +103,7 @@ def log_loss(
     },
     prefer_skip_nested_validation=True,
 )
+@in_default_mode
 def d2_log_loss_score(
     y_true, y_proba=None, *, sample_weight=None, labels=None, y_pred="deprecated"
 ):
@@ -166,6 +169,7 @@ def d2_log_loss_score(
     },
     prefer_skip_nested_validation=True,
 )
+@in_default_mode
 def brier_score_loss(
     y_true,
     y_proba,

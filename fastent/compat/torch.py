@@ -29,6 +29,7 @@ import torch.nn.functional as peer
 from torch import Tensor
 
 import fastent as fe
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.compat.shares import of_axes
 
 __all__ = [
@@ -455,6 +456,7 @@ class Once(torch.autograd.Function):
         raise RuntimeError("losses of fastent.compat.torch can be differentiated once only")
 
 
+@in_default_mode
 def derivatives(
     ctx: Any, gradient: Tensor, saved: tuple[Tensor | None, ...], wanted: list[bool]
 ) -> list[Tensor | None]:
@@ -480,6 +482,7 @@ def derivatives(
     ]
 
 
+@in_default_mode
 def loss(
     values: Callable[..., Tensor],
     torchs: Callable[..., Tensor],

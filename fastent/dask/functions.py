@@ -14,6 +14,7 @@ import fastent
 from fastent._feed import rows_of
 from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
+from fastent.backends.cython.float_mode import in_default_mode
 from fastent.dask.blocks import Blocks, align, tree
 from fastent.results import ratio, rounded
 
@@ -113,6 +114,7 @@ def _state(task: str) -> State:
     return State([("value", 0, 0, int(task in WEIGHED), True)])
 
 
+@in_default_mode
 def _sums(
     arrays: dict[str, Any], task: str, column: str, operands: list[str], options: dict[str, Any]
 ) -> tuple[str, Any]:
@@ -133,6 +135,7 @@ def _merged(parts: list[tuple[str, Any]]) -> tuple[str, Any]:
     return task, total.to_dict()
 
 
+@in_default_mode
 def _reduced(part: tuple[str, Any], reduction: str) -> np.float64:
     task, data = part
     state = _state(task).load(data)

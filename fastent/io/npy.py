@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import zipfile
@@ -16,8 +17,9 @@ from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
 from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
-from fastent.io.source import Buffer, Source, as_bytes
+from fastent.io.source import Buffer, Source, as_bytes, check_length
 
+MOST_HEADER = 1 << 16  # bytes; NumPy itself reads 10,000
 LOCAL_HEADER = struct.Struct("<4s22sHH")  # of a zip member: signature, fields, two name lengths
 
 
@@ -34,12 +36,17 @@ def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np
     """Shape, Fortran order, dtype and data offset from the head of a .npy stream."""
     try:
         version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            header = np.lib.format.read_array_header_2_0(stream)
-        else:
+        if version not in ((1, 0), (2, 0)):
             raise InputError(f"{name}: .npy version {version[0]}.{version[1]}, expected 1.0 or 2.0")
+        length = stream.read(2 if version == (1, 0) else 4)
+        size = int.from_bytes(length, "little")
+        if size > MOST_HEADER:  # before it is read
+            raise InputError(f"{name}: not a .npy array: a header of {size} bytes")
+        head = io.BytesIO(length + stream.read(size))
+        if version == (1, 0):
+            header = np.lib.format.read_array_header_1_0(head)
+        else:
+            header = np.lib.format.read_array_header_2_0(head)
     except InputError:
         raise
     except (ValueError, EOFError, SyntaxError, TypeError) as error:
@@ -79,7 +86,7 @@ def open_npz(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
                         shapes[key] = read_header(stream, f"{path}:{key}")
                 except InputError as error:
                     unfit[key] = error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise InputError(f"{path}: not a readable .npz file: {first_line(error)}") from None
     if reference.part in unfit or (unfit and not shapes):
         raise unfit[reference.part or next(iter(unfit))]
@@ -87,7 +94,10 @@ def open_npz(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     shape, by_column, dtype, offset = shapes[key]
     info = members[key]
     name = f"{path}:{key}"
+    check_length(name, info.file_size, offset + math.prod(shape) * dtype.itemsize)
     if info.compress_type == zipfile.ZIP_STORED:
+        if info.compress_size != info.file_size:  # what is beyond belongs to another member
+            raise InputError(f"{name}: corrupted: {info.compress_size} bytes of {info.file_size}")
         return RawRows(path, name, _data_offset(path, info) + offset, shape, dtype, by_column)
     if by_column and len(shape) > 1:
         return CompressedColumns(path, name, info.filename, offset, shape, dtype)

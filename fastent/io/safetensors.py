@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 
 import numpy as np
@@ -13,7 +14,7 @@ from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
 from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
-from fastent.io.source import Source
+from fastent.io.source import Source, check_length
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1",
@@ -53,4 +54,6 @@ def open_safetensors(reference: Reference, role: str, how: Reading = PLAIN) -> S
     shape = tuple(entry["shape"])
     if not shape:
         raise InputError(f"{name}: a single number, expected rows")
-    return RawRows(path, name, 8 + length + entry["data_offsets"][0], shape, dtype)
+    start, stop = entry["data_offsets"]
+    check_length(name, stop - start, math.prod(shape) * dtype.itemsize)
+    return RawRows(path, name, 8 + length + start, shape, dtype)

@@ -15,6 +15,8 @@ from fastent.backends.sharing import share
 from fastent.backends.cython.accumulate.exact_sum cimport (
     ExactSum, exact_add, exact_add_floats, exact_add_one, exact_clear, exact_merge, exact_round,
 )
+from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
+from fastent.backends.cython.threads cimport pass_on
 from fastent.backends.cython.tiles.operand cimport FLOAT32, Operand, load_doubles, load_floats, load_labels
 from fastent.backends.cython.tiles.loop cimport Plan, run_plan
 
@@ -89,6 +91,7 @@ cdef class Call:
     cdef object run(self, Py_ssize_t start, Py_ssize_t stop):
         cdef Plan *plan = &self.plan
         cdef Py_ssize_t numbers = (stop - start) * plan.classes
+        cdef FloatMode mode
         plan.start = start
         plan.stop = stop
         plan.threads = self.num_threads
@@ -96,7 +99,11 @@ cdef class Call:
             plan.threads = <int>max(1, numbers // SMALL)
         plan.spread = plan.threads > 1 and stop - start < 2 * self.num_threads and plan.classes >= LONG_ROW
         with nogil:
+            mode = enter_default_mode()
             run_plan(plan)
+            restore_mode(mode)
+        if plan.interrupted:
+            pass_on()
         if plan.no_memory:
             raise MemoryError("fastent: no memory for the scratch buffers")
         if plan.bad.row >= 0:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastent import _settings
 from fastent.backends.cython.call cimport LONG_ROW, SMALL, Call
+from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport LOGITS, LOGPROBS, PROBS
 from fastent.backends.cython.tiles.operand cimport (
@@ -293,9 +294,14 @@ def evaluate(str task, tuple columns, true, pred, reduction, out, *, kind="probs
              sample_weight=None, ignore_index=None, base=None, axis=-1, num_threads=None, backend=None):
     """A public function: the values of one column, reduced. Its keywords are spelled out, since a
     dictionary of them costs a small call a third of its time."""
-    if type(reduction) is not str:
-        reduction = as_reduction(reduction)
-    cdef Call call = settled(task, columns, true, pred, kind, row_sums, eps, temperature,
-                             label_smoothing, class_weight, sample_weight, ignore_index, base, axis,
-                             num_threads, backend, reduction == "mean", None)
-    return call.reduce(reduction, out)
+    cdef FloatMode mode = enter_default_mode()
+    cdef Call call
+    try:
+        if type(reduction) is not str:
+            reduction = as_reduction(reduction)
+        call = settled(task, columns, true, pred, kind, row_sums, eps, temperature, label_smoothing,
+                       class_weight, sample_weight, ignore_index, base, axis, num_threads, backend,
+                       reduction == "mean", None)
+        return call.reduce(reduction, out)
+    finally:
+        restore_mode(mode)

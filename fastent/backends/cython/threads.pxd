@@ -4,6 +4,8 @@
 ctypedef void (*Body)(void *context, Py_ssize_t index, int worker) noexcept nogil
 
 cdef void run_parallel(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil
+cdef int pass_on() except -1
+cdef bint run_watched(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil
 
 cdef extern from * nogil:
     """

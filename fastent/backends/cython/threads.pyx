@@ -8,6 +8,27 @@ go to the caller's threads as if the pool did not exist, except SIGBUS: it is of
 touches a mapped file, and whoever maps files may have a handler for it.
 """
 
+from libc.stdint cimport int64_t
+
+from fastent.backends.cython.arithmetic.float_mode cimport enter_default_mode
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals()
+
+cdef extern from "<time.h>" nogil:
+    """
+    #if defined(CLOCK_MONOTONIC_COARSE)
+    #define FE_CLOCK CLOCK_MONOTONIC_COARSE      /* a few nanoseconds; late by 4 ms at most */
+    #else
+    #define FE_CLOCK CLOCK_MONOTONIC
+    #endif
+    """
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int FE_CLOCK
+    int clock_gettime(int, timespec *)
+
 cdef extern from "<signal.h>" nogil:
     ctypedef struct sigset_t:
         pass
@@ -37,6 +58,7 @@ cdef extern from "<pthread.h>" nogil:
 cdef enum:
     MOST_WORKERS = 1024
     MOST_CLAIMED = 16                   # indices at once
+    PATIENCE = 50000000                 # ns between looks for signals
 
 cdef struct Work:                       # one call of run_parallel, on its caller's stack
     Body body
@@ -47,6 +69,9 @@ cdef struct Work:                       # one call of run_parallel, on its calle
     int wanted                          # helpers that may still join
     int helping                         # helpers at work
     int joined                          # helpers so far: names their scratch
+    bint watching                       # the caller looks for signals
+    bint interrupted                    # and a handler of one has raised
+    int64_t looked                      # when, in ns; 0: not yet
     Work *behind
 
 cdef pthread_mutex_t lock
@@ -66,6 +91,23 @@ cdef void reset() noexcept nogil:
     workers = 0
 
 
+cdef inline bint raised(Work *work) noexcept nogil:
+    """Whether a signal has come whose Python handler raises, as Ctrl-C does: seldom asked, as it takes
+    the GIL."""
+    cdef timespec now
+    cdef int64_t ns
+    clock_gettime(FE_CLOCK, &now)
+    ns = <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+    if work.looked == 0:
+        work.looked = ns
+    if ns - work.looked < PATIENCE:
+        return False
+    work.looked = ns
+    with gil:
+        work.interrupted = PyErr_CheckSignals() != 0
+    return work.interrupted
+
+
 cdef inline void claim(Work *work, int worker) noexcept nogil:
     """Do a share of the work: neighbours for as long as much is left, since what a thread asks the
     memory for ahead is mostly its own then, and one by one in the end, so that no thread waits."""
@@ -76,6 +118,8 @@ cdef inline void claim(Work *work, int worker) noexcept nogil:
             continue                    # another thread was faster: index is what it left
         for index in range(index, index + share):
             work.body(work.context, index, worker)
+        if work.watching and worker == 0 and raised(work):
+            relaxed_store(&work.next, work.count)
         index = relaxed_load(&work.next)
 
 
@@ -93,6 +137,7 @@ cdef void withdraw(Work *work) noexcept nogil:
 cdef void *serve(void *unused) noexcept nogil:
     cdef Work *work
     cdef int worker
+    enter_default_mode()
     pthread_mutex_lock(&lock)
     while True:
         while queue == NULL:
@@ -136,15 +181,35 @@ cdef void hire(int wanted) noexcept nogil:
 cdef void run_parallel(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil:
     """Call body for every index, on this thread and up to threads − 1 workers; indices are claimed
     in increasing order."""
+    run(body, context, count, threads, False)
+
+
+cdef bint run_watched(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil:
+    """The same for a caller that has released the GIL. True if a handler of a signal has raised: its
+    exception is set, and only some indices are done."""
+    return run(body, context, count, threads, True)
+
+
+cdef int pass_on() except -1:
+    """Raise what the handler raised."""
+    return -1
+
+
+cdef bint run(Body body, void *context, Py_ssize_t count, int threads, bint watching) noexcept nogil:
     global queue
     cdef Work work
     cdef Py_ssize_t index
+    work.watching = watching
+    work.interrupted = False
+    work.looked = 0
     if threads > count:
         threads = <int>count
     if threads <= 1:
         for index in range(count):
             body(context, index, 0)
-        return
+            if watching and index + 1 < count and raised(&work):
+                return True
+        return False
     work.body = body
     work.context = context
     work.count = count
@@ -164,6 +229,7 @@ cdef void run_parallel(Body body, void *context, Py_ssize_t count, int threads) 
     while work.helping > 0:
         pthread_cond_wait(&done, &lock)
     pthread_mutex_unlock(&lock)
+    return work.interrupted
 
 
 reset()

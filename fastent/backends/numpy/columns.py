@@ -1,12 +1,11 @@
 """One class per task: a block of rows with a method for every column the task knows."""
 
-from functools import cached_property
-
 import numpy as np
 
 from . import checks
 from .binary_cross_entropy import Bernoulli
 from .divergence import Pair, distribution
+from .lazy import lazy
 
 
 class Block:
@@ -16,22 +15,22 @@ class Block:
         self.spec, self.true, self.pred, self.labels = spec, true, pred, labels
         self.weights = spec.class_weight if terms is None else terms
 
-    @cached_property
+    @lazy
     def q(self):
         spec = self.spec
         return distribution(self.pred, spec.kind_pred, spec.row_sums, spec.temperature)
 
-    @cached_property
+    @lazy
     def p(self):
         spec = self.spec
         return distribution(self.true, spec.kind_true, spec.row_sums, spec.temperature)
 
-    @cached_property
+    @lazy
     def nan_rows(self):
         nan = np.isnan(self.pred).any(axis=-1)
         return nan if self.true is None else nan | np.isnan(self.true).any(axis=-1)
 
-    @cached_property
+    @lazy
     def undefined(self):
         """Rows without a distribution: NaN somewhere, or nothing but -inf logits."""
         empty = np.zeros(len(self.pred), bool)
@@ -145,7 +144,7 @@ class SparseBlock(Block):
 class PairBlock(Block):
     """What needs both rows as distributions."""
 
-    @cached_property
+    @lazy
     def pair(self):
         return Pair(self.p, self.q)
 
@@ -208,11 +207,11 @@ class DivergenceBlock(PairBlock):
 class BinaryBlock(Block):
     """Elementwise: every number is the probability of its own event."""
 
-    @cached_property
+    @lazy
     def q(self):
         return Bernoulli(self.pred, self.spec.kind_pred, self.spec.temperature)
 
-    @cached_property
+    @lazy
     def undefined(self):
         return np.isnan(self.pred) | np.isnan(self.true)
 

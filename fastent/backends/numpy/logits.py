@@ -5,12 +5,11 @@ The maximum stays out of s, so nothing cancels on confident rows. Normalised log
 logits too; log-probabilities taken as they are have a class of their own.
 """
 
-from functools import cached_property
-
 import numpy as np
 
 from . import double_double
 from .functions import NEGLIGIBLE, two_diff, two_product
+from .lazy import lazy
 
 
 def masked_product(p, v):
@@ -47,7 +46,7 @@ class SoftmaxRows:
         low = (((self.gap - product) - error) + self.low) / temperature
         self.gap, self.low = quotient, np.where(np.isfinite(low), low, 0.0)
 
-    @cached_property
+    @lazy
     def fine(self):
         """The mass as pairs of doubles."""
         return double_double.exp(self.gap, self.low)
@@ -60,7 +59,7 @@ class SoftmaxRows:
     def root_mass(self):
         return np.exp(self.gap / 2) * (1 + self.low / 2)
 
-    @cached_property
+    @lazy
     def probability(self):
         return self.mass / self.total
 

@@ -4,11 +4,10 @@ At most one class of a row can hold more than three quarters of the sum S. Its -
 log1p(R/M), with M its own mass and R the sum of the others, so that log S and log M never meet.
 """
 
-from functools import cached_property
-
 import numpy as np
 
 from .functions import log_ratio
+from .lazy import lazy
 from .logits import masked_product
 
 ORDINARY = 64  # binary exponents within which a row is used as it stands
@@ -43,7 +42,7 @@ class ProbabilityRows:
     def root_mass(self):
         return np.sqrt(self.mass)
 
-    @cached_property
+    @lazy
     def probability(self):
         return self.mass / self.total
 

@@ -16,6 +16,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastent.backends.cython.accumulate.simd_table cimport blocks
+from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, NO_GRID, GridSums, bits_of, far_product
 from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add_at
 
@@ -276,16 +277,21 @@ cdef class ExactTotal:
         """Add all elements of a one-dimensional contiguous float64 or float32 array."""
         cdef const double[::1] view
         cdef const float[::1] narrow
+        cdef FloatMode mode
         if memoryview(values).format == "f":
             narrow = values
             if narrow.shape[0]:
                 with nogil:
+                    mode = enter_default_mode()
                     exact_add_floats(&self.total, &narrow[0], narrow.shape[0])
+                    restore_mode(mode)
             return self
         view = values
         if view.shape[0]:
             with nogil:
+                mode = enter_default_mode()
                 exact_add(&self.total, &view[0], view.shape[0])
+                restore_mode(mode)
         return self
 
     def merge(self, ExactTotal other not None):
@@ -295,7 +301,10 @@ cdef class ExactTotal:
 
     @property
     def value(self):
-        return exact_round(&self.total)
+        cdef FloatMode mode = enter_default_mode()
+        cdef double value = exact_round(&self.total)
+        restore_mode(mode)
+        return value
 
     @property
     def units(self):

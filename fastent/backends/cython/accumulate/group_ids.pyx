@@ -1,6 +1,7 @@
 """Dense codes 0, 1, 2, ... for the names of groups and clusters, integers or strings."""
 
 import math
+import os
 
 import numpy as np
 
@@ -18,9 +19,21 @@ class _Strings(dict):
         self.names = names
 
     def __missing__(self, name):
-        self[name] = code = len(self.names)
+        code = len(self.names)
         self.names.append(name)
+        self[name] = code
         return code
+
+
+# Of the hash of integers, so that nobody can make ids that all fall into one place.
+cdef uint64_t SEED = int.from_bytes(os.urandom(8), "little")
+
+
+cdef inline uint64_t mixed(int64_t key) noexcept nogil:
+    cdef uint64_t i = <uint64_t> key ^ SEED
+    i = (i ^ (i >> 32)) * <uint64_t> 0x9E3779B97F4A7C15
+    i = (i ^ (i >> 29)) * <uint64_t> 0xBF58476D1CE4E5B9
+    return i ^ (i >> 32)
 
 
 cdef class Keys:
@@ -49,8 +62,7 @@ cdef class Keys:
 
     cdef Py_ssize_t find(self, int64_t key) noexcept nogil:
         cdef uint64_t mask = <uint64_t> self.slots.shape[0] - 1
-        cdef uint64_t i = <uint64_t> key * <uint64_t> 0x9E3779B97F4A7C15
-        i = (i ^ (i >> 32)) & mask
+        cdef uint64_t i = mixed(key) & mask
         while self.slots[i] and self.integers[i] != key:
             i = (i + 1) & mask
         return <Py_ssize_t> i
@@ -59,19 +71,37 @@ cdef class Keys:
         """The code of an integer that has none yet."""
         cdef Py_ssize_t i
         if 2 * (self.used + 1) > self.slots.shape[0]:
-            slots, integers = np.asarray(self.slots), np.asarray(self.integers)
-            self.slots = np.zeros(2 * len(slots), np.int64)
-            self.integers = np.zeros(2 * len(slots), np.int64)
-            for k in np.flatnonzero(slots):
-                i = self.find(integers[k])
-                self.slots[i] = slots[k]
-                self.integers[i] = integers[k]
+            self.move(np.zeros(2 * self.slots.shape[0], np.int64), np.zeros(2 * self.slots.shape[0], np.int64))
         i = self.find(key)
-        self.integers[i] = key
         self.names.append(int(key))
+        self.integers[i] = key
         self.slots[i] = len(self.names)
         self.used += 1
         return len(self.names) - 1
+
+    cdef void move(self, int64_t[::1] slots, int64_t[::1] integers):
+        """To other memory, all zero."""
+        cdef int64_t[::1] old_slots = self.slots, old_integers = self.integers
+        cdef Py_ssize_t i, k
+        self.slots, self.integers = slots, integers
+        for k in range(old_slots.shape[0]):
+            if old_slots[k]:
+                i = self.find(old_integers[k])
+                self.slots[i] = old_slots[k]
+                self.integers[i] = old_integers[k]
+
+    def forget(self, Py_ssize_t count):
+        """Keep only the first `count` names."""
+        cdef Py_ssize_t i
+        while len(self.names) > count:
+            self.strings.pop(self.names.pop(), None)
+        self.slots[:] = 0
+        self.used = 0
+        for i in range(count):
+            if not isinstance(self.names[i], str):
+                self.integers[self.find(self.names[i])] = self.names[i]
+                self.slots[self.find(self.names[i])] = i + 1
+                self.used += 1
 
     def codes(self, ids):
         """Codes of an int64 array or a list of integers and strings; new names get new codes."""

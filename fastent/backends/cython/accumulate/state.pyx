@@ -38,6 +38,7 @@ from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, pack
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, PRODUCT_UNIT
 
 from fastent.backends.cython.accumulate.group_ids import Keys
+from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 
 cdef extern from "stderr.h" nogil:
     double unit_error(const int64_t *s_limb, int s_size, int s_low, const int64_t *a_limb, int a_size,
@@ -247,6 +248,7 @@ cdef class State:
         cdef Py_ssize_t n = values.shape[1]
         cdef const int64_t[::1] group_codes, cluster_codes
         cdef Rows rows
+        cdef FloatMode mode
         cdef int bad
         if n == 0:
             return
@@ -271,7 +273,9 @@ cdef class State:
         if weights is not None or target_weights is not None or self.weighted:
             held = self.set_weights(&rows, n, weights, target_weights)
         with nogil:
+            mode = enter_default_mode()
             bad = add_rows(&self.store, &rows, num_threads)
+            restore_mode(mode)
         check(bad)
         self.limit_details()
 
@@ -381,9 +385,11 @@ cdef class State:
         return self
 
     cdef void merge_extremes(self, double* into, double* other, int64_t rows) noexcept:
+        cdef FloatMode mode = enter_default_mode()
         if rows and not other[0] > other[1]:           # else the column keeps no extremes
             widen(&into[0], &into[1], other[0])
             widen(&into[0], &into[1], other[1])
+        restore_mode(mode)
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -419,11 +425,14 @@ cdef class State:
     def total(self, int c, Py_ssize_t group):
         """S of a column in a group as the nearest float; None where it is not a usual number."""
         cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        cdef FloatMode mode
         cdef double total
         if s.special:
             return None
         check(span_carry(s))
+        mode = enter_default_mode()
         total = unit_total(s.limb, s.size, s.low)
+        restore_mode(mode)
         return total if total == total else None
 
     def unit_error(self, int c, Py_ssize_t group):
@@ -431,13 +440,16 @@ cdef class State:
         larger integers than usual."""
         cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
         cdef SpanSum* a = s + SQUARE
+        cdef FloatMode mode
         cdef double error
         if self.weighted or s.special or a.special:
             return None
         check(span_carry(s))
         check(span_carry(a))
+        mode = enter_default_mode()
         error = unit_error(s.limb, s.size, s.low, a.limb, a.size, <int> a.low - FAR,
                            self.store.group_count[2 * group + self.store.column[c].kind])
+        restore_mode(mode)
         return None if error < 0 else error
 
     def extremes(self, int c, group=None):
@@ -547,6 +559,9 @@ cdef class State:
         """Fill this empty state with what `to_dict` gave."""
         if sorted(data["columns"]) != sorted(column[0] for column in self.columns):
             raise ValueError("state: its columns are not those of the settings")
+        for name in ("weighted", "detailed"):
+            if type(data[name]) is not bool:
+                raise ValueError(f"{name}: expected true or false, got {data[name]!r}")
         self.weighted = data["weighted"]
         self.detailed = data["detailed"]
         for name in data["names"]["groups"]:

@@ -75,26 +75,26 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
     weights_kept = 2 * kinds if weighted else 0
     groups, clusters, cells = room
     for c, n in enumerate(sized(data["rows"], kinds)):
-        store.count[c] = n
+        store.count[c] = row_count(n)
     for c, text in enumerate(sized(data["weights"], weights_kept)):
-        load_total(store, 3 * K + c, c % 2, text)
+        load_total(store, 3 * K + c, c % 2, weight(text))
     for c, column in enumerate(columns):
         saved = data["columns"][column[0]]
         for i, text in enumerate(sized(saved["sums"], kept)):
             load_total(store, 3 * c + i, i, text)
         for i, text in enumerate(sized(saved["extremes"], 2)):
             store.extreme[2 * c + i] = float.fromhex(text)
-        load_tally(&store.tally[c], saved["histogram"], groups)
-    load_tally(&store.tally[K], data["labels"], groups)
+        load_tally(&store.tally[c], saved["histogram"], store.cell_room)
+    load_tally(&store.tally[K], data["labels"], store.cell_room)
     for g, part in enumerate(sized(data["groups"], groups)):
         counts, sums, weights, extremes = part
         for c, n in enumerate(sized(counts, kinds)):
-            store.group_count[2 * g + c] = n
+            store.group_count[2 * g + c] = row_count(n)
         for i, text in enumerate(sized(sums, kept * K)):
             span_add_object(&store.group_sum[g * width + 3 * (i // kept) + i % kept],
                             unpacked(text, UNITS[i % kept]))
         for i, text in enumerate(sized(weights, weights_kept)):
-            span_add_object(&store.group_sum[g * width + 3 * K + i], unpacked(text, UNITS[i % 2]))
+            span_add_object(&store.group_sum[g * width + 3 * K + i], unpacked(weight(text), UNITS[i % 2]))
         for i, text in enumerate(sized(extremes, 2 * K)):
             store.group_extreme[2 * g * K + i] = float.fromhex(text)
     for g, texts in enumerate(sized(data["clusters"], clusters)):
@@ -105,6 +105,18 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
             for i, text in enumerate(sized(sums, 3)):
                 span_add_object(&store.bin_sum[3 * (g * store.bins + c) + i], unpacked(text))
     return 0
+
+
+cdef int64_t row_count(object n) except -1:
+    if type(n) is not int or n < 0:
+        raise ValueError(f"expected a number of rows, got {n!r}")
+    return n
+
+
+cdef object weight(str text):
+    if text.startswith("-"):
+        raise ValueError(f"expected a weight, got {text}")
+    return text
 
 
 cdef object sized(parts, Py_ssize_t count):
@@ -122,13 +134,13 @@ cdef list tally_entry(TallyEntry* entry, places):
             key & 63, hex(int(entry.high) << 64 | int(entry.low))]
 
 
-cdef int load_tally(Tally* tally, entries, Py_ssize_t groups) except -1:
+cdef int load_tally(Tally* tally, entries, Py_ssize_t cells) except -1:
     # In the order of their hash they would fill up a growing table from one end.
     if len(entries):
         check(tally_grow(tally, len(entries) + (len(entries) >> 2) + 64))
     for cell, item, window, text in entries:
         total = int(text, 16)
-        if not (0 <= cell <= groups and 0 <= item < <int64_t>1 << LABEL_BITS and 0 <= window < 64
+        if not (0 <= cell < cells and 0 <= item < <int64_t>1 << LABEL_BITS and 0 <= window < 64
                 and total >> 128 == 0):
             raise ValueError("a count out of range")
         check(tally_put(tally, tally_key(cell, item) | <uint64_t> window,

@@ -11,6 +11,7 @@ from libc.string cimport memset
 
 import numpy as np
 
+from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.derivatives.interface cimport (
     CLASSES, LOGARITHM, NUMBERS, ONE_LOGIT, ROWS, SHARE, TOTAL, Slope, Slopes,
 )
@@ -19,7 +20,7 @@ from fastent.backends.cython.tiles.operand cimport (
     BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats, load_labels,
     operand,
 )
-from fastent.backends.cython.threads cimport run_parallel
+from fastent.backends.cython.threads cimport pass_on, run_watched
 
 cnp.import_array()
 
@@ -103,6 +104,8 @@ cdef int run_loop(Loop *loop, int threads, int rooms) except -1:
     """All tiles; each worker has `rooms` tiles of scratch memory. The caller frees loop.workers."""
     cdef Py_ssize_t classes = loop.tile.classes, count
     cdef int k
+    cdef bint interrupted
+    cdef FloatMode mode
     loop.tile_rows = max(<Py_ssize_t>1, TILE // classes)
     loop.tile.room = (min(loop.tile_rows, loop.rows) * classes + MARGIN + 7) & ~<Py_ssize_t>7
     loop.arena_size = rooms * loop.tile.room * sizeof(double)
@@ -118,8 +121,13 @@ cdef int run_loop(Loop *loop, int threads, int rooms) except -1:
         loop.workers[k].bad.row = -1
     loop.threads = threads
     with nogil:
-        run_parallel(body, loop, count, threads)
+        mode = enter_default_mode()
+        interrupted = run_watched(body, loop, count, threads)
+        restore_mode(mode)
     free(loop.arena)
+    if interrupted:
+        free(loop.workers)
+        pass_on()
     return 0
 
 

@@ -7,6 +7,7 @@ time as lie evenly in memory: all of them for contiguous operands.
 cimport numpy as cnp
 from libc.string cimport memcpy
 
+from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Term
 from fastent.backends.cython.levels cimport TERMS, functions
 from fastent.backends.cython.threads cimport run_parallel
@@ -93,6 +94,7 @@ cdef void inner(char **args, cnp.npy_intp *dimensions, cnp.npy_intp *steps, void
     cdef Loop loop
     cdef Py_ssize_t which = <Py_ssize_t>data
     cdef int k
+    cdef FloatMode mode = enter_default_mode()
     loop.term = (<Term *>functions[<int>TERMS])[which]
     loop.operands = 1 if which // 2 == ENTR else 2
     loop.itemsize = 8 if which & 1 else 4
@@ -105,6 +107,7 @@ cdef void inner(char **args, cnp.npy_intp *dimensions, cnp.npy_intp *steps, void
     else:
         span(&loop, 0, loop.n)
     feclearexcept(FE_ALL_EXCEPT)        # NumPy would make warnings of them
+    restore_mode(mode)
 
 
 cdef cnp.PyUFuncGenericFunction loops[2]

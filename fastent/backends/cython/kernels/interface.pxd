@@ -69,6 +69,7 @@ ctypedef struct Tile:
     Runner run
     void *runner
     BadRow bad
+    bint no_memory                      # a kernel had none for a long row: the tile is to be given up
 
 # What the elementwise arithmetic is done in, and what the rows are stored as.
 cdef enum Precision:

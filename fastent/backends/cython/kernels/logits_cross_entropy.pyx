@@ -118,6 +118,7 @@ cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     if count > 64:
         row.parts = <LogitSums *>malloc(count * sizeof(LogitSums))
         if row.parts == NULL:
+            tile.no_memory = True
             sums.top = sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = NAN
             return sums
     tile.run(tile.runner, block_job, row, count, tile.scratch)

@@ -428,6 +428,7 @@ cdef inline double row_alone(Tile *tile, Py_ssize_t r, bint symmetric) noexcept 
     if count > 64:
         pair.parts = <double *>malloc(PARTS * count * sizeof(double))
         if pair.parts == NULL:
+            tile.no_memory = True
             return NAN
     pair.tile = tile
     pair.r = r

@@ -278,6 +278,7 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     if count > 64:
         row.parts = <double *>malloc(WIDTH * count * sizeof(double))
     if row.parts == NULL:
+        tile.no_memory = True
         for k in range(WIDTH):
             sums.of[k] = NAN
         return sums

@@ -137,6 +137,7 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     if count > 64:
         row.parts = <double *>malloc(SUMS * count * sizeof(double))
     if row.parts == NULL:
+        tile.no_memory = True
         sums.first = sums.second = sums.mass = sums.drift = NAN
         return sums
     tile.run(tile.runner, block_job, row, count, tile.scratch)

@@ -80,5 +80,6 @@ ctypedef struct Plan:
     char *arena                         # scratch of all workers
     Py_ssize_t arena_size               # of one
     bint no_memory
+    bint interrupted                    # the handler of a signal has raised: its exception is set
 
 cdef void run_plan(Plan *plan) noexcept nogil

@@ -12,7 +12,7 @@ from fastent.backends.cython.tiles.operand cimport (
 )
 from fastent.backends.cython.tiles.rescale cimport find_power, rescale
 from fastent.backends.cython.threads cimport (
-    exchange, relaxed_load, relaxed_store, run_parallel,
+    exchange, relaxed_load, relaxed_store, run_parallel, run_watched,
 )
 
 # Straight from the system: malloc keeps what is freed, 55 MB after arenas of some different sizes.
@@ -394,11 +394,15 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
     tile.run = run_spread if plan.spread else run_here
     tile.runner = plan
     tile.bad.row = -1
+    tile.no_memory = False
     values = arena.values
     if plan.out != NULL:
         values = plan.out + (start - plan.start)
         stride = plan.out_stride
     run_steps(plan, &tile, values, stride)
+    if tile.no_memory:
+        plan.no_memory = True
+        return
     if tile.bad.row >= 0 and (bad.row < 0 or tile.bad.row < bad.row):
         bad = tile.bad
     if bad.row >= 0:
@@ -417,10 +421,10 @@ cdef void run_plan(Plan *plan) noexcept nogil:
     global spare
     cdef Arena arena
     cdef Py_ssize_t size, tiles = (plan.stop - plan.start + plan.tile_rows - 1) // plan.tile_rows
-    cdef int workers = plan.threads, k
+    cdef int workers = plan.threads, workers_of_rows, k
     cdef BadRow *found
     plan.bad.row = -1
-    plan.no_memory = False
+    plan.no_memory = plan.interrupted = False
     if plan.stop <= plan.start:
         return
     if not plan.spread and workers > tiles:
@@ -435,11 +439,10 @@ cdef void run_plan(Plan *plan) noexcept nogil:
             return
     for k in range(workers):
         (<BadRow *>(plan.arena + k * plan.arena_size)).row = -1
+    workers_of_rows = workers
     if plan.spread:
-        for k in range(<int>tiles):
-            run_tile(plan, k, 0)
-    else:
-        run_parallel(run_tile, plan, tiles, workers)
+        workers_of_rows = 1                             # and the others share each row
+    plan.interrupted = run_watched(run_tile, plan, tiles, workers_of_rows)
     plan.bad.row = -1
     for k in range(workers):
         found = <BadRow *>(plan.arena + k * plan.arena_size)

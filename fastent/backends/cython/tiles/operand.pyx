@@ -48,7 +48,7 @@ cdef int stored_as(cnp.ndarray array, str name) except -1:
 cdef Operand operand(object given, str name, object axis):
     """Describe an input; `axis` is its class axis, None if it has none."""
     cdef Operand op = Operand.__new__(Operand)
-    cdef bint disguised
+    cdef bint disguised, many = False
     cdef cnp.ndarray array
     cdef int i, k, n, class_axis = -1
     cdef View *view = &op.view
@@ -101,11 +101,17 @@ cdef Operand operand(object given, str name, object axis):
         if k >= 0 and view.strides[k] == cnp.PyArray_STRIDE(array, i) * cnp.PyArray_DIM(array, i):
             view.shape[k] *= cnp.PyArray_DIM(array, i)  # one axis with the one before
             view.strides[k] = cnp.PyArray_STRIDE(array, i)
+        elif k + 1 == MOST_AXES:
+            many = True
         else:
             view.shape[k + 1] = cnp.PyArray_DIM(array, i)
             view.strides[k + 1] = cnp.PyArray_STRIDE(array, i)
             view.axes += 1
     op.lead = tuple(lead)
+    if op.rows == 0:
+        view.axes = 0                                   # there is none to be found
+    elif many:
+        raise ValueError(f"{name}: expected at most {<int>MOST_AXES} axes that cannot be read as fewer, got shape {tuple_of(array)}")
     return op
 
 
