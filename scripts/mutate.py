@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SUBJECTS = tomllib.loads((ROOT / "scripts/subjects.toml").read_text())["subjects"]
 UNCOPIED = (".git", ".venv", "build", "*.c", "*.cpp", ".*_cache", ".hypothesis")
 MEMORY = 4 << 30  # bytes that a process may take: some mutants never end
+WORDING = ("description", "epilog", "help", "metavar", "usage")
 # Imported once, before the forks: a third of what a mutant costs. Never fastent itself.
 COMMON = (
     "hypothesis", "matplotlib.figure", "mpmath", "numba", "numpy", "pandas", "pyarrow.parquet",
@@ -77,7 +78,7 @@ class Meaning(ast.NodeTransformer):
         return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
     def visit_keyword(self, node):
-        return None if node.arg in ("help", "metavar") else self.generic_visit(node)
+        return None if node.arg in WORDING else self.generic_visit(node)
 
     def visit_Call(self, node):
         name = ast.unparse(node.func)

@@ -199,6 +199,11 @@ def bernoullis(kind, dtype):
         "soft": (r.random(60), soft),
         "edges": (np.repeat(targets, len(e)), np.tile(e, len(targets))),
     }
+    exact = cast(soft, dtype).astype(np.float64)
+    made = {"probs": exact, "logprobs": np.exp(exact), "logits": 1 / (1 + np.exp(-exact))}[kind]
+    steps = (1e-12, -1e-8, 1e-3, -0.04)
+    close = np.minimum(np.concatenate([made * (1 + step) for step in steps]), 1)
+    found["close"] = close, np.tile(soft, len(steps))
     return {name: (cast(t, dtype), cast(q, dtype)) for name, (t, q) in found.items()}
 
 

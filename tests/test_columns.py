@@ -17,7 +17,7 @@ DIVERGENCES = {"kl_divergence", "reverse_kl", "js_divergence"}
 TASKS = {
     "sparse": hard.KINDS,
     "categorical": hard.KINDS,
-    "binary": ("probs", "logits"),
+    "binary": hard.KINDS,
     "divergence": (*hard.KINDS, *permutations(hard.KINDS, 2)),
 }
 SOURCE = {

@@ -1,12 +1,16 @@
 """Progress goes to a terminal on stderr, and nowhere else."""
 
+import io
 import os
 import pty
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from fastent.cli import progress
 
 COMMAND = [sys.executable, "-m", "fastent", "score", "x.npy", "--labels", "y.npy",
            "--kind", "logits", "--json", "report.json"]  # fmt: skip
@@ -44,6 +48,34 @@ def test_a_terminal_sees_progress():
     found = on_a_terminal(COMMAND)
     for word in ("rows/s", "GB/s", "%"):
         assert word in found
+
+
+def test_share_rate_and_time_left(monkeypatch):
+    """Halfway of 1000 rows of 8 MB, 400 rows done in 2 s; a run that went on began at 100."""
+    stream, now = io.StringIO(), iter([0.0, 0.05, 2.0, 2.0, 2.0])
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    shown = progress.Progress(1000, 8_000_000_000, 100, quiet=False)
+    shown.advance(110)  # too soon to be shown
+    assert shown._bar.tasks[0].completed == 100
+    shown.advance(500)
+    (task,) = shown._bar.tasks
+    assert (task.total, task.completed, task.percentage) == (1000, 500, 50)
+    assert task.fields["rate"] == "200 rows/s  1.60 GB/s"
+    shown.close()
+    shown.close()
+    assert "50%" in stream.getvalue() and "200 rows/s  1.60 GB/s" in stream.getvalue()
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["closed", "no terminal"])
+def test_without_a_terminal_nothing_is_shown(stream, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream)
+    shown = progress.Progress(10, 10, 0, quiet=False)
+    shown.advance(5)
+    shown.close()
+    assert stream is None or stream.getvalue() == ""
 
 
 def test_quiet_says_nothing():

@@ -26,7 +26,7 @@ from .vectors import HAS_FMA, choose, madd, polynomial
 LN2 = 0.6931471805599453
 PART = 1024  # elements that are computed at a time
 PAUSE = 8  # parts until the quick formula is tried again
-CLOSE = 1e-3  # nearer to its target a logistic probability is wanted with more than 53 bits
+CLOSE = 0.125  # nearer to its target a logistic probability is wanted with more than 53 bits
 
 
 @kernel

@@ -12,8 +12,9 @@ from fastent.backends.cython.arithmetic.functions cimport (
     FUSED, INFINITY, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float, fe_less_octaves,
     log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted, real, shift_of, times_power,
 )
+from fastent.backends.cython.kernels.careful_exp cimport Twofold, plus, times, two_sum, twofold_exp
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, SINGLE, Kernel, Tile, report
 from fastent.backends.cython.levels cimport exported
 
@@ -359,6 +360,23 @@ cdef inline double clipped(double surprise, double low, double high) noexcept no
     return high if surprise > high else surprise
 
 
+cdef double close_miss(double x, double target, int kind, Scale scale) noexcept nogil:
+    """p − t with p in 102 bits: where they are close, the rounding of p would be much of it."""
+    cdef double room[ROOM + 1]
+    cdef Twofold e, of_zero
+    room[0] = x if x < 0 else -x
+    twofold_exp(room, 1, 0, scale, 0)
+    e.high = room[0]
+    e.low = room[ROOM]
+    if kind == LOGPROBS:
+        return plus(e, -target, 0).high
+    # 1/(1 + e) − t for x >= 0, else e/(1 + e) − t
+    of_zero = two_sum(1, -target)
+    if x < 0:
+        return plus(times(e, of_zero), -target, 0).high / (1 + e.high)
+    return -plus(times(e, two_sum(target, 0)), -of_zero.high, -of_zero.low).high / (1 + e.high)
+
+
 cdef void general_values(const source *t, const source *x, Tile *tile, Scale scale, double **out) noexcept nogil:
     """Any column, any option: one element at a time in double."""
     cdef Py_ssize_t i
@@ -384,6 +402,8 @@ cdef void general_values(const source *t, const source *x, Tile *tile, Scale sca
         if out[BRIER] != NULL:
             # from the smaller of p and 1 − p; a probability is exact as it is
             d = p - target if p < 0.5 or tile.pred_kind == PROBS else (1 - target) - q
+            if tile.pred_kind != PROBS and magnitude(d) < 0.125 * (p if p < 0.5 else q):
+                d = close_miss(x[i], target, tile.pred_kind, scale)
             out[BRIER][i] = d * d
         if out[ENTROPY] != NULL:
             out[ENTROPY][i] = weighted(p, s.of_one) + weighted(q, s.of_zero)
