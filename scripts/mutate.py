@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SUBJECTS = tomllib.loads((ROOT / "scripts/subjects.toml").read_text())["subjects"]
 UNCOPIED = (".git", ".venv", "build", "*.c", "*.cpp", ".*_cache", ".hypothesis")
 MEMORY = 4 << 30  # bytes that a process may take: some mutants never end
+MARKERS = ("not slow", "slow")
 WORDING = ("description", "epilog", "help", "metavar", "usage")
 # Imported once, before the forks: a third of what a mutant costs. Never fastent itself.
 COMMON = (
@@ -140,13 +141,14 @@ def sample(count, seed):
     return chosen
 
 
-def start(folder, tests, marker, bytecode=False):
+def start(folder, tests, marker, limit=resource.RLIM_INFINITY, bytecode=False):
     """Run tests in a child process whose package is the one of `folder`; its id."""
     child = os.fork()
     if child:
         return child
     os.setsid()
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
     os.chdir(folder)
     with open("pytest.log", "w") as log:
         os.dup2(log.fileno(), 1)
@@ -193,15 +195,17 @@ def job(mutant, folder, limit):
     kept, stamps = target.read_bytes(), target.stat()
     target.write_text(mutant.code)
     try:
-        for marker in ("not slow", "slow"):
+        for marker in MARKERS:
             began = time.monotonic()
-            child = start(folder, subject(mutant.path), marker)
+            child = start(folder, subject(mutant.path), marker, limit)
             while not (ended := os.waitpid(child, os.WNOHANG))[0]:
-                if time.monotonic() - began > limit:
+                if time.monotonic() - began > 5 * limit:  # it waits for something
                     return "timeout", ""
                 yield
-            # 5: no test has the marker
-            if os.waitstatus_to_exitcode(ended[1]) not in (0, 5):
+            code = os.waitstatus_to_exitcode(ended[1])
+            if code in (-signal.SIGXCPU, -signal.SIGKILL):
+                return "timeout", ""
+            if code not in (0, 5):  # 5: no test has the marker
                 log = Path(folder, "pytest.log").read_text(errors="replace").splitlines()
                 told = [line for line in log if line.startswith(("FAILED", "ERROR"))]
                 return "killed", (told or log[-1:] or [""])[0][:200]
@@ -217,7 +221,7 @@ def run(mutants, jobs, report):
     with tempfile.TemporaryDirectory(prefix="fastent-mutants-") as work:
         first = os.path.join(work, "0")
         shutil.copytree(ROOT, first, ignore=shutil.ignore_patterns(*UNCOPIED), symlinks=True)
-        limits = {t: 60 + 5 * unchanged(first, t) for t in {subject(m.path) for m in mutants}}
+        limits = {t: 60 + 5 * int(unchanged(first, t)) for t in {subject(m.path) for m in mutants}}
         for copy in range(1, jobs):
             shutil.copytree(first, os.path.join(work, str(copy)))
         left, busy = list(reversed(mutants)), {}
