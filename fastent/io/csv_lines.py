@@ -92,15 +92,16 @@ class LineRows(Source):
         found: Layout,
         name: str,
         rows: int,
-        places: list[int] | None,
+        places: np.ndarray | None,
         dtype: np.dtype,
         start: int,
         role: str,
     ) -> None:
         """``places`` are those of the columns of classes; one place is a single number."""
+        self._width = len(found.first)
         classes = None
         if places is None or len(places) > 1:
-            classes = len(found.first if places is None else places)
+            classes = self._width if places is None else len(places)
         super().__init__(found.path, name, rows, classes, dtype)
         self._layout = found
         self._places = places
@@ -127,23 +128,22 @@ class LineRows(Source):
 
     def _values(self, line: str) -> Any:
         separator = self._layout.separator
-        count = len(self._layout.first)
-        if self._places is None and separator != SPACES:
+        if self.classes is not None and separator != SPACES:
             try:  # without a string for each number
                 numbers = np.loadtxt([line], delimiter=separator, comments=None, quotechar='"',
                                      ndmin=1)  # fmt: skip
-                if numbers.shape == (count,):
-                    return numbers
+                if numbers.shape == (self._width,):
+                    return numbers if self._places is None else numbers[self._places]
             except ValueError:
                 pass
         fields = split(line, separator)
-        if len(fields) != count:
+        if len(fields) != self._width:
             raise InputError(
-                f"{self.name}: row {self._at}: {len(fields)} columns, expected {count}"
+                f"{self.name}: row {self._at}: {len(fields)} columns, expected {self._width}"
             )
-        if self.dtype == object:
-            return fields[(self._places or [0])[0]]
         chosen = fields if self._places is None else [fields[place] for place in self._places]
+        if self.dtype == object:
+            return chosen[0]
         try:
             numbers = np.array(chosen, dtype=self.dtype)
         except (ValueError, OverflowError):
@@ -183,15 +183,15 @@ def open_wide(reference: Reference, found: Layout, header: bool, role: str, how:
     chosen = choose_columns(path, kinds, reference.part, role, how)
     columns = chosen.names
     part = f"{columns[0]}..{columns[-1]}" if len(columns) > 1 else columns[0]
-    places: list[int] | None = None
-    if len(columns) < len(names) or columns != names:
-        numbers = {name: k for k, name in enumerate(names)}
-        places = [numbers[column] for column in columns]
-    elif len(columns) == 1:
-        places = [0]
+    places: np.ndarray | None = None
+    if columns != names or len(columns) == 1:
+        chosen_names = set(columns)
+        found_at = {n: k for k, n in enumerate(names) if n in chosen_names}
+        places = np.array([found_at[column] for column in columns])
     dtype: np.dtype = np.dtype(float)
     if not chosen.per_class:
-        values = [row[(places or [0])[0]] for row in found.rows(header) if len(row) == len(names)]
+        place = names.index(columns[0])
+        values = [row[place] for row in found.rows(header) if len(row) == len(names)]
         if role in ("groups", "clusters", "id") or (role == "labels" and how.classes is not None):
             dtype = np.dtype(object)
         elif role in ("labels", "bytes", "kept") and all(v.lstrip("+-").isdigit() for v in values):
@@ -202,4 +202,5 @@ def open_wide(reference: Reference, found: Layout, header: bool, role: str, how:
         raise InputError(f"{path}:{part}: expected numbers for {role}")
     source = LineRows(found, f"{path}:{part}", rows, places, dtype, start, role)
     source.class_names = chosen.classes
+    found.first, found.sample = [], []  # a million strings each
     return source

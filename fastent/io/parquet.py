@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -16,8 +17,11 @@ from fastent.io.reading import PLAIN, Reading
 from fastent.io.source import Source
 from fastent.io.table import Table, open_columns, require_pyarrow
 
-FOOTER_BYTES = 2 << 20  # of the row groups that the library knows at one time
-READER_BYTES = 3 << 20  # of one column, at most: its dictionary and a page
+_LIBC = ctypes.CDLL(None)
+FOOTER_BYTES = 256 << 10  # of the row groups that the library knows at one time
+BUFFER_BYTES = 1 << 16  # that a reader of a large column chunk reads at a time
+DECODED_BYTES = 3 << 20  # of one column, at most: its dictionary and a page
+READER_BYTES = 32 << 10  # of one column beside what it decodes
 READERS = 64 << 20  # of all that are open at once
 TURNED_ROWS = 1 << 16
 
@@ -30,17 +34,30 @@ def list_head(count: int) -> bytes:
     return bytes([15 << 4 | 12, *(digit | 128 for digit in digits[:-1]), digits[-1]])
 
 
+def give_back() -> None:
+    """Have the C library return what the heads of columns took, many small pieces, to the system.
+
+    They are made and freed by whichever thread reads, each with a heap of its own.
+    """
+    if hasattr(_LIBC, "malloc_trim"):  # of glibc
+        _LIBC.malloc_trim(0)
+
+
 class ParquetTable(Table):
     def __init__(self, path: str) -> None:
         arrow = require_pyarrow(path)
         self.path = path
-        footer = self._footer()
+        with open(path, "rb") as stream:
+            begin, length = self._footer_place(stream)
+            stream.seek(begin)
+            footer = stream.read(length)
         try:
             found = row_groups(footer)
+            del footer
             self._group_rows, self._places, self._begin, encrypted = found
             if encrypted:
                 raise InputError(f"{path}: encrypted Parquet, expected it decrypted")
-            with self._file(footer, 0, 0) as file:
+            with self._file(0, 0) as file:
                 self.schema = file.schema_arrow
         except (arrow.ArrowException, ValueError) as error:
             if isinstance(error, InputError):
@@ -49,63 +66,87 @@ class ParquetTable(Table):
         self._starts = np.concatenate([[0], np.cumsum(self._group_rows)])
         self.rows = int(self._starts[-1])
 
-    def _footer(self) -> bytes:
-        with open(self.path, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            stream.seek(max(0, size - 8))
-            tail = stream.read(8)
-            length = int.from_bytes(tail[:4], "little")
-            if tail[4:] == b"PARE":
-                raise InputError(f"{self.path}: encrypted Parquet, expected it decrypted")
-            if tail[4:] != b"PAR1" or length > size - 12:
-                raise InputError(
-                    f"{self.path}: not a readable Parquet file: truncated, or of another format"
-                )
-            stream.seek(size - 8 - length)
-            return stream.read(length)
+    def _footer_place(self, stream: Any) -> tuple[int, int]:
+        """Where the footer begins, and how long it is."""
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(max(0, size - 8))
+        tail = stream.read(8)
+        length = int.from_bytes(tail[:4], "little")
+        if tail[4:] == b"PARE":
+            raise InputError(f"{self.path}: encrypted Parquet, expected it decrypted")
+        if tail[4:] != b"PAR1" or length > size - 12:
+            raise InputError(
+                f"{self.path}: not a readable Parquet file: truncated, or of another format"
+            )
+        return size - 8 - length, length
 
-    def _file(self, footer: bytes, first: int, stop: int) -> Any:
+    def _file(self, first: int, stop: int, buffer_size: int = 0) -> Any:
         """The file as it would be if it had only some of its row groups."""
         import pyarrow
         import pyarrow.parquet as parquet
 
-        groups = footer[self._places[first] : self._places[stop]]
-        before, after = footer[: self._begin], footer[self._places[-1] :]
-        part = b"".join([before, list_head(stop - first), groups, after])
-        whole = b"".join([b"PAR1", part, len(part).to_bytes(4, "little"), b"PAR1"])
+        with open(self.path, "rb") as stream:
+            begin, length = self._footer_place(stream)
+
+            def part(start: int, end: int) -> bytes:
+                stream.seek(begin + start)
+                return stream.read(end - start)
+
+            places = self._places.tolist()
+            footer = [
+                part(0, self._begin),
+                list_head(stop - first),
+                part(places[first], places[stop]),
+                part(places[-1], length),
+            ]
+        size = sum(map(len, footer))
+        whole = b"".join([b"PAR1", *footer, size.to_bytes(4, "little"), b"PAR1"])
         metadata = parquet.read_metadata(pyarrow.BufferReader(whole))
         return parquet.ParquetFile(
-            self.path, metadata=metadata, buffer_size=1 << 16, pre_buffer=False
+            self.path, metadata=metadata, buffer_size=buffer_size, pre_buffer=False
         )
 
     def batches(self, columns: list[str], start: int, size: int, dtype: Any) -> Iterator[Any]:
-        footer = self._footer()
         group = int(np.searchsorted(self._starts, start, side="right")) - 1
         count = len(self._group_rows)
         while group < count:
             most = np.searchsorted(self._places, self._places[group] + FOOTER_BYTES, "right") - 1
             stop = min(count, max(group + 1, int(most)))
-            with self._file(footer, group, stop) as file:
+            with self._file(group, stop) as file:
                 yield from self._window(file, group, columns, start, size, dtype)
+            del file
+            if self._places[-1] > FOOTER_BYTES:
+                give_back()
             group = stop
 
     def _window(
         self, file: Any, first: int, columns: list[str], start: int, size: int, dtype: Any
     ) -> Iterator[Any]:
         """The rows of the row groups that the library knows now, those after ``start``."""
+        import pyarrow.parquet as parquet
+
         names = {file.metadata.schema.column(k).path: k for k in range(file.metadata.num_columns)}
-        places = [names.get(column) for column in columns]
+        places = [names[column] for column in columns if column in names]  # lists have others
+        options = {"metadata": file.metadata, "buffer_size": BUFFER_BYTES, "pre_buffer": False}
+        buffered = None
         for number in range(file.metadata.num_row_groups):
-            begin = int(self._starts[first + number])
-            drop = max(0, start - begin)
-            wanted = [1] * len(columns)
+            drop = max(0, start - int(self._starts[first + number]))
+            chunks = file.metadata.row_group(number)
+            sizes = [self._sizes(chunks.column(k)) for k in places]
+            # Small chunks are read whole; a buffer for each would take more than they do.
+            whole = sum(packed for packed, _ in sizes) <= READERS // 4
+            if not whole and buffered is None:
+                buffered = parquet.ParquetFile(self.path, **options)
+            reader = file if whole else buffered
             if len(columns) > 1:
-                wanted = self._reader_bytes(file.metadata.row_group(number), places)
-            if sum(wanted) > READERS:
-                rows = int(self._group_rows[first + number])
-                yield from self._turned(file, number, rows, columns, wanted, drop, size, dtype)
-                continue
-            for batch in file.iter_batches(size, [number], columns, use_threads=False):
+                own = READER_BYTES if whole else READER_BYTES + BUFFER_BYTES
+                wanted = [own + decoded for _, decoded in sizes]
+                if sum(wanted) > READERS:
+                    rows = int(self._group_rows[first + number])
+                    turned = (reader, number, rows, columns, wanted, drop, size, dtype)
+                    yield from self._turned(*turned)
+                    continue
+            for batch in reader.iter_batches(size, [number], columns, use_threads=False):
                 if drop >= batch.num_rows:
                     drop -= batch.num_rows
                     continue
@@ -113,9 +154,9 @@ class ParquetTable(Table):
                 drop = 0
 
     @staticmethod
-    def _reader_bytes(chunks: Any, places: list[Any]) -> list[int]:
-        """Memory that readers of the columns of a row group may take."""
-        return [min(READER_BYTES, 2 * chunks.column(k).total_uncompressed_size) for k in places]
+    def _sizes(chunk: Any) -> tuple[int, int]:
+        """Bytes of a column of a row group as stored, and what its reader decodes at one time."""
+        return chunk.total_compressed_size, min(DECODED_BYTES, 2 * chunk.total_uncompressed_size)
 
     def _turned(
         self,

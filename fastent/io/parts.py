@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from fastent.io.errors import InputError
@@ -137,8 +138,9 @@ def choose_columns(
         if not lists and not families and len(numbers) == 1:
             return Columns(numbers, False)
         if len(families) > 1:
-            shown = ", ".join(f"{path}:{prefix}{family[0]}..{family[-1]}"
-                              for prefix, family in sorted(families.items())[:3])  # fmt: skip
+            shown = ", ".join(
+                f"{path}:{family[0]}..{family[-1]}" for _, family in sorted(families.items())[:3]
+            )
             raise InputError(f"{path}: which columns hold the {role}? expected one of: {shown}")
     else:
         free = [n for n in columns if n not in how.other and not COUNTERS.fullmatch(n)]
@@ -221,48 +223,58 @@ def _by_name(
     return Columns(names, True, classes)
 
 
-Family = tuple[str, list[str]]  # a prefix, and what follows it
+Family = tuple[str, list[str]]  # a prefix, and the columns called so with a number after it
+
+
+def _number(name: str, prefix: str) -> int:
+    return int(name[len(prefix) :])
 
 
 def _range(columns: dict[str, str], part: str) -> Family | None:
     """The columns of ``p3..p9``, ``p3..9`` or ``3..9``."""
-    ends = re.fullmatch(r"(.*?)(\d+)\.\.(.*?)(\d+)", part)
+    ends = re.fullmatch(r"(.*?)([0-9]+)\.\.(.*?)([0-9]+)", part)
     if ends is None or ends[3] not in ("", ends[1]):
         return None
     family = _family(columns, ends[1])
     if family is None:
         return None
-    chosen = [n for n in family[1] if int(ends[2]) <= int(n) <= int(ends[4])]
-    if not chosen or (int(chosen[0]), int(chosen[-1])) != (int(ends[2]), int(ends[4])):
+    first, last = int(ends[2]), int(ends[4])
+    chosen = [name for name in family[1] if first <= _number(name, ends[1]) <= last]
+    if not chosen or (_number(chosen[0], ends[1]), _number(chosen[-1], ends[1])) != (first, last):
         return None
     return ends[1], chosen
 
 
 def _family(columns: dict[str, str], prefix: str) -> Family | None:
     """Number columns called prefix + digits, in the order of their numbers."""
+    pattern = re.compile(re.escape(prefix) + "[0-9]+")
     members = [
-        name[len(prefix) :]
+        name
         for name, holds in columns.items()
-        if holds in ("real", "whole") and name.startswith(prefix)
+        if holds in ("real", "whole") and pattern.fullmatch(name)
     ]
-    members = [m for m in members if m.isascii() and m.isdigit()]
-    return (prefix, sorted(members, key=int)) if members else None
+    members.sort(key=lambda name: _number(name, prefix))
+    return (prefix, members) if members else None
 
 
 def _families(columns: dict[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    """Families of several members; the names are not copied, there may be a million."""
+    pattern = re.compile("[0-9]+$")
+    counts: Counter[str] = Counter()
     for name, holds in columns.items():
         if holds in ("real", "whole") and not COUNTERS.fullmatch(name):
-            number = re.search(r"[0-9]+$", name)
+            number = pattern.search(name)
             if number:
-                found.setdefault(name[: number.start()], []).append(number[0])
-    families = {p: sorted(family, key=int) for p, family in found.items() if len(family) > 1}
-    # class_-1 beside class_0: of one family, and not a family of its own.
-    signed = [p for p in found if p.endswith("-") and p[:-1] in found]
-    for prefix in signed:
-        families.setdefault(prefix[:-1], found[prefix[:-1]]).insert(0, "-" + found[prefix][0])
-        families.pop(prefix, None)
-    return families
+                counts[name[: number.start()]] += 1
+    found = {}
+    for prefix, count in counts.items():
+        # class_-1 beside class_0: of one family, and not a family of its own.
+        signed = prefix.endswith("-") and prefix[:-1] in counts
+        family = _family(columns, prefix) if count > 1 and not signed else None
+        if family is not None:
+            negative = _family(columns, prefix + "-") or (prefix, [])
+            found[prefix] = negative[1][::-1] + family[1]
+    return found
 
 
 def _numbered(path: str, prefix: str, family: list[str]) -> Columns:
@@ -270,17 +282,15 @@ def _numbered(path: str, prefix: str, family: list[str]) -> Columns:
 
     If a class had no column, the next one would take its number.
     """
-    numbers = [int(number) for number in family]
-    for before, number in itertools.pairwise(numbers):
-        if number != before + 1:
+    for before, name in itertools.pairwise(family):
+        if _number(name, prefix) != _number(before, prefix) + 1:
             raise InputError(
-                f"{path}: {prefix}{number} comes after {prefix}{before}, expected a column for "
-                "each class"
+                f"{path}: {name} comes after {before}, expected a column for each class"
             )
-    if numbers[0] != 0:
+    if _number(family[0], prefix) != 0:
+        names = ",".join(name[len(prefix) :] for name in family[:3])
         raise InputError(
-            f"{path}: columns {prefix}{family[0]} to {prefix}{family[-1]} do not begin at 0: "
-            f"name the classes as the labels do with --classes {','.join(family[:3])}"
-            + (",..." if len(family) > 3 else "")
+            f"{path}: columns {family[0]} to {family[-1]} do not begin at 0: name the classes as "
+            f"the labels do with --classes {names}" + (",..." if len(family) > 3 else "")
         )
-    return Columns([prefix + number for number in family], True)
+    return Columns(family, True)
