@@ -30,7 +30,7 @@ def written(*words):
     table = pyarrow.parquet.read_table("rows.parquet")
     groups = pyarrow.parquet.ParquetFile("rows.parquet")
     assert groups.num_row_groups == -(-ROWS // 11)
-    assert table.column_names == NAMES and table.num_rows == ROWS
+    assert table.column_names == ["file", "row", *NAMES] and table.num_rows == ROWS
     return {name: table[name].combine_chunks() for name in NAMES}
 
 

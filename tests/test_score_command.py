@@ -286,8 +286,8 @@ def test_row_values(tmp_path):
     score("x.npy", "--labels", "y.npy", "--kind", "logits", "--metrics", names,
           "--rows", "rows.parquet")  # fmt: skip
     found = pyarrow.parquet.read_table("rows.parquet")
-    assert found.column_names == ["cross_entropy", "accuracy", "top2_accuracy", "bits",
-                                  "perplexity"]  # fmt: skip
+    assert found.column_names == ["file", "row", "cross_entropy", "accuracy", "top2_accuracy",
+                                  "bits", "perplexity"]  # fmt: skip
     losses = fe.sparse_cross_entropy(LABELS, LOGITS, kind="logits")
     np.testing.assert_array_equal(found["cross_entropy"], losses)
     np.testing.assert_array_equal(found["bits"], losses / math.log(2))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +36,7 @@ class Checkpoint:
     def __init__(self, path: str | None, identity: dict[str, Any]) -> None:
         self.path = path
         self._identity = json.loads(json.dumps(identity))
+        self._lock_fd = -1
         self._pause = FIRST_SECONDS
         self._due = time.monotonic() + FIRST_SECONDS
 
@@ -41,6 +44,7 @@ class Checkpoint:
         """The state to go on from, None when there is none; refuses that of other work."""
         if self.path is None:
             return None
+        self._lock()
         try:
             kept = long_lists.read(self.path)
             state: dict[str, Any] = kept["state"]
@@ -69,6 +73,33 @@ class Checkpoint:
         except Exception as error:
             why = f"{type(error).__name__}: {first_line(error)}"
             raise InputError(f"{self.path}: a damaged checkpoint ({why})") from None
+
+    def _lock(self) -> None:
+        """Let no other run write the checkpoint; the system unlocks that of one that dies."""
+        assert self.path is not None
+        folder, name = os.path.split(os.path.realpath(self.path))
+        self._lock_path = os.path.join(folder, f".{name}.lock")
+        try:
+            self._lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be locked: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            current = os.stat(self._lock_path).st_ino == os.fstat(self._lock_fd).st_ino
+        except BlockingIOError:
+            current = False
+        except OSError:  # a filesystem without locks, or a file that has just been removed
+            current = os.path.exists(self._lock_path)
+        if not current:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+            raise InputError(f"{self.path}: another run is writing this checkpoint")
+
+    def unlock(self) -> None:
+        if self._lock_fd >= 0:
+            remove_quietly(self._lock_path)
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
     def due(self) -> bool:
         return self.path is not None and time.monotonic() >= self._due

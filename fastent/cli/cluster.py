@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 import fastent
 from fastent.cli.arguments import UsageError
+from fastent.cli.carried import Carried
 from fastent.cli.outputs import is_direct
 from fastent.cli.progress import Progress
 from fastent.cli.run import Run, engine_name
@@ -48,6 +49,7 @@ class Plan:
     shown: list[str]
     settings: dict[str, Any]
     classes: int | None
+    carrier: Carried
 
     @property
     def threads(self) -> int:
@@ -55,7 +57,9 @@ class Plan:
         return self.options.num_threads or 1
 
     def scorer(self, threads: int) -> ScoreScorer:
-        return ScoreScorer(self.options, self.shown, self.settings, self.classes, threads)
+        return ScoreScorer(
+            self.options, self.shown, self.settings, self.classes, threads, self.carrier
+        )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999
 class CompareScorer:
     """Adds pieces of both operands up."""
 
-    rows_columns: tuple[str, ...] = ()
+    rows_columns: tuple[tuple[str, str], ...] = ()
     kept = 0
 
     def __init__(self, options: argparse.Namespace, settings: dict[str, Any], threads: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastent._classes import IGNORED
 from fastent.cli.arguments import UsageError
+from fastent.cli.carried import DERIVED
 from fastent.io import (
     InputError,
     Reading,
@@ -25,7 +26,6 @@ from fastent.io.shards import Shards, align, resolve
 
 SIDES = ("labels", "groups", "clusters", "weights", "bytes")
 Parts = dict[str, Reference]  # of one shard, by role
-DERIVED = ("label", "predicted")  # what --keep may ask for that is in no column
 
 
 def score_shards(options: argparse.Namespace) -> Shards:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from fastent.cli.signals import Signals
 from fastent.metrics import RECORDS
-from fastent.report.table import print_table
 
 
 def run(options: argparse.Namespace, signals: Signals) -> int:
-    rows = [[m.name, " ".join(m.tasks), m.range, m.unit, m.description] for m in RECORDS]
-    print_table("", ["metric", "tasks", "range", "unit", "definition"], rows, sys.stdout)
+    for metric in RECORDS:
+        unit = f", in {metric.unit}" if metric.unit else ""
+        print(f"{metric.name}: {', '.join(metric.tasks)}")
+        print(f"    {metric.description}")
+        print(f"    values {metric.range}{unit}")
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastent.backends.cython.engine import prepare
+from fastent.cli.carried import Carried
 from fastent.io.shards import Piece
 from fastent.metrics import Metric
 
@@ -22,9 +23,12 @@ class RowValues:
         Those that were asked for; what has no row values is left out.
     settings : dict
         Of the run: the engine's keywords, and the task.
+    carrier : Carried
+        What rows have beside their metrics.
     """
 
-    def __init__(self, metrics: list[Metric], settings: dict[str, Any]) -> None:
+    def __init__(self, metrics: list[Metric], settings: dict[str, Any], carrier: Carried) -> None:
+        self._carrier = carrier
         self._metrics = [metric for metric in metrics if metric.by_row]
         self._task = settings["task"]
         self._numbers = {k: v for k, v in settings.items() if k not in ("task", "bins")}
@@ -51,11 +55,13 @@ class RowValues:
                     missing[rows] = True
                 else:
                     values[: len(columns), rows] = found
-        arrays = []
+        arrays = self._carrier.arrays(piece)
         for metric in self._metrics:
-            row = of_metric(metric, values[list(columns).index(metric.column)])
+            column = values[list(columns).index(metric.column)]
+            row = of_metric(metric, column, self._numbers.get("base"))
             arrays.append(pyarrow.array(row, mask=missing if missing.any() else None))
-        return pyarrow.record_batch(arrays, names=self.names)
+        names = [name for name, _ in self._carrier.columns]
+        return pyarrow.record_batch(arrays, names=[*names, *self.names])
 
     def _unweighted(
         self, piece: Piece, columns: Sequence[str], rows: np.ndarray
@@ -72,14 +78,17 @@ class RowValues:
         return [found for half in halves for found in self._unweighted(piece, columns, half)]
 
 
-def of_metric(metric: Metric, column: np.ndarray) -> np.ndarray:
+def of_metric(metric: Metric, column: np.ndarray, base: float | None = None) -> np.ndarray:
     """What a metric is in each row, from its column."""
     row = column.copy()
     if metric.threshold:
         row[:] = np.where(np.isnan(row), row, row < metric.threshold)
     elif metric.statistic == "bits":
-        row /= math.log(2)
+        if base is None:
+            row /= math.log(2)
+        elif base != 2:
+            row *= math.log(base) / math.log(2)
     elif metric.statistic == "perplexity":
         with np.errstate(over="ignore"):
-            np.exp(row, out=row)
+            row[:] = np.exp(row) if base is None else np.power(base, row)
     return row

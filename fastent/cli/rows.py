@@ -75,14 +75,15 @@ class RowGroups:
 class RowsFile:
     """The Parquet file of row values, in parts until it is whole."""
 
-    def __init__(self, path: str, columns: tuple[str, ...]) -> None:
+    def __init__(self, path: str, columns: tuple[tuple[str, str], ...]) -> None:
+        """``columns`` have names, and types as Arrow calls them."""
         try:
             import pyarrow
         except ImportError:
             raise InputError(f"{path}: --rows needs the package pyarrow (extra 'cli')") from None
         self._path = path
         self._direct = is_direct(path)
-        self._schema = pyarrow.schema([(name, pyarrow.float64()) for name in columns])
+        self._schema = pyarrow.schema(list(columns))
         self._word = random_word()
         self._parts: list[str] = []
         self._synced = 0  # parts of which a loss of power takes nothing
@@ -133,6 +134,15 @@ class RowsFile:
             except BaseException:
                 writer.abandon()
                 raise
+
+    def part(self, number: int) -> RowGroups:
+        """A writer of the part with a number, to be closed or dropped by who asks for it."""
+        return self._new_part(number)
+
+    def drop_part(self, number: int) -> None:
+        part = self._part_name(number, self._word)
+        self._parts.remove(part)
+        remove_quietly(part)
 
     def _open(self) -> RowGroups:
         if self._writer is None:

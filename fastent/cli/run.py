@@ -28,7 +28,7 @@ RESULT_BYTES = 16 << 20  # of rows that wait for their turn
 class Scorer(Protocol):
     """What a command does with a block, and how it goes on from where it was."""
 
-    rows_columns: tuple[str, ...]
+    rows_columns: tuple[tuple[str, str], ...]  # names and types
     kept: int  # numbers of each row that a piece's result holds
 
     def work(self, piece: Piece) -> Any:
@@ -126,6 +126,7 @@ class Run:
             self._kept_parts = ()
         if self._rows is not None:
             self._rows.discard(self._kept_parts)
+        self._checkpoint.unlock()
 
     def _pause(self) -> bool:
         return self._signals.received is not None or self._checkpoint.due()

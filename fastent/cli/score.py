@@ -14,11 +14,14 @@ from fastent import metrics as registry
 from fastent.cli import complain
 from fastent.cli.accumulators import Lanes, lane_count
 from fastent.cli.arguments import UsageError
+from fastent.cli.carried import Carried, carried, of_rows
 from fastent.cli.errors import located
 from fastent.cli.inputs import ignored_code, score_shards
+from fastent.cli.outputs import is_direct
 from fastent.cli.row_values import RowValues
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
+from fastent.cli.skipping import SkippingRun
 from fastent.cli.sums import Sums
 from fastent.cli.worst import Worst
 from fastent.io.paths import natural_key
@@ -62,6 +65,7 @@ class ScoreScorer:
         settings: dict[str, Any],
         classes: int | None,
         threads: int,
+        carrier: Carried,
     ) -> None:
         hidden = DRAWN[options.task] if options.html else []
         # Where bytes are given or the worst rows wanted, their loss is needed.
@@ -73,8 +77,12 @@ class ScoreScorer:
         numbers = {**settings, "num_threads": threads // lanes}
         self._empty = lambda: Sums(names, numbers, options.nan_policy)
         self.lanes = Lanes(self._empty, lanes)
-        self._row_values = RowValues([registry.find(n, options.task) for n in shown], numbers)
-        self.rows_columns = self._row_values.names if options.rows else ()
+        metrics = [registry.find(name, options.task) for name in shown]
+        self._row_values = RowValues(metrics, numbers, carrier)
+        self.rows_columns: tuple[tuple[str, str], ...] = ()
+        if options.rows and self._row_values.names:
+            values = [(name, "double") for name in self._row_values.names]
+            self.rows_columns = (*carrier.columns, *values)
         self.worst = Worst(options.worst)
         self._wants_losses = options.worst > 0
         self.kept = len(self.rows_columns) + self._wants_losses
@@ -143,8 +151,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         from fastent.cli import cluster  # it takes long to import, and scores too
 
         cluster.check_options(options)
-    elif options.on_error == "skip":
-        raise UsageError("--on-error skip: needs --dask")
+    elif options.on_error == "skip" and options.rows and is_direct(options.rows):
+        raise UsageError(f"--rows {options.rows}: expected an ordinary file with --on-error skip")
     if options.html:
         from fastent.report.page import require_libraries
 
@@ -164,7 +172,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         "bins": options.bins,
     }
     threads = 1 if options.dask else options.num_threads or fastent.get_num_threads()
-    scorer = ScoreScorer(options, shown, settings, shards.classes, threads)
+    carrier = carried(options, shards)
+    scorer = ScoreScorer(options, shown, settings, shards.classes, threads, carrier)
     if options.rows and not scorer.rows_columns:
         raise UsageError(f"--rows: {', '.join(shown)} have no row values")
     kept = {**settings, "ignore_index": options.ignore_index, "nan_policy": options.nan_policy,
@@ -173,13 +182,19 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         kept["classes"] = list(shards.class_names)
     work: Run
     if options.dask:
-        plan = cluster.Plan(options, shown, settings, shards.classes)
+        plan = cluster.Plan(options, shown, settings, shards.classes, carrier)
         work = cluster.ClusterRun(plan, shards, scorer, kept, signals)
+    elif options.on_error == "skip":
+
+        def fresh() -> ScoreScorer:
+            return ScoreScorer(options, shown, settings, shards.classes, threads, carrier)
+
+        work = SkippingRun(fresh, options, shards, scorer, kept, signals)
     else:
         work = Run(options, shards, scorer, kept, signals)
     with work:
         work.work_through()
-        found = describe(scorer, shards, kept, shown, options)
+        found = describe(scorer, shards, kept, shown, options, carrier)
         work.finish()
         write_outputs(options, found, lambda: page(scorer, shards, found, options))
     show(options, found)
@@ -208,6 +223,7 @@ def describe(
     settings: dict[str, Any],
     shown: list[str],
     options: argparse.Namespace,
+    carrier: Carried,
 ) -> dict[str, Any]:
     """The JSON document."""
     sums = scorer.lanes.total()
@@ -217,7 +233,9 @@ def describe(
     def entries(part: Any, clustered: bool) -> dict[str, Any]:
         found = {n: document.entry(part[n], clustered) for n in shown if n in part}
         if options.bytes:
-            found["bits_per_byte"] = bits_per_byte(part, sums.bytes_of(part.group), clustered)
+            found["bits_per_byte"] = bits_per_byte(
+                part, sums.bytes_of(part.group), clustered, options.base
+            )
         return found
 
     result = {
@@ -233,15 +251,17 @@ def describe(
     if options.on_error == "skip":
         result["left_out"] = sorted(shards.left_out, key=lambda entry: natural_key(entry["file"]))
     if options.worst:
-        result["worst"] = worst_rows(scorer, shards)
+        result["worst"] = worst_rows(scorer, shards, carrier)
     return result
 
 
-def bits_per_byte(part: Any, total: Any, clustered: bool) -> dict[str, Any]:
+def bits_per_byte(part: Any, total: Any, clustered: bool, base: float | None) -> dict[str, Any]:
     """Σ w·loss over Σ w·bytes, in bits; its error is that of the loss, the bytes being given."""
     loss = part["cross_entropy"]
     count = rounded(total)
     scale = ratio(loss.weight, count) / math.log(2)
+    if base is not None:
+        scale *= math.log(base)
     found = {
         "value": document.number(loss.value * scale),
         "stderr": document.number(None if loss.stderr is None else loss.stderr * scale),
@@ -254,12 +274,21 @@ def bits_per_byte(part: Any, total: Any, clustered: bool) -> dict[str, Any]:
     return found
 
 
-def worst_rows(scorer: ScoreScorer, shards: Shards) -> list[dict[str, Any]]:
+def worst_rows(scorer: ScoreScorer, shards: Shards, carrier: Carried) -> list[dict[str, Any]]:
     found = []
-    for loss, row in scorer.worst.items():
+    items = scorer.worst.items()
+    kept = of_rows(carrier, shards, [row for _, row in items])
+    for loss, row in items:
         shard, place = shards.place(row)
+        more = {k: document.number(v) if isinstance(v, float) else v
+                for k, v in kept.get(row, {}).items()}  # fmt: skip
         found.append(
-            {"file": shard.main.name, "row": place, "cross_entropy": document.number(loss)}
+            {
+                "file": shard.main.name,
+                "row": place,
+                **more,
+                "cross_entropy": document.number(loss),
+            }
         )
     return found
 
@@ -276,7 +305,9 @@ def page(
     if options.task != "categorical":
         base_rates = report["label_entropy"].value
     classes = 2 if options.task == "binary" else shards.classes
-    notes = [yardsticks(loss, base_rates, classes or 0)]
+    nats = 1.0 if options.base is None else math.log(options.base)
+    rates = None if base_rates is None else base_rates * nats
+    notes = [yardsticks(loss * nats, rates, classes or 0)]
     drawn = pictures.score_plots(
         report, plots.PROBABILITY if options.task == "binary" else plots.CONFIDENCE
     )

@@ -53,6 +53,7 @@ class Sums:
     def __init__(self, metrics: list[str], settings: dict[str, Any], nan_policy: str) -> None:
         self._metrics = [find(name, settings["task"]) for name in metrics]
         self._feed = Feed(self._metrics, **settings)
+        self._base: float | None = settings.get("base")
         self._state = self._feed.state()
         self._nan_policy = nan_policy
         self._bytes = State([("bytes", 0, 0, 0, False)])
@@ -90,7 +91,7 @@ class Sums:
 
     def report(self) -> Report:
         """Results of the rows so far; of the sums themselves, as a copy would double them."""
-        return Report(self._state, self._metrics, None)
+        return Report(self._state, self._metrics, self._base)
 
     def bytes_of(self, group: int | None) -> int | float:
         """Σ w·bytes of all rows, or of those of a group by its code in the report."""

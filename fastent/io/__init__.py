@@ -68,6 +68,10 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
             source = from_partition(reference, rows)
         else:
             source = opener(reference, role, how)
+            if role in ("predictions", "targets") and how.axis not in (-1, source.axes - 1):
+                raise InputError(
+                    f"{source.name}: --axis {how.axis}: expected its last axis, {source.axes - 1}"
+                )
         source.mapped = role in ("predictions", "targets")
         return source
 

@@ -18,7 +18,7 @@ from fastent.io.source import Source
 from fastent.io.table import Table, open_columns, require_pyarrow
 
 _LIBC = ctypes.CDLL(None)
-FOOTER_BYTES = 256 << 10  # of the row groups that the library knows at one time
+FOOTER_BYTES = 1 << 20  # of the row groups that the library knows at one time
 BUFFER_BYTES = 1 << 16  # that a reader of a large column chunk reads at a time
 DECODED_BYTES = 3 << 20  # of one column, at most: its dictionary and a page
 READER_BYTES = 32 << 10  # of one column beside what it decodes
@@ -128,7 +128,7 @@ class ParquetTable(Table):
         names = {file.metadata.schema.column(k).path: k for k in range(file.metadata.num_columns)}
         places = [names[column] for column in columns if column in names]  # lists have others
         options = {"metadata": file.metadata, "buffer_size": BUFFER_BYTES, "pre_buffer": False}
-        buffered = None
+        buffered: Any = None
         for number in range(file.metadata.num_row_groups):
             drop = max(0, start - int(self._starts[first + number]))
             chunks = file.metadata.row_group(number)

@@ -61,6 +61,10 @@ class RawRows(Source):
         )
 
     @property
+    def axes(self) -> int:
+        return len(self._shape)
+
+    @property
     def in_place(self) -> bool:
         return self._bytes.mapped
 

@@ -56,6 +56,11 @@ class Source:
         self.dtype = np.dtype(dtype)
 
     @property
+    def axes(self) -> int:
+        """How many axes the array in the file has."""
+        return 1 if self.classes is None else 2
+
+    @property
     def row_bytes(self) -> int:
         return self.dtype.itemsize * (1 if self.classes is None else self.classes)
 

@@ -55,11 +55,15 @@ def group_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def worst_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    head = list(document["worst"][0]) if document["worst"] else []
     rows = [
-        [row["file"], str(row["row"]), digits(to_float(row["cross_entropy"]))]
+        [
+            digits(to_float(row[name])) if name == "cross_entropy" else str(row[name])
+            for name in head
+        ]
         for row in document["worst"]
     ]
-    return ["file", "row", "cross_entropy"], rows
+    return head, rows
 
 
 def counts(document: dict[str, Any]) -> str:
