@@ -58,6 +58,10 @@ ARRAYS = {
     "fortran-axes.npz": lambda path: np.savez_compressed(
         path, logits=np.asfortranarray(LOGITS.reshape(50, 10, CLASSES))
     ),
+    "axes.npz": lambda path: np.savez_compressed(path, logits=LOGITS.reshape(5, 100, CLASSES)),
+    "axes.safetensors": lambda path: safetensors.numpy.save_file(
+        {"logits": LOGITS.reshape(2, 5, 50, CLASSES)}, path
+    ),
     "axes.npy": lambda path: np.save(path, LOGITS.reshape(5, 100, CLASSES)),
     "stored.npz": lambda path: np.savez(path, logits=LOGITS, labels=LABELS),
     "deflated.npz": lambda path: np.savez_compressed(path, logits=LOGITS, labels=LABELS),
@@ -93,7 +97,7 @@ def test_array_files(name, tmp_path):
     np.testing.assert_array_equal(read(tmp_path / name).astype(np.float32), LOGITS)
 
 
-@pytest.mark.parametrize("name", ["fortran-axes.npy", "fortran-axes.npz", "axes.npy"])
+@pytest.mark.parametrize("name", [n for n in ARRAYS if "axes" in n])
 def test_every_number_of_an_array_as_a_row(name, tmp_path):
     ARRAYS[name](tmp_path / name)
     (reference,) = expand([str(tmp_path / name)])

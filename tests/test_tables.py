@@ -146,6 +146,14 @@ def test_compressed_text():
     assert loss("y.jsonl") == pytest.approx(LOSS, rel=1e-12)
 
 
+def test_lines_of_json_with_other_fields():
+    more = [{}, {"note": "x"}, {"meta": {"a": [1, None]}}, {"note": None, "p0": 7}]
+    rows = enumerate(zip(PROBS.tolist(), LABELS.tolist(), strict=True))
+    lines = [json.dumps({**more[i % 4], "probs": p, "label": k}) for i, (p, k) in rows]
+    Path("x.jsonl").write_text("\n".join(lines) + "\n")
+    right("x.jsonl")
+
+
 # Which columns
 
 
