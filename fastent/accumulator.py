@@ -192,8 +192,8 @@ class Accumulator:
             if value != theirs[name]:
                 raise ValueError(f"merge: {name} differs: {value!r} and {theirs[name]!r}")
         _distinct([*self._metrics, *other._metrics])
-        # Always in the same order: two that are merged into each other do not wait for ever.
-        first, second = sorted((self, other), key=id)
+        # In the order of a fork too (see _fork): two that wait for each other would do so for ever.
+        first, second = sorted((self, other), key=lambda acc: id(acc._lock))
         with first._lock, second._lock.held:
             self._check_classes(other._classes, "merge: number of classes differs: {} and {}")
             self._own_state().merge(other._state)
