@@ -399,3 +399,16 @@ def test_several_groups():
     pyarrow.parquet.write_table(table, "x.parquet")
     found = report("x.parquet", "--groups", "a", "--groups", "b")
     assert set(found["groups"]) == {"0 / x", "0 / y", "1 / x", "1 / y"}
+
+
+def test_class_axis():
+    first = np.ascontiguousarray(PROBS.T)
+    np.save("first.npy", first)
+    right("first.npy", "--labels", "y.npy", "--axis", "0")
+    cube = PROBS[:48].reshape(6, 8, CLASSES)
+    np.save("cube.npy", np.ascontiguousarray(np.moveaxis(cube, -1, 1)))
+    np.save("labels.npy", LABELS[:48].reshape(6, 8))
+    expected = loss("cube.npy", "--labels", "labels.npy", "--axis", "1")
+    np.save("x48.npy", PROBS[:48])
+    np.save("y48.npy", LABELS[:48])
+    assert expected == loss("x48.npy", "--labels", "y48.npy")

@@ -11,8 +11,10 @@ from fastent.io.csv import open_csv
 from fastent.io.errors import InputError, UnclearHeaderError, reading
 from fastent.io.json_lines import open_jsonl
 from fastent.io.npy import open_npy, open_npz
+from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parquet import open_parquet
 from fastent.io.paths import SHOWN, Reference, expand, is_column_name, suffix_of
+from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.safetensors import open_safetensors
 from fastent.io.source import Buffer, Source
@@ -68,7 +70,16 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
             source = from_partition(reference, rows)
         else:
             source = opener(reference, role, how)
-            if role in ("predictions", "targets") and how.axis not in (-1, source.axes - 1):
+            moved = isinstance(source, RawRows | CompressedColumns)
+            if (
+                role in ("predictions", "targets")
+                and not moved
+                and how.axis
+                not in (
+                    -1,
+                    source.axes - 1,
+                )
+            ):
                 raise InputError(
                     f"{source.name}: --axis {how.axis}: expected its last axis, {source.axes - 1}"
                 )

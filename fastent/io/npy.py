@@ -65,12 +65,22 @@ def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np
     return shape, by_column, dtype, stream.tell()
 
 
+def axis_of(shape: tuple[int, ...], role: str, how: Reading) -> int:
+    """The class axis of an array of predictions or targets; other arrays have none."""
+    if role not in ("predictions", "targets") or len(shape) < 2:
+        return -1
+    if not -len(shape) <= how.axis < len(shape):
+        raise InputError(f"--axis {how.axis}: expected one of the {len(shape)} axes of the array")
+    return how.axis
+
+
 def open_npy(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     if reference.part is not None:
         raise InputError(f"{reference.name}: a .npy file has one array, expected no ':part'")
     with open(reference.path, "rb") as stream:
         shape, by_column, dtype, offset = read_header(stream, reference.path)
-    return RawRows(reference.path, reference.path, offset, shape, dtype, by_column)
+    axis = axis_of(shape, role, how)
+    return RawRows(reference.path, reference.path, offset, shape, dtype, by_column, axis=axis)
 
 
 def open_npz(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
@@ -95,12 +105,15 @@ def open_npz(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     info = members[key]
     name = f"{path}:{key}"
     check_length(name, info.file_size, offset + math.prod(shape) * dtype.itemsize)
+    axis = axis_of(shape, role, how)
     if info.compress_type == zipfile.ZIP_STORED:
         if info.compress_size != info.file_size:  # what is beyond belongs to another member
             raise InputError(f"{name}: corrupted: {info.compress_size} bytes of {info.file_size}")
-        return RawRows(path, name, _data_offset(path, info) + offset, shape, dtype, by_column)
-    if by_column and len(shape) > 1:
-        return CompressedColumns(path, name, info.filename, offset, shape, dtype)
+        begin = _data_offset(path, info) + offset
+        return RawRows(path, name, begin, shape, dtype, by_column, axis=axis)
+    if len(shape) > 1 and (by_column or axis % len(shape) != len(shape) - 1):
+        parts = (info.filename, offset, shape, dtype, by_column)
+        return CompressedColumns(path, name, *parts, axis=axis)
     return CompressedRows(path, name, info.filename, offset, shape, dtype)
 
 

@@ -1,4 +1,4 @@
-"""Compressed .npz members in Fortran order, turned into rows through a temporary file.
+"""Compressed .npz members whose rows do not lie together, through a temporary file.
 
 A member can only be read forward, and no row is whole before its last column is reached.
 """
@@ -12,8 +12,8 @@ import zlib
 import numpy as np
 
 from fastent.io.errors import InputError, first_line
-from fastent.io.fortran import Columns
 from fastent.io.source import Buffer, Source
+from fastent.io.strided import rows_of, strided
 from fastent.io.temporary import Temporary
 
 STEP = 1 << 20
@@ -33,12 +33,17 @@ class CompressedColumns(Source):
         offset: int,
         shape: tuple[int, ...],
         dtype: np.dtype,
+        by_column: bool,
         flat: bool = False,
+        axis: int = -1,
     ) -> None:
-        leading = shape if flat else shape[:-1]
-        classes = None if flat else shape[-1]
+        axis %= len(shape)
+        leading = shape if flat else (*shape[:axis], *shape[axis + 1 :])
+        classes = None if flat else shape[axis]
         super().__init__(path, name, math.prod(leading), classes, dtype.newbyteorder("="))
-        self._columns = Columns(leading, 1 if classes is None else classes, dtype)
+        self._by_column = by_column
+        self._axis = axis
+        self._array: np.ndarray | None = None
         self._shape = shape
         self._stored = dtype
         self._member = member
@@ -47,8 +52,13 @@ class CompressedColumns(Source):
 
     def flattened(self) -> Source:
         return CompressedColumns(
-            self.path, self.name, self._member, self._offset, self._shape, self._stored, True
-        )
+            self.path, self.name, self._member, self._offset, self._shape, self._stored,
+            self._by_column, True, self._axis,
+        )  # fmt: skip
+
+    @property
+    def axes(self) -> int:
+        return len(self._shape)
 
     def open(self) -> None:
         if self._inflated is None:
@@ -71,11 +81,16 @@ class CompressedColumns(Source):
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         self.open()
         assert self._inflated is not None
-        rows = self._columns.read(self._inflated.fd, 0, start, stop, buffer, self.name)
-        rows = rows.reshape(self.shape(stop - start))
+        if self._array is None:
+            parts = (0, self._shape, self._stored, self._by_column)
+            axis = -1 if self.classes is None else self._axis
+            self._array = strided(self._inflated.fd, *parts, axis)
+        flat = self.classes is None
+        rows = rows_of(self._array, start, stop, buffer, flat).reshape(self.shape(stop - start))
         return rows if self._stored == self.dtype else rows.byteswap(inplace=True).view(self.dtype)
 
     def close(self) -> None:
+        self._array = None
         if self._inflated is not None:
             self._inflated.close()
             self._inflated = None

@@ -7,8 +7,9 @@ import os
 
 import numpy as np
 
-from fastent.io.fortran import Columns
-from fastent.io.source import Buffer, FileBytes, Source, check_length
+from fastent.io.errors import InputError
+from fastent.io.source import Buffer, FileBytes, Source, check_length, ends_early
+from fastent.io.strided import rows_of, strided
 
 
 class RawRows(Source):
@@ -31,19 +32,22 @@ class RawRows(Source):
         dtype: np.dtype,
         by_column: bool = False,
         flat: bool = False,
+        axis: int = -1,
     ) -> None:
-        leading = shape if flat or len(shape) == 1 else shape[:-1]
-        classes = None if leading == shape else shape[-1]
+        if not -len(shape) <= axis < len(shape):
+            raise InputError(f"{name}: --axis {axis}, expected one of its {len(shape)} axes")
+        axis %= len(shape)
+        leading = shape if flat or len(shape) == 1 else (*shape[:axis], *shape[axis + 1 :])
+        classes = None if leading == shape else shape[axis]
         rows = math.prod(leading)
         super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
         self._stored = dtype
         self._offset = offset
         self._shape = shape
         self._by_column = by_column
-        self._columns: Columns | None = None
-        if by_column and len(shape) > 1:
-            self._columns = Columns(leading, 1 if classes is None else classes, dtype)
-            self.scattered = True
+        self._axis = axis
+        self._array: np.ndarray | None = None
+        self.scattered = len(shape) > 1 and (by_column or axis != len(shape) - 1)
         self._bytes = FileBytes(name)
         check_length(name, os.stat(path).st_size, self._place(rows))
 
@@ -55,7 +59,7 @@ class RawRows(Source):
     def _bare(self) -> bool:
         """Whether the rows lie in the file as they are to be given."""
         return (
-            self._columns is None
+            not self.scattered
             and self._stored == self.dtype
             and self._offset % self.dtype.itemsize == 0
         )
@@ -73,23 +77,36 @@ class RawRows(Source):
 
     def flattened(self) -> Source:
         flat = RawRows(
-            self.path, self.name, self._offset, self._shape, self._stored, self._by_column, True
-        )
+            self.path, self.name, self._offset, self._shape, self._stored, self._by_column, True,
+            self._axis,
+        )  # fmt: skip
         flat.mapped = self.mapped
         return flat
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         self.open()
         shape = self.shape(stop - start)
-        if self._columns is not None:
-            rows = self._columns.read(
-                self._bytes.fd, self._offset, start, stop, buffer, self.name
-            ).reshape(shape)
+        if self.scattered:
+            if self._array is None:
+                self._array = self._strided()
+            rows = rows_of(self._array, start, stop, buffer, self.classes is None).reshape(shape)
+            size = os.fstat(self._bytes.fd).st_size
+            if size < self._place(self.rows):  # what is cut off reads as zeros
+                raise ends_early(self.name, size, self._place(self.rows))
         else:
             rows = self._bytes.rows(self._place(start), shape, self._stored, buffer)
         if self._stored != self.dtype:
             rows = rows.byteswap(inplace=True).view(self.dtype)
         return rows
+
+    def _strided(self) -> np.ndarray:
+        parts = (self._offset, self._shape, self._stored, self._by_column)
+        # Every number as a row keeps the order of the axes.
+        axis = -1 if self.classes is None else self._axis
+        try:
+            return strided(self._bytes.fd, *parts, axis)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
 
     def settle(self, start: int, stop: int) -> None:
         self._bytes.settle(self._place(start), (stop - start) * self.row_bytes)
@@ -98,4 +115,5 @@ class RawRows(Source):
         self._bytes.release(self._place(start), (stop - start) * self.row_bytes)
 
     def close(self) -> None:
+        self._array = None
         self._bytes.close()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastent.io.errors import InputError, first_line
-from fastent.io.npy import bfloat16
+from fastent.io.npy import axis_of, bfloat16
 from fastent.io.parts import choose_array
 from fastent.io.paths import Reference
 from fastent.io.raw import RawRows
@@ -61,7 +61,8 @@ def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
         return TensorRows(path, name, whole.numpy())
     offset = begin + tensor.storage_offset() * dtype.itemsize
     by_column = by_column and not tensor.is_contiguous()
-    return RawRows(path, name, offset, tuple(tensor.shape), dtype, by_column)
+    shape = tuple(tensor.shape)
+    return RawRows(path, name, offset, shape, dtype, by_column, axis=axis_of(shape, role, how))
 
 
 def _loaded(path: str, mode: Any = None) -> dict[str, Any]:
