@@ -90,6 +90,32 @@ def test_labels_in_another_file(suffix, capsys):
     assert f"truth{suffix}:Id: row 4 is 5, expected 4 as in submission{suffix}:Id" in line
 
 
+@pytest.mark.parametrize("head", ["species\n", ""])
+def test_a_single_column_of_labels(head):
+    """Whether its first line is a name, the rows of the predictions tell."""
+    pyarrow.csv.write_csv(pyarrow.table(columns()), "x.csv")
+    Path("labels.csv").write_text(head + "".join(f"{label}\n" for label in LABELS))
+    for words in (["--labels", "labels.csv"], ["--labels", "labels.csv", "--classes",
+                                               ",".join(NAMES)]):  # fmt: skip
+        assert loss("x.csv", *words) == pytest.approx(LOSS, rel=1e-15)
+
+
+def test_submissions_of_one_number():
+    clicked = (CODES == 0) * 1
+    for name, target in (("submission", PROBS[:, 0]), ("truth", clicked)):
+        table = pyarrow.table({"id": np.arange(ROWS), "target": target})
+        pyarrow.csv.write_csv(table, f"{name}.csv")
+    expected = fe.binary_cross_entropy(clicked, PROBS[:, 0], reduction="mean")
+    words = ["submission.csv", "--labels", "truth.csv", "--task", "binary", "--id", "id"]
+    assert loss(*words) == pytest.approx(expected, rel=1e-14)
+
+
+def test_targets_in_columns():
+    np.savetxt("onehot.csv", np.eye(4)[CODES], delimiter=",", fmt="%.1f")
+    words = ["probs.npy", "--labels", "onehot.csv", "--task", "categorical"]
+    assert loss(*words) == pytest.approx(LOSS, rel=1e-14)
+
+
 def test_a_class_that_has_no_column_or_no_name(capsys):
     table = {**columns(order=(0, 1, 2)), "label": LABELS}
     pyarrow.parquet.write_table(pyarrow.table(table), "x.parquet")

@@ -19,6 +19,7 @@ from fastent.io import (
     expand,
     is_column_name,
     open_source,
+    table_rows,
 )
 from fastent.io.names import AsText, ClassCodes, Combined, distinct, is_text
 from fastent.io.paths import suffix_of
@@ -126,7 +127,9 @@ def _open(
     # Labels that are text may be what columns of predictions are called.
     for shard, found in zip(parts, opened, strict=True):
         if "labels" in shard and options.classes is None and _is_table(shard["predictions"].path):
-            _try(shard, found, "labels", how)
+            if _try(shard, found, "labels", how) is not None:
+                rows = table_rows(shard["predictions"], how["predictions"])
+                _try(shard, found, "labels", how, rows=rows)
     texts = [found["labels"] for found in opened if "labels" in found and is_text(found["labels"])]
     if texts:
         labels = frozenset(set().union(*map(distinct, texts)) - {str(options.ignore_index)})

@@ -6,13 +6,15 @@ import os
 import stat
 from typing import Any
 
-from fastent.io.arrow import open_arrow
+from fastent.io.arrow import ArrowTable, open_arrow
 from fastent.io.csv import open_csv
+from fastent.io.csv_layout import layout
+from fastent.io.csv_lines import count_lines
 from fastent.io.errors import InputError, UnclearHeaderError, reading
 from fastent.io.json_lines import open_jsonl
 from fastent.io.npy import open_npy, open_npz
 from fastent.io.npz_columns import CompressedColumns
-from fastent.io.parquet import open_parquet
+from fastent.io.parquet import ParquetTable, open_parquet
 from fastent.io.paths import SHOWN, Reference, expand, is_column_name, suffix_of
 from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
@@ -21,6 +23,7 @@ from fastent.io.source import Buffer, Source
 from fastent.io.table import from_partition
 from fastent.io.torch import open_torch
 
+TEXT_TABLES = (".csv", ".tsv", ".txt")
 OPENERS: dict[str, Any] = {
     ".npy": open_npy,
     ".npz": open_npz,
@@ -28,7 +31,7 @@ OPENERS: dict[str, Any] = {
     **dict.fromkeys((".pt", ".pth"), open_torch),
     **dict.fromkeys((".parquet", ".pq"), open_parquet),
     **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), open_arrow),
-    **dict.fromkeys((".csv", ".tsv", ".txt"), open_csv),
+    **dict.fromkeys(TEXT_TABLES, open_csv),
     **dict.fromkeys((".jsonl", ".ndjson"), open_jsonl),
 }
 
@@ -87,6 +90,18 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
         return source
 
 
+def table_rows(reference: Reference, how: Reading = PLAIN) -> int | None:
+    """How many rows a table has, whichever columns are meant; None where that is not clear."""
+    suffix = "." + (how.format or suffix_of(reference.path) or ".").split(".")[1]
+    with reading(reference.path):
+        if suffix in TEXT_TABLES:
+            found = layout(reference.path, "predictions", how)
+            return None if found.header is None else count_lines(found) + (not found.header)
+        if OPENERS.get(suffix) is open_parquet:
+            return ParquetTable(reference.path).rows
+        return ArrowTable(reference.path).rows if OPENERS.get(suffix) is open_arrow else None
+
+
 __all__ = [
     "Buffer",
     "InputError",
@@ -97,4 +112,5 @@ __all__ = [
     "expand",
     "is_column_name",
     "open_source",
+    "table_rows",
 ]

@@ -127,7 +127,10 @@ def choose_columns(
         return Columns([usual], False)
     if len(columns) == 1:
         return Columns(list(columns), False)
-    if role == "predictions":
+    free = [n for n in columns if n not in how.other and not COUNTERS.fullmatch(n)]
+    if role != "predictions" and len(free) == 1:
+        return Columns(free, False)
+    if rows_of_classes:
         numbers = [n for n in _free(columns, how) if columns[n] != "list"]
         lists = [name for name in columns if columns[name] == "list"]
         if len(lists) == 1:
@@ -137,15 +140,13 @@ def choose_columns(
             return _numbered(path, *families.popitem())
         if not lists and not families and len(numbers) == 1:
             return Columns(numbers, False)
+        if len(free) == 1 and columns[free[0]] in ("real", "whole"):
+            return Columns(free, False)
         if len(families) > 1:
             shown = ", ".join(
                 f"{path}:{family[0]}..{family[-1]}" for _, family in sorted(families.items())[:3]
             )
             raise InputError(f"{path}: which columns hold the {role}? expected one of: {shown}")
-    else:
-        free = [n for n in columns if n not in how.other and not COUNTERS.fullmatch(n)]
-        if len(free) == 1:
-            return Columns(free, False)
     raise _unclear(path, "column", role, list(columns))
 
 
