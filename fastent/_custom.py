@@ -69,70 +69,20 @@ KEYWORDS = ("kind", "row_sums", "temperature", "sample_weight", "reduction", "ba
             "num_threads")  # fmt: skip
 
 
-class Divergence:
-    """A compiled divergence; see `divergence`.
+class RowDivergence:
+    """What all divergences have: how they are called, their parameters and their name.
 
     Called with (p, q); also a metric of `fastent.Accumulator`, by itself or as
-    ``functools.partial(divergence, parameter=number)``. It is pickled by the name it was defined
-    under.
+    ``functools.partial(divergence, parameter=number)``.
     """
 
-    def __init__(
-        self,
-        fn: Callable[..., float],
-        *,
-        finish: Callable[..., float] | None = None,
-        side: Callable[..., float] | None = None,
-        third: str | None = None,
-        nats: bool = False,
-        name: str | None = None,
-        check: Callable[..., None] | None = None,
-        ready: bool = False,
-    ):
-        fn = getattr(fn, "py_func", fn)  # of what is compiled by Numba already
-        if not inspect.isfunction(fn):
-            raise TypeError(f"fn: expected a function of (p, q), got {fn!r}")
-        functools.update_wrapper(self, fn)
-        self.name = str(name or getattr(fn, "__name__", "divergence"))
-        parameters = list(inspect.signature(fn).parameters.values())
-        fixed = 2 if third is None else 3
-        if len(parameters) < fixed or any(
-            p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters
-        ):
-            raise TypeError(f"{self.name}: expected a function of (p, q), got {self.name}"
-                            f"{inspect.signature(fn)}")  # fmt: skip
-        self._parameters = parameters[fixed:]
-        for parameter in self._parameters:
-            if parameter.name in KEYWORDS:
-                raise TypeError(f"{self.name}: {parameter.name!r} is a keyword of every divergence")
-        self._functions = (fn, side, finish)
-        self._third = third
-        self.nats = nats
-        self.ready = ready
-        self._check = check
-        self._compiled: Any = None
+    ready = False  # whether its name says what it is
+
+    def __init__(self, name: str, parameters: list[inspect.Parameter], nats: bool):
+        self.name, self.nats, self._parameters = name, nats, parameters
 
     def __repr__(self) -> str:
         return f"<divergence {self.name}>"
-
-    def __reduce__(self) -> Any:
-        home: Any = sys.modules.get(self.__module__)
-        name = self.__dict__.get("__qualname__", "")  # of the function
-        for part in name.split("."):
-            home = getattr(home, part, None)
-        if home is self:
-            return name
-        fn, side, finish = self._functions
-        more: dict[str, Any] = {
-            "finish": finish,
-            "side": side,
-            "third": self._third,
-            "nats": self.nats,
-            "name": self.name,
-            "check": self._check,
-            "ready": self.ready,
-        }
-        return functools.partial(Divergence, fn, **more), ()
 
     @in_default_mode
     def __call__(
@@ -179,6 +129,77 @@ class Divergence:
         **options: Any,
     ) -> Any:
         """The engine's call, which gives the row values; `base` matters to what is in nats."""
+        raise NotImplementedError
+
+    def _numbers(self, given: dict[str, float]) -> tuple[float, ...]:
+        """The further parameters, in their order."""
+        numbers = []
+        for parameter in self._parameters:
+            number = given.pop(parameter.name, parameter.default)
+            if number is parameter.empty:
+                raise TypeError(f"{self.name}: expected a number for {parameter.name}")
+            numbers.append(as_number(number, parameter.name))
+        if given:
+            raise TypeError(f"{self.name}: unexpected keyword {next(iter(given))!r}")
+        return tuple(numbers)
+
+    def same_as(self, other: RowDivergence) -> bool:
+        """Whether both compute the same."""
+        return self is other
+
+
+class Divergence(RowDivergence):
+    """A divergence compiled by Numba; see `divergence`. It is pickled by the name it was defined
+    under.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., float],
+        *,
+        finish: Callable[..., float] | None = None,
+        nats: bool = False,
+        name: str | None = None,
+    ):
+        fn = getattr(fn, "py_func", fn)  # of what is compiled by Numba already
+        if not inspect.isfunction(fn):
+            raise TypeError(f"fn: expected a function of (p, q), got {fn!r}")
+        functools.update_wrapper(self, fn)
+        name = str(name or getattr(fn, "__name__", "divergence"))
+        parameters = list(inspect.signature(fn).parameters.values())
+        if len(parameters) < 2 or any(
+            p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters
+        ):
+            raise TypeError(f"{name}: expected a function of (p, q), got {name}"
+                            f"{inspect.signature(fn)}")  # fmt: skip
+        for parameter in parameters[2:]:
+            if parameter.name in KEYWORDS:
+                raise TypeError(f"{name}: {parameter.name!r} is a keyword of every divergence")
+        super().__init__(name, parameters[2:], nats)
+        self._functions = (fn, finish)
+        self._compiled: Any = None
+
+    def __reduce__(self) -> Any:
+        home: Any = sys.modules.get(self.__module__)
+        name = self.__dict__.get("__qualname__", "")  # of the function
+        for part in name.split("."):
+            home = getattr(home, part, None)
+        if home is self:
+            return name
+        fn, finish = self._functions
+        more: dict[str, Any] = {"finish": finish, "nats": self.nats, "name": self.name}
+        return functools.partial(Divergence, fn, **more), ()
+
+    def prepare(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        parameters: dict[str, float],
+        base: float | None = None,
+        task: str = "divergence",
+        **options: Any,
+    ) -> Any:
         numbers = self._numbers(dict(parameters))
         from fastent.backends.numba.user_rows import Rows
 
@@ -196,57 +217,25 @@ class Divergence:
             **options,
         )
 
-    def _numbers(self, given: dict[str, float]) -> tuple[float, ...]:
-        """The further parameters, in the order of the function."""
-        numbers = []
-        for parameter in self._parameters:
-            number = given.pop(parameter.name, parameter.default)
-            if number is parameter.empty:
-                raise TypeError(f"{self.name}: expected a number for {parameter.name}")
-            numbers.append(as_number(number, parameter.name))
-        if given:
-            raise TypeError(f"{self.name}: unexpected keyword {next(iter(given))!r}")
-        if self._check is not None:
-            self._check(*numbers)
-        return tuple(numbers)
-
     def _compile(self, numbers: tuple[float, ...]) -> Any:
         from numba import njit
 
-        from fastent.backends.numba.user_rows import DIFFERENCE, NOTHING, REST, row_kernel
+        from fastent.backends.numba.user_rows import row_kernel
 
-        fn, side, finish = self._functions
+        fn, finish = self._functions
         compiler = njit(nogil=True, error_model="numpy")
-        third = {None: NOTHING, "difference": DIFFERENCE, "rest": REST}[self._third]
-        given = compiler(fn)
-        self._tried(given, fn, (0.5, 0.25, *((0.25,) if third else ()), *numbers))
-        term = given
-        if not third:
-
-            @compiler
-            def term(p, q, unused, *numbers):
-                return given(p, q, *numbers)
-
-        if finish is None:
-
-            @compiler
-            def last(total, side, *numbers):
-                return total
-
-        elif side is None:
-            ending = compiler(finish)
-            self._tried(ending, finish, (0.5, *numbers))
-
-            @compiler
-            def last(total, side, *numbers):
-                return ending(total, *numbers)
-
-        else:
+        term = compiler(fn)
+        self._tried(term, fn, (0.5, 0.25, *numbers))
+        last = None
+        if finish is not None:
             last = compiler(finish)
-        return row_kernel(term, side and compiler(side), last, len(numbers), third)
+            self._tried(last, finish, (0.5, *numbers))
+        return row_kernel(term, last, len(numbers))
 
-    def same_as(self, other: Divergence) -> bool:
+    def same_as(self, other: RowDivergence) -> bool:
         """Whether both compute the same: the same code under the same name."""
+        if not isinstance(other, Divergence):
+            return False
         codes = [[getattr(fn, "__code__", fn) for fn in one._functions] for one in (self, other)]
         return self.name == other.name and codes[0] == codes[1]
 
@@ -266,7 +255,7 @@ class Divergence:
             )
 
 
-def as_divergence(metric: Any) -> tuple[Divergence, dict[str, float], str] | None:
+def as_divergence(metric: Any) -> tuple[RowDivergence, dict[str, float], str] | None:
     """(divergence, its parameters, the metric's name) of an object that is one, else None.
 
     Partial applications and the ready-made functions count; their parameters show in the name.
@@ -274,8 +263,10 @@ def as_divergence(metric: Any) -> tuple[Divergence, dict[str, float], str] | Non
     parameters: dict[str, float] = {}
     if isinstance(metric, functools.partial) and not metric.args:
         parameters, metric = metric.keywords, metric.func
-    found: Any = metric if isinstance(metric, Divergence) else getattr(metric, "divergence", None)
-    if not isinstance(found, Divergence):
+    found: Any = (
+        metric if isinstance(metric, RowDivergence) else getattr(metric, "divergence", None)
+    )
+    if not isinstance(found, RowDivergence):
         return None
     numbers = found._numbers(dict(parameters))
     shown = zip(found._parameters, numbers, strict=True)

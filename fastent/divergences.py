@@ -1,8 +1,8 @@
 """Ready-made divergences beside KL and JS, on the same footing as one's own (`divergence`).
 
 All of them take (p, q), their order and the keywords of `kl_divergence` except `eps` and `backend`,
-and are compiled by Numba when first called. They are metrics of `Accumulator` too, by themselves or
-as ``functools.partial(fe.renyi_divergence, alpha=2)``.
+and run on the compiled kernels. They are metrics of `Accumulator` too, by themselves or as
+``functools.partial(fe.renyi_divergence, alpha=2)``.
 
 Values are right to 1e-14 (float32: 1e-6) for operands of one kind, nearly equal rows too, and
 orders up to 10: the rounding of p and q counts |α| times.
@@ -18,6 +18,7 @@ orders up to 10: the rounding of p and q counts |α| times.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -25,88 +26,60 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from fastent._custom import Divergence
-
-# Terms get d = q − p beside p and q: see `fastent.backends.numba.user_rows`.
-
-
-def _alpha_term(p: float, q: float, d: float, alpha: float) -> float:
-    """(p^α q^(1−α) − αp − (1−α)q) / (α(α−1)), and its limits p·log(p/q) − p + q and the reverse."""
-    if q == 0.0:
-        return math.inf if alpha >= 1.0 else p / (1.0 - alpha)
-    if p == 0.0:
-        return math.inf if alpha <= 0.0 else q / alpha
-    e, ratio = -d / q, p / q
-    usual = 1e-300 < ratio < 1e300
-    if abs(e) < 0.5:
-        u = math.log1p(e)
-    else:
-        u = math.log(ratio) if usual else math.log(p) - math.log(q)
-    if abs(u) * max(1.0, abs(alpha)) < 1.0:
-        # q·Σ u^k/k!·(1 + α + … + α^(k−2)): nothing cancels, at α = 0 and 1 neither
-        total, power, weight = 0.0, 0.5 * u * u, 1.0
-        for k in range(3, 22):
-            total += power * weight
-            power *= u / k
-            weight = weight * alpha + 1.0
-        return q * total
-    # from the limit that is farther off, α = 0 or 1, so that nothing is divided by a small number
-    near_one = abs(alpha - 1.0) <= abs(alpha)
-    order = alpha - 1.0 if near_one else alpha
-    x = order * u
-    if abs(x) < 1e-17:
-        power = u
-    elif abs(x) < 1.0 or not usual:
-        power = math.expm1(x) / x * u
-    else:
-        power = (ratio**order - 1.0) / order  # its logarithm is not rounded
-    return (p * power + d) / alpha if near_one else (q * power + d) / (alpha - 1.0)
+from fastent._custom import RowDivergence
+from fastent.backends.cython.engine import prepare
 
 
-def _affinity(p: float, q: float, d: float, alpha: float) -> float:
-    if p == 0.0 or q == 0.0:
-        return 0.0
-    ratio = p / q
-    if 1e-300 < ratio < 1e300:
-        return q * ratio**alpha
-    return math.exp(alpha * math.log(p) + (1.0 - alpha) * math.log(q))
+class ReadyMade(RowDivergence):
+    """A divergence that the compiled kernels know: a column of the engine, and its parameter."""
 
+    ready = True
 
-def _renyi(total: float, affinity: float, alpha: float) -> float:
-    excess = alpha * (alpha - 1.0) * total
-    if abs(excess) < 1e-17:
-        return alpha * total
-    # far from 1 the affinity itself is the accurate one: disjoint rows have exactly 0
-    inside = math.log1p(excess) if excess > -0.5 else math.log(affinity)
-    return inside / (alpha - 1.0)
+    def __init__(
+        self,
+        name: str,
+        column: str | None = None,
+        *,
+        parameter: str | None = None,
+        check: Callable[[float], None] | None = None,
+        nats: bool = False,
+    ):
+        known = [] if parameter is None else [parameter]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        super().__init__(name, [inspect.Parameter(p, kind) for p in known], nats)
+        self._column = column or name
+        self._check = check
 
+    def __reduce__(self) -> Any:
+        return ready_made, (self.name,)
 
-def _tsallis(total: float, alpha: float) -> float:
-    return alpha * total
+    def prepare(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        parameters: dict[str, float],
+        base: float | None = None,
+        task: str = "divergence",
+        **options: Any,
+    ) -> Any:
+        numbers = self._numbers(dict(parameters))
+        return prepare(
+            task,
+            (self._column,),
+            p,
+            q,
+            base=base if self.nats else None,
+            order=numbers[0] if numbers else 0.0,
+            backend="cython",
+            **options,
+        )
 
-
-def _chi2(p: float, q: float, d: float) -> float:
-    return math.inf if q == 0.0 else d * (d / q)
-
-
-def _hellinger(p: float, q: float, d: float) -> float:
-    root = d / (math.sqrt(p) + math.sqrt(q))
-    return root * root
-
-
-def _distance(total: float) -> float:
-    return math.sqrt(0.5 * total)
-
-
-def _difference(p: float, q: float, d: float) -> float:
-    return 0.5 * abs(d)
-
-
-def _jeffreys(p: float, q: float, d: float) -> float:
-    if p == 0.0 or q == 0.0:
-        return math.inf
-    e = d / p
-    return d * (math.log1p(e) if abs(e) < 0.5 else math.log(q) - math.log(p))
+    def _numbers(self, given: dict[str, float]) -> tuple[float, ...]:
+        numbers = super()._numbers(given)
+        if self._check is not None:
+            self._check(*numbers)
+        return numbers
 
 
 def _any_order(alpha: float) -> None:
@@ -119,27 +92,23 @@ def _positive_order(alpha: float) -> None:
         raise ValueError(f"alpha: expected a finite number above 0, got {alpha!r}")
 
 
-def _ready(name: str, term: Callable[..., float], **more: Any) -> Divergence:
-    return Divergence(term, third="difference", name=name, ready=True, **more)
-
-
-_ALPHA = _ready("alpha_divergence", _alpha_term, check=_any_order)
-_RENYI = _ready(
-    "renyi_divergence",
-    _alpha_term,
-    finish=_renyi,
-    side=_affinity,
-    nats=True,
-    check=_positive_order,
-)
-_TSALLIS = _ready("tsallis_divergence", _alpha_term, finish=_tsallis, check=_positive_order)
-_CHI2 = _ready("chi2_divergence", _chi2)
-_HELLINGER = _ready("hellinger_distance", _hellinger, finish=_distance)
-_VARIATION = _ready("total_variation", _difference)
-_JEFFREYS = _ready("jeffreys_divergence", _jeffreys, nats=True)
+_ALPHA = ReadyMade("alpha_divergence", parameter="alpha", check=_any_order)
+_RENYI = ReadyMade("renyi_divergence", parameter="alpha", check=_positive_order, nats=True)
+_TSALLIS = ReadyMade("tsallis_divergence", parameter="alpha", check=_positive_order)
+_CHI2 = ReadyMade("chi2_divergence")
+_HELLINGER = ReadyMade("hellinger_distance", "hellinger")
+_VARIATION = ReadyMade("total_variation")
+_JEFFREYS = ReadyMade("jeffreys_divergence", nats=True)
 _NAMED = {
     one.name: one for one in (_ALPHA, _RENYI, _TSALLIS, _CHI2, _HELLINGER, _VARIATION, _JEFFREYS)
 }
+
+
+def ready_made(name: str) -> ReadyMade:
+    """The one of that name."""
+    return _NAMED[name]
+
+
 _CALL = re.compile(r"(\w+)(?:\(alpha=([^()]*)\))?")
 
 
@@ -155,7 +124,7 @@ def named(name: str) -> Any:
         return None
 
 
-def _is(divergence: Divergence) -> Callable[[Any], Any]:
+def _is(divergence: RowDivergence) -> Callable[[Any], Any]:
     """Mark a public function as that divergence, so that it can be a metric."""
 
     def mark(function: Any) -> Any:

@@ -13,24 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import fastent.backends.cython.derivatives.loop as derivatives
-from fastent._custom import Divergence
 from fastent._errors import as_number, place_of_axis
 from fastent._reductions import log_of_base, reduced
 from fastent._weights import as_floats, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.engine import evaluate
 from fastent.backends.cython.float_mode import in_default_mode
+from fastent.divergences import ReadyMade
 from fastent.functions import Kind, Reduction, RowSums
 
-
-def _term(t: float, q: float, rest: float, gamma: float) -> float:
-    if t == 0.0:
-        return 0.0
-    if q == 0.0:
-        return math.inf
-    return -t * rest**gamma * (math.log1p(-rest) if q > 0.5 else math.log(q))
-
-
-_SOFT = Divergence(_term, third="rest", nats=True, name="focal_cross_entropy")
+_SOFT = ReadyMade("focal_cross_entropy", parameter="gamma", nats=True)
 
 
 @in_default_mode

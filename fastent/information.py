@@ -17,6 +17,7 @@ from fastent._reductions import delivered, log_of_base
 from fastent._settings import chosen_threads
 from fastent._weights import as_floats, place
 from fastent.backends.cython.float_mode import in_default_mode
+from fastent.backends.cython.kernels.mutual_information import mutual_rows
 from fastent.backends.sharing import share
 from fastent.divergences import jeffreys_divergence
 
@@ -71,8 +72,6 @@ def mutual_information(
     tables = np.ascontiguousarray(tables).reshape(-1, *tables.shape[-2:])
     found = np.empty(len(tables))
     if len(tables):
-        from fastent.backends.numba.mutual_information import mutual_rows
-
         threads = max(1, min(chosen_threads(num_threads), tables.size // SHARED))
         step = -(-len(tables) // threads)
         share(lambda i, j: mutual_rows(i, j, tables, found), 0, len(tables), step, threads)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastent._custom import Divergence, as_divergence
+from fastent._custom import RowDivergence, as_divergence
 from fastent._errors import as_text, shown
 from fastent.divergences import named
 
@@ -35,7 +35,7 @@ class Metric:
         Whether its row values are logarithms, and so follow `base` and class weights.
     threshold : int
         k > 0: the row value is 1 where the column (a rank, from 0) is below k, else 0.
-    divergence : Divergence, optional
+    divergence : RowDivergence, optional
         What computes the column, if no backend does; `parameters` go with it.
     """
 
@@ -46,7 +46,7 @@ class Metric:
     description: str
     entropic: bool = False
     threshold: int = 0
-    divergence: Divergence | None = None
+    divergence: RowDivergence | None = None
     parameters: tuple[tuple[str, float], ...] = ()
 
     @property

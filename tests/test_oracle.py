@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import oracle
 import pytest
+from exact_distribution import BadRowError
 from mpmath import mp, mpf
 from oracle import row
 
@@ -77,6 +78,6 @@ def test_bounds_are_relative_then_absolute():
 
 def test_bad_rows():
     for code, p in (("negative", [-0.5, 1.5]), ("row_sum", [0.5, 0.6])):
-        with pytest.raises(oracle.BadRowError) as error:
+        with pytest.raises(BadRowError) as error:
             row("entropy", pred=p)
         assert error.value.code == code

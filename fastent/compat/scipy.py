@@ -390,7 +390,8 @@ def logsumexp(
         sign = np.where(np.isnan(value), np.nan, np.where(value == -np.inf, 0.0, 1.0))
     else:
         rows, at = as_rows(array.astype(np.float64), axes)
-        value, sign = shares.signed_logsumexp(rows, as_rows(factors, axes)[0], at)
+        wide = as_rows(factors.astype(np.float64), axes)[0]
+        value, sign = shares.signed_logsumexp(rows, wide, at)
     if return_sign:
         return back(value, axes, keepdims, dtype), back(sign, axes, keepdims, dtype)
     return back(np.where(sign < 0, np.nan, value), axes, keepdims, dtype)

@@ -6,8 +6,8 @@ from fastent.backends.cython import levels
 from fastent.backends.cython.call cimport Call
 from fastent.backends.cython.kernels.interface cimport LOGITS, PROBS, Kernel, kernel
 from fastent.backends.cython.levels cimport (
-    BINARY_CROSS_ENTROPY, CAREFUL, LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE, PROBS_CROSS_ENTROPY,
-    PROBS_DIVERGENCE,
+    BINARY_CROSS_ENTROPY, CAREFUL, FOCAL_CROSS_ENTROPY, LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE,
+    Module, POWER_DIVERGENCE, PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE,
 )
 from fastent.backends.cython.tiles.loop cimport (
     BOTH, MOST_SLOTS, MOST_STEPS, PRED_ONLY, SWAPPED, TRUE_AS_PRED, Plan, Step,
@@ -24,7 +24,17 @@ COLUMNS = {
 }
 # what `base` applies to
 IN_NATS = frozenset(("cross_entropy", "kl_divergence", "reverse_kl", "js_divergence", "entropy",
-                     "target_entropy", "entropy_p", "entropy_q"))
+                     "target_entropy", "entropy_p", "entropy_q", "renyi_divergence", "jeffreys_divergence",
+                     "focal_cross_entropy"))
+# the ready-made ones beside them: a kernel each, of the order that the call has
+READY_MADE = {
+    "alpha_divergence": (POWER_DIVERGENCE, 0),
+    "tsallis_divergence": (POWER_DIVERGENCE, 1),
+    "renyi_divergence": (POWER_DIVERGENCE, 2),
+    "chi2_divergence": (POWER_DIVERGENCE, 3),
+    "jeffreys_divergence": (POWER_DIVERGENCE, 4),
+    "focal_cross_entropy": (FOCAL_CROSS_ENTROPY, 0),
+}
 
 
 cdef inline void step(Plan *plan, Kernel made_by, int seen, int first, int slot, bint clips, bint widens):
@@ -124,12 +134,16 @@ cdef object settle_steps(Call call):
             k = find(name, -1)
             if name == "entropy":
                 entropy_step(plan, PRED_ONLY, plan.pred_kind, raw_pred, k, hot)
+            elif raw_pred and pred_logs and name in ("brier", "confidence"):
+                step(plan, kernel(CAREFUL, 3), PRED_ONLY, k, 0 if name == "brier" else 1, False, False)
             elif pred_logs:
                 step(plan, kernel(LOGITS_CROSS_ENTROPY, 0), PRED_ONLY, k, slot, False, hot)
             else:
                 step(plan, kernel(PROBS_CROSS_ENTROPY, 0), PRED_ONLY, k, slot, False, False)
         return
     plan.target_weight_column = find("target_weight", -1)
+    for name, (k, slot) in READY_MADE.items():
+        step(plan, kernel(<Module>k, slot), BOTH, find(name, -1), 0, False, False)
     k = find("cross_entropy", -1)
     step(plan, kernel(CAREFUL, 0), BOTH, plan.target_weight_column, 1, True, False)
     if options or raw or true_logs or plan.class_weight != NULL:

@@ -38,6 +38,7 @@ NAMES = {
     "divergence": ("p", "q"),
     "entropy": (None, "p"),
 }
+FOCAL = ("focal_cross_entropy",)         # a divergence of target and prediction
 cdef enum:
     TILE = 1 << 14                      # numbers a tile, about
     COPIED = 1 << 12                    # of all operands, if some are converted: as many lines of memory as
@@ -231,12 +232,13 @@ cdef object settle_tiles(Call call):
 
 cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temperature, label_smoothing,
                   class_weight, sample_weight, ignore_index, base, axis, num_threads, backend,
-                  bint by_weight, rows_module):
+                  bint by_weight, rows_module, double order):
     cdef Call call = Call.__new__(Call)
     cdef Plan *plan = &call.plan
     memset(plan, 0, sizeof(Plan))
     call.task = task
-    call.names = NAMES[task]
+    call.names = NAMES[task] if columns != FOCAL else NAMES["categorical"]
+    plan.order = order
     call.columns = columns
     call.rows_module = rows_module
     call.spare = []
@@ -277,16 +279,17 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
 def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="check", eps=0.0,
             temperature=1.0, label_smoothing=0.0, class_weight=None, sample_weight=None,
             ignore_index=None, base=None, axis=-1, num_threads=None, backend=None,
-            bint by_weight=False, rows_module=None):
+            bint by_weight=False, rows_module=None, order=0.0):
     """Settle the operands and options of a call: the Call gives its row values.
 
     Arguments are those of the public functions; `columns` names the row values wanted, out of
     COLUMNS[task]; `by_weight` adds "target_weight" if the rows' weights depend on it; the
-    `row_values` of `rows_module` replace the backend's. Raises TypeError and ValueError as they do.
+    `row_values` of `rows_module` replace the backend's; `order` is the α or γ of a column that has
+    one. Raises TypeError and ValueError as they do.
     """
     return settled(task, columns, true, pred, kind, row_sums, eps, temperature, label_smoothing,
                    class_weight, sample_weight, ignore_index, base, axis, num_threads, backend,
-                   by_weight, rows_module)
+                   by_weight, rows_module, order)
 
 
 def evaluate(str task, tuple columns, true, pred, reduction, out, *, kind="probs",
@@ -301,7 +304,7 @@ def evaluate(str task, tuple columns, true, pred, reduction, out, *, kind="probs
             reduction = as_reduction(reduction)
         call = settled(task, columns, true, pred, kind, row_sums, eps, temperature, label_smoothing,
                        class_weight, sample_weight, ignore_index, base, axis, num_threads, backend,
-                       reduction == "mean", None)
+                       reduction == "mean", None, 0.0)
         return call.reduce(reduction, out)
     finally:
         restore_mode(mode)

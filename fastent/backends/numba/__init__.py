@@ -258,7 +258,9 @@ def _needs_options(spec, terms):
     )
 
 
-def _options(spec, true, pred, labels, out, terms, faults):
+def _options(
+    spec, true, pred, labels, out, terms, faults, names=("cross_entropy", "target_weight")
+):
     """Cross-entropy and target weight under eps, smoothing or weights."""
     rows, classes = pred.shape
     if terms is not None:
@@ -267,7 +269,7 @@ def _options(spec, true, pred, labels, out, terms, faults):
         weights = np.ascontiguousarray(spec.class_weight, np.float64).reshape(1, classes)
     else:
         weights = np.empty((0, 0))
-    if not {"cross_entropy", "target_weight"} & set(spec.columns):
+    if not set(names) & set(spec.columns):
         return
     values = np.empty((2, rows))
     target = pred[:0].reshape(-1) if true is None else true.reshape(-1)
@@ -277,7 +279,7 @@ def _options(spec, true, pred, labels, out, terms, faults):
         values[0], values[1], faults,
     )  # fmt: skip
     for name, row in zip(spec.columns, out, strict=True):
-        if name in ("cross_entropy", "target_weight"):
+        if name in names:
             row[:] = values[int(name == "target_weight")]
 
 
@@ -319,6 +321,8 @@ def _pair(spec, true, pred, labels, out, terms, faults):
             column[missing] = np.nan
     if spec.task == "categorical" and _needs_options(spec, terms):
         _options(spec, true, pred, labels, out, terms, faults)
+    elif "target_weight" in spec.columns and rule == SKIP:
+        _options(spec, true, pred, labels, out, terms, faults, ("target_weight",))
 
 
 def _divergence(spec, name, operands, labels, kinds, rule, temperatures, out, faults):

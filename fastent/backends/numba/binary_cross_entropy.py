@@ -50,7 +50,10 @@ def bernoulli(x, kind, temperature):
         return minor, major, far, near
     p = math.exp(x)
     complement = -math.expm1(x)
-    no = -math.log(complement) if p > 0.5 and p < 1.0 else -math.log1p(-p)
+    if x == 0.0:
+        no = math.inf
+    else:  # by x, as p of the nearest ones rounds to 1
+        no = -math.log(complement) if x > -LN2 else -math.log1p(-p)
     return p, complement, -x, no
 
 

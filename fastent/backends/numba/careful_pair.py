@@ -98,7 +98,9 @@ def pair_row(what, p, p_low, p_log, q, q_low, q_log, plain, eps):
             clipped = clip_surprisal(y_log, eps)
             if clipped != y_log and what == KL:  # by surprisals: 1 - eps rounds a confident p away
                 term = 0.0 if x_log == math.inf else x * (clipped - x_log)
-                total = dd_add(dd_add(total, (term, 0.0)), dd_add((y, y_low), (-x, -x_low)))
+                total = dd_add(total, (term, 0.0))
+                if not plain:  # Σ d = 0
+                    total = dd_add(total, dd_add((y, y_low), (-x, -x_low)))
                 continue
             if clipped != y_log:
                 level = 1.0 - eps if clipped == clip_n else eps
@@ -108,7 +110,7 @@ def pair_row(what, p, p_low, p_log, q, q_low, q_log, plain, eps):
         d, d_low = dd_add((y, y_low), (-x, -x_low))
         if abs(d) <= NOISE * x:
             d = d_low = 0.0
-        if plain and eps == 0.0:
+        if plain:
             moved = (d, d_low)
         if what == KL or what == REVERSE_KL:
             if what == REVERSE_KL:

@@ -105,6 +105,15 @@ def softmax_row(x, row, classes, unit, y, total):
 
 
 @kernel
+def below_range(p, x, row, classes, y):
+    """Whether a class that p excludes has a mass which `softmax_row` flushed to 0."""
+    for j in range(classes):
+        if y[j] == 0.0 and p[row + j] == 0.0 and x[row + j] > -math.inf:
+            return True
+    return False
+
+
+@kernel
 def mixed_rows(p, x, classes, what, backwards, unit, check_x, low, high, out, faults):
     """KL or JS of probabilities p and logarithmic x; `backwards` is KL of x from p."""
     y = np.empty(classes + 16)
@@ -146,6 +155,8 @@ def mixed_rows(p, x, classes, what, backwards, unit, check_x, low, high, out, fa
             value = 0.5 * (value - remainder(0.5 * moved / total) - remainder(-0.5 * moved / end))
         else:
             value = first_sum / total - remainder(moved / total)
+        if backwards and what == KL and below_range(p, x, row, classes, y):
+            value = math.inf
         if enough <= value < math.inf:
             out[i] = value
         else:

@@ -1,6 +1,8 @@
 """Everything with options, in double: weighted and smoothed cross-entropy, clipping, "as_is", operands
 of two different kinds, and distances. Rows are read as sides.pxd says, two of them as in pairs.pxd."""
 
+from libc.math cimport exp as c_exp, expm1 as c_expm1
+
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport LOGITS, NEGATIVE, PROBS, Kernel, Tile, report
@@ -18,6 +20,10 @@ from fastent.backends.cython.levels cimport exported
 cdef enum:                              # columns of the cross-entropy kernel
     CROSS_ENTROPY
     TARGET_WEIGHT
+
+cdef enum:                              # of the statistics kernel
+    BRIER
+    CONFIDENCE
 
 cdef enum:                              # where the arrays of a block stand in scratch memory
     WEIGHT = 0                          # w_c·t'_c
@@ -203,6 +209,54 @@ cdef void raw_entropy(Tile *tile, Py_ssize_t r, double *out) noexcept nogil:
     out[r] = NAN if row.pred.nan else value_of(&row.value[0])
 
 
+cdef void statistics_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    """Σ (p − y)² of a part of the row."""
+    cdef Row *row = <Row *>context
+    cdef Side *side = &row.pred
+    cdef double *t = <double *>scratch
+    cdef double miss
+    cdef Sum value
+    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef Py_ssize_t label
+    value.total = value.lost = 0
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        load_block(side, start, n, t + TERM, scratch)
+        label = row.tile.labels[row.r] - start
+        miss = c_expm1(t[TERM + label]) if 0 <= label < n else 0.0
+        masses(side, n, 0, t + TERM)
+        if 0 <= label < n:
+            t[TERM + label] = miss
+        for i in range(n):
+            t[TERM + i] *= t[TERM + i]
+        add(&value, row_sum(t + TERM, n))
+        start += n
+    row.value[k] = value
+
+
+cdef void raw_statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
+    """Brier score and confidence of log-probabilities as they are."""
+    cdef Row row
+    cdef Py_ssize_t k
+    if tile.labels[r] < 0:
+        return
+    row.tile = tile
+    row.r = r
+    read_side(tile, r, 1, &row.pred)
+    if row.pred.nan:
+        for k in range(2):
+            if out[k] != NULL:
+                out[k][r] = NAN
+        return
+    if out[CONFIDENCE] != NULL:
+        out[CONFIDENCE][r] = c_exp(element(&row.pred, row.pred.where))
+    if out[BRIER] != NULL:
+        run_parts(tile, statistics_job, &row)
+        for k in range(1, parts_of(tile.classes)):
+            add_sum(&row.value[0], &row.value[k])
+        out[BRIER][r] = value_of(&row.value[0])
+
+
 cdef void cross_entropy_rows(Tile *tile, double **out) noexcept nogil:
     cdef Py_ssize_t r
     for r in range(tile.rows):
@@ -221,8 +275,15 @@ cdef void raw_entropy_rows(Tile *tile, double **out) noexcept nogil:
         raw_entropy(tile, r, out[0])
 
 
-cdef Kernel table[3]
+cdef void raw_statistics_rows(Tile *tile, double **out) noexcept nogil:
+    cdef Py_ssize_t r
+    for r in range(tile.rows):
+        raw_statistics(tile, r, out)
+
+
+cdef Kernel table[4]
 table[0] = cross_entropy_rows
 table[1] = pair_rows
 table[2] = raw_entropy_rows
+table[3] = raw_statistics_rows
 functions = exported(&table)

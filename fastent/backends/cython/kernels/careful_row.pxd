@@ -5,7 +5,7 @@ Masses are the probabilities of a row times one constant: the numbers themselves
 e^{(x−m)/T} for logits. They come multiplied by a power of two, so that e^−1387 is a normal number.
 """
 
-from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum
+from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, holds_nan
 from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, nearest_shifted, shift_of, times_power,
 )
@@ -196,7 +196,7 @@ cdef inline void sum_probabilities(Side *side, Reading *reading) noexcept nogil:
     for k in range(parts_of(side.classes)):
         part = &reading.parts[k]
         side.holes |= part.holes
-        if part.negative < 0:                           # only the first one of a row is kept
+        if part.negative < 0 and not holds_nan(side.tile, side.row):   # only the first one of a row is kept
             report(side.tile, side.row, NEGATIVE, side.operand, part.negative)
         if k > 0:
             add_sum(rest, &part.rest)

@@ -55,6 +55,7 @@ ctypedef struct Tile:
     bint normalise                      # False: row_sums="as_is"
     double eps
     double temperature
+    double order                        # α of a power divergence, γ of a focal loss
     int true_kind                       # Kind
     int pred_kind
     const double *terms                 # weights of terms, (rows or 1, classes), or NULL

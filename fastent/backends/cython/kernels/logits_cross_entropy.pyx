@@ -212,8 +212,7 @@ cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batc
 
 
 cdef void check_target(Tile *tile, Py_ssize_t r, Batch *sums, Py_ssize_t at) noexcept nogil:
-    if sums.gap[at] == sums.gap[at]:
-        check_sum(tile, r, 0, sums.mass[at])
+    check_sum(tile, r, 0, sums.mass[at] if sums.gap[at] == sums.gap[at] else <double>NAN)
 
 
 cdef inline void partitions(Batch *sums, Py_ssize_t rows, bint single) noexcept nogil:

@@ -405,12 +405,15 @@ cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetr
     pair.guessed = False
     one_pass(tile, pair, TOPS)
     take_tops(tile, pair)
-    if not (pair.top_a > -INFINITY and pair.top_b > -INFINITY):
-        if pair.top_a == pair.top_a and pair.top_b == pair.top_b and tile.normalise:
-            if tile.true_kind == LOGPROBS:
-                check_log_sum(tile, r, 0, pair.top_a, 1)
-            if tile.pred_kind == LOGPROBS:
-                check_log_sum(tile, r, 1, pair.top_b, 1)
+    if pair.top_a != pair.top_a or pair.top_b != pair.top_b:
+        return NAN
+    if tile.normalise and (c_fabs(pair.top_a) == INFINITY or c_fabs(pair.top_b) == INFINITY):
+        # the sums of a pass say nothing then
+        if tile.true_kind == LOGPROBS:
+            check_log_sum(tile, r, 0, pair.top_a, 1 if c_fabs(pair.top_a) == INFINITY else NAN)
+        if tile.pred_kind == LOGPROBS:
+            check_log_sum(tile, r, 1, pair.top_b, 1 if c_fabs(pair.top_b) == INFINITY else NAN)
+    if pair.top_a == -INFINITY or pair.top_b == -INFINITY:
         return NAN
     pair.certain_a = pair.top_a == INFINITY
     pair.certain_b = pair.top_b == INFINITY

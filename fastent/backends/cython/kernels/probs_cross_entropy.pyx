@@ -412,7 +412,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int
             check_sum(tile, start + r, 1, sums.of[REST][r] + sums.own[r])
         elif mode == ENTROPY:
             check_sum(tile, start + r, 1, total)
-        elif sums.of[TERM][r] == sums.of[TERM][r] and pred_total == pred_total:
+        else:
             check_sum(tile, start + r, 0, total)
             check_sum(tile, start + r, 1, pred_total)
 

@@ -247,9 +247,8 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
         else:
             out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, True, &again[r])
     for r in range(rows):
-        if sums.first[r] == sums.first[r] and sums.drift[r] == sums.drift[r]:   # no NaN in the row
-            check_sum(tile, start + r, 0, sum_of(sums.mass[r], down))
-            check_sum(tile, start + r, 1, sum_of(sums.mass[r] + sums.drift[r], down))
+        check_sum(tile, start + r, 0, sum_of(sums.mass[r], down))
+        check_sum(tile, start + r, 1, sum_of(sums.mass[r] + sums.drift[r], down))
         if again[r]:
             out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.drift[r], symmetric)
 

@@ -65,6 +65,7 @@ ctypedef struct Plan:
     double eps
     double temperature
     double smoothing
+    double order
     int true_kind
     int pred_kind
     bint spread                         # few long rows: threads share the blocks of one row

@@ -384,6 +384,7 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
     tile.tolerance = plan.tolerance
     tile.normalise = plan.normalise
     tile.smoothing = plan.smoothing
+    tile.order = plan.order
     tile.sum = NULL                                     # row values are what is summed if nothing changes them
     if plan.sums != NULL and plan.columns == 1 and plan.scale[0] == 1 and plan.weights == NULL and tile.labels == NULL:
         tile.sum = &plan.sums[2 * worker]

@@ -1,0 +1,487 @@
+"""α-divergences, those of Rényi, Tsallis, Pearson (χ²) and Jeffreys, of two rows of any kinds.
+
+As in careful_pair.pxd, p, q and d = q − p stand on one scale. With β = 1 − α, v = log(q/p) and
+φ(x) = e^x − 1 − x, the α-divergence Σ (p^α·q^β − αp − βq) / (α(α−1)) has the terms
+
+    p·(φ(v) − φ(βv)/β) / α        near, where v comes from d: nothing cancels, whatever α,
+    (d − p·(e^(βv) − 1)/β) / α    else; both with p and q, α and β exchanged where α <= ½.
+
+Exponents are pairs of doubles, and numbers beyond the range of the lifted masses are taken from their
+logarithms. Where the sum overflows, and for Rényi where little or much is left of Σ p^α·q^β, that sum
+itself is taken, relative to its largest term: its logarithm has no range to leave.
+"""
+
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_bits_double, fe_from_bits_double, log1p_of, log_of_reduced,
+    log_positive, phi,
+)
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK
+from fastent.backends.cython.arithmetic.sums cimport row_sum
+from fastent.backends.cython.kernels.careful_pair cimport D, P, Q, TERM, Pair, differences, read_pair
+from fastent.backends.cython.kernels.careful_exp cimport Twofold
+from fastent.backends.cython.kernels.careful_row cimport Side, Sum, add, add_sum, c_ldexp, element, value_of
+from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
+from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
+from fastent.backends.cython.levels cimport exported
+from libc.math cimport isfinite, rint
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum Quantity:
+    POWER
+    CHI2
+    JEFFREYS
+
+cdef enum:
+    FEWEST = -1021                      # octaves of a normal number
+
+cdef struct Part:                       # of a row, and in the end all of it
+    Sum total                           # of the terms, lifted
+    Sum drift                           # Σ d
+    Sum apart                           # Σ |d|
+    double far                          # terms beyond the lifted range, not lifted
+    bint moved                          # some d is more than the rounding of the common scale
+    Twofold top                         # log of the largest p^α·q^β
+    Sum affinity                        # their sum, relative to it
+
+
+cdef struct Row:
+    Pair pair
+    Quantity quantity
+    double alpha
+    bint by_q                           # α <= ½: p and q are exchanged
+    double order                        # β, or α if exchanged
+    double rest                         # 1 − order
+    Twofold top
+    Part parts[PARTS]
+
+
+cdef extern from *:
+    """
+    #define FE_LEAST 2.2250738585072014e-308
+    """
+    const double LEAST "FE_LEAST"       # the least normal number
+
+
+cdef inline Twofold two_sum(double a, double b) noexcept nogil:
+    cdef Twofold s
+    s.high = a + b
+    cdef double back = s.high - a
+    s.low = (a - (s.high - back)) + (b - back)
+    s.low = s.low if s.low == s.low else 0.0            # of infinities
+    return s
+
+
+cdef inline Twofold scaled(Twofold x, double c) noexcept nogil:
+    cdef Twofold y
+    y.high = c * x.high
+    y.low = c_fma(c, x.high, -y.high) + c * x.low
+    y.low = y.low if y.low == y.low else 0.0
+    return y
+
+
+cdef inline Twofold negated(Twofold x) noexcept nogil:
+    x.high = -x.high
+    x.low = -x.low
+    return x
+
+
+cdef inline Twofold plus(Twofold x, Twofold y) noexcept nogil:
+    cdef Twofold s = two_sum(x.high, y.high)
+    s.low += x.low + y.low
+    return s
+
+
+cdef inline double octave_and_rest(double x, double *rest) noexcept nogil:
+    """e and log(x·2^−e) of a normal x > 0."""
+    cdef uint64_t b = fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
+    cdef uint64_t k = b >> 52
+    rest[0] = log_of_reduced(<double>(fe_from_bits_double(fe_bits_double(x) - (k << 52) + (<uint64_t>2048 << 52)) - 1), <double>0)
+    return fe_from_bits_double(k | <uint64_t>0x4330000000000000) - 4503599627372544.0
+
+
+cdef inline Twofold in_nats(double octaves, double rest) noexcept nogil:
+    """octaves·ln 2 + rest, for |octaves| < 2^20."""
+    return two_sum(octaves * 6.93147180369123816490e-01, octaves * 1.90821492927058770002e-10 + rest)
+
+
+cdef inline Twofold log_of(double x) noexcept nogil:
+    """log x of any finite x > 0."""
+    cdef double rest, octaves, down = 0
+    if x < LEAST:
+        x *= 18014398509481984.0                        # 2^54
+        down = 54
+    octaves = octave_and_rest(x, &rest)
+    return in_nats(octaves - down, rest)
+
+
+cdef inline double power_of(Twofold x, double octaves) noexcept nogil:
+    """e^x·2^octaves; 0 below the normal range."""
+    cdef double k, r, n
+    if not x.high < 1e6:
+        return INFINITY if x.high > 0 else NAN
+    if x.high < -1e6:
+        return 0.0
+    k = rint(x.high * 1.4426950408889634074)
+    r = c_fma(-k, 6.93147180369123816490e-01, x.high)
+    r = r - c_fma(k, 1.90821492927058770002e-10, -x.low)
+    n = k + octaves
+    if n < FEWEST:
+        return 0.0
+    r = (r + r * r * exp_tail(r)) + 1
+    if n < 1024:
+        return r * fe_from_bits_double(<uint64_t>(<int64_t>n + 1023) << 52)
+    return c_ldexp(r, <int>n) if n < 1025 else INFINITY
+
+
+cdef inline double grown(double x, Twofold y, double order) noexcept nogil:
+    """x·(e^y − 1)/order, y = order·w, for |y| < 1 and order != 0."""
+    return x * ((y.high + (phi(y.high) + y.low * (1 + y.high))) / order)
+
+
+cdef inline Twofold log_mass(Side *side, Py_ssize_t i) noexcept nogil:
+    """log of class i of the normalised row, to about the last digit of a double at 1."""
+    cdef double x = element(side, i), t = side.scale.temperature
+    cdef Twofold h, g
+    if side.kind == PROBS:
+        if x == 0:
+            h.high = -INFINITY
+            h.low = 0
+            return h
+        if i == side.where and side.rest < x:
+            h.high = -log1p_of(side.rest / x)
+            h.low = 0
+            return h
+        h = log_of(x)
+    else:
+        h = two_sum(x, -side.top)
+        if t != 1 and isfinite(h.high):
+            g.high = h.high / t
+            g.low = (c_fma(-g.high, t, h.high) + h.low) / t
+            h = g
+    g = two_sum(h.high, -side.log_total)
+    g.low += h.low
+    return g
+
+
+cdef inline double power_term(Row *row, double p, double q, double d) noexcept nogil:
+    """The term of a class of the lifted masses p, q > 0."""
+    cdef double x, e, ratio, w, rest_p, rest_q, octaves_p, octaves_q, o = row.order
+    cdef Twofold u, y
+    if row.by_q:
+        x = p
+        p = q
+        q = x
+        d = -d
+    ratio = d / p
+    if c_fabs(ratio) <= 0.5:
+        w = log1p_of(ratio)
+        if c_fabs(w * o) <= 1:
+            return p * (phi(w) - (phi(o * w) / o if o != 0 else 0.0)) / row.rest
+        u.high = w
+        u.low = 0
+    else:
+        octaves_p = octave_and_rest(p, &rest_p)
+        octaves_q = octave_and_rest(q, &rest_q)
+        u = in_nats(octaves_q - octaves_p, rest_q - rest_p)
+    return (d - shift_of_mass(p, u, o)) / row.rest
+
+
+cdef inline double shift_of_mass(double p, Twofold u, double order) noexcept nogil:
+    """p·(e^(order·u) − 1)/order for p > 0, and its limit."""
+    cdef Twofold y
+    cdef double rest, octaves
+    if order == 0:
+        return p * (u.high + u.low)
+    y = scaled(u, order)
+    if c_fabs(y.high) < 1:
+        return grown(p, y, order)
+    octaves = octave_and_rest(p, &rest)
+    return (power_of(plus(y, two_sum(rest, 0)), octaves) - p) / order
+
+
+cdef inline double power_far(Row *row, Twofold p, Twofold q) noexcept nogil:
+    """The same of a class with a number below the lifted masses, from their logarithms: not lifted."""
+    cdef Twofold x, u, y
+    cdef double base, other, change, o = row.order
+    if row.by_q:
+        x = p
+        p = q
+        q = x
+    if p.high == -INFINITY:
+        # p^(1−o)·q^o is 0, if 1 − o > 0, as it is
+        return power_of(q, 0) / row.rest
+    if q.high == -INFINITY:
+        if o <= 0:
+            return INFINITY
+        return power_of(p, 0) * (1 / o - 1) / row.rest
+    u = plus(q, negated(p))
+    base = power_of(p, 0)
+    other = power_of(q, 0)
+    y = scaled(u, o)
+    if o == 0:
+        change = base * (u.high + u.low) if base > 0 else 0.0
+    elif c_fabs(y.high) < 1:
+        change = grown(base, y, o)
+    else:
+        change = (power_of(plus(p, y), 0) - base) / o
+    return ((other - base) - change) / row.rest
+
+
+cdef inline double jeffreys_term(double p, double q, double d) noexcept nogil:
+    """(q − p)·log(q/p) of lifted masses above 0."""
+    cdef double ratio = d / p, rest_p, rest_q, octaves_p, octaves_q
+    cdef Twofold u
+    if c_fabs(ratio) <= 0.5:
+        return d * log1p_of(ratio)
+    octaves_p = octave_and_rest(p, &rest_p)
+    octaves_q = octave_and_rest(q, &rest_q)
+    u = in_nats(octaves_q - octaves_p, rest_q - rest_p)
+    return d * (u.high + u.low)
+
+
+cdef inline double jeffreys_far(double p, double q, Twofold log_p, Twofold log_q) noexcept nogil:
+    """The same of a class with a number below the lifted masses, which are not lifted here."""
+    cdef Twofold u
+    if log_p.high == -INFINITY or log_q.high == -INFINITY:
+        return INFINITY
+    u = plus(log_q, negated(log_p))
+    return (q - p) * (u.high + u.low) if q != p else 0.0
+
+
+cdef inline double far_term(Row *row, double p, double q, Py_ssize_t i) noexcept nogil:
+    """A class whose p or q is below the range of the lifted masses."""
+    cdef Pair *pair = &row.pair
+    cdef Twofold log_p = log_mass(&pair.a, i), log_q = log_mass(&pair.b, i)
+    if log_p.high == -INFINITY and log_q.high == -INFINITY:
+        return 0.0
+    if row.quantity == JEFFREYS:
+        return jeffreys_far(p / pair.mass, q / pair.mass, log_p, log_q)
+    return power_far(row, log_p, log_q) * (2 if row.quantity == CHI2 else 1)
+
+
+cdef void terms_of(Row *row, Py_ssize_t start, Py_ssize_t n, double *t, Part *part) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef double p, q
+    cdef int some = 0
+    for i in range(n):
+        some |= (t[P + i] < LEAST) | (t[Q + i] < LEAST)
+    for i in range(n if some else 0):
+        p = t[P + i]
+        q = t[Q + i]
+        if p < LEAST or q < LEAST:
+            part.far += far_term(row, p, q, i + start)
+            t[P + i] = t[Q + i] = 1
+            t[D + i] = 0
+    if row.quantity == CHI2:
+        for i in range(n):
+            t[TERM + i] = t[D + i] * (t[D + i] / t[Q + i])
+    elif row.quantity == JEFFREYS:
+        for i in range(n):
+            t[TERM + i] = jeffreys_term(t[P + i], t[Q + i], t[D + i])
+    else:
+        for i in range(n):
+            t[TERM + i] = power_term(row, t[P + i], t[Q + i], t[D + i])
+
+
+cdef void term_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Row *row = <Row *>context
+    cdef Pair *pair = &row.pair
+    cdef Part *part = &row.parts[k]
+    cdef double *t = <double *>scratch
+    cdef Py_ssize_t start = part_start(pair.a.classes, k), stop = part_start(pair.a.classes, k + 1), n, i
+    cdef int moved = 0
+    part.total.total = part.total.lost = part.drift.total = part.drift.lost = 0
+    part.apart.total = part.apart.lost = part.far = 0
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        differences(pair, start, n, t)
+        for i in range(n):
+            t[TERM + i] = c_fabs(t[D + i])
+            moved |= t[TERM + i] > t[P + i] * 3.2e-30
+        add(&part.apart, row_sum(t + TERM, n))
+        add(&part.drift, row_sum(t + D, n))
+        terms_of(row, start, n, t, part)
+        add(&part.total, row_sum(t + TERM, n))
+        start += n
+    part.moved = moved
+
+
+cdef Part *sums_of(Tile *tile, Row *row) noexcept nogil:
+    cdef Part *whole = &row.parts[0]
+    cdef Py_ssize_t k
+    run_parts(tile, term_job, row)
+    for k in range(1, parts_of(tile.classes)):
+        add_sum(&whole.total, &row.parts[k].total)
+        add_sum(&whole.drift, &row.parts[k].drift)
+        add_sum(&whole.apart, &row.parts[k].apart)
+        whole.far += row.parts[k].far
+        whole.moved |= row.parts[k].moved
+    return whole
+
+
+cdef double sum_of_terms(Tile *tile, Row *row) noexcept nogil:
+    """Σ of the terms; the nearer the rows, the finer their common scale has to be: each pass tells its
+    error by Σ d, which is 0 for the right one."""
+    cdef Pair *pair = &row.pair
+    cdef Part *found = sums_of(tile, row)
+    cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7, error
+    cdef int again = 0 if pair.raw else 1 if pair.by_logits else 2
+    if value_of(&found.apart) < near * pair.mass:
+        while again > 0:
+            error = value_of(&found.drift) / pair.mass
+            pair.fine = True
+            pair.factor_low -= error * pair.factor
+            pair.centre_low += log1p_of(error) * pair.a.scale.temperature
+            if pair.by_logits:
+                pair.factor += pair.factor_low
+                pair.factor_low = 0
+            found = sums_of(tile, row)
+            again -= 1
+    if not found.moved:
+        return found.far
+    return value_of(&found.total) / pair.mass + found.far
+
+
+# --- Σ p^α·q^(1−α) --------------------------------------------------------------------------------
+
+cdef inline Twofold log_affinity(Row *row, Py_ssize_t i) noexcept nogil:
+    cdef Twofold p = log_mass(&row.pair.a, i), q = log_mass(&row.pair.b, i), x
+    cdef double o = row.order
+    if row.by_q:
+        x = p
+        p = q
+        q = x
+    if p.high == -INFINITY or (q.high == -INFINITY and o > 0):
+        p.high = -INFINITY
+        p.low = 0
+        return p
+    if q.high == -INFINITY:
+        q.high = INFINITY if o < 0 else p.high
+        q.low = 0 if o < 0 else p.low
+        return q
+    return plus(p, scaled(plus(q, negated(p)), o))
+
+
+cdef void top_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Row *row = <Row *>context
+    cdef Py_ssize_t i
+    cdef Twofold top, x
+    top.high = -INFINITY
+    top.low = 0
+    for i in range(part_start(row.pair.a.classes, k), part_start(row.pair.a.classes, k + 1)):
+        x = log_affinity(row, i)
+        if x.high > top.high:
+            top = x
+    row.parts[k].top = top
+
+
+cdef void affinity_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Row *row = <Row *>context
+    cdef Py_ssize_t i
+    cdef Sum total
+    total.total = total.lost = 0
+    for i in range(part_start(row.pair.a.classes, k), part_start(row.pair.a.classes, k + 1)):
+        add(&total, power_of(plus(log_affinity(row, i), negated(row.top)), 0))
+    row.parts[k].affinity = total
+
+
+cdef double affinity(Tile *tile, Row *row) noexcept nogil:
+    """The sum relative to its largest term, whose logarithm is row.top."""
+    cdef Py_ssize_t k
+    run_parts(tile, top_job, row)
+    row.top = row.parts[0].top
+    for k in range(1, parts_of(tile.classes)):
+        if row.parts[k].top.high > row.top.high:
+            row.top = row.parts[k].top
+    if not isfinite(row.top.high):
+        return 1
+    run_parts(tile, affinity_job, row)
+    for k in range(1, parts_of(tile.classes)):
+        add_sum(&row.parts[0].affinity, &row.parts[k].affinity)
+    return value_of(&row.parts[0].affinity)
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+cdef void settle_order(Row *row, double alpha) noexcept nogil:
+    row.alpha = alpha
+    row.by_q = alpha <= 0.5
+    row.order = alpha if row.by_q else 1 - alpha
+    row.rest = 1 - alpha if row.by_q else alpha
+
+
+cdef bint read_row(Tile *tile, Py_ssize_t r, Row *row) noexcept nogil:
+    read_pair(tile, r, &row.pair)
+    return not (row.pair.a.nan or row.pair.b.nan)
+
+
+cdef double divergence_of(Tile *tile, Row *row) noexcept nogil:
+    """Σ (p^α·q^β − αp − βq) / (α(α−1)); of χ² it is twice the one with α = 2."""
+    cdef double total = sum_of_terms(tile, row), alpha = row.alpha, sum
+    cdef double unit = 2 if row.quantity == CHI2 else 1
+    if isfinite(total):
+        return total
+    if alpha == 0 or alpha == 1:
+        return INFINITY
+    sum = affinity(tile, row)
+    return unit * ((power_of(row.top, 0) * sum - 1) / (alpha * (alpha - 1)))
+
+
+cdef double renyi_of(Tile *tile, Row *row) noexcept nogil:
+    cdef double alpha = row.alpha, total = sum_of_terms(tile, row), excess = alpha * (alpha - 1) * total, sum
+    if alpha == 1:
+        return total if isfinite(total) else INFINITY
+    if excess > -0.5 and excess < 3:
+        if c_fabs(excess) < 1e-20:
+            return alpha * total
+        return log1p_of(excess) / (alpha - 1)
+    sum = affinity(tile, row)
+    return (row.top.high + (row.top.low + log_positive(sum))) / (alpha - 1)
+
+
+cdef void power_rows(Tile *tile, double *out, Quantity quantity, double factor) noexcept nogil:
+    cdef Row row
+    cdef Py_ssize_t r
+    row.quantity = quantity
+    settle_order(&row, 2.0 if quantity == CHI2 else tile.order)
+    for r in range(tile.rows):
+        if not read_row(tile, r, &row):
+            out[r] = NAN
+        elif quantity == JEFFREYS:
+            out[r] = sum_of_terms(tile, &row)
+        else:
+            out[r] = factor * divergence_of(tile, &row)
+
+
+cdef void alpha_rows(Tile *tile, double **out) noexcept nogil:
+    power_rows(tile, out[0], POWER, 1)
+
+
+cdef void tsallis_rows(Tile *tile, double **out) noexcept nogil:
+    power_rows(tile, out[0], POWER, tile.order)
+
+
+cdef void chi2_rows(Tile *tile, double **out) noexcept nogil:
+    power_rows(tile, out[0], CHI2, 1)
+
+
+cdef void jeffreys_rows(Tile *tile, double **out) noexcept nogil:
+    power_rows(tile, out[0], JEFFREYS, 1)
+
+
+cdef void renyi_rows(Tile *tile, double **out) noexcept nogil:
+    cdef Row row
+    cdef Py_ssize_t r
+    row.quantity = POWER
+    settle_order(&row, tile.order)
+    for r in range(tile.rows):
+        out[0][r] = renyi_of(tile, &row) if read_row(tile, r, &row) else NAN
+
+
+cdef Kernel table[5]
+table[0] = alpha_rows
+table[1] = tsallis_rows
+table[2] = renyi_rows
+table[3] = chi2_rows
+table[4] = jeffreys_rows
+functions = exported(&table)
