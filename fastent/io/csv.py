@@ -134,11 +134,11 @@ def open_csv(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     if header is None:
         header = _settled(found, role, how)
     names = found.names(header)
-    if len(set(names)) < len(names):
-        raise InputError(f"{path}: two columns have the same name")
     by_line = len(names) > WIDE or found.separator == SPACES or len(found.separator.encode()) > 1
     if by_line:
         return open_wide(reference, found, header, role, how)
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: two columns have the same name")
     table = CsvTable(found, header, role, how)
     return open_columns(table, reference.part, role, how)
 

@@ -180,6 +180,8 @@ def open_wide(reference: Reference, found: Layout, header: bool, role: str, how:
         else "real"
         for k, name in enumerate(names)
     }
+    if len(kinds) < len(names):
+        raise InputError(f"{path}: two columns have the same name")
     chosen = choose_columns(path, kinds, reference.part, role, how)
     columns = chosen.names
     part = f"{columns[0]}..{columns[-1]}" if len(columns) > 1 else columns[0]
