@@ -324,3 +324,23 @@ def test_every_report_stays_as_it_was():
     acc.update([1], [[0.6, 0.4]])
     assert first["accuracy"].value == 1.0
     assert acc.compute()["accuracy"].value == 0.5
+
+
+def test_several_ranks_at_once():
+    """Each top-k counts by its own k, whatever others are asked for, in groups too."""
+    r = np.random.default_rng(5)
+    labels, logits = r.integers(0, 6, 300), r.normal(size=(300, 6))
+    groups, weights = r.integers(0, 2, 300), r.integers(1, 4, 300).astype(float)
+    names = ["top1_accuracy", "top2_accuracy", "top5_accuracy", "accuracy"]
+    acc = fe.Accumulator(names, task="sparse", kind="logits")
+    half = fe.Accumulator(names[::-1], task="sparse", kind="logits")
+    acc.update(labels[:99], logits[:99], groups=groups[:99], sample_weight=weights[:99])
+    half.update(labels[99:], logits[99:], groups=groups[99:], sample_weight=weights[99:])
+    report = fe.Accumulator.from_state_dict(acc.merge(half).state_dict()).compute()
+    rank = (logits > logits[np.arange(300), labels][:, None]).sum(axis=1)
+    for name, k in zip(names, (1, 2, 5, 1), strict=True):
+        assert report[name].value == pytest.approx(np.average(rank < k, weights=weights))
+        for group, part in report.groups.items():
+            own = groups == int(group)
+            want = np.average((rank < k)[own], weights=weights[own])
+            assert part[name].value == pytest.approx(want)

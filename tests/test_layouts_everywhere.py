@@ -166,6 +166,7 @@ def moved(operands, more, place):
         yield here[: len(operands)], dict(zip(more, here[len(operands) :], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_any_memory(name, tmp_path):
     call, operands, more = EVERY[name]
