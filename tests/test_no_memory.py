@@ -34,7 +34,7 @@ def library(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("part", ["long_rows", "others"])
+@pytest.mark.parametrize("part", ["long_rows", "others", "accumulators"])
 def test_each_allocation_fails_once(library, part):
     environment = {
         **os.environ,

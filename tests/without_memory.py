@@ -52,6 +52,15 @@ def bits(subject, found=None):
     return None if found is None else np.asarray(found).tobytes()
 
 
+def state(acc, _=None):
+    told = acc.state_dict()
+    report = acc.compute()
+    for part in (report, *report.groups.values()):
+        for name in part:
+            told[part.group, name] = repr(part[name]) + repr(part[name].min)
+    return told
+
+
 def long_rows():
     """Rows so long that what is known of their blocks does not fit the stack."""
     failed = 0
@@ -95,7 +104,73 @@ def others():
         partial(fe.entropy, x, kind="logits", reduction="sum", num_threads=2),
     ]
     failed = sum(each_fails("others", lambda: None, lambda _, c=c: c(), bits) for c in calls)
-    assert failed > 3
+    assert failed >= 3
+
+
+def accumulators():
+    n, classes = 24, 6
+    p, q = RNG.dirichlet(np.ones(classes), (2, n))
+    p[3] = 1e-300, 0, 0.25, 0.25, 0.25, 0.25
+    q[5] = 0.2, 0, 0.2, 0.2, 0.2, 0.2
+    labels = RNG.integers(0, classes, n)
+    weight = RNG.random(n)
+    groups = RNG.integers(0, 4, n).tolist()
+    names = [f"g{i}" for i in groups]
+    many = np.arange(n) * 7
+    wide = [10.0**k for k in np.linspace(-150, 150, n)]
+    columns = ["kl_divergence", "js_divergence", "hellinger"]
+    plain = partial(fe.Accumulator, columns, task="divergence")
+    calibrated = partial(fe.Accumulator, ["cross_entropy", "ece", "skill", "top2_accuracy"])
+
+    def begun(make, *batches):
+        def begin():
+            acc = make()
+            for true, pred, more in batches:
+                acc.update(true, pred, **more)
+            return acc
+
+        return begin
+
+    both = {"groups": groups, "clusters": many % 11}
+    named = {"groups": names, "clusters": names}
+    thousand = np.tile(labels, 40), np.tile(p, (40, 1)), {"groups": np.arange(40 * n)}
+    scaled = {"sample_weight": wide}
+    updates = {
+        "plain": (plain, [], (p, q, {})),
+        "again": (plain, [(p, q, {})], (q, p, {})),
+        "weights after none": (plain, [(p, q, both)], (p, q, {"sample_weight": weight, **both})),
+        "none after weights": (plain, [(p, q, {**scaled, **both})], (p, q, both)),
+        "new groups": (plain, [(p, q, both)], (q, p, named)),
+        "new codes": (plain, [(p, q, both)], (q, p, {"groups": many, "clusters": many})),
+        "calibration": (calibrated, [(labels, p, {})], (labels, q, {})),
+        "calibration by group": (calibrated, [(labels, p, both)], (labels, q, named)),
+        "weighted": (calibrated, [(labels, p, both)], (labels, q, {"groups": names, **scaled})),
+        "over 1000 groups": (
+            calibrated,
+            [thousand],
+            (labels, q, {"groups": np.arange(n) * 2 + 920}),
+        ),
+    }
+    failed = 0
+    for name, (make, batches, batch) in updates.items():
+        begin = begun(make, *batches)
+        other = begun(make, batch)()
+        kept, data = state(other), begin().state_dict()
+        failed += each_fails(
+            f"update, {name}", begin, lambda a, b=batch: a.update(*b[:2], **b[2]), state
+        )
+        failed += each_fails(f"merge, {name}", begin, lambda a, b=other: a.merge(b), state)
+        assert state(other) == kept
+        if len(data["state"]["groups"]) > 100:  # thousands of allocations, and all alike
+            continue
+        failed += each_fails(
+            f"copy, {name}", begin, lambda a: a.copy().state_dict(), lambda a, d=None: (state(a), d)
+        )
+        failed += each_fails(
+            f"read, {name}", lambda: None, lambda _, d=data: fe.Accumulator.from_state_dict(d),
+            lambda _, a=None: a and a.state_dict(),
+        )  # fmt: skip
+    assert failed > 200
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""Adding rows to a Store, one column after the other in blocks that stay in cache."""
+"""Adding rows to a Store, one column after the other in blocks that stay in cache.
+
+In two passes, so that rows are added as a whole or, where memory runs out, not at all. The first adds
+to a `fresh` Store what is kept of all rows, and makes room in the sums of groups and clusters; the
+second, which cannot fail, adds to these. Then `fresh` is merged into the whole.
+"""
 
 from libc.math cimport INFINITY, NAN, ldexp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from fastent.backends.cython.accumulate.exact_sum cimport (
@@ -11,7 +15,9 @@ from fastent.backends.cython.accumulate.exact_sum cimport (
 from fastent.backends.cython.accumulate.simd_table cimport blocks
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport double_of, far_product
 from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, in_order
-from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add, span_add_at
+from fastent.backends.cython.accumulate.exact_sum_short cimport (
+    SpanSum, span_add, span_add_at, span_reserve, span_reserve_at,
+)
 from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, widen
 from fastent.backends.cython.accumulate.histogram cimport (
     RECENT, Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_count, tally_flush,
@@ -34,7 +40,9 @@ cdef enum:
 
 cdef struct Task:
     Store* store
+    Store* fresh
     Rows* rows
+    bint final                                     # the second pass
     int bad
 
 
@@ -44,25 +52,29 @@ cdef void add_part(void* context, Py_ssize_t index, int worker) noexcept nogil:
     cdef Store* store = task.store
     cdef int bad = 0
     if index == 0:                                 # the longest first, so that no thread waits
-        if store.bins:
-            bad = add_bins(store, task.rows)
+        if store.bins and (not task.final or task.rows.groups != NULL):
+            bad = add_bins(task)
     elif index == 1:
-        if store.counts_labels:
-            bad = add_labels(store, task.rows)
+        if store.counts_labels and not task.final:
+            bad = add_labels(task)
     elif index < 2 + store.K:
-        bad = add_column(store, task.rows, <int> index - 2)
+        bad = add_column(task, <int> index - 2)
     else:
-        bad = add_weights(store, task.rows, <int> index - 2 - store.K)
+        bad = add_weights(task, <int> index - 2 - store.K)
     if bad < 0:
         task.bad = bad
 
 
-cdef int add_rows(Store* store, Rows* rows, int threads) noexcept nogil:
-    """Add rows to everything that the store keeps; negative when there was no memory."""
+cdef int add_rows(Store* store, Store* fresh, Rows* rows, bint final, int threads) noexcept nogil:
+    """One of the two passes; negative when there was no memory."""
     cdef Task task
     cdef Py_ssize_t i, parts = store.K + store.kinds + 2
+    if final and rows.groups == NULL and rows.clusters == NULL:
+        return 0
     task.store = store
+    task.fresh = fresh
     task.rows = rows
+    task.final = final
     task.bad = 0
     if threads > 1 and rows.count[0] >= WORTH_THREADS:
         run_parallel(add_part, &task, parts, threads)
@@ -72,13 +84,21 @@ cdef int add_rows(Store* store, Rows* rows, int threads) noexcept nogil:
     return task.bad
 
 
-cdef int span_add_product(SpanSum* s, double a, double b) noexcept nogil:
+cdef inline int enter(SpanSum* s, double v, bint final) noexcept nogil:
+    return span_add(s, v) if final else span_reserve(s, v)
+
+
+cdef inline int enter_at(SpanSum* s, double v, int limbs, bint final) noexcept nogil:
+    return span_add_at(s, v, limbs) if final else span_reserve_at(s, v, limbs)
+
+
+cdef int enter_product(SpanSum* s, double a, double b, bint final) noexcept nogil:
     cdef double high, low
     cdef int limbs
     far_product(a, b, &high, &low, &limbs)
-    if span_add_at(s, low, limbs) < 0:
+    if enter_at(s, low, limbs, final) < 0:
         return -1
-    return span_add_at(s, high, limbs)
+    return enter_at(s, high, limbs, final)
 
 
 cdef struct Counts:                                # of rows by place, in two arrays by turns: when
@@ -105,8 +125,11 @@ cdef int keep_counts(Tally* tally, const Counts* counts, uint64_t first) noexcep
     return bad
 
 
-cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
+cdef int add_column(Task* task, int c) noexcept nogil:
     """One column of all rows, in blocks that stay in the first-level cache."""
+    cdef Store* store = task.store
+    cdef Store* fresh = task.fresh
+    cdef Rows* rows = task.rows
     cdef Column column = store.column[c]
     cdef int k = column.kind
     cdef const double* source = rows.targets
@@ -117,8 +140,8 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
     cdef double value[BLOCK]
     cdef double term[BLOCK]
     cdef double shown[BLOCK]
-    cdef ExactSum* total = store.total + 3 * c
-    cdef SpanSum* far = store.far + 3 * c
+    cdef ExactSum* total = fresh.total + 3 * c
+    cdef SpanSum* far = fresh.far + 3 * c
     cdef TallyEntry cache[RECENT]
     cdef TallyEntry* recent = NULL
     cdef Counts counted
@@ -129,7 +152,9 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
     cdef int64_t hits = 0, misses = 0, below
     cdef Py_ssize_t start = 0, i, n
     cdef int bad = 0
-    if plain and column.histogram and not counts_hits and rows.count[k] >= WORTH_COUNTING:
+    if task.final:
+        pass
+    elif plain and column.histogram and not counts_hits and rows.count[k] >= WORTH_COUNTING:
         memset(&counted, 0, sizeof(Counts))
         counts = &counted
     elif column.histogram and rows.groups == NULL and rows.count[k] >= 4 * RECENT:
@@ -146,7 +171,7 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
             for i in range(n):
                 value[i] = source[keep[i]]
             v = value
-        if counts_hits:
+        if counts_hits and not task.final:
             below = blocks().count_below(v, n, <double> column.threshold)
             if below >= 0:
                 hits += below
@@ -162,38 +187,43 @@ cdef int add_column(Store* store, Rows* rows, int c) noexcept nogil:
             for i in range(n):
                 term[i] = rows.factor[k][start + i] * v[i]
             x = term
-        exact_add(total + SUM, x, n)
-        bad |= exact_add_products(total + SQUARE, far + SQUARE, x, x, n)
         if rows.weight[k] != NULL:
             weight = rows.weight[k] + start
-            bad |= exact_add_products(total + CROSS, far + CROSS, weight, x, n)
+        if not task.final:
+            exact_add(total + SUM, x, n)
+            bad |= exact_add_products(total + SQUARE, far + SQUARE, x, x, n)
+            if weight != NULL:
+                bad |= exact_add_products(total + CROSS, far + CROSS, weight, x, n)
         if column.histogram:
             if rows.target[k] != NULL:
                 # The value whose weighted mean is reported, without its class weights.
                 for i in range(n):
                     shown[i] = v[i] / rows.target[k][start + i]
                 v = shown
-            bad |= add_histogram(store, rows, c, recent, counts, v, weight, keep, start, n)
+            if task.final:
+                widen_groups(store, rows, c, v, keep, start, n)
+            else:
+                bad |= add_histogram(task, c, recent, counts, v, weight, keep, start, n)
         if rows.groups != NULL:
-            bad |= add_groups(store, rows, c, x, weight, keep, start, n)
+            bad |= add_groups(task, c, x, weight, keep, start, n)
         if rows.clusters != NULL:
             for i in range(n):
-                bad |= span_add(
+                bad |= enter(
                     store.cluster_sum + c + (store.K + store.kinds)
-                    * rows.clusters[keep[i] if keep != NULL else start + i], x[i])
+                    * rows.clusters[keep[i] if keep != NULL else start + i], x[i], task.final)
         start += n
     if recent != NULL:
-        bad |= tally_flush(&store.tally[c], recent)
+        bad |= tally_flush(&fresh.tally[c], recent)
     if counts != NULL:
-        bad |= keep_counts(&store.tally[c], counts, FIRST_BUCKET)
+        bad |= keep_counts(&fresh.tally[c], counts, FIRST_BUCKET)
     if hits:
         exact_add_one(total + SUM, <double> hits)
         exact_add_one(total + SQUARE, <double> hits)
     if column.histogram:
         if hits:
-            bad |= add_alike(store, c, 1.0, hits)
+            bad |= add_alike(fresh, c, 1.0, hits)
         if misses:
-            bad |= add_alike(store, c, 0.0, misses)
+            bad |= add_alike(fresh, c, 0.0, misses)
     return bad
 
 
@@ -207,9 +237,20 @@ cdef inline double out_of_order(int64_t k) noexcept nogil:
     return double_of(<uint64_t> in_order(<uint64_t> k))
 
 
-cdef int add_histogram(Store* store, Rows* rows, int c, TallyEntry* recent, Counts* counts,
+cdef void widen_groups(Store* store, Rows* rows, int c, const double* v, const int64_t* keep,
+                       Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i, g
+    for i in range(n if rows.groups != NULL else 0):
+        g = rows.groups[keep[i] if keep != NULL else start + i]
+        widen(store.group_extreme + 2 * (g * store.K + c),
+              store.group_extreme + 2 * (g * store.K + c) + 1, v[i])
+
+
+cdef int add_histogram(Task* task, int c, TallyEntry* recent, Counts* counts,
                        const double* v, const double* weight, const int64_t* keep,
                        Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef Store* store = task.fresh
+    cdef Rows* rows = task.rows
     cdef uint64_t key[BLOCK]
     cdef uint32_t place[BLOCK]
     cdef int64_t ends[2]
@@ -239,15 +280,15 @@ cdef int add_histogram(Store* store, Rows* rows, int c, TallyEntry* recent, Coun
     if rows.groups != NULL:
         for i in range(n):
             g = rows.groups[keep[i] if keep != NULL else start + i]
-            widen(store.group_extreme + 2 * (g * store.K + c),
-                  store.group_extreme + 2 * (g * store.K + c) + 1, v[i])
-            if g + 1 < store.cell_room:
+            if g + 1 < task.store.cell_room:
                 key[i] |= tally_key(<uint64_t> g + 1, 0)
     return tally_add(&store.tally[c], key, weight, n)
 
 
-cdef int add_groups(Store* store, Rows* rows, int c, const double* x, const double* weight,
+cdef int add_groups(Task* task, int c, const double* x, const double* weight,
                     const int64_t* keep, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef Store* store = task.store
+    cdef Rows* rows = task.rows
     cdef Py_ssize_t i, width = 3 * store.K + 2 * store.kinds
     cdef SpanSum* place[BLOCK]
     cdef SpanSum* s
@@ -263,59 +304,63 @@ cdef int add_groups(Store* store, Rows* rows, int c, const double* x, const doub
             __builtin_prefetch(place[i + 8][SUM].limb)
             __builtin_prefetch(place[i + 8][SQUARE].limb)
         s = place[i]
-        bad |= span_add(s + SUM, x[i])
-        bad |= span_add_product(s + SQUARE, x[i], x[i])
+        bad |= enter(s + SUM, x[i], task.final)
+        bad |= enter_product(s + SQUARE, x[i], x[i], task.final)
         if weight != NULL:
-            bad |= span_add_product(s + CROSS, weight[i], x[i])
+            bad |= enter_product(s + CROSS, weight[i], x[i], task.final)
     return bad
 
 
-cdef int add_weights(Store* store, Rows* rows, int k) noexcept nogil:
-    cdef ExactSum* total = store.total + 3 * store.K + 2 * k
+cdef int add_weights(Task* task, int k) noexcept nogil:
+    cdef Store* store = task.store
+    cdef Rows* rows = task.rows
+    cdef ExactSum* total = task.fresh.total + 3 * store.K + 2 * k
     cdef const double* weight = rows.weight[k]
     cdef const int64_t* keep = rows.keep[k]
     cdef Py_ssize_t i, place, n = rows.count[k]
     cdef Py_ssize_t width = 3 * store.K + 2 * store.kinds
     cdef SpanSum* s
     cdef int bad = 0
-    store.count[k] += n
-    if weight != NULL:
-        exact_add(total, weight, n)
-        bad |= exact_add_products(total + 1, store.far + (total - store.total) + 1, weight, weight, n)
+    if not task.final:
+        task.fresh.count[k] += n
+        if weight != NULL:
+            exact_add(total, weight, n)
+            bad |= exact_add_products(
+                total + 1, task.fresh.far + 3 * store.K + 2 * k + 1, weight, weight, n)
     if rows.groups == NULL and rows.clusters == NULL:
         return bad
     for i in range(n):
         place = keep[i] if keep != NULL else i
         if rows.groups != NULL:
-            store.group_count[2 * rows.groups[place] + k] += 1
+            store.group_count[2 * rows.groups[place] + k] += task.final
             if weight != NULL:
                 s = store.group_sum + rows.groups[place] * width + 3 * store.K + 2 * k
-                bad |= span_add(s, weight[i])
-                bad |= span_add_product(s + 1, weight[i], weight[i])
+                bad |= enter(s, weight[i], task.final)
+                bad |= enter_product(s + 1, weight[i], weight[i], task.final)
         if rows.clusters != NULL:
-            bad |= span_add(
+            bad |= enter(
                 store.cluster_sum + rows.clusters[place] * (store.K + store.kinds) + store.K + k,
-                weight[i] if weight != NULL else 1.0)
+                weight[i] if weight != NULL else 1.0, task.final)
     return bad
 
 
-cdef int add_bins(Store* store, Rows* rows) noexcept nogil:
+cdef int add_bins(Task* task) noexcept nogil:
     """Equal-width bins (lo, hi], 0 in the first; NaN goes there too and spoils its sums."""
+    cdef Store* store = task.store
+    cdef Rows* rows = task.rows
     cdef const double* confidence = rows.targets
     cdef const double* correct = rows.targets
     cdef const double* shown[2]
     cdef double gathered[2][BLOCK]
     cdef const int64_t* keep
     cdef uint64_t counts[MOST_COUNTED_BINS][4]
-    cdef double* edge = <double*> malloc((store.bins + 1) * sizeof(double))
+    cdef double edge[MOST_BINS + 1]
     cdef Py_ssize_t start = 0, b, i, n
     cdef bint counted = (
         rows.groups == NULL and rows.weight[0] == NULL and rows.count[0] < MOST_COUNTED
         and rows.count[0] > 8 * store.bins and store.bins <= MOST_COUNTED_BINS
     )
     cdef int bad = 0
-    if edge == NULL:
-        return -1
     for b in range(store.bins):
         edge[b] = <double> b / store.bins
     edge[store.bins] = INFINITY
@@ -338,12 +383,11 @@ cdef int add_bins(Store* store, Rows* rows) noexcept nogil:
             shown[0] = gathered[0]
             shown[1] = gathered[1]
         if not counted or not count_bins(store.bins, edge, counts, shown[0], shown[1], n):
-            bad |= add_to_bins(store, rows, edge, shown[0], shown[1], start, n)
+            bad |= add_to_bins(task, edge, shown[0], shown[1], start, n)
         start += n
     if counted:
         for b in range(store.bins):
-            bad |= keep_bin(store.bin_sum + 3 * b, counts[b])
-    free(edge)
+            bad |= keep_bin(task.fresh.bin_sum + 3 * b, counts[b])
     return bad
 
 
@@ -387,9 +431,13 @@ cdef int keep_bin(SpanSum* s, const uint64_t* counts) noexcept nogil:
     return bad
 
 
-cdef int add_to_bins(Store* store, Rows* rows, const double* edge, const double* confidence,
+cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
                      const double* correct, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-    """Rows one by one to the exact sums of their bins."""
+    """Rows one by one to the exact sums of their bins: those of groups in the second pass."""
+    cdef Store* store = task.store
+    cdef Rows* rows = task.rows
+    cdef SpanSum* bin_sum = store.bin_sum if rows.groups != NULL else task.fresh.bin_sum
+    cdef bint final = task.final or rows.groups == NULL
     cdef Py_ssize_t i, b, cell = 0
     cdef double v, w = 1.0
     cdef SpanSum* s
@@ -403,14 +451,17 @@ cdef int add_to_bins(Store* store, Rows* rows, const double* edge, const double*
             cell = cell if cell < store.cell_room else 0
         if rows.weight[0] != NULL:
             w = rows.weight[0][start + i]
-        s = store.bin_sum + 3 * (cell * store.bins + b)
-        bad |= span_add(s, w * v)
-        bad |= span_add(s + 1, w * correct[i])
-        bad |= span_add(s + 2, w)
+        s = bin_sum + 3 * (cell * store.bins + b)
+        bad |= enter(s, w * v, final)
+        bad |= enter(s + 1, w * correct[i], final)
+        bad |= enter(s + 2, w, final)
     return bad
 
 
-cdef int add_labels(Store* store, Rows* rows) noexcept nogil:
+cdef int add_labels(Task* task) noexcept nogil:
+    cdef Store* store = task.store
+    cdef Tally* tally = task.fresh.tally + store.K
+    cdef Rows* rows = task.rows
     cdef uint64_t key[BLOCK]
     cdef uint32_t place[BLOCK]
     cdef Counts counts
@@ -442,11 +493,11 @@ cdef int add_labels(Store* store, Rows* rows) noexcept nogil:
                 for i in range(n):
                     key[left] = key[i]
                     left += place[i] == <uint32_t> PLACES
-                bad |= tally_add(&store.tally[store.K], key, NULL, left)
+                bad |= tally_add(tally, key, NULL, left)
         else:
-            bad |= tally_add(&store.tally[store.K], key,
+            bad |= tally_add(tally, key,
                              rows.weight[0] + start if rows.weight[0] != NULL else NULL, n)
         start += n
     if counted:
-        bad |= keep_counts(&store.tally[store.K], &counts, 0)
+        bad |= keep_counts(tally, &counts, 0)
     return bad

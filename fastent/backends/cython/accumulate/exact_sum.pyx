@@ -167,11 +167,13 @@ cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const do
 
 cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil:
     cdef int i
-    carry(into)
-    carry(other)
+    # A sum is as large as its adds and the one number that a carry leaves.
+    if into.adds + other.adds + 2 >= CARRY_DUE:
+        carry(into)
+        carry(other)
     for i in range(LIMBS):
         into.limb[i] += other.limb[i]
-    into.adds = 1
+    into.adds += other.adds + 2
     into.nans += other.nans
     into.positive_infs += other.positive_infs
     into.negative_infs += other.negative_infs

@@ -97,9 +97,53 @@ cdef inline int span_add_at(SpanSum* s, double v, int limbs) noexcept nogil:
     limb[1] += <int64_t> (((low >> 32) ^ negative) - negative)
     limb[2] += <int64_t> ((((m >> 1) >> (63 - k)) ^ negative) - negative)
     s.adds += 1
-    if s.adds >= <uint32_t> 1 << 30:
-        return span_carry(s)
+    if s.adds >= <uint32_t> 1 << 30 and span_carry(s) < 0:
+        return -(s.adds >> 31)                         # without memory it can wait
     return 0
+
+
+cdef inline int span_reserve(SpanSum* s, double v) noexcept nogil:
+    return span_reserve_at(s, v, 0)
+
+
+cdef inline int span_reserve_at(SpanSum* s, double v, int limbs) noexcept nogil:
+    """Have the limbs that `span_add_at` of this value needs, so that it cannot fail."""
+    cdef uint64_t b
+    cdef int e
+    memcpy(&b, &v, 8)
+    e = <int> ((b >> 52) & 0x7FF)
+    if e == 0x7FF or b << 1 == 0:
+        return 0
+    e = ((e - 1) >> 5 if e else 0) + limbs
+    return span_cover(s, e, e + 3)
+
+
+cdef inline int span_end(SpanSum* s) noexcept nogil:
+    """The limb after the last that says more than the sign."""
+    cdef int i = s.size
+    if i > 0 and s.limb[i - 1] == -1:
+        while i > 1 and s.limb[i - 2] == <int64_t> 0xFFFFFFFF:
+            i -= 1
+    while i > 0 and s.limb[i - 1] == 0:
+        i -= 1
+    return s.low + i
+
+
+cdef inline int span_reserve_merge(SpanSum* into, SpanSum* other, bint several) noexcept nogil:
+    return span_reserve_merge_at(into, other, 0, several)
+
+
+cdef inline int span_reserve_merge_at(SpanSum* into, SpanSum* other, int limbs, bint several) noexcept nogil:
+    """Have the limbs that `span_merge_at` needs, so that it cannot fail; nor `several` into one sum."""
+    if other.size == 0:
+        return 0
+    if span_carry(into) < 0 or span_carry(other) < 0:
+        return -1
+    if span_cover(into, other.low + limbs, other.low + limbs + other.size) < 0:
+        return -1
+    if not several:
+        return 0
+    return span_cover(into, other.low + limbs, max(span_end(into), span_end(other) + limbs) + 1)
 
 
 cdef inline int span_merge(SpanSum* into, SpanSum* other) noexcept nogil:
@@ -118,8 +162,16 @@ cdef inline int span_merge_at(SpanSum* into, SpanSum* other, int limbs) noexcept
         return -1
     for i in range(other.size):
         into.limb[other.low + limbs - into.low + i] += other.limb[i]
-    into.adds = 1
+    into.adds += 1
     return 0
+
+
+cdef inline void span_clear(SpanSum* s) noexcept nogil:
+    """0, with the memory that it has."""
+    if s.size:
+        memset(s.limb, 0, s.size * sizeof(int64_t))
+    s.adds = 0
+    s.special = 0
 
 
 cdef inline object span_to_int(SpanSum* s):

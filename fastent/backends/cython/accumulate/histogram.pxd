@@ -68,16 +68,24 @@ cdef inline int tally_grow(Tally* t, int64_t capacity) noexcept nogil:
     return 0
 
 
+cdef inline bint tally_is_full(int64_t used, int64_t capacity) noexcept nogil:
+    """Small tables are kept sparse, as a collision costs a mispredicted branch; large ones full."""
+    return 20 * used >= 17 * capacity if capacity > SPARSE else 5 * used >= capacity
+
+
+cdef inline int tally_reserve(Tally* t, int64_t more) noexcept nogil:
+    """Room for as many new keys and a `tally_put` after them; -1 when there is no memory."""
+    cdef int64_t capacity = t.capacity
+    while tally_is_full(t.used + more, capacity):
+        capacity = capacity + (capacity >> 2) if capacity > SPARSE else 2 * capacity if capacity else 64
+    return tally_grow(t, capacity) if capacity > t.capacity else 0
+
+
 cdef inline int tally_put(Tally* t, uint64_t key, uint64_t low, uint64_t high) noexcept nogil:
     """Add a 128-bit number to the sum of a key; -1 when there is no memory."""
     cdef TallyEntry* entry
-    # Small tables are kept sparse, as a collision costs a mispredicted branch; large ones full.
-    if t.capacity > SPARSE:
-        if 20 * t.used >= 17 * t.capacity and tally_grow(t, t.capacity + (t.capacity >> 2)) < 0:
-            return -1
-    elif 5 * t.used >= t.capacity:
-        if tally_grow(t, 2 * t.capacity if t.capacity else 64) < 0:
-            return -1
+    if tally_is_full(t.used, t.capacity) and tally_reserve(t, 0) < 0:
+        return -1
     entry = tally_probe(t.entries, t.capacity, key)
     if entry.key != key:
         entry.key = key
@@ -181,6 +189,51 @@ cdef inline uint64_t bucket_of(double v) noexcept nogil:
     else:
         b = (b >> 46) + (52 << 6)
     return b | (negative << 19)
+
+
+cdef inline uint64_t tally_moved(uint64_t key, const int64_t* cells) noexcept nogil:
+    """A key whose cell i is cells[i] elsewhere; NULL: the same."""
+    cdef uint64_t item = key & ((<uint64_t> 1 << (LABEL_BITS + WINDOW_BITS)) - 1)
+    if cells == NULL:
+        return key
+    return item | <uint64_t> cells[key >> (LABEL_BITS + WINDOW_BITS)] << (LABEL_BITS + WINDOW_BITS)
+
+
+cdef inline int tally_reserve_merge(Tally* into, Tally* other, const int64_t* cells) noexcept nogil:
+    """Room for what `tally_merge` adds, so that it cannot fail."""
+    cdef int64_t i, more = 0
+    cdef uint64_t key
+    # Entries come in the order of their hash: a smaller table would fill up from one end.
+    if other.used and into.capacity < other.capacity and tally_grow(into, other.capacity) < 0:
+        return -1
+    for i in range(other.capacity if other.used else 0):
+        key = other.entries[i].key
+        if key != ~(<uint64_t> 0):
+            key = tally_moved(key, cells)
+            more += tally_probe(into.entries, into.capacity, key).key != key
+    return tally_reserve(into, more) if other.used else 0
+
+
+cdef inline int tally_merge(Tally* into, Tally* other, const int64_t* cells) noexcept nogil:
+    """Add a tally whose cell i is cells[i] here; -1, and nothing added, when there is no memory."""
+    cdef int64_t i
+    cdef TallyEntry* entry
+    if tally_reserve_merge(into, other, cells) < 0:
+        return -1
+    for i in range(other.capacity if other.used else 0):
+        entry = other.entries + i
+        if entry.key != ~(<uint64_t> 0):
+            tally_put(into, tally_moved(entry.key, cells), entry.low, entry.high)
+    return 0
+
+
+cdef inline void tally_clear(Tally* t) noexcept nogil:
+    """Without entries, and with little memory."""
+    if t.capacity > SPARSE // 4:
+        tally_free(t)
+    elif t.used:
+        memset(t.entries, 0xFF, t.capacity * sizeof(TallyEntry))
+        t.used = 0
 
 
 cdef inline void tally_free(Tally* t) noexcept nogil:

@@ -22,14 +22,16 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
-from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_int, exact_merge
-from fastent.backends.cython.accumulate.add_rows cimport add_rows
+from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_one, exact_merge
+from fastent.backends.cython.accumulate.add_rows cimport MOST_BINS, add_rows
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
-    SpanSum, span_add_int, span_carry, span_free, span_merge, span_merge_at,
+    SpanSum, span_add, span_add_at, span_carry, span_clear, span_free, span_merge, span_merge_at,
+    span_reserve, span_reserve_at, span_reserve_merge, span_reserve_merge_at,
 )
-from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, check, widen
+from fastent.backends.cython.accumulate.merge cimport merge, merge_extremes, reserve_merge
+from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, check
 from fastent.backends.cython.accumulate.histogram cimport (
-    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_free, tally_grow, tally_put,
+    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_clear, tally_free, tally_merge,
 )
 from fastent.backends.cython.accumulate.state_json cimport (
     cluster_text, group_text, load_store, store_text, tally_entry,
@@ -72,10 +74,13 @@ cdef class State:
     cdef readonly bint weighted                        # some weight was not 1: B, ΣW, ΣW² are kept
     cdef readonly bint detailed                        # groups have histograms, bins and labels
     cdef Store store
+    cdef Store fresh                                   # rows on their way into the store
 
     def __cinit__(self, columns, int bins=0, Py_ssize_t confidence=0, Py_ssize_t correct=0,
                   bint labels=False):
         cdef int c
+        if not 0 <= bins <= MOST_BINS:
+            raise ValueError(f"bins: expected 0 to {MOST_BINS}, got {bins}")
         self.columns = tuple(columns)
         self.store.K = len(self.columns)
         self.store.bins = bins
@@ -88,9 +93,17 @@ cdef class State:
         self.store.tally = <Tally*> calloc(self.store.K + 1, sizeof(Tally))
         self.store.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
         self.store.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
+        self.fresh.K = self.store.K
+        self.fresh.cell_room = 1
+        self.fresh.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
+        self.fresh.tally = <Tally*> calloc(self.store.K + 1, sizeof(Tally))
+        self.fresh.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
+        self.fresh.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
+        self.fresh.bin_sum = <SpanSum*> calloc(3 * bins + 1, sizeof(SpanSum))
         if not (self.store.column and self.store.extreme and self.store.tally and self.store.total
-                and self.store.far):
-            raise MemoryError
+                and self.store.far and self.fresh.extreme and self.fresh.tally and self.fresh.total
+                and self.fresh.far and self.fresh.bin_sum):
+            check(-1)
         for c in range(self.store.K):
             _, source, threshold, kind, histogram = self.columns[c]
             self.store.column[c].source = source
@@ -104,18 +117,27 @@ cdef class State:
         self.groups = Keys()
         self.clusters = Keys()
         self.make_cells(1)
+        self.clear()
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        if self.store.tally:
-            for i in range(self.store.K + 1):
+        for i in range(self.store.K + 1):
+            if self.store.tally:
                 tally_free(&self.store.tally[i])
+            if self.fresh.tally:
+                tally_free(&self.fresh.tally[i])
+        for i in range(3 * self.store.bins if self.fresh.bin_sum else 0):
+            span_free(&self.fresh.bin_sum[i])
         for i in range(self.store.group_room * (3 * self.store.K + 2 * self.store.kinds)):
             span_free(&self.store.group_sum[i])
         for i in range(self.store.cluster_room * (self.store.K + self.store.kinds)):
             span_free(&self.store.cluster_sum[i])
         for i in range(self.store.cell_room * 3 * self.store.bins):
             span_free(&self.store.bin_sum[i])
+        free(self.fresh.extreme)
+        free(self.fresh.tally)
+        free(self.fresh.total)
+        free(self.fresh.bin_sum)
         free(self.store.column)
         free(self.store.extreme)
         free(self.store.tally)
@@ -129,6 +151,28 @@ cdef class State:
         free(self.store.group_extreme)
         free(self.store.cluster_sum)
         free(self.store.bin_sum)
+
+    cdef void clear(self) noexcept:
+        """Nothing in `fresh`."""
+        cdef Py_ssize_t i
+        for i in range(3 * self.store.K + 4):
+            span_clear(&self.fresh.far[i])
+        memset(self.fresh.total, 0, (3 * self.store.K + 4) * sizeof(ExactSum))
+        self.fresh.count[0] = self.fresh.count[1] = 0
+        for i in range(self.store.K):
+            self.fresh.extreme[2 * i] = INFINITY
+            self.fresh.extreme[2 * i + 1] = -INFINITY
+        for i in range(self.store.K + 1):
+            tally_clear(&self.fresh.tally[i])
+        for i in range(3 * self.store.bins):
+            span_clear(&self.fresh.bin_sum[i])
+
+    cdef int give_up(self, Py_ssize_t groups, Py_ssize_t clusters) except -1:
+        """As before what could not be added: so many groups and clusters."""
+        self.clear()
+        self.groups.forget(groups)
+        self.clusters.forget(clusters)
+        return 0
 
     # --- room -----------------------------------------------------------------------------------
 
@@ -156,9 +200,9 @@ cdef class State:
                 self.store.group_extreme[2 * i] = INFINITY
                 self.store.group_extreme[2 * i + 1] = -INFINITY
             self.store.group_room = wanted
-        if len(self.groups) > DETAILED_GROUPS:
-            return self.forget_details()
-        return self.make_cells(1 + len(self.groups)) if self.detailed else 0
+        # Past the limit rows count in the whole at once.
+        detailed = self.detailed and len(self.groups) <= DETAILED_GROUPS
+        return self.make_cells(1 + len(self.groups)) if detailed else 0
 
     cdef int make_clusters(self) except -1:
         cdef Py_ssize_t wanted = len(self.clusters), old = self.store.cluster_room
@@ -170,59 +214,73 @@ cdef class State:
             self.store.cluster_room = wanted
         return 0
 
-    cdef int limit_details(self) except -1:
+    cdef void limit_details(self):
         cdef int64_t entries = 0
         cdef int c
         if self.detailed and len(self.groups):
             for c in range(self.store.K + 1):
                 entries += self.store.tally[c].used
-            if entries > DETAILED_ENTRIES:
-                self.forget_details()
-        return 0
+            self.detailed = len(self.groups) <= DETAILED_GROUPS and entries <= DETAILED_ENTRIES
+        if not self.detailed and self.store.cell_room > 1:
+            self.forget_details()
 
-    cdef int forget_details(self) except -1:
-        """Histograms, bins and labels of single groups become part of the whole, for good."""
+    cdef void forget_details(self) noexcept:
+        """Histograms, bins and labels of single groups become part of the whole, for good; later if
+        there is no memory now."""
         cdef Py_ssize_t i, width = 3 * self.store.bins
-        cdef int c
-        cdef Tally old
-        self.detailed = False
-        if self.store.cell_room == 1:
-            return 0
-        for c in range(self.store.K + 1):
-            old = self.store.tally[c]
-            memset(&self.store.tally[c], 0, sizeof(Tally))
-            try:
-                merge_tally(&self.store.tally[c], &old, None)
-            finally:
-                tally_free(&old)
-        for i in range(width, self.store.cell_room * width):
-            check(span_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i]))
-            span_free(&self.store.bin_sum[i])
-        self.store.cell_room = 1
+        cdef int c, bad = 0
+        cdef int64_t* nowhere = <int64_t*> calloc(self.store.cell_room, sizeof(int64_t))
+        cdef Tally* whole = <Tally*> calloc(self.store.K + 1, sizeof(Tally))
+        if nowhere != NULL and whole != NULL:
+            for c in range(self.store.K + 1):
+                bad |= tally_merge(&whole[c], &self.store.tally[c], nowhere)
+            for i in range(width, self.store.cell_room * width):
+                bad |= span_reserve_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i], True)
+            if bad == 0:
+                for c in range(self.store.K + 1):
+                    tally_free(&self.store.tally[c])
+                    self.store.tally[c] = whole[c]
+                    memset(&whole[c], 0, sizeof(Tally))
+                for i in range(width, self.store.cell_room * width):
+                    span_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i])
+                    span_free(&self.store.bin_sum[i])
+                self.store.cell_room = 1
+            for c in range(self.store.K + 1):
+                tally_free(&whole[c])
+        free(nowhere)
+        free(whole)
+
+    cdef int reserve_weights(self) except -1:
+        """Room for what `keep_weights` writes."""
+        cdef Py_ssize_t g, width = 3 * self.store.K + 2 * self.store.kinds
+        cdef int c, k
+        cdef SpanSum* s
+        for g in range(len(self.groups)):
+            s = self.store.group_sum + g * width
+            for c in range(self.store.K):
+                check(span_reserve_merge_at(&s[3 * c + CROSS], &s[3 * c + SUM], FAR, True))
+            for k in range(2 * self.store.kinds):
+                check(span_reserve_at(&s[3 * self.store.K + k], <double> self.store.group_count[2 * g + k // 2],
+                                      <int> FAR if k % 2 else 0))
         return 0
 
-    cdef int keep_weights(self) except -1:
+    cdef void keep_weights(self):
         """From unit weights to any: what was implied by S and the counts is written down."""
         cdef Py_ssize_t g, width = 3 * self.store.K + 2 * self.store.kinds
         cdef int c, k
         cdef SpanSum* s
-        if self.weighted:
-            return 0
         self.weighted = True
         for c in range(self.store.K):
             exact_merge(&self.store.total[3 * c + CROSS], &self.store.total[3 * c + SUM])
-        for k in range(self.store.kinds):
-            for c in range(2):
-                exact_add_int(&self.store.total[3 * self.store.K + 2 * k + c], int(self.store.count[k]) << 1074)
+        for k in range(2 * self.store.kinds):
+            exact_add_one(&self.store.total[3 * self.store.K + k], <double> self.store.count[k // 2])
         for g in range(len(self.groups)):
             s = self.store.group_sum + g * width
             for c in range(self.store.K):
-                check(span_merge_at(&s[3 * c + CROSS], &s[3 * c + SUM], FAR))
-            for k in range(self.store.kinds):
-                for c in range(2):
-                    span_add_int(&s[3 * self.store.K + 2 * k + c],
-                                 int(self.store.group_count[2 * g + k]) << (PRODUCT_UNIT if c else 1074))
-        return 0
+                span_merge_at(&s[3 * c + CROSS], &s[3 * c + SUM], FAR)
+            for k in range(2 * self.store.kinds):
+                span_add_at(&s[3 * self.store.K + k], <double> self.store.group_count[2 * g + k // 2],
+                            <int> FAR if k % 2 else 0)
 
     # --- adding rows ----------------------------------------------------------------------------
 
@@ -245,10 +303,11 @@ cdef class State:
         num_threads : int
             Threads that columns are shared among when there are many rows.
         """
-        cdef Py_ssize_t n = values.shape[1]
+        cdef Py_ssize_t n = values.shape[1], groups_before, clusters_before
         cdef const int64_t[::1] group_codes, cluster_codes
         cdef Rows rows
         cdef FloatMode mode
+        cdef bint weighted = self.weighted
         cdef int bad
         if n == 0:
             return
@@ -261,31 +320,49 @@ cdef class State:
             rows.targets = &targets[0]
         if labels is not None:
             rows.labels = &labels[0]
-        if groups is not None:
-            group_codes = self.groups.codes(groups)
-            rows.groups = &group_codes[0]
-            self.make_groups()
-        if clusters is not None:
-            cluster_codes = self.clusters.codes(clusters)
-            rows.clusters = &cluster_codes[0]
-            self.make_clusters()
-        held = None
-        if weights is not None or target_weights is not None or self.weighted:
-            held = self.set_weights(&rows, n, weights, target_weights)
+        groups_before, clusters_before = len(self.groups), len(self.clusters)
+        try:
+            if groups is not None:
+                group_codes = self.groups.codes(groups)
+                rows.groups = &group_codes[0]
+                self.make_groups()
+            if clusters is not None:
+                cluster_codes = self.clusters.codes(clusters)
+                rows.clusters = &cluster_codes[0]
+                self.make_clusters()
+            held = None
+            if weights is not None or target_weights is not None or weighted:
+                held = self.set_weights(&rows, n, weights, target_weights, &weighted)
+            with nogil:
+                mode = enter_default_mode()
+                bad = add_rows(&self.store, &self.fresh, &rows, False, num_threads)
+                if bad == 0:
+                    bad = reserve_merge(&self.store, &self.fresh, NULL, NULL)
+                restore_mode(mode)
+            check(bad)
+            if weighted and not self.weighted:
+                self.reserve_weights()
+        except BaseException:
+            self.give_up(groups_before, clusters_before)
+            raise
+        # Nothing fails from here on.
+        if weighted and not self.weighted:
+            self.keep_weights()
         with nogil:
             mode = enter_default_mode()
-            bad = add_rows(&self.store, &rows, num_threads)
+            add_rows(&self.store, &self.fresh, &rows, True, num_threads)
+            merge(&self.store, &self.fresh, NULL, NULL)
             restore_mode(mode)
-        check(bad)
+        self.clear()
         self.limit_details()
 
-    cdef object set_weights(self, Rows* rows, Py_ssize_t n, weights, target_weights):
+    cdef object set_weights(self, Rows* rows, Py_ssize_t n, weights, target_weights, bint* weighted):
         """Point `rows` at weights without zeros; the arrays behind it are returned, to be held."""
         cdef const int64_t[::1] places
         cdef int k
         parts = [compact(weights, target_weights if k else None) for k in range(self.store.kinds)]
         if any(weight is not None for _, weight, _, _ in parts):
-            self.keep_weights()
+            weighted[0] = True
         for k in range(self.store.kinds):
             keep, weight, factor, target = parts[k]
             if keep is not None:
@@ -293,7 +370,7 @@ cdef class State:
                 if len(keep):
                     places = keep
                     rows.keep[k] = &places[0]
-            if weight is None and self.weighted:
+            if weight is None and weighted[0]:
                 weight = np.ones(rows.count[k])
                 parts.append(weight)
             rows.weight[k] = doubles(weight)
@@ -324,72 +401,82 @@ cdef class State:
 
     def merge(self, State other not None):
         """Add all rows of another state of the same columns, whatever their order."""
-        cdef Py_ssize_t i, g, k, t, width = 3 * self.store.K + 2 * self.store.kinds
-        cdef Py_ssize_t bins = 3 * self.store.bins
+        cdef Py_ssize_t i, g, k, width = 3 * self.store.K + 2 * self.store.kinds
+        cdef Py_ssize_t cluster_width = self.store.K + self.store.kinds
+        cdef Py_ssize_t groups_before = len(self.groups), clusters_before = len(self.clusters)
+        cdef const int64_t[::1] group_codes, cluster_codes
+        cdef int64_t[::1] cells
+        cdef Store* theirs
+        cdef SpanSum* s
+        cdef SpanSum* t
+        cdef FloatMode mode
         cdef int c
-        theirs = self.columns_in(other)
-        own = np.arange(3 * self.store.K, width)       # what is not of one column keeps its place
-        cdef const int64_t[::1] place = np.array([*theirs, self.store.K], np.int64)
-        cdef const int64_t[::1] sums = np.concatenate(
-            [np.array([3 * t + i for t in theirs for i in range(3)], np.int64), own])
+        places = self.columns_in(other)
+        cdef const int64_t[::1] place = np.array([*places, self.store.K], np.int64)
+        cdef const int64_t[::1] sums = np.array(      # what is not of one column keeps its place
+            [*(3 * p + part for p in places for part in range(3)), *range(3 * self.store.K, width)], np.int64)
         cdef const int64_t[::1] by_cluster = np.array(
-            [*theirs, *range(self.store.K, self.store.K + self.store.kinds)], np.int64)
+            [*places, *range(self.store.K, cluster_width)], np.int64)
         if other is self or (self.weighted and not other.weighted):
             other = other.copy()
-        if other.weighted:
-            self.keep_weights()
-        elif self.weighted:
+        if self.weighted and not other.weighted:
+            other.reserve_weights()
             other.keep_weights()
-        groups = [self.groups.code(name) for name in other.groups.names]
-        clusters = [self.clusters.code(name) for name in other.clusters.names]
-        self.make_groups()
-        self.make_clusters()
-        if not other.detailed:
-            self.forget_details()
-        for i in range(3 * self.store.K + 2 * self.store.kinds):
-            exact_merge(&self.store.total[i], &other.store.total[sums[i]])
-            check(span_merge(&self.store.far[i], &other.store.far[sums[i]]))
-        for k in range(2):
-            self.store.count[k] += other.store.count[k]
-        for c in range(self.store.K):
-            self.merge_extremes(
-                &self.store.extreme[2 * c], &other.store.extreme[2 * place[c]],
-                other.store.count[self.store.column[c].kind])
-        for g, code in enumerate(groups):
-            k = code
+        theirs = &other.store
+        try:
+            group_codes = self.groups.codes(other.groups.names[:])
+            cluster_codes = self.clusters.codes(other.clusters.names[:])
+            self.make_groups()
+            self.make_clusters()
+            # Cell 0 is for rows of no group, or of groups that have lost their details.
+            cells = np.zeros(theirs.cell_room, np.int64)
+            for g in range(theirs.cell_room - 1):
+                k = group_codes[g] + 1
+                cells[g + 1] = k if self.detailed and k < self.store.cell_room else 0
+            for g in range(group_codes.shape[0]):
+                s = self.store.group_sum + group_codes[g] * width
+                t = theirs.group_sum + g * width
+                for i in range(width):
+                    check(span_reserve_merge(s + i, t + sums[i], False))
+            for g in range(cluster_codes.shape[0]):
+                s = self.store.cluster_sum + cluster_codes[g] * cluster_width
+                t = theirs.cluster_sum + g * cluster_width
+                for i in range(cluster_width):
+                    check(span_reserve_merge(s + i, t + by_cluster[i], False))
+            check(reserve_merge(&self.store, theirs, &place[0], &cells[0]))
+            if other.weighted and not self.weighted:
+                self.reserve_weights()
+        except BaseException:
+            self.give_up(groups_before, clusters_before)
+            raise
+        # Nothing fails from here on.
+        mode = enter_default_mode()
+        if other.weighted and not self.weighted:
+            self.keep_weights()
+        for g in range(group_codes.shape[0]):
+            k = group_codes[g]
+            s = self.store.group_sum + k * width
+            t = theirs.group_sum + g * width
             for i in range(width):
-                check(span_merge(
-                    &self.store.group_sum[k * width + i], &other.store.group_sum[g * width + sums[i]]))
-            for i in range(2):
-                self.store.group_count[2 * k + i] += other.store.group_count[2 * g + i]
+                span_merge(s + i, t + sums[i])
             for c in range(self.store.K):
-                self.merge_extremes(
+                merge_extremes(
                     &self.store.group_extreme[2 * (k * self.store.K + c)],
-                    &other.store.group_extreme[2 * (g * self.store.K + place[c])],
-                    other.store.group_count[2 * g + self.store.column[c].kind])
-        width = self.store.K + self.store.kinds
-        for g, code in enumerate(clusters):
-            k = code
-            for i in range(width):
-                check(span_merge(
-                    &self.store.cluster_sum[k * width + i], &other.store.cluster_sum[g * width + by_cluster[i]]))
-        # Cell 0 is for rows of no group, or of groups that have lost their details.
-        cells = [0] + [code + 1 if self.detailed else 0 for code in groups]
-        for c in range(self.store.K + 1):
-            merge_tally(&self.store.tally[c], &other.store.tally[place[c]], cells)
-        for g in range(other.store.cell_room):
-            k = cells[g] if g < len(cells) else 0
-            for i in range(bins):
-                check(span_merge(&self.store.bin_sum[k * bins + i], &other.store.bin_sum[g * bins + i]))
+                    &theirs.group_extreme[2 * (g * self.store.K + place[c])],
+                    theirs.group_count[2 * g + self.store.column[c].kind])
+            for i in range(2):
+                self.store.group_count[2 * k + i] += theirs.group_count[2 * g + i]
+        for g in range(cluster_codes.shape[0]):
+            s = self.store.cluster_sum + cluster_codes[g] * cluster_width
+            t = theirs.cluster_sum + g * cluster_width
+            for i in range(cluster_width):
+                span_merge(s + i, t + by_cluster[i])
+        merge(&self.store, theirs, &place[0], &cells[0])
+        restore_mode(mode)
+        if not other.detailed:
+            self.detailed = False
         self.limit_details()
         return self
-
-    cdef void merge_extremes(self, double* into, double* other, int64_t rows) noexcept:
-        cdef FloatMode mode = enter_default_mode()
-        if rows and not other[0] > other[1]:           # else the column keeps no extremes
-            widen(&into[0], &into[1], other[0])
-            widen(&into[0], &into[1], other[1])
-        restore_mode(mode)
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -490,7 +577,7 @@ cdef class State:
         cdef SpanSum merged
         if group is not None:
             first = <Py_ssize_t> group + 1
-            stop = first + 1
+            stop = min(first + 1, self.store.cell_room)
         found = []
         for b in range(width):
             memset(&merged, 0, sizeof(SpanSum))
@@ -563,11 +650,11 @@ cdef class State:
             if type(data[name]) is not bool:
                 raise ValueError(f"{name}: expected true or false, got {data[name]!r}")
         self.weighted = data["weighted"]
-        self.detailed = data["detailed"]
         for name in data["names"]["groups"]:
             self.groups.code(name)
         for name in data["names"]["clusters"]:
             self.clusters.code(name)
+        self.detailed = data["detailed"] and len(self.groups) <= DETAILED_GROUPS
         self.make_groups()
         self.make_clusters()
         cells = 0 if not self.store.bins else 1 + len(self.groups) if self.detailed else 1
@@ -625,25 +712,3 @@ cdef void* larger(void* old, Py_ssize_t count, Py_ssize_t wanted, size_t size) e
         check(-1)
     memset(<char*> new + count * size, 0, (wanted - count) * size)
     return new
-
-
-cdef int merge_tally(Tally* into, Tally* other, cells) except -1:
-    """Add a tally whose cell i is cell cells[i] here; without `cells` all are cell 0."""
-    cdef int64_t i
-    cdef uint64_t key, cell
-    cdef uint64_t item_mask = (<uint64_t> 1 << (LABEL_BITS + WINDOW_BITS)) - 1
-    # Entries come in the order of their hash: a smaller table would fill up from one end.
-    if into.capacity < other.capacity:
-        check(tally_grow(into, other.capacity))
-    for i in range(other.capacity):
-        key = other.entries[i].key
-        if key == ~(<uint64_t> 0):
-            continue
-        cell = key >> (LABEL_BITS + WINDOW_BITS)
-        if cell:
-            cell = 0 if cells is None else cells[cell]
-        key = (key & item_mask) | (cell << (LABEL_BITS + WINDOW_BITS))
-        check(tally_put(into, key, other.entries[i].low, other.entries[i].high))
-    return 0
-
-
