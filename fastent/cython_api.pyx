@@ -10,13 +10,12 @@ from fastent.backends.cython.kernels.logits_exp cimport block_top
 from fastent.backends.cython.kernels.interface cimport (
     DOUBLE, LOGITS, PROBS, SCRATCH, SINGLE, Job, Kernel, Tile, kernel,
 )
+from fastent.backends.cython.kernels.slots cimport (
+    KL_ROWS, MOST_SLOTS, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_KL, PROBS_ENTROPY,
+)
 from fastent.backends.cython.levels cimport LOGITS_CROSS_ENTROPY, PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE
 
 import fastent._settings                                 # puts the kernels of this machine in use
-
-
-cdef enum:
-    ENTROPY_KERNEL = 1                  # of PROBS_CROSS_ENTROPY; all others are number 0
 
 
 cdef void in_order(void *unused, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil:
@@ -25,17 +24,17 @@ cdef void in_order(void *unused, Job job, void *context, Py_ssize_t count, char 
         job(context, block, scratch)
 
 
-cdef double value_of(Kernel made_by, Py_ssize_t label, const void *true, const void *pred, Py_ssize_t n,
+cdef double value_of(Kernel made_by, int slot, Py_ssize_t label, const void *true, const void *pred, Py_ssize_t n,
                      int precision, int kind) noexcept nogil:
     """The first column of a kernel for one row, NaN if it reports the row."""
     cdef Tile tile
     cdef double value = 0
-    cdef double *out[8]
+    cdef double *out[MOST_SLOTS]
     cdef int64_t number = label
     cdef FloatMode mode
     memset(&tile, 0, sizeof(Tile))
     memset(out, 0, sizeof(out))
-    out[0] = &value
+    out[slot] = &value
     tile.true_rows = true
     tile.pred_rows = pred
     tile.precision = precision
@@ -81,18 +80,18 @@ cdef double entropy(const row_number *p, Py_ssize_t n) noexcept nogil:
     """Entropy of a row of probabilities, in nats."""
     if n <= 0:
         return NAN
-    return value_of(kernel(PROBS_CROSS_ENTROPY, ENTROPY_KERNEL), 0, NULL, p, n, precision_of(p), PROBS)
+    return value_of(kernel(PROBS_CROSS_ENTROPY, PROBS_ENTROPY), OUT_ENTROPY, 0, NULL, p, n, precision_of(p), PROBS)
 
 
 cdef double kl_divergence(const row_number *p, const row_number *q, Py_ssize_t n) noexcept nogil:
     """KL(p ‖ q) of two rows of probabilities, in nats."""
     if n <= 0:
         return NAN
-    return value_of(kernel(PROBS_DIVERGENCE, 0), 0, p, q, n, precision_of(p), PROBS)
+    return value_of(kernel(PROBS_DIVERGENCE, KL_ROWS), OUT_KL, 0, p, q, n, precision_of(p), PROBS)
 
 
 cdef double sparse_cross_entropy(Py_ssize_t label, const row_number *logits, Py_ssize_t n) noexcept nogil:
     """Cross-entropy of a class label and a row of logits, in nats."""
     if label < 0 or label >= n:
         return NAN
-    return value_of(kernel(LOGITS_CROSS_ENTROPY, 0), label, NULL, logits, n, precision_of(logits), LOGITS)
+    return value_of(kernel(LOGITS_CROSS_ENTROPY, 0), OUT_CROSS_ENTROPY, label, NULL, logits, n, precision_of(logits), LOGITS)

@@ -1,40 +1,127 @@
-"""The columns of every task, and which kernel makes which."""
+"""The columns of every task, and which kernel makes which.
+
+A column is a row value that metrics are made of. Adding one means a line in COLUMNS, its number in
+kernels/slots.pxd, and the formula in the kernels that the line names.
+"""
 
 from libc.string cimport memcpy
+
+from typing import NamedTuple
 
 from fastent.backends.cython import levels
 from fastent.backends.cython.call cimport Call
 from fastent.backends.cython.kernels.interface cimport LOGITS, PROBS, Kernel, kernel
+from fastent.backends.cython.kernels.slots cimport (
+    ALPHA_ROWS, CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, CHI2_ROWS,
+    JEFFREYS_ROWS, JS_ROWS, KL_ROWS, MOST_SLOTS, OUT_ACCURACY, OUT_AGREEMENT, OUT_BRIER,
+    OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_DIVERGENCE, OUT_ENTROPY, OUT_HELLINGER, OUT_JS, OUT_KL,
+    OUT_PROBABILITY, OUT_RANK, OUT_TARGET_WEIGHT, OUT_TOTAL_VARIATION, PROBS_ENTROPY, PROBS_SPARSE,
+    PROBS_TARGET, RENYI_ROWS, TSALLIS_ROWS,
+)
 from fastent.backends.cython.levels cimport (
     BINARY_CROSS_ENTROPY, CAREFUL, FOCAL_CROSS_ENTROPY, LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE,
-    Module, POWER_DIVERGENCE, PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE,
+    POWER_DIVERGENCE, PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE, Module,
 )
 from fastent.backends.cython.tiles.loop cimport (
-    BOTH, MOST_SLOTS, MOST_STEPS, PRED_ONLY, SWAPPED, TRUE_AS_PRED, Plan, Step,
+    BOTH, MOST_STEPS, PRED_ONLY, SWAPPED, TRUE_AS_PRED, Plan, Step,
 )
 
+
+class Column(NamedTuple):
+    """A row value: where kernels write it, and which of them makes it from what it sees.
+
+    A kernel is named by its module and its place in the table there. `logs` are logits and
+    log-probabilities; `probs_logs` is for a target of probabilities and a prediction of logs.
+    `careful` makes what none of these is for: operands of two other kinds, the rows that
+    ``row_sums="as_is"`` leaves as they are (`as_is`: of "all" kinds or of "logs"), and the options
+    that the column follows ("all": eps, smoothing and weights of classes and terms; or "eps").
+    """
+
+    name: str
+    slot: int
+    sees: int
+    probs: object = None
+    logs: object = None
+    probs_logs: object = None
+    careful: object = None
+    as_is: str = ""
+    options: str = ""
+    in_nats: bool = False               # `base` applies
+
+
+SPARSE = dict(sees=PRED_ONLY, probs=(PROBS_CROSS_ENTROPY, PROBS_SPARSE), logs=(LOGITS_CROSS_ENTROPY, 0))
+STATISTICS = dict(careful=(CAREFUL, CAREFUL_STATISTICS), as_is="logs")
+LOSS = dict(careful=(CAREFUL, CAREFUL_CROSS_ENTROPY), as_is="all", options="all")
+OF_TARGET = dict(
+    sees=BOTH, probs=(PROBS_CROSS_ENTROPY, PROBS_TARGET), probs_logs=(LOGITS_CROSS_ENTROPY, 0), in_nats=True,
+    **LOSS,
+)
+TARGET_WEIGHT = dict(careful=(CAREFUL, CAREFUL_CROSS_ENTROPY), options="all")
+ENTROPY = dict(
+    slot=OUT_ENTROPY, probs=(PROBS_CROSS_ENTROPY, PROBS_ENTROPY), logs=(LOGITS_CROSS_ENTROPY, 0),
+    careful=(CAREFUL, CAREFUL_ENTROPY), as_is="all", in_nats=True,
+)
+KL = dict(
+    slot=OUT_KL, probs=(PROBS_DIVERGENCE, KL_ROWS), logs=(LOGITS_DIVERGENCE, KL_ROWS),
+    careful=(CAREFUL, CAREFUL_PAIR), as_is="logs", in_nats=True,
+)
+JS = KL | dict(slot=OUT_JS, probs=(PROBS_DIVERGENCE, JS_ROWS), logs=(LOGITS_DIVERGENCE, JS_ROWS))
+PAIR = dict(sees=BOTH, careful=(CAREFUL, CAREFUL_PAIR))
+BINARY = dict(sees=BOTH, careful=(BINARY_CROSS_ENTROPY, 0), options="all")
+
+
+def ready_made(name, module, place, in_nats=False):
+    return Column(name, OUT_DIVERGENCE, sees=BOTH, careful=(module, place), in_nats=in_nats)
+
+
 COLUMNS = {
-    "sparse": ("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence", "target_weight"),
-    "categorical": ("cross_entropy", "kl_divergence", "entropy", "target_entropy", "brier", "accuracy",
-                    "target_weight"),
-    "binary": ("cross_entropy", "accuracy", "brier", "entropy", "probability"),
-    "divergence": ("kl_divergence", "reverse_kl", "js_divergence", "cross_entropy", "entropy_p",
-                   "entropy_q", "total_variation", "hellinger", "top1_agreement"),
-    "entropy": ("entropy",),
+    "sparse": [
+        Column("cross_entropy", OUT_CROSS_ENTROPY, in_nats=True, **SPARSE, **LOSS),
+        Column("target_weight", OUT_TARGET_WEIGHT, sees=PRED_ONLY, **TARGET_WEIGHT),
+        Column("accuracy", OUT_ACCURACY, **SPARSE),
+        Column("rank", OUT_RANK, **SPARSE),
+        Column("brier", OUT_BRIER, **SPARSE, **STATISTICS),
+        Column("entropy", sees=PRED_ONLY, **ENTROPY),
+        Column("confidence", OUT_CONFIDENCE, **SPARSE, **STATISTICS),
+    ],
+    "categorical": [
+        Column("target_weight", OUT_TARGET_WEIGHT, sees=BOTH, **TARGET_WEIGHT),
+        Column("cross_entropy", OUT_CROSS_ENTROPY, **OF_TARGET),
+        Column("entropy", sees=PRED_ONLY, **ENTROPY),
+        Column("target_entropy", sees=TRUE_AS_PRED, **ENTROPY),
+        Column("kl_divergence", sees=BOTH, options="eps", **KL),
+        Column("accuracy", OUT_AGREEMENT, **PAIR),
+        Column("brier", OUT_BRIER, **PAIR),
+    ],
+    "binary": [
+        Column("cross_entropy", OUT_CROSS_ENTROPY, in_nats=True, **BINARY),
+        Column("accuracy", OUT_ACCURACY, **BINARY),
+        Column("brier", OUT_BRIER, **BINARY),
+        Column("entropy", OUT_ENTROPY, in_nats=True, **BINARY),
+        Column("probability", OUT_PROBABILITY, **BINARY),
+    ],
+    "divergence": [
+        ready_made("alpha_divergence", POWER_DIVERGENCE, ALPHA_ROWS),
+        ready_made("tsallis_divergence", POWER_DIVERGENCE, TSALLIS_ROWS),
+        ready_made("renyi_divergence", POWER_DIVERGENCE, RENYI_ROWS, in_nats=True),
+        ready_made("chi2_divergence", POWER_DIVERGENCE, CHI2_ROWS),
+        ready_made("jeffreys_divergence", POWER_DIVERGENCE, JEFFREYS_ROWS, in_nats=True),
+        ready_made("focal_cross_entropy", FOCAL_CROSS_ENTROPY, 0, in_nats=True),
+        Column("cross_entropy", OUT_CROSS_ENTROPY, **OF_TARGET),
+        Column("entropy_q", sees=PRED_ONLY, **ENTROPY),
+        Column("entropy_p", sees=TRUE_AS_PRED, **ENTROPY),
+        Column("kl_divergence", sees=BOTH, options="eps", **KL),
+        Column("reverse_kl", sees=SWAPPED, **KL),
+        Column("js_divergence", sees=BOTH, options="eps", **JS),
+        Column("total_variation", OUT_TOTAL_VARIATION, **PAIR),
+        Column("hellinger", OUT_HELLINGER, **PAIR),
+        Column("top1_agreement", OUT_AGREEMENT, **PAIR),
+    ],
+    "entropy": [Column("entropy", sees=PRED_ONLY, **ENTROPY)],
 }
-# what `base` applies to
-IN_NATS = frozenset(("cross_entropy", "kl_divergence", "reverse_kl", "js_divergence", "entropy",
-                     "target_entropy", "entropy_p", "entropy_q", "renyi_divergence", "jeffreys_divergence",
-                     "focal_cross_entropy"))
-# the ready-made ones beside them: a kernel each, of the order that the call has
-READY_MADE = {
-    "alpha_divergence": (POWER_DIVERGENCE, 0),
-    "tsallis_divergence": (POWER_DIVERGENCE, 1),
-    "renyi_divergence": (POWER_DIVERGENCE, 2),
-    "chi2_divergence": (POWER_DIVERGENCE, 3),
-    "jeffreys_divergence": (POWER_DIVERGENCE, 4),
-    "focal_cross_entropy": (FOCAL_CROSS_ENTROPY, 0),
-}
+IN_NATS = frozenset(c.name for columns in COLUMNS.values() for c in columns if c.in_nats)
+# float rows with a temperature are widened by these; the others are in double anyway
+WIDEN = (LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE, BINARY_CROSS_ENTROPY)
 
 
 cdef inline void step(Plan *plan, Kernel made_by, int seen, int first, int slot, bint clips, bint widens):
@@ -101,76 +188,44 @@ cdef object find_steps(Call call):
 cdef object settle_steps(Call call):
     """Which kernel makes which column."""
     cdef Plan *plan = &call.plan
-    cdef bint raw = not plan.normalise, clips = plan.eps > 0
-    cdef bint true_logs = plan.true_kind != PROBS, pred_logs = plan.pred_kind != PROBS
-    cdef bint raw_true = raw and plan.true_kind != LOGITS, raw_pred = raw and plan.pred_kind != LOGITS
-    cdef bint hot = plan.temperature != 1   # float rows with a temperature are done in double
+    cdef bint clips = plan.eps > 0, hot = plan.temperature != 1, careful
     cdef bint options = clips or plan.smoothing != 0 or plan.terms != NULL
-    cdef bint same = true_logs == pred_logs and (plan.true_kind == plan.pred_kind or not hot)
-    cdef int slot, k
+    cdef bint raw_pred = not plan.normalise and plan.pred_kind != LOGITS
     task = call.task
+    wanted = {name: k for k, name in enumerate(call.columns)}
     plan.step_count = 0
-    plan.loss_column = plan.target_weight_column = -1
-    plan.label_weighs = False
-    column = {name: k for k, name in enumerate(call.columns)}
-    find = column.get
-    if task == "entropy":
-        entropy_step(plan, PRED_ONLY, plan.pred_kind, raw_pred, find("entropy", -1), hot)
-        return
-    if task == "binary":
-        for slot, name in enumerate(COLUMNS["binary"]):
-            step(plan, kernel(BINARY_CROSS_ENTROPY, 0), BOTH, find(name, -1), slot, True, hot)
-        return
-    if task == "sparse":
-        plan.label_weighs = plan.class_weight != NULL and not options and not raw_pred
-        plan.loss_column = find("cross_entropy", -1)
-        plan.target_weight_column = find("target_weight", -1)
-        if options or raw_pred:
-            step(plan, kernel(CAREFUL, 0), PRED_ONLY, plan.loss_column, 0, True, False)
-            column.pop("cross_entropy", None)
-        if not plan.label_weighs:
-            step(plan, kernel(CAREFUL, 0), PRED_ONLY, plan.target_weight_column, 1, True, False)
-        for slot, name in enumerate(("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence")):
-            k = find(name, -1)
-            if name == "entropy":
-                entropy_step(plan, PRED_ONLY, plan.pred_kind, raw_pred, k, hot)
-            elif raw_pred and pred_logs and name in ("brier", "confidence"):
-                step(plan, kernel(CAREFUL, 3), PRED_ONLY, k, 0 if name == "brier" else 1, False, False)
-            elif pred_logs:
-                step(plan, kernel(LOGITS_CROSS_ENTROPY, 0), PRED_ONLY, k, slot, False, hot)
-            else:
-                step(plan, kernel(PROBS_CROSS_ENTROPY, 0), PRED_ONLY, k, slot, False, False)
-        return
-    plan.target_weight_column = find("target_weight", -1)
-    for name, (k, slot) in READY_MADE.items():
-        step(plan, kernel(<Module>k, slot), BOTH, find(name, -1), 0, False, False)
-    k = find("cross_entropy", -1)
-    step(plan, kernel(CAREFUL, 0), BOTH, plan.target_weight_column, 1, True, False)
-    if options or raw or true_logs or plan.class_weight != NULL:
-        step(plan, kernel(CAREFUL, 0), BOTH, k, 0, True, False)
-    elif pred_logs:
-        step(plan, kernel(LOGITS_CROSS_ENTROPY, 0), BOTH, k, 0, False, hot)
-    else:
-        step(plan, kernel(PROBS_CROSS_ENTROPY, 2), BOTH, k, 0, False, False)
-    entropy_step(plan, PRED_ONLY, plan.pred_kind, raw_pred, find("entropy", find("entropy_q", -1)), hot)
-    entropy_step(plan, TRUE_AS_PRED, plan.true_kind, raw_true,
-                 find("target_entropy", find("entropy_p", -1)), hot)
-    for slot, name, seen in ((0, "kl_divergence", BOTH), (0, "reverse_kl", SWAPPED), (1, "js_divergence", BOTH)):
-        k = find(name, -1)
-        if not same or (clips and seen == BOTH) or (raw and true_logs and (raw_true or raw_pred)):
-            step(plan, kernel(CAREFUL, 1), seen, k, slot, seen == BOTH, False)
-        elif true_logs:
-            step(plan, kernel(LOGITS_DIVERGENCE, slot), seen, k, 0, False, hot)
-        else:
-            step(plan, kernel(PROBS_DIVERGENCE, slot), seen, k, 0, False, False)
-    for slot, name in ((2, "total_variation"), (3, "hellinger"), (4, "top1_agreement"), (4, "accuracy"), (5, "brier")):
-        step(plan, kernel(CAREFUL, 1), BOTH, find(name, -1), slot, False, False)
+    plan.loss_column = wanted.get("cross_entropy", -1) if task == "sparse" else -1
+    plan.target_weight_column = wanted.get("target_weight", -1)
+    # a label's own weight needs no kernel
+    plan.label_weighs = task == "sparse" and plan.class_weight != NULL and not options and not raw_pred
+    if task != "sparse" and plan.class_weight != NULL:
+        options = True
+    for column in COLUMNS[task]:
+        if column.name not in wanted or (plan.label_weighs and column.name == "target_weight"):
+            continue
+        made_by = usual_kernel(plan, column)
+        if (column.options == "all" and options) or (column.options == "eps" and clips):
+            made_by = None
+        careful = made_by is None
+        module, place = column.careful if careful else made_by
+        step(plan, kernel(<Module><int>module, place), column.sees, wanted[column.name], column.slot,
+             careful and column.options != "", hot and module in WIDEN)
 
 
-cdef void entropy_step(Plan *plan, int seen, int kind, bint raw, int column, bint hot):
-    if raw:
-        step(plan, kernel(CAREFUL, 2), seen, column, 0, False, False)
-    elif kind == PROBS:
-        step(plan, kernel(PROBS_CROSS_ENTROPY, 1), seen, column, 0, False, False)
-    else:
-        step(plan, kernel(LOGITS_CROSS_ENTROPY, 0), seen, column, 4, False, hot)
+cdef object usual_kernel(Plan *plan, column):
+    """What makes a column from operands of these kinds, or None."""
+    cdef bint true_logs = plan.true_kind != PROBS, pred_logs = plan.pred_kind != PROBS
+    cdef bint raw_true = not plan.normalise and plan.true_kind != LOGITS
+    cdef bint raw_pred = not plan.normalise and plan.pred_kind != LOGITS
+    cdef bint logs = pred_logs, raw = raw_pred, one_kind = True
+    if column.sees == TRUE_AS_PRED:
+        logs, raw = true_logs, raw_true
+    elif column.sees != PRED_ONLY:
+        raw = raw_true or raw_pred
+        # a temperature is the logits', not the log-probabilities' beside them
+        one_kind = true_logs == pred_logs and (plan.true_kind == plan.pred_kind or plan.temperature == 1)
+    if raw and (column.as_is == "all" or (column.as_is == "logs" and logs)):
+        return None
+    if one_kind:
+        return column.logs if logs else column.probs
+    return column.probs_logs if pred_logs and not true_logs else None

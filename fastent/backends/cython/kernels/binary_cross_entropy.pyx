@@ -17,6 +17,9 @@ from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_o
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, SINGLE, Kernel, Tile, report
 from fastent.backends.cython.levels cimport exported
+from fastent.backends.cython.kernels.slots cimport (
+    MOST_SLOTS, OUT_ACCURACY, OUT_BRIER, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_PROBABILITY,
+)
 
 cdef extern from "<math.h>" nogil:
     double c_expm1 "expm1"(double)
@@ -36,14 +39,6 @@ cdef enum:                              # what a loop saw
     SOFT = 1                            # targets between 0 and 1
     ODD = 2                             # numbers that its formula is not for
     OUTSIDE = 4
-
-cdef enum:
-    CROSS_ENTROPY
-    ACCURACY
-    BRIER
-    ENTROPY
-    PROBABILITY
-    OUTPUTS
 
 cdef struct Surprise:                   # −log q and −log(1 − q)
     double of_one
@@ -391,24 +386,24 @@ cdef void general_values(const source *t, const source *x, Tile *tile, Scale sca
         s = surprise_of(x[i], tile.pred_kind, scale)
         p = x[i] if tile.pred_kind == PROBS else c_exp(-s.of_one)     # calibration bins see p itself
         q = c_exp(-s.of_zero)
-        if out[CROSS_ENTROPY] != NULL:
+        if out[OUT_CROSS_ENTROPY] != NULL:
             one = (1 - smooth) * target + 0.5 * smooth
             zero = (1 - smooth) * (1 - target) + 0.5 * smooth
-            out[CROSS_ENTROPY][i] = (weighted(one, clipped(s.of_one, low, high))
+            out[OUT_CROSS_ENTROPY][i] = (weighted(one, clipped(s.of_one, low, high))
                                      + weighted(zero, clipped(s.of_zero, low, high)))
-        if out[ACCURACY] != NULL:
+        if out[OUT_ACCURACY] != NULL:
             d = 0.5 if tile.pred_kind == PROBS else 0.0 if tile.pred_kind == LOGITS else -0.6931471805599453
-            out[ACCURACY][i] = ((x[i] >= d) == (target >= 0.5)) + 0 * (p + target)
-        if out[BRIER] != NULL:
+            out[OUT_ACCURACY][i] = ((x[i] >= d) == (target >= 0.5)) + 0 * (p + target)
+        if out[OUT_BRIER] != NULL:
             # from the smaller of p and 1 − p; a probability is exact as it is
             d = p - target if p < 0.5 or tile.pred_kind == PROBS else (1 - target) - q
             if tile.pred_kind != PROBS and magnitude(d) < 0.125 * (p if p < 0.5 else q):
                 d = close_miss(x[i], target, tile.pred_kind, scale)
-            out[BRIER][i] = d * d
-        if out[ENTROPY] != NULL:
-            out[ENTROPY][i] = weighted(p, s.of_one) + weighted(q, s.of_zero)
-        if out[PROBABILITY] != NULL:
-            out[PROBABILITY][i] = p
+            out[OUT_BRIER][i] = d * d
+        if out[OUT_ENTROPY] != NULL:
+            out[OUT_ENTROPY][i] = weighted(p, s.of_one) + weighted(q, s.of_zero)
+        if out[OUT_PROBABILITY] != NULL:
+            out[OUT_PROBABILITY][i] = p
 
 
 cdef void check_range(const source *x, Tile *tile, int operand, source low, source high) noexcept nogil:
@@ -426,21 +421,21 @@ cdef void check_range(const source *x, Tile *tile, int operand, source low, sour
 cdef void rows_of(Tile *tile, double **out, const source *t, const source *x) noexcept nogil:
     """The cross-entropy has loops of its own unless an option changes it, whatever other columns
     are wanted: a value has the same bits in any company."""
-    cdef double *others[OUTPUTS]
+    cdef double *others[MOST_SLOTS]
     cdef int k
     cdef bint look = True, plain = tile.eps == 0 and tile.smoothing == 0 and tile.temperature == 1
-    for k in range(OUTPUTS):
+    for k in range(MOST_SLOTS):
         others[k] = out[k]
-    if out[CROSS_ENTROPY] != NULL and plain and tile.pred_kind != LOGPROBS:
-        look = cross_entropies(t, x, tile, out[CROSS_ENTROPY])
-        others[CROSS_ENTROPY] = NULL
+    if out[OUT_CROSS_ENTROPY] != NULL and plain and tile.pred_kind != LOGPROBS:
+        look = cross_entropies(t, x, tile, out[OUT_CROSS_ENTROPY])
+        others[OUT_CROSS_ENTROPY] = NULL
     if look:
         check_range(t, tile, 0, <source>0, <source>1)
         if tile.pred_kind == PROBS:
             check_range(x, tile, 1, <source>0, <source>1)
         elif tile.pred_kind == LOGPROBS:
             check_range(x, tile, 1, <source>-INFINITY, <source>0)
-    for k in range(OUTPUTS):
+    for k in range(MOST_SLOTS):
         if others[k] != NULL:
             general_values(t, x, tile, scale_of(tile.temperature), others)
             return

@@ -16,14 +16,10 @@ from fastent.backends.cython.kernels.careful_row cimport (
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
-
-cdef enum:                              # columns of the cross-entropy kernel
-    CROSS_ENTROPY
-    TARGET_WEIGHT
-
-cdef enum:                              # of the statistics kernel
-    BRIER
-    CONFIDENCE
+from fastent.backends.cython.kernels.slots cimport (
+    CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, MOST_SLOTS,
+    OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_TARGET_WEIGHT,
+)
 
 cdef enum:                              # where the arrays of a block stand in scratch memory
     WEIGHT = 0                          # w_c·t'_c
@@ -81,10 +77,10 @@ cdef void label_loss(Tile *tile, Py_ssize_t r, Loss loss, double **out) noexcept
             report(tile, r, NEGATIVE, 1, element(&pred, label))
     if not pred.nan:
         value = weight * clipped(surprise(&pred, label), loss.low, loss.high) if weight != 0 else 0.0
-    if out[CROSS_ENTROPY] != NULL:
-        out[CROSS_ENTROPY][r] = value
-    if out[TARGET_WEIGHT] != NULL:
-        out[TARGET_WEIGHT][r] = weight
+    if out[OUT_CROSS_ENTROPY] != NULL:
+        out[OUT_CROSS_ENTROPY][r] = value
+    if out[OUT_TARGET_WEIGHT] != NULL:
+        out[OUT_TARGET_WEIGHT][r] = weight
 
 
 cdef void target_block(Tile *tile, Py_ssize_t r, Side *target, Py_ssize_t start, Py_ssize_t n, double lift, double mass,
@@ -170,12 +166,12 @@ cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     for k in range(1, parts_of(tile.classes)):
         add_sum(&row.value[0], &row.value[k])
         add_sum(&row.weight[0], &row.weight[k])
-    if out[CROSS_ENTROPY] != NULL:
-        out[CROSS_ENTROPY][r] = value_of(&row.value[0])
+    if out[OUT_CROSS_ENTROPY] != NULL:
+        out[OUT_CROSS_ENTROPY][r] = value_of(&row.value[0])
         if row.pred.nan or (not sparse and row.target.nan):
-            out[CROSS_ENTROPY][r] = NAN
-    if out[TARGET_WEIGHT] != NULL:
-        out[TARGET_WEIGHT][r] = value_of(&row.weight[0]) * (1 / row.mass)
+            out[OUT_CROSS_ENTROPY][r] = NAN
+    if out[OUT_TARGET_WEIGHT] != NULL:
+        out[OUT_TARGET_WEIGHT][r] = value_of(&row.weight[0]) * (1 / row.mass)
 
 
 cdef void entropy_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
@@ -244,17 +240,17 @@ cdef void raw_statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     row.r = r
     read_side(tile, r, 1, &row.pred)
     if row.pred.nan:
-        for k in range(2):
+        for k in range(MOST_SLOTS):
             if out[k] != NULL:
                 out[k][r] = NAN
         return
-    if out[CONFIDENCE] != NULL:
-        out[CONFIDENCE][r] = c_exp(element(&row.pred, row.pred.where))
-    if out[BRIER] != NULL:
+    if out[OUT_CONFIDENCE] != NULL:
+        out[OUT_CONFIDENCE][r] = c_exp(element(&row.pred, row.pred.where))
+    if out[OUT_BRIER] != NULL:
         run_parts(tile, statistics_job, &row)
         for k in range(1, parts_of(tile.classes)):
             add_sum(&row.value[0], &row.value[k])
-        out[BRIER][r] = value_of(&row.value[0])
+        out[OUT_BRIER][r] = value_of(&row.value[0])
 
 
 cdef void cross_entropy_rows(Tile *tile, double **out) noexcept nogil:
@@ -272,7 +268,7 @@ cdef void pair_rows(Tile *tile, double **out) noexcept nogil:
 cdef void raw_entropy_rows(Tile *tile, double **out) noexcept nogil:
     cdef Py_ssize_t r
     for r in range(tile.rows):
-        raw_entropy(tile, r, out[0])
+        raw_entropy(tile, r, out[OUT_ENTROPY])
 
 
 cdef void raw_statistics_rows(Tile *tile, double **out) noexcept nogil:
@@ -282,8 +278,8 @@ cdef void raw_statistics_rows(Tile *tile, double **out) noexcept nogil:
 
 
 cdef Kernel table[4]
-table[0] = cross_entropy_rows
-table[1] = pair_rows
-table[2] = raw_entropy_rows
-table[3] = raw_statistics_rows
+table[<int>CAREFUL_CROSS_ENTROPY] = cross_entropy_rows
+table[<int>CAREFUL_PAIR] = pair_rows
+table[<int>CAREFUL_ENTROPY] = raw_entropy_rows
+table[<int>CAREFUL_STATISTICS] = raw_statistics_rows
 functions = exported(&table)

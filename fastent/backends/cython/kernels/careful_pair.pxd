@@ -24,19 +24,21 @@ from fastent.backends.cython.kernels.careful_row cimport (
     surprises, value_of,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
+from fastent.backends.cython.kernels.slots cimport (
+    MOST_SLOTS, OUT_AGREEMENT, OUT_BRIER, OUT_HELLINGER, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION,
+)
 
 cdef extern from "<math.h>" nogil:
     double c_log "log"(double)
     double c_log1p "log1p"(double)
 
-cdef enum:                              # columns
+cdef enum:                              # sums
     KL
     JS
     TOTAL_VARIATION
     HELLINGER
-    TOP1
     SQUARES                             # Σ (q − p)²
-    COLUMNS
+    SUM_COUNT
 
 cdef enum:                              # where the arrays of a block stand in scratch memory
     P = 0
@@ -68,7 +70,7 @@ cdef struct Pair:
 
 
 cdef struct Totals:
-    Sum sums[COLUMNS]
+    Sum sums[SUM_COUNT]
     Sum drift                           # Σ d without the big class
     double far                          # terms of KL whose q is below the smallest number
     bint moved                          # some d is more than the rounding of c
@@ -240,18 +242,18 @@ cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_
     for i in range(n):
         t[TERM + i] = c_fabs(t[D + i])
     add(&totals.sums[TOTAL_VARIATION], row_sum(t + TERM, n))
-    if pair.out[HELLINGER] != NULL:
+    if pair.out[OUT_HELLINGER] != NULL:
         for i in range(n):
             root = c_sqrt(t[P + i]) + c_sqrt(t[Q + i])
             x = t[D + i] / (root if root > 0 else 1.0)
             t[TERM + i] = x * x
         add(&totals.sums[HELLINGER], row_sum(t + TERM, n))
-    if pair.out[SQUARES] != NULL:
+    if pair.out[OUT_BRIER] != NULL:
         for i in range(n):
             x = t[D + i] * per
             t[TERM + i] = x * x
         add(&totals.sums[SQUARES], row_sum(t + TERM, n))
-    if pair.out[KL] != NULL:
+    if pair.out[OUT_KL] != NULL:
         if pair.eps > 0:
             load_block(&pair.a, start, n, t + SURPRISE, <char *>t)
             surprises(&pair.a, start, n, t + SURPRISE)
@@ -264,7 +266,7 @@ cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_
                 totals.far += far_terms(pair, start, n, t)
                 x = row_sum(t + TERM, n)
         add(&totals.sums[KL], x)
-    if pair.out[JS] != NULL:
+    if pair.out[OUT_JS] != NULL:
         if pair.eps > 0:
             clip(pair, n, t)
             if gone >= 0:
@@ -284,7 +286,7 @@ cdef inline void pair_job(void *context, Py_ssize_t k, char *scratch) noexcept n
     cdef double *t = <double *>scratch
     cdef double speck
     cdef int c, moved = 0
-    for c in range(COLUMNS):
+    for c in range(SUM_COUNT):
         totals.sums[c].total = totals.sums[c].lost = 0
     totals.drift.total = totals.drift.lost = totals.far = totals.d = 0
     totals.big = -1
@@ -311,7 +313,7 @@ cdef inline void pair_job(void *context, Py_ssize_t k, char *scratch) noexcept n
 
 cdef inline void join(Totals *totals, Totals *part) noexcept nogil:
     cdef int c
-    for c in range(COLUMNS):
+    for c in range(SUM_COUNT):
         add_sum(&totals.sums[c], &part.sums[c])
     add_sum(&totals.drift, &part.drift)
     totals.far += part.far
@@ -368,30 +370,30 @@ cdef inline void pair_values(Tile *tile, Py_ssize_t r, double **out) noexcept no
     pair.out = out
     pair.totals = totals
     if pair.a.nan or pair.b.nan:
-        for k in range(COLUMNS):
+        for k in range(MOST_SLOTS):
             if out[k] != NULL:
                 out[k][r] = NAN
         return
-    if out[TOP1] != NULL:
-        out[TOP1][r] = pair.a.where == pair.b.where
-    if out[KL] == NULL and out[JS] == NULL and out[TOTAL_VARIATION] == NULL and out[HELLINGER] == NULL and out[SQUARES] == NULL:
+    if out[OUT_AGREEMENT] != NULL:
+        out[OUT_AGREEMENT][r] = pair.a.where == pair.b.where
+    if out[OUT_KL] == NULL and out[OUT_JS] == NULL and out[OUT_TOTAL_VARIATION] == NULL and out[OUT_HELLINGER] == NULL and out[OUT_BRIER] == NULL:
         return
     settle_pair(tile, &pair)
     if not totals.moved and pair.eps == 0:
         # proportional rows: what is left is the rounding of c
-        for k in range(COLUMNS):
+        for k in range(SUM_COUNT):
             totals.sums[k].total = totals.sums[k].lost = 0
-    if out[KL] != NULL:
+    if out[OUT_KL] != NULL:
         value = value_of(&totals.sums[KL])
         if pair.raw:
             value -= value_of(&totals.drift)
         value = value / pair.mass + totals.far
-        out[KL][r] = 0.0 if value < 0 and pair.eps == 0 and not pair.raw else value
-    if out[JS] != NULL:
-        out[JS][r] = 0.5 * value_of(&totals.sums[JS]) / pair.mass
-    if out[TOTAL_VARIATION] != NULL:
-        out[TOTAL_VARIATION][r] = 0.5 * value_of(&totals.sums[TOTAL_VARIATION]) / pair.mass
-    if out[HELLINGER] != NULL:
-        out[HELLINGER][r] = c_sqrt(0.5 * value_of(&totals.sums[HELLINGER])) / c_sqrt(pair.mass)
-    if out[SQUARES] != NULL:
-        out[SQUARES][r] = value_of(&totals.sums[SQUARES])
+        out[OUT_KL][r] = 0.0 if value < 0 and pair.eps == 0 and not pair.raw else value
+    if out[OUT_JS] != NULL:
+        out[OUT_JS][r] = 0.5 * value_of(&totals.sums[JS]) / pair.mass
+    if out[OUT_TOTAL_VARIATION] != NULL:
+        out[OUT_TOTAL_VARIATION][r] = 0.5 * value_of(&totals.sums[TOTAL_VARIATION]) / pair.mass
+    if out[OUT_HELLINGER] != NULL:
+        out[OUT_HELLINGER][r] = c_sqrt(0.5 * value_of(&totals.sums[HELLINGER])) / c_sqrt(pair.mass)
+    if out[OUT_BRIER] != NULL:
+        out[OUT_BRIER][r] = value_of(&totals.sums[SQUARES])

@@ -12,6 +12,7 @@ from fastent.backends.cython.kernels.careful_row cimport (
 from fastent.backends.cython.kernels.interface cimport Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
 from fastent.backends.cython.levels cimport exported
+from fastent.backends.cython.kernels.slots cimport OUT_DIVERGENCE
 
 cdef enum:                              # where the arrays of a block stand in scratch memory
     TARGET = 0
@@ -57,14 +58,14 @@ cdef void focal_rows(Tile *tile, double **out) noexcept nogil:
         read_side(tile, r, 0, &row.target)
         read_side(tile, r, 1, &row.pred)
         if row.target.nan or row.pred.nan:
-            out[0][r] = NAN
+            out[OUT_DIVERGENCE][r] = NAN
             continue
         row.lift = lift_of(&row.target)
         row.per = 1 / c_ldexp(row.target.total, <int>row.lift)
         run_parts(tile, focal_job, &row)
         for k in range(1, parts_of(tile.classes)):
             add_sum(&row.value[0], &row.value[k])
-        out[0][r] = value_of(&row.value[0])
+        out[OUT_DIVERGENCE][r] = value_of(&row.value[0])
 
 
 cdef Kernel table[1]

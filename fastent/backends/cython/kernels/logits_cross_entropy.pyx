@@ -32,18 +32,13 @@ from fastent.backends.cython.kernels.rank cimport rank_of
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
+from fastent.backends.cython.kernels.slots cimport (
+    OUT_ACCURACY, OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_RANK,
+)
 
 ctypedef fused source:
     float
     double
-
-cdef enum:
-    CROSS_ENTROPY
-    ACCURACY
-    RANK
-    BRIER
-    ENTROPY
-    CONFIDENCE
 
 
 cdef struct LongRow:
@@ -234,7 +229,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
     cdef bint tied
     cdef double *s_of = sums.rest
     cdef double *z = sums.partition
-    cdef double *loss = out[CROSS_ENTROPY] + start if out[CROSS_ENTROPY] != NULL else NULL
+    cdef double *loss = out[OUT_CROSS_ENTROPY] + start if out[OUT_CROSS_ENTROPY] != NULL else NULL
     if tile.precision == SINGLE:
         partitions(sums, rows, True)
     else:
@@ -246,12 +241,12 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
         for r in range(rows):
             check_target(tile, start + r, sums, r)
             loss[r] = sums.gap[r] * scale.inverse / sums.mass[r] + z[r]
-    if out[ENTROPY] != NULL:
+    if out[OUT_ENTROPY] != NULL:
         for r in range(rows):
-            out[ENTROPY][start + r] = z[r] + sums.moment[r] / (1 + s_of[r])
-    if out[CONFIDENCE] != NULL:
+            out[OUT_ENTROPY][start + r] = z[r] + sums.moment[r] / (1 + s_of[r])
+    if out[OUT_CONFIDENCE] != NULL:
         for r in range(rows):
-            out[CONFIDENCE][start + r] = 1 / (1 + s_of[r])
+            out[OUT_CONFIDENCE][start + r] = 1 / (1 + s_of[r])
     if paired(tile) or tile.labels == NULL:
         return
     if tile.classes > FEW and not ranked:
@@ -260,7 +255,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
         for r in range(rows):
             gap = (sums.top[r] - sums.own[r]) * scale.inverse
             loss[r] = z[r] + (0.0 if sums.own[r] == sums.top[r] else gap)
-    if out[BRIER] != NULL:
+    if out[OUT_BRIER] != NULL:
         for r in range(rows):
             s = s_of[r]
             gap = 0.0 if sums.own[r] == sums.top[r] else (sums.top[r] - sums.own[r]) * scale.inverse
@@ -268,49 +263,49 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             square = sums.square[r] + sums.count[r] - p * p + (1 + s - p) * (1 + s - p)
             # the label at the maximum: 1 − p = s/(1 + s)
             square = sums.square[r] + (sums.count[r] - 1) + s * s if gap == 0 else square
-            out[BRIER][start + r] = square / ((1 + s) * (1 + s))
+            out[OUT_BRIER][start + r] = square / ((1 + s) * (1 + s))
     if tile.classes <= FEW:
-        for r in range(rows if out[ACCURACY] != NULL else 0):
+        for r in range(rows if out[OUT_ACCURACY] != NULL else 0):
             s = s_of[r]
             p = 1.0 if sums.place[r] == 0 else 0.0
-            out[ACCURACY][start + r] = p if s == s else s
-        for r in range(rows if out[RANK] != NULL else 0):
+            out[OUT_ACCURACY][start + r] = p if s == s else s
+        for r in range(rows if out[OUT_RANK] != NULL else 0):
             s = s_of[r]
-            out[RANK][start + r] = sums.place[r] if s == s else s
+            out[OUT_RANK][start + r] = sums.place[r] if s == s else s
         return
-    if out[ACCURACY] != NULL:
+    if out[OUT_ACCURACY] != NULL:
         for r in range(rows):
             s = s_of[r]
             p = 1.0 if sums.own[r] == sums.top[r] else 0.0
-            out[ACCURACY][start + r] = p if s == s else s
-    if out[RANK] == NULL and out[ACCURACY] == NULL:
+            out[OUT_ACCURACY][start + r] = p if s == s else s
+    if out[OUT_RANK] == NULL and out[OUT_ACCURACY] == NULL:
         return
     for r in range(rows):
         label = tile.labels[start + r]
         s = s_of[r]
         # another maximum adds 1 to s, and it may come first
-        tied = out[ACCURACY] != NULL and s > 0.99 and sums.own[r] == sums.top[r]
-        if label < 0 or s != s or not (tied or out[RANK] != NULL):
-            if out[RANK] != NULL:
-                out[RANK][start + r] = s
+        tied = out[OUT_ACCURACY] != NULL and s > 0.99 and sums.own[r] == sums.top[r]
+        if label < 0 or s != s or not (tied or out[OUT_RANK] != NULL):
+            if out[OUT_RANK] != NULL:
+                out[OUT_RANK][start + r] = s
             continue
         # nothing is less than −infinity, which the pass for the maximum would have to compare with
         p = sums.rank[r] if ranked and sums.own[r] > -INFINITY else rank_of(tile, start + r, unused)
         if tied:
-            out[ACCURACY][start + r] = p == 0
-        if out[RANK] != NULL:
-            out[RANK][start + r] = p
+            out[OUT_ACCURACY][start + r] = p == 0
+        if out[OUT_RANK] != NULL:
+            out[OUT_RANK][start + r] = p
 
 
 cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused) noexcept nogil:
     cdef Scale scale = scale_of(tile.temperature)
-    cdef bint moments = out[ENTROPY] != NULL or out[BRIER] != NULL, few = tile.classes <= FEW, narrow
-    cdef bint ranks = out[RANK] != NULL or out[ACCURACY] != NULL
+    cdef bint moments = out[OUT_ENTROPY] != NULL or out[OUT_BRIER] != NULL, few = tile.classes <= FEW, narrow
+    cdef bint ranks = out[OUT_RANK] != NULL or out[OUT_ACCURACY] != NULL
     cdef Py_ssize_t r, n, start = 0
     cdef LogitSums sums
     cdef Batch batch
     cdef LongRow row
-    cdef bint ranked = out[RANK] != NULL and tile.labels != NULL and tile.classes >= MANY
+    cdef bint ranked = out[OUT_RANK] != NULL and tile.labels != NULL and tile.classes >= MANY
     row.tile = tile
     row.scale = scale
     row.moments = moments

@@ -39,6 +39,7 @@ from fastent.backends.cython.kernels.logits_divergence_terms cimport (
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sums
 from fastent.backends.cython.levels cimport exported
+from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL
 
 cdef enum:
     FEW = 48                            # classes up to which rows are mapped in one flat loop,
@@ -470,14 +471,14 @@ cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogi
 
 
 cdef void kl_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[0], False)
+    divergence_rows(tile, out[OUT_KL], False)
 
 
 cdef void js_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[0], True)
+    divergence_rows(tile, out[OUT_JS], True)
 
 
 cdef Kernel table[2]
-table[0] = kl_rows
-table[1] = js_rows
+table[<int>KL_ROWS] = kl_rows
+table[<int>JS_ROWS] = js_rows
 functions = exported(&table)

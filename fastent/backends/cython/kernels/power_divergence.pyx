@@ -23,6 +23,9 @@ from fastent.backends.cython.kernels.careful_row cimport Side, Sum, add, add_sum
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
 from fastent.backends.cython.levels cimport exported
+from fastent.backends.cython.kernels.slots cimport (
+    ALPHA_ROWS, CHI2_ROWS, JEFFREYS_ROWS, OUT_DIVERGENCE, RENYI_ROWS, TSALLIS_ROWS,
+)
 from libc.math cimport isfinite, rint
 from libc.stdint cimport int64_t, uint64_t
 
@@ -454,19 +457,19 @@ cdef void power_rows(Tile *tile, double *out, Quantity quantity, double factor) 
 
 
 cdef void alpha_rows(Tile *tile, double **out) noexcept nogil:
-    power_rows(tile, out[0], POWER, 1)
+    power_rows(tile, out[OUT_DIVERGENCE], POWER, 1)
 
 
 cdef void tsallis_rows(Tile *tile, double **out) noexcept nogil:
-    power_rows(tile, out[0], POWER, tile.order)
+    power_rows(tile, out[OUT_DIVERGENCE], POWER, tile.order)
 
 
 cdef void chi2_rows(Tile *tile, double **out) noexcept nogil:
-    power_rows(tile, out[0], CHI2, 1)
+    power_rows(tile, out[OUT_DIVERGENCE], CHI2, 1)
 
 
 cdef void jeffreys_rows(Tile *tile, double **out) noexcept nogil:
-    power_rows(tile, out[0], JEFFREYS, 1)
+    power_rows(tile, out[OUT_DIVERGENCE], JEFFREYS, 1)
 
 
 cdef void renyi_rows(Tile *tile, double **out) noexcept nogil:
@@ -475,13 +478,13 @@ cdef void renyi_rows(Tile *tile, double **out) noexcept nogil:
     row.quantity = POWER
     settle_order(&row, tile.order)
     for r in range(tile.rows):
-        out[0][r] = renyi_of(tile, &row) if read_row(tile, r, &row) else NAN
+        out[OUT_DIVERGENCE][r] = renyi_of(tile, &row) if read_row(tile, r, &row) else NAN
 
 
 cdef Kernel table[5]
-table[0] = alpha_rows
-table[1] = tsallis_rows
-table[2] = renyi_rows
-table[3] = chi2_rows
-table[4] = jeffreys_rows
+table[<int>ALPHA_ROWS] = alpha_rows
+table[<int>TSALLIS_ROWS] = tsallis_rows
+table[<int>RENYI_ROWS] = renyi_rows
+table[<int>CHI2_ROWS] = chi2_rows
+table[<int>JEFFREYS_ROWS] = jeffreys_rows
 functions = exported(&table)

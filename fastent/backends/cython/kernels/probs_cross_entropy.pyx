@@ -29,6 +29,10 @@ from fastent.backends.cython.kernels.probs_sums cimport BIG as STRIPS_BIG, CROSS
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of, rows_of_chunk
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, row_sums
 from fastent.backends.cython.levels cimport exported
+from fastent.backends.cython.kernels.slots cimport (
+    OUT_ACCURACY, OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_RANK,
+    PROBS_ENTROPY, PROBS_SPARSE, PROBS_TARGET,
+)
 
 ctypedef fused source:
     float
@@ -45,15 +49,6 @@ cdef enum:
     PRED_REST                           # q; sparse: p²
     BIG                                 # p and q of the class above ¾, which is out of the others
     PRED_BIG
-
-# columns of the sparse kernel
-cdef enum:
-    CROSS_ENTROPY
-    ACCURACY
-    RANK
-    BRIER
-    UNUSED
-    CONFIDENCE
 
 cdef struct Sums:
     double of[WIDTH]
@@ -346,16 +341,16 @@ cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, d
     if not tile.normalise:                              # "as_is": distances of the raw numbers
         rest = rest if total != total else 1 - own
         total = 1 + undefined
-    if out[ACCURACY] != NULL or out[RANK] != NULL:
+    if out[OUT_ACCURACY] != NULL or out[OUT_RANK] != NULL:
         rank = rank_of(tile, r, unused) + undefined
-        if out[RANK] != NULL:
-            out[RANK][r] = rank
-        if out[ACCURACY] != NULL:
-            out[ACCURACY][r] = (rank == 0) + undefined
-    if out[BRIER] != NULL:
-        out[BRIER][r] = (square + rest * rest) / (total * total)
-    if out[CONFIDENCE] != NULL:
-        out[CONFIDENCE][r] = top_in(tile, 1, r, 0, tile.classes, tile.scratch, &block, unused) / total
+        if out[OUT_RANK] != NULL:
+            out[OUT_RANK][r] = rank
+        if out[OUT_ACCURACY] != NULL:
+            out[OUT_ACCURACY][r] = (rank == 0) + undefined
+    if out[OUT_BRIER] != NULL:
+        out[OUT_BRIER][r] = (square + rest * rest) / (total * total)
+    if out[OUT_CONFIDENCE] != NULL:
+        out[OUT_CONFIDENCE][r] = top_in(tile, 1, r, 0, tile.classes, tile.scratch, &block, unused) / total
 
 
 cdef inline void row_values(Batch *sums, Py_ssize_t rows, int mode, bint wide, double *value) noexcept nogil:
@@ -377,7 +372,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int
     """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
     cdef Py_ssize_t r
     cdef double low, high, total, pred_total
-    cdef double *value = out[0]
+    cdef double *value = out[<int>OUT_ENTROPY if mode == ENTROPY else <int>OUT_CROSS_ENTROPY]
     cdef int64_t some = 0
     if value != NULL:
         value += start
@@ -392,7 +387,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int
         if some:
             row_values(sums, rows, mode, True, value)
         some = 0
-    if mode <= SQUARES and (out[ACCURACY] != NULL or out[RANK] != NULL or out[BRIER] != NULL or out[CONFIDENCE] != NULL):
+    if mode <= SQUARES and (out[OUT_ACCURACY] != NULL or out[OUT_RANK] != NULL or out[OUT_BRIER] != NULL or out[OUT_CONFIDENCE] != NULL):
         for r in range(rows):
             if tile.labels[start + r] >= 0:             # a skipped row has no label to read
                 sparse_columns(tile, start + r, sums.of[REST][r], sums.of[PRED_REST][r], sums.own[r], out, unused)
@@ -498,7 +493,7 @@ cdef void in_precision(Tile *tile, int mode, double **out) noexcept nogil:
 
 
 cdef void sparse_rows(Tile *tile, double **out) noexcept nogil:
-    in_precision(tile, SQUARES if out[BRIER] != NULL else SPARSE, out)
+    in_precision(tile, SQUARES if out[OUT_BRIER] != NULL else SPARSE, out)
 
 
 cdef void entropy_rows(Tile *tile, double **out) noexcept nogil:
@@ -510,7 +505,7 @@ cdef void cross_rows(Tile *tile, double **out) noexcept nogil:
 
 
 cdef Kernel table[3]
-table[0] = sparse_rows
-table[1] = entropy_rows
-table[2] = cross_rows
+table[<int>PROBS_SPARSE] = sparse_rows
+table[<int>PROBS_ENTROPY] = entropy_rows
+table[<int>PROBS_TARGET] = cross_rows
 functions = exported(&table)

@@ -25,6 +25,7 @@ from fastent.backends.cython.kernels.probs_sums cimport (
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum
 from fastent.backends.cython.levels cimport exported
+from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL
 
 
 cdef enum:
@@ -301,14 +302,14 @@ cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogi
 
 
 cdef void kl_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[0], False)
+    divergence_rows(tile, out[OUT_KL], False)
 
 
 cdef void js_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[0], True)
+    divergence_rows(tile, out[OUT_JS], True)
 
 
 cdef Kernel table[2]
-table[0] = kl_rows
-table[1] = js_rows
+table[<int>KL_ROWS] = kl_rows
+table[<int>JS_ROWS] = js_rows
 functions = exported(&table)

@@ -4,12 +4,12 @@ from libc.stdint cimport int64_t
 
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum
 from fastent.backends.cython.kernels.interface cimport BadRow, Kernel
+from fastent.backends.cython.kernels.slots cimport MOST_SLOTS
 from fastent.backends.cython.tiles.operand cimport View
 
 cdef enum:
     MOST_COLUMNS = 16
     MOST_STEPS = 16
-    MOST_SLOTS = 6
 
 # How a kernel sees the operands of the call.
 cdef enum Seen:
