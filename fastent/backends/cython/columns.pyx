@@ -188,7 +188,7 @@ cdef object find_steps(Call call):
 cdef object settle_steps(Call call):
     """Which kernel makes which column."""
     cdef Plan *plan = &call.plan
-    cdef bint clips = plan.eps > 0, hot = plan.temperature != 1, careful
+    cdef bint clips = plan.eps > 0, has_temperature = plan.temperature != 1, careful
     cdef bint options = clips or plan.smoothing != 0 or plan.terms != NULL
     cdef bint raw_pred = not plan.normalise and plan.pred_kind != LOGITS
     task = call.task
@@ -209,7 +209,7 @@ cdef object settle_steps(Call call):
         careful = made_by is None
         module, place = column.careful if careful else made_by
         step(plan, kernel(<Module><int>module, place), column.sees, wanted[column.name], column.slot,
-             careful and column.options != "", hot and module in WIDEN)
+             careful and column.options != "", has_temperature and module in WIDEN)
 
 
 cdef object usual_kernel(Plan *plan, column):

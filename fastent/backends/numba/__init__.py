@@ -96,8 +96,8 @@ def _first_fault(spec, true, pred, faults):
 
 def _plain_binary(spec):
     """Whether binary cross-entropies have a kernel of their own."""
-    hot = _temperature(spec, spec.kind_pred) != 1.0
-    return not (spec.kind_pred == "logprobs" or hot or spec.eps or spec.label_smoothing)
+    has_temperature = _temperature(spec, spec.kind_pred) != 1.0
+    return not (spec.kind_pred == "logprobs" or has_temperature or spec.eps or spec.label_smoothing)
 
 
 def narrow_values(spec):

@@ -133,7 +133,7 @@ def below_normal(x):
     return x.bits() - (0x00800000 if x.single else 0x0010000000000000)
 
 
-def surprise(u, c, extra=None):
+def surprisal(u, c, extra=None):
     """-log((c + u)·2^-extra) for a normal sum, c = 0 or 1: 1 + u is rounded for no u. `extra` are
     the bits of whole octaves.
 
@@ -173,7 +173,7 @@ def hard_loss(t, v):
     swapped = t.bits() ^ one  # of c = 1 − t; u = ±v: −v for t = 0
     c, u = swapped.as_number(), (v.bits() ^ ((swapped << 2) & sign)).as_number()
     soft = outside_unit(t) | ((t.bits() - one) & ~(t.bits() - 1))
-    return surprise(u, c), soft | below_normal(u + c) | outside_unit(v)
+    return surprisal(u, c), soft | below_normal(u + c) | outside_unit(v)
 
 
 def prob_loss(t, v):
@@ -181,8 +181,8 @@ def prob_loss(t, v):
     extra = below_normal(v).logical_shift(31 if t.single else 63) << (29 if t.single else 61)
     scale = (extra + one_of(v)).as_number()  # 2^64 or 2^512 where v is subnormal
     nothing = v * 0.0
-    one = choose(v.same(0.0), math.inf, surprise(v * scale, nothing, extra))
-    zero = choose(v.same(1.0), math.inf, surprise(-v, nothing + 1.0))
+    one = choose(v.same(0.0), math.inf, surprisal(v * scale, nothing, extra))
+    zero = choose(v.same(1.0), math.inf, surprisal(-v, nothing + 1.0))
     one = choose(t.same(0.0), 0.0, t * one)
     zero = choose(t.same(1.0), 0.0, (1.0 - t) * zero)
     value = choose(v.nan(), v, one + zero)

@@ -13,7 +13,7 @@ import numpy as np
 from .careful import clip_surprisal, gap_to, largest
 from .constants import LOGITS, PROBS, SKIP, kernel
 from .double_double import dd_add, dd_divide, dd_exp
-from .functions import LN2, gap_divergence
+from .functions import LN2, kl_term
 from .loops import called
 
 TINY = 1e-290
@@ -23,7 +23,7 @@ HELD = 2.0**500  # probabilities are held times this: tiny ones stay in the norm
 
 ROOT_HELD = 2.0**250
 
-divergence = called(gap_divergence)
+divergence = called(kl_term)
 
 KL, REVERSE_KL, JS, TOTAL_VARIATION, HELLINGER, SQUARES, CROSS = range(7)
 

@@ -37,7 +37,7 @@ def lift(x):
     return 2.0**64 if x.single else 2.0**512
 
 
-def gap_divergence(x, y, d):
+def kl_term(x, y, d):
     """x·log(x/y) − x + y >= 0 for x, y >= 0 (normal or 0) and d = y − x, rounded once.
 
     y is brought within a factor 2 of x by whole octaves, rounded towards zero, so that nothing
@@ -102,7 +102,7 @@ def near_gap(x, y, d, far=None):
 
 
 def positive_gap(x, y):
-    """x·log(x/y) − x + y for normal x, y > 0: `gap_divergence` without its special cases."""
+    """x·log(x/y) − x + y for normal x, y > 0: `kl_term` without its special cases."""
     near, octaves = without_octaves(y, x)
     return near_gap(x, near, near - x, madd(x, octaves, y - near))
 
@@ -110,7 +110,7 @@ def positive_gap(x, y):
 def excess(v):
     """v − log1p(v) >= 0 for v > −1."""
     one = v._new(v.lift(1.0))
-    return gap_divergence(one, v + 1.0, v)
+    return kl_term(one, v + 1.0, v)
 
 
 NEAR = 0.00390625  # sums that are checked are nearer to 1: short series, and a division less
@@ -356,7 +356,7 @@ def _reduced(x):
     return f, (k | 0x4330000000000000).as_number() - 4503599627372544.0
 
 
-def surprise_of(x, octaves=0):
+def surprisal_of(x, octaves=0):
     """−log(x·2^−octaves) for a normal x > 0 and a result of 0.28 at least: its error is an absolute
     one. 0 and subnormal numbers give something finite."""
     if x.single:

@@ -40,13 +40,13 @@ def centre_terms(a, b, m_a, m_b, centre, centre_low, shrink, unit):
     """Terms of F and E, and both weights."""
     mine, other, a_high, b_high, v = differences(a, b, m_a, m_b, centre, centre_low, unit)
     other = other * shrink
-    bend = mine * phi(v)
+    second_order = mine * phi(v)
     near = abs(v) <= 2.0
     far = choose(mine > 0.0, (other - mine) - mine * v, other)
     hole = b_high.same(-math.inf) & (a_high > -math.inf)  # the weight may underflow
     far = choose(hole, math.inf, far)
-    change = choose(near, bend + mine * v, other - mine)
-    return choose(near, bend, far), change, mine, other, None
+    change = choose(near, second_order + mine * v, other - mine)
+    return choose(near, second_order, far), change, mine, other, None
 
 
 def shannon_terms(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
@@ -119,10 +119,10 @@ def pair_kernel(what, terms):
                 centred_sums(a, b, row, classes, m_a, m_b, centre, unit, t, s)
                 mass_a = s[A]
                 mass_b = s[B] * math.exp(centre[0])
-                gap, bend = s[F] / mass_a, excess_of(s[E] / mass_a)
-                value = gap - bend
+                gap, second_order = s[F] / mass_a, excess_of(s[E] / mass_a)
+                value = gap - second_order
                 delta = math.log1p(s[E] / mass_a)
-                if not (gap < math.inf and bend > threshold * gap):
+                if not (gap < math.inf and second_order > threshold * gap):
                     break
                 centre = (delta, 0.0) if attempt == 0 else (centre[0], centre[1] + delta)
             if again and value == value:

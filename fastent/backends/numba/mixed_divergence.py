@@ -48,7 +48,7 @@ def plain_terms(p):
     return p, ~(p >= 0.0)
 
 
-def surprise_terms(t, x, m_t, m, unit):
+def surprisal_terms(t, x, m_t, m, unit):
     """Target weights, their products with m - x, and exp(x - m) without the maxima, as for
     sparse rows; both in the same unit. The maxima of x are counted."""
     weight = choose(t.same(m_t), 1.0, exp_below(t, m_t, row_unit(m_t, unit)))
@@ -59,7 +59,7 @@ def surprise_terms(t, x, m_t, m, unit):
 
 
 map_kl, map_js = term_loop(kl_terms, 2, 3), term_loop(js_terms, 2, 4)
-map_plain, map_surprises = term_loop(plain_terms, 1, 1), term_loop(surprise_terms, 2, 3)
+map_plain, map_surprises = term_loop(plain_terms, 1, 1), term_loop(surprisal_terms, 2, 3)
 map_weights, map_scaled = mapped(weight_terms, 1, 1, 0), mapped(scaled_terms, 1, 1, 0)
 
 

@@ -1,6 +1,6 @@
 """Sparse columns and entropy from probabilities.
 
-log S and log p of a large class cancel when a row is nearly one-hot and its sum S is not exactly 1,
+log S and log p of a large class cancel when a row is nearly one-has_temperature and its sum S is not exactly 1,
 so the large class (at most one exceeds 3/4) is kept out: its surprisal is log1p(R / p) with R the
 sum of the others. Rows that are odd in any way are marked, and done once more in `careful`.
 """
@@ -19,7 +19,7 @@ from .functions import (
     log_of_sum,
     log_positive,
     log_ratio,
-    surprise_of,
+    surprisal_of,
 )
 from .fused import row_adder
 from .loops import at, mapped, number
@@ -57,7 +57,7 @@ def flat(formula):
 def entropy_sums(x):
     """−x log x and x without the large class, and the large class."""
     small = x <= BIG  # not true of NaN, which ends up among the large ones
-    term = choose(small, x * surprise_of(x), 0.0)
+    term = choose(small, x * surprisal_of(x), 0.0)
     return term, choose(small, x, 0.0), choose(small, 0.0, x), x.bits(), None
 
 

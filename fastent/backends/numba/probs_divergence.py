@@ -21,7 +21,7 @@ from .functions import (
     near_gap,
     positive_gap,
     speck,
-    surprise_of,
+    surprisal_of,
     without_octaves,
 )
 from .fused import row_adder
@@ -73,7 +73,7 @@ def cross_sums(p, q):
     """−x log y without classes of y above 3/4, and x and y of either side, and whether y is 0."""
     y = lifted(q)
     small = q <= BIG
-    term = choose(small, p * surprise_of(y, 64 if q.single else 512), 0.0)
+    term = choose(small, p * surprisal_of(y, 64 if q.single else 512), 0.0)
     sides = (choose(small, p, 0.0), choose(small, 0.0, p), choose(small, q, 0.0))
     zero = y.bits() - speck(y).bits() - 1
     return term, *sides, choose(small, 0.0, q), p.bits() | q.bits(), zero
@@ -94,31 +94,31 @@ def flat(formula, endless):
 kl_terms, js_terms = flat(kl_sums, True), flat(js_sums, False)
 
 
-def kl_value(wide, g, mass, drift, low, high, threshold, allowed):
+def kl_value(wide, g, mass, mass_difference, low, high, threshold, allowed):
     """Odd where the sums are apart, if not `wide`."""
     each = 1.0 / mass
-    v, gap = drift * each, g * each
+    v, gap = mass_difference * each, g * each
     near = abs(v) <= NEAR
-    bend = v * v * near_excess(v)
-    sound = within(low, high, mass, mass + drift)
+    second_order = v * v * near_excess(v)
+    sound = within(low, high, mass, mass + mass_difference)
     if wide:
-        bend = choose(near, bend, excess(v))
+        second_order = choose(near, second_order, excess(v))
     else:
         sound = sound & near
-    return settled(gap - bend, sound & (bend <= threshold * gap))
+    return settled(gap - second_order, sound & (second_order <= threshold * gap))
 
 
-def js_value(wide, g, mass, drift, other, low, high, threshold, allowed):
+def js_value(wide, g, mass, mass_difference, other, low, high, threshold, allowed):
     """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
     relative difference e of the two sums: 0.215·e²·JS, right to 0.035·e²."""
-    total = mass + drift
+    total = mass + mass_difference
     each, per_other = 1.0 / mass, 1.0 / total
-    v, u = 0.5 * drift * each, -0.5 * drift * per_other
+    v, u = 0.5 * mass_difference * each, -0.5 * mass_difference * per_other
     gap = 0.5 * (g * each + other * per_other)
-    bend = v * v * near_excess(v) + u * u * near_excess(u)
+    second_order = v * v * near_excess(v) + u * u * near_excess(u)
     squared = -4.0 * v * u  # e², to e² of itself
-    value = 0.5 * (gap - bend) * (1.0 - 0.215 * squared)
-    sound = within(low, high, mass, total) & (squared <= allowed * allowed) & (bend <= 0.5 * gap)
+    value = 0.5 * (gap - second_order) * (1.0 - 0.215 * squared)
+    sound = within(low, high, mass, total) & (squared <= allowed * allowed) & (second_order <= 0.5 * gap)
     return settled(value, sound)
 
 

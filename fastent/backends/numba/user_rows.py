@@ -145,12 +145,12 @@ class Rows:
             return None
         faults = np.zeros(rows, np.int8)
         kinds = (spec.kind_true, spec.kind_pred)
-        hot = [float(spec.temperature) if kind == "logits" else 1.0 for kind in kinds]
+        has_temperature = [float(spec.temperature) if kind == "logits" else 1.0 for kind in kinds]
         arguments = (
             true.reshape(-1), pred.reshape(-1), classes,
             np.empty(0, np.int64) if labels is None else labels,
             np.array([KINDS[kind] for kind in kinds]), RULES[spec.row_sums],
-            float(spec.sum_tolerance), tuple(reduction_unit(t) for t in hot),
+            float(spec.sum_tolerance), tuple(reduction_unit(t) for t in has_temperature),
             self.numbers, out[0], faults,
         )  # fmt: skip
         self.compiled(*arguments)

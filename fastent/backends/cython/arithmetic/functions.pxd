@@ -48,7 +48,19 @@ cdef extern from *:
     """
     const double NEAR "FE_NEAR"
 
+# What arithmetic is done in, and what the memory holds. Cython picks the variant of a function by the
+# types of its arguments: those called `unused` are there for that, and carry no value.
+# What arithmetic is done in, and what the memory holds. Cython picks the variant of a function by the
+# types of its arguments: those called `unused` are there for that, and carry no value.
 ctypedef fused real:
+    float
+    double
+
+ctypedef fused stored:
+    float
+    double
+
+ctypedef fused stored:
     float
     double
 
@@ -191,7 +203,7 @@ cdef inline real positive_gap(real x, real y) noexcept nogil:
     return near_gap(x, near, near - x, far_gap(x, y, near, octaves))
 
 
-cdef inline real gap_divergence(real x, real y, real d) noexcept nogil:
+cdef inline real kl_term(real x, real y, real d) noexcept nogil:
     """The same for x, y >= 0 (normal or 0) and d = y − x, rounded once, where y − x is not.
 
     x = 0 gives y, y = 0 < x gives infinity.
@@ -205,7 +217,7 @@ cdef inline real gap_divergence(real x, real y, real d) noexcept nogil:
 
 cdef inline double excess(double v) noexcept nogil:
     """h(v) = v − log1p(v) >= 0 for v > −1."""
-    return gap_divergence(<double>1.0, 1.0 + v, v)
+    return kl_term(<double>1.0, 1.0 + v, v)
 
 
 cdef inline double near_excess(double v) noexcept nogil:
@@ -411,14 +423,14 @@ cdef inline real minus_log_scaled(real x) noexcept nogil:
 
 
 cdef inline real step(real unused) noexcept nogil:
-    """ln 2 times the share of an octave that `surprise_of` counts in."""
+    """ln 2 times the share of an octave that `surprisal_of` counts in."""
     if real is float:
         return <real>8.26295829486781727573e-8                          # 2^-23
     else:
         return FE_STEP
 
 
-cdef inline real surprise_of(real x, bint scaled) noexcept nogil:
+cdef inline real surprisal_of(real x, bint scaled) noexcept nogil:
     """−log x for a normal x > 0, or −log(x / scale_up(x)), in steps; its error is an absolute one, and
     of use where the result is 0.28 nats at least. 0 and subnormal numbers give something finite."""
     cdef int32_t whole

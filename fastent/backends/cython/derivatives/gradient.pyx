@@ -9,9 +9,9 @@ has q_b = 1 up to rounding; there −Σ_{k≠b} (W·q_k − u_k) is taken, as th
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, stored
 from fastent.backends.cython.kernels.logits_exp cimport (
-    Scale, block_top, exp_below_double, exp_over, scale_of, source,
+    Scale, block_top, exp_below_double, exp_over, scale_of,
 )
 from fastent.backends.cython.derivatives.interface cimport CLASSES, LIGHTGBM, ONE_LOGIT, XGBOOST, Slope, Slopes
 from fastent.backends.cython.levels cimport exported
@@ -19,7 +19,7 @@ from fastent.backends.cython.kernels.interface cimport NEGATIVE, RANGE, ROW_SUM
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 
 cdef enum:
-    FEW = 32                            # classes up to which rows are mapped together
+    FEW_SLOPES = 32                            # classes up to which rows are mapped together
 
 
 cdef inline void complain(Slopes *tile, Py_ssize_t row, int code, double number) noexcept nogil:
@@ -35,7 +35,7 @@ cdef inline bint skipped(Slopes *tile, Py_ssize_t r) noexcept nogil:
             or (tile.weight != NULL and tile.weight[r] == 0))
 
 
-cdef void exponentials(const source *x, Py_ssize_t n, double top, double *e) noexcept nogil:
+cdef void exponentials(const stored *x, Py_ssize_t n, double top, double *e) noexcept nogil:
     """e = exp(x − top), 0 where x = top."""
     cdef Scale scale = scale_of(1)
     cdef Py_ssize_t k
@@ -43,7 +43,7 @@ cdef void exponentials(const source *x, Py_ssize_t n, double top, double *e) noe
         e[k] = exp_below_double(x[k], top, scale)
 
 
-cdef void flat_exponentials(const source *x, Py_ssize_t n, const double *top, double *e) noexcept nogil:
+cdef void flat_exponentials(const stored *x, Py_ssize_t n, const double *top, double *e) noexcept nogil:
     """The same for rows of few classes, with one top an element, so that vectors are full."""
     cdef Scale scale = scale_of(1)
     cdef Py_ssize_t k
@@ -51,7 +51,7 @@ cdef void flat_exponentials(const source *x, Py_ssize_t n, const double *top, do
         e[k] = exp_below_double(x[k], top[k], scale)
 
 
-cdef double others(const source *x, Py_ssize_t n, double top, double *e) noexcept nogil:
+cdef double others(const stored *x, Py_ssize_t n, double top, double *e) noexcept nogil:
     """s = Σ e over all classes but one at the top; ties at the top get their e = 1."""
     cdef Py_ssize_t k
     cdef int64_t ties = 0               # whole, so that the loop is a vector one
@@ -109,17 +109,17 @@ cdef inline double curvature_scale(int curvature, Py_ssize_t n) noexcept nogil:
     return <double>n / (n - 1) if curvature == LIGHTGBM and n > 1 else 1
 
 
-cdef void put_hessian(source *h, const double *e, Py_ssize_t n, double s, double mass, int curvature) noexcept nogil:
+cdef void put_hessian(stored *h, const double *e, Py_ssize_t n, double s, double mass, int curvature) noexcept nogil:
     cdef Py_ssize_t k
     cdef double whole = 1 + s, v
     cdef double unit = mass * curvature_scale(curvature, n) / whole / whole
     cdef double floor = 1e-16 if curvature == XGBOOST else 0
     for k in range(n):
         v = unit * e[k] * (s if e[k] == 1 else whole - e[k])
-        h[k] = <source>(floor if v < floor else v)
+        h[k] = <stored>(floor if v < floor else v)
 
 
-cdef void put_gradient(Slopes *tile, Py_ssize_t r, source *g, const source *x, double top, double s, double *e, double *u) noexcept nogil:
+cdef void put_gradient(Slopes *tile, Py_ssize_t r, stored *g, const stored *x, double top, double s, double *e, double *u) noexcept nogil:
     """The row's derivatives; e holds its exponentials, u its weighted target if it is dense."""
     cdef Py_ssize_t k, b = 0, n = tile.classes
     cdef double weight = tile.weight[r] if tile.weight != NULL else 1
@@ -131,8 +131,8 @@ cdef void put_gradient(Slopes *tile, Py_ssize_t r, source *g, const source *x, d
         # x may be g: what is needed of it is read first
         own = unit * (s if e[k] == 1 else 1 + s - e[k])
         for b in range(n):
-            g[b] = <source>(unit * e[b])
-        g[k] = <source>-own
+            g[b] = <stored>(unit * e[b])
+        g[k] = <stored>-own
     else:
         mass = row_sum(u, n)
         unit = mass / (1 + s)
@@ -144,32 +144,32 @@ cdef void put_gradient(Slopes *tile, Py_ssize_t r, source *g, const source *x, d
             u[b] = 0
             u[b] = -row_sum(u, n)
         for k in range(n):
-            g[k] = <source>(weight * u[k])
+            g[k] = <stored>(weight * u[k])
         mass *= weight
     if tile.hessian != NULL:
-        put_hessian(<source *>tile.hessian + r * n, e, n, s, mass, tile.curvature)
+        put_hessian(<stored *>tile.hessian + r * n, e, n, s, mass, tile.curvature)
 
 
-cdef void put_nothing(Slopes *tile, Py_ssize_t r, source *g) noexcept nogil:
+cdef void put_nothing(Slopes *tile, Py_ssize_t r, stored *g) noexcept nogil:
     cdef Py_ssize_t k
-    cdef source *h = <source *>tile.hessian + r * tile.classes
+    cdef stored *h = <stored *>tile.hessian + r * tile.classes
     for k in range(tile.classes):
         g[k] = 0
     if tile.hessian != NULL:
         for k in range(tile.classes):
-            h[k] = <source>(1e-16 if tile.curvature == XGBOOST else 0)
+            h[k] = <stored>(1e-16 if tile.curvature == XGBOOST else 0)
 
 
-cdef void rows_of(Slopes *tile, const source *x) noexcept nogil:
+cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
     cdef Py_ssize_t r, k, n = tile.classes
     cdef double *e = tile.scratch
     cdef double *tops = e + tile.room
     cdef double *u = tops + tile.room
     cdef double *flat = u + tile.room
     cdef double top, s
-    cdef source *g = <source *>tile.gradient
+    cdef stored *g = <stored *>tile.gradient
     cdef bint dense = tile.target != NULL or tile.smoothing != 0
-    cdef bint together = n <= FEW and not tile.only_check
+    cdef bint together = n <= FEW_SLOPES and not tile.only_check
     if together:
         for r in range(tile.rows):
             top = block_top(x + r * n, n)
@@ -200,18 +200,18 @@ cdef void rows_of(Slopes *tile, const source *x) noexcept nogil:
 
 cdef void softmax_slopes(Slopes *tile) noexcept nogil:
     if tile.single:
-        rows_of(tile, <const float *>tile.x)
+        gradient_rows_of(tile, <const float *>tile.x)
     else:
-        rows_of(tile, <const double *>tile.x)
+        gradient_rows_of(tile, <const double *>tile.x)
 
 
-cdef void elements_of(Slopes *tile, const source *x) noexcept nogil:
+cdef void elements_of(Slopes *tile, const stored *x) noexcept nogil:
     """One logit an element: with a = e^−|x|, q is 1/(1+a) or a/(1+a), and q − t the difference of
     the two small ones."""
     cdef Scale scale = scale_of(1)
     cdef Py_ssize_t r
-    cdef source *g = <source *>tile.gradient
-    cdef source *h = <source *>tile.hessian
+    cdef stored *g = <stored *>tile.gradient
+    cdef stored *h = <stored *>tile.hessian
     cdef double keep = 1 - tile.smoothing, share = 0.5 * tile.smoothing
     cdef double a, t, v, w, low, floor = 1e-16 if tile.curvature == XGBOOST else 0
     cdef bint wrong = False, idle
@@ -235,11 +235,11 @@ cdef void elements_of(Slopes *tile, const source *x) noexcept nogil:
         a = a if v == v else v
         low = a / (1 + a)
         v = ((keep * (1 - t) + share) - low) if v > 0 else (low - (keep * t + share))
-        g[r] = <source>(w * v if w != 0 else 0)
+        g[r] = <stored>(w * v if w != 0 else 0)
         if h != NULL:
             a = low / (1 + a)
             a = floor if a < floor else a
-            h[r] = <source>(w * a if w != 0 else 0)
+            h[r] = <stored>(w * a if w != 0 else 0)
 
 
 cdef void logistic_slopes(Slopes *tile) noexcept nogil:

@@ -7,46 +7,44 @@ logarithm (x − m) − log1p(s). All arithmetic is in double.
 
 from libc.string cimport memset
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, log1p_of
-from fastent.backends.cython.kernels.logits_exp cimport (
-    Scale, block_top, exp_below_double, scale_of, source,
-)
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, log1p_of, stored
+from fastent.backends.cython.kernels.logits_exp cimport Scale, block_top, exp_below_double, scale_of
 from fastent.backends.cython.derivatives.interface cimport LOGARITHM, NUMBERS, ROWS, SHARE, TOTAL, Slope, Slopes
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 
 cdef enum:
-    FEW = 32                            # classes up to which rows are mapped together
+    FEW_SLOPES = 32                            # classes up to which rows are mapped together
     BLOCK = 512                         # numbers mapped at a time; a local array is no alias of x
 
 
-cdef inline void put_row(const source *x, Py_ssize_t n, double top, double s, const double *e, source *out, int share) noexcept nogil:
+cdef inline void put_row(const stored *x, Py_ssize_t n, double top, double s, const double *e, stored *out, int share) noexcept nogil:
     """One row of shares or logarithms; e is 0 where x is the maximum."""
     cdef Py_ssize_t k
     cdef double unit, rest
     if share == SHARE:
         unit = 1 / (1 + s)
         for k in range(n):
-            out[k] = <source>((1.0 if x[k] == top else e[k]) * unit)
+            out[k] = <stored>((1.0 if x[k] == top else e[k]) * unit)
         return
     rest = log1p_of(s)
     if top == INFINITY:
         for k in range(n):
-            out[k] = <source>((0.0 if x[k] == top else -INFINITY) - rest)
+            out[k] = <stored>((0.0 if x[k] == top else -INFINITY) - rest)
     else:
         for k in range(n):
-            out[k] = <source>((x[k] - top) - rest)
+            out[k] = <stored>((x[k] - top) - rest)
 
 
-cdef void rows_of(Slopes *tile, const source *x) noexcept nogil:
+cdef void softmax_rows_of(Slopes *tile, const stored *x) noexcept nogil:
     cdef Py_ssize_t r, k, ties, n = tile.classes
     cdef double *tops = tile.scratch
     cdef double *e = tops + tile.room
     cdef double *own
-    cdef source *out = <source *>tile.gradient
+    cdef stored *out = <stored *>tile.gradient
     cdef double top, s
     cdef Scale scale = scale_of(1)
-    cdef bint together = n <= FEW
+    cdef bint together = n <= FEW_SLOPES
     if together:
         for r in range(tile.rows):
             top = block_top(x + r * n, n)
@@ -70,21 +68,21 @@ cdef void rows_of(Slopes *tile, const source *x) noexcept nogil:
             ties += x[k] == top
         s = row_sum(own, n) + <double>(ties - 1)
         if tile.share == TOTAL:
-            out[r] = <source>(top if top == INFINITY or top == -INFINITY else top + log1p_of(s))
+            out[r] = <stored>(top if top == INFINITY or top == -INFINITY else top + log1p_of(s))
         else:
             s = s if top > -INFINITY else top - top     # nothing has any mass, or a NaN
             put_row(x, n, top, s, own, out + r * n, tile.share)
         x += n
 
 
-cdef void numbers_of(Slopes *tile, const source *x) noexcept nogil:
+cdef void numbers_of(Slopes *tile, const stored *x) noexcept nogil:
     """The same for single numbers of a row with a finite maximum `top`; `rest` is 1/(1 + s), or
     log1p(s) for logarithms."""
     cdef double found[BLOCK]
     cdef Py_ssize_t k, size, start = 0
     cdef Scale scale = scale_of(1)
     cdef double top = tile.top, rest = tile.rest
-    cdef source *out = <source *>tile.gradient
+    cdef stored *out = <stored *>tile.gradient
     while start < tile.rows:
         size = min(<Py_ssize_t>BLOCK, tile.rows - start)
         if tile.share == LOGARITHM:
@@ -94,7 +92,7 @@ cdef void numbers_of(Slopes *tile, const source *x) noexcept nogil:
             for k in range(size):
                 found[k] = (1.0 if x[k] == top else exp_below_double(x[k], top, scale)) * rest
         for k in range(size):
-            out[k] = <source>found[k]
+            out[k] = <stored>found[k]
         x += size
         out += size
         start += size
@@ -102,9 +100,9 @@ cdef void numbers_of(Slopes *tile, const source *x) noexcept nogil:
 
 cdef void row_shares(Slopes *tile) noexcept nogil:
     if tile.single:
-        rows_of(tile, <const float *>tile.x)
+        softmax_rows_of(tile, <const float *>tile.x)
     else:
-        rows_of(tile, <const double *>tile.x)
+        softmax_rows_of(tile, <const double *>tile.x)
 
 
 cdef void number_shares(Slopes *tile) noexcept nogil:

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    FE_STEP, INFINITY, NAN, atanh_tail, gap_divergence, log_in_octaves, log_positive, madd, real,
+    FE_STEP, INFINITY, NAN, atanh_tail, kl_term, log_in_octaves, log_positive, madd, real,
     without_octaves,
 )
 from fastent.backends.cython.levels cimport exported
@@ -64,7 +64,7 @@ cdef inline real rel_entr_of(real x, real y) noexcept nogil:
 
 
 cdef inline real kl_div_of(real x, real y) noexcept nogil:
-    cdef real v = gap_divergence(x, y, y - x)
+    cdef real v = kl_term(x, y, y - x)
     v = <real>INFINITY if (x < 0) | (y < 0) | (x == <real>INFINITY) | (y == <real>INFINITY) else v
     return x + y if (x != x) | (y != y) else v
 
@@ -95,12 +95,12 @@ cdef real far_rel_entr(real x, real y) noexcept nogil:
 cdef real far_kl_div(real x, real y) noexcept nogil:
     cdef double unit
     if real is float:
-        return <float>gap_divergence(<double>x, <double>y, <double>y - <double>x)
+        return <float>kl_term(<double>x, <double>y, <double>y - <double>x)
     else:
         unit = scaling(x, y)
         if unit == 0:                                  # the smaller one adds nothing but its logarithm
             return y if y > x else x * (far_log_ratio(x, y) - 1)
-        return gap_divergence(x * unit, y * unit, y * unit - x * unit) / unit
+        return kl_term(x * unit, y * unit, y * unit - x * unit) / unit
 
 
 cdef void entr(const real *x, const void *unused, real *out, Py_ssize_t n) noexcept nogil:

@@ -9,8 +9,9 @@ with 0·inf = 0: a term whose weight is 0 adds nothing.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    FUSED, INFINITY, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float, fe_less_octaves,
-    log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted, real, shift_of, times_power,
+    FUSED, INFINITY, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
+    fe_less_octaves, log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted,
+    real, shift_of, stored, times_power,
 )
 from fastent.backends.cython.kernels.careful_exp cimport Twofold, plus, times, two_sum, twofold_exp
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
@@ -27,20 +28,16 @@ cdef extern from "<math.h>" nogil:
     double c_log "log"(double)
     double c_exp "exp"(double)
 
-ctypedef fused source:
-    float
-    double
-
 ctypedef fused value:                   # what row values are written as: their sum takes floats
     float
     double
 
 cdef enum:                              # what a loop saw
     SOFT = 1                            # targets between 0 and 1
-    ODD = 2                             # numbers that its formula is not for
+    UNUSUAL = 2                             # numbers that its formula is not for
     OUTSIDE = 4
 
-cdef struct Surprise:                   # −log q and −log(1 − q)
+cdef struct Surprisal:                   # −log q and −log(1 − q)
     double of_one
     double of_zero
 
@@ -125,7 +122,7 @@ cdef bint from_logits(const real *t, const real *x, Py_ssize_t n, value *out) no
     cdef real a, w, v
     cdef uint32_t b32, most32 = 0, target32 = 0
     cdef uint64_t odd64 = 0, outside64 = 0
-    cdef bint odd, outside
+    cdef bint unusual, outside
     for i in range(n):
         a = magnitude(x[i])
         out[i] = <value>plus_log1p_exp(a, margin(x[i], t[i]))
@@ -138,12 +135,12 @@ cdef bint from_logits(const real *t, const real *x, Py_ssize_t n, value *out) no
             odd64 |= fe_bits_double(far(a)) - fe_bits_double(a)
             outside64 |= outside_unit(t[i])
     if real is float:
-        odd = most32 > fe_bits_float(far(<real>0))
+        unusual = most32 > fe_bits_float(far(<real>0))
         outside = target32 > 0x3f800000
     else:
-        odd = <int64_t>odd64 < 0
+        unusual = <int64_t>odd64 < 0
         outside = <int64_t>outside64 < 0
-    if odd:
+    if unusual:
         for i in range(n):
             a = magnitude(x[i])
             w = t[i] if x[i] < 0 else <real>1 - t[i]
@@ -153,7 +150,7 @@ cdef bint from_logits(const real *t, const real *x, Py_ssize_t n, value *out) no
     return outside
 
 
-cdef inline real surprise(real u, real c) noexcept nogil:
+cdef inline real surprisal(real u, real c) noexcept nogil:
     """−log(c + u) for a normal sum, c = 0 or 1: 1 + u is rounded for no u.
 
     c + u = m·2^k with m in [√½, √2); m − 1 is taken from u itself.
@@ -194,7 +191,7 @@ cdef inline real least_normal(real unused) noexcept nogil:
 
 
 cdef inline real both_terms(real t, real of_one, real of_zero) noexcept nogil:
-    """Both surprises weighted; a term without weight is nothing, whatever its surprise."""
+    """Both surprisals weighted; a term without weight is nothing, whatever its surprisal."""
     of_one = <real>0 if t == 0 else t * of_one
     of_zero = <real>0 if t == 1 else (<real>1 - t) * of_zero
     return of_one + of_zero
@@ -206,7 +203,7 @@ cdef int from_hard_targets(const real *t, const real *v, Py_ssize_t n, value *ou
     cdef real u, c
     cdef uint32_t b32, most32 = 0, least32 = 0x7fffffff, target32 = 0, least_target32 = 0xffffffff
     cdef uint64_t b64, soft64 = 0, odd64 = 0, outside64 = 0
-    cdef bint soft, odd, outside
+    cdef bint soft, unusual, outside
     for i in range(n):
         if real is float:
             b32 = fe_bits_float(t[i]) ^ <uint32_t>0x3f800000            # c = 1 − t, u = ±v: −v for t = 0
@@ -216,7 +213,7 @@ cdef int from_hard_targets(const real *t, const real *v, Py_ssize_t n, value *ou
             b64 = fe_bits_double(t[i]) ^ <uint64_t>0x3ff0000000000000
             c = fe_from_bits_double(b64)
             u = fe_from_bits_double(fe_bits_double(v[i]) ^ ((b64 << 2) & <uint64_t>0x8000000000000000))
-        out[i] = <value>surprise(u, c)
+        out[i] = <value>surprisal(u, c)
         if real is float:
             b32 = fe_bits_float(c + u)
             least32 = b32 if b32 < least32 else least32
@@ -233,22 +230,22 @@ cdef int from_hard_targets(const real *t, const real *v, Py_ssize_t n, value *ou
             outside64 |= outside_unit(v[i])
     if real is float:
         soft = target32 > 0x3f800000 or least_target32 < 0x3f7fffff
-        odd = least32 < fe_bits_float(least_normal(<real>0))
+        unusual = least32 < fe_bits_float(least_normal(<real>0))
         outside = most32 > 0x3f800000
     else:
         soft = <int64_t>soft64 < 0
-        odd = <int64_t>odd64 < 0
+        unusual = <int64_t>odd64 < 0
         outside = <int64_t>outside64 < 0
-    return (SOFT if soft else 0) | (ODD if odd or outside else 0) | (OUTSIDE if outside else 0)
+    return (SOFT if soft else 0) | (UNUSUAL if unusual or outside else 0) | (OUTSIDE if outside else 0)
 
 
 cdef int from_targets(const real *t, const real *v, Py_ssize_t n, value *out) noexcept nogil:
     cdef Py_ssize_t i
     cdef uint32_t b32, most32 = 0, least32 = 0xffffffff, ones32 = 0
     cdef uint64_t odd64 = 0, outside64 = 0
-    cdef bint odd, outside
+    cdef bint unusual, outside
     for i in range(n):
-        out[i] = <value>both_terms(t[i], surprise(v[i], <real>0), surprise(-v[i], <real>1))
+        out[i] = <value>both_terms(t[i], surprisal(v[i], <real>0), surprisal(-v[i], <real>1))
         if real is float:
             b32 = fe_bits_float(v[i])
             least32 = b32 if b32 < least32 else least32
@@ -261,15 +258,15 @@ cdef int from_targets(const real *t, const real *v, Py_ssize_t n, value *out) no
             odd64 |= <uint64_t>0x3fefffffffffffff - fe_bits_double(v[i])
             outside64 |= outside_unit(t[i]) | outside_unit(v[i])
     if real is float:
-        odd = least32 < 0x00800000 or ones32
+        unusual = least32 < 0x00800000 or ones32
         outside = most32 > 0x3f800000
     else:
-        odd = <int64_t>odd64 < 0
+        unusual = <int64_t>odd64 < 0
         outside = <int64_t>outside64 < 0
-    return (ODD if odd or outside else 0) | (OUTSIDE if outside else 0)
+    return (UNUSUAL if unusual or outside else 0) | (OUTSIDE if outside else 0)
 
 
-cdef void odd_surprises(const real *t, const real *v, Py_ssize_t n, value *out) noexcept nogil:
+cdef void unusual_losses(const real *t, const real *v, Py_ssize_t n, value *out) noexcept nogil:
     """Elements whose v or 1 − v is 0 or subnormal, and NaN."""
     cdef Py_ssize_t i
     cdef real of_one, of_zero, up
@@ -282,7 +279,7 @@ cdef void odd_surprises(const real *t, const real *v, Py_ssize_t n, value *out) 
             out[i] = <value>v[i]
         elif v[i] < least_normal(v[i]) or v[i] == 1:
             of_one = <real>INFINITY if v[i] == 0 else minus_log_scaled(v[i] * up) if v[i] < 1 else <real>0
-            of_zero = <real>INFINITY if v[i] == 1 else surprise(-v[i], <real>1)
+            of_zero = <real>INFINITY if v[i] == 1 else surprisal(-v[i], <real>1)
             out[i] = <value>both_terms(t[i], of_one, of_zero)
 
 
@@ -294,8 +291,8 @@ cdef bint from_probabilities(const real *t, const real *v, Py_ssize_t n, value *
         soft[0] = (seen & SOFT) != 0
     if seen & SOFT:
         seen = from_targets(t, v, n, out)
-    if seen & ODD:
-        odd_surprises(t, v, n, out)
+    if seen & UNUSUAL:
+        unusual_losses(t, v, n, out)
     return (seen & OUTSIDE) != 0
 
 
@@ -325,9 +322,9 @@ cdef bint cross_entropies(const real *t, const real *x, Tile *tile, double *out)
     return look
 
 
-cdef inline Surprise surprise_of(double x, int kind, Scale scale) noexcept nogil:
-    """Both surprises of one prediction, to full relative accuracy each."""
-    cdef Surprise s
+cdef inline Surprisal surprisal_of(double x, int kind, Scale scale) noexcept nogil:
+    """Both surprisals of one prediction, to full relative accuracy each."""
+    cdef Surprisal s
     cdef double a, z
     if x != x:
         s.of_one = s.of_zero = x
@@ -346,13 +343,13 @@ cdef inline Surprise surprise_of(double x, int kind, Scale scale) noexcept nogil
     return s
 
 
-cdef inline double weighted(double w, double surprise) noexcept nogil:
-    return 0.0 if w == 0 else w * surprise
+cdef inline double weighted(double w, double surprisal) noexcept nogil:
+    return 0.0 if w == 0 else w * surprisal
 
 
-cdef inline double clipped(double surprise, double low, double high) noexcept nogil:
-    surprise = low if surprise < low else surprise
-    return high if surprise > high else surprise
+cdef inline double clipped(double surprisal, double low, double high) noexcept nogil:
+    surprisal = low if surprisal < low else surprisal
+    return high if surprisal > high else surprisal
 
 
 cdef double close_miss(double x, double target, int kind, Scale scale) noexcept nogil:
@@ -372,18 +369,18 @@ cdef double close_miss(double x, double target, int kind, Scale scale) noexcept 
     return -plus(times(e, two_sum(target, 0)), -of_zero.high, -of_zero.low).high / (1 + e.high)
 
 
-cdef void general_values(const source *t, const source *x, Tile *tile, Scale scale, double **out) noexcept nogil:
+cdef void general_values(const stored *t, const stored *x, Tile *tile, Scale scale, double **out) noexcept nogil:
     """Any column, any option: one element at a time in double."""
     cdef Py_ssize_t i
     cdef double target, one, zero, low = 0, high = INFINITY, p, q, d
     cdef double smooth = tile.smoothing
-    cdef Surprise s
+    cdef Surprisal s
     if tile.eps > 0:
         low = -c_log1p(-tile.eps)
         high = -c_log(tile.eps)
     for i in range(tile.rows):
         target = t[i]
-        s = surprise_of(x[i], tile.pred_kind, scale)
+        s = surprisal_of(x[i], tile.pred_kind, scale)
         p = x[i] if tile.pred_kind == PROBS else c_exp(-s.of_one)     # calibration bins see p itself
         q = c_exp(-s.of_zero)
         if out[OUT_CROSS_ENTROPY] != NULL:
@@ -406,7 +403,7 @@ cdef void general_values(const source *t, const source *x, Tile *tile, Scale sca
             out[OUT_PROBABILITY][i] = p
 
 
-cdef void check_range(const source *x, Tile *tile, int operand, source low, source high) noexcept nogil:
+cdef void check_range(const stored *x, Tile *tile, int operand, stored low, stored high) noexcept nogil:
     """Values must lie in [low, high]; the loop that looks for the bad one runs only if there is one."""
     cdef Py_ssize_t i
     cdef int outside = 0
@@ -418,7 +415,7 @@ cdef void check_range(const source *x, Tile *tile, int operand, source low, sour
                 report(tile, i, RANGE, operand, x[i])
 
 
-cdef void rows_of(Tile *tile, double **out, const source *t, const source *x) noexcept nogil:
+cdef void binary_rows_of(Tile *tile, double **out, const stored *t, const stored *x) noexcept nogil:
     """The cross-entropy has loops of its own unless an option changes it, whatever other columns
     are wanted: a value has the same bits in any company."""
     cdef double *others[MOST_SLOTS]
@@ -430,11 +427,11 @@ cdef void rows_of(Tile *tile, double **out, const source *t, const source *x) no
         look = cross_entropies(t, x, tile, out[OUT_CROSS_ENTROPY])
         others[OUT_CROSS_ENTROPY] = NULL
     if look:
-        check_range(t, tile, 0, <source>0, <source>1)
+        check_range(t, tile, 0, <stored>0, <stored>1)
         if tile.pred_kind == PROBS:
-            check_range(x, tile, 1, <source>0, <source>1)
+            check_range(x, tile, 1, <stored>0, <stored>1)
         elif tile.pred_kind == LOGPROBS:
-            check_range(x, tile, 1, <source>-INFINITY, <source>0)
+            check_range(x, tile, 1, <stored>-INFINITY, <stored>0)
     for k in range(MOST_SLOTS):
         if others[k] != NULL:
             general_values(t, x, tile, scale_of(tile.temperature), others)
@@ -443,9 +440,9 @@ cdef void rows_of(Tile *tile, double **out, const source *t, const source *x) no
 
 cdef void bernoulli_rows(Tile *tile, double **out) noexcept nogil:
     if tile.precision == DOUBLE:
-        rows_of(tile, out, <const double *>tile.true_rows, <const double *>tile.pred_rows)
+        binary_rows_of(tile, out, <const double *>tile.true_rows, <const double *>tile.pred_rows)
     else:
-        rows_of(tile, out, <const float *>tile.true_rows, <const float *>tile.pred_rows)
+        binary_rows_of(tile, out, <const float *>tile.true_rows, <const float *>tile.pred_rows)
 
 
 cdef Kernel table[1]

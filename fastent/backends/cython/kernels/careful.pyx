@@ -12,7 +12,7 @@ from fastent.backends.cython.kernels.row_blocks cimport (
 from fastent.backends.cython.kernels.careful_pair cimport c_log, c_log1p, pair_values
 from fastent.backends.cython.kernels.careful_row cimport (
     Side, Sum, add, add_sum, c_ldexp, element, lift_of, load_block, masses, read_side, side_at,
-    surprise, surprises, value_of,
+    surprisal, surprisals, value_of,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
@@ -76,7 +76,7 @@ cdef void label_loss(Tile *tile, Py_ssize_t r, Loss loss, double **out) noexcept
         if pred.kind == PROBS and element(&pred, label) < 0:
             report(tile, r, NEGATIVE, 1, element(&pred, label))
     if not pred.nan:
-        value = weight * clipped(surprise(&pred, label), loss.low, loss.high) if weight != 0 else 0.0
+        value = weight * clipped(surprisal(&pred, label), loss.low, loss.high) if weight != 0 else 0.0
     if out[OUT_CROSS_ENTROPY] != NULL:
         out[OUT_CROSS_ENTROPY][r] = value
     if out[OUT_TARGET_WEIGHT] != NULL:
@@ -126,7 +126,7 @@ cdef void loss_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
         w = weights_of(tile, row.r, start, n, scratch)
         target_block(tile, row.r, &row.target, start, n, row.lift, row.mass, loss, w, t)
         load_block(&row.pred, start, n, t + LOSS, scratch)
-        surprises(&row.pred, start, n, t + LOSS)
+        surprisals(&row.pred, start, n, t + LOSS)
         for i in range(n):
             u = t[WEIGHT + i]
             t[LOSS + i] = clipped(t[LOSS + i], loss.low, loss.high)
@@ -186,7 +186,7 @@ cdef void entropy_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil
         load_block(side, start, n, t + WEIGHT, scratch)
         load_block(side, start, n, t + LOSS, scratch)
         masses(side, n, 0, t + WEIGHT)
-        surprises(side, start, n, t + LOSS)
+        surprisals(side, start, n, t + LOSS)
         for i in range(n):
             t[TERM + i] = t[WEIGHT + i] * t[LOSS + i] if t[WEIGHT + i] != 0 else 0.0
         add(&value, row_sum(t + TERM, n))

@@ -1,9 +1,9 @@
 """Divergences and distances of two rows of any kinds: p, q and d = q − p, block by block.
 
 The masses of q are multiplied by a constant c of the row so that both rows have the same sum S.
-Then, with gap(x, y) = x·log(x/y) − x + y >= 0 and m = (p + q)/2,
+Then, with kl_term(x, y) = x·log(x/y) − x + y >= 0 and m = (p + q)/2,
 
-    KL = Σ gap(p, q)/S        JS = ½ Σ (gap(p, m) + gap(q, m))/S
+    KL = Σ kl_term(p, q)/S        JS = ½ Σ (kl_term(p, m) + kl_term(q, m))/S
 
 What decides the accuracy of nearly equal rows is d, so it is never the difference of rounded
 numbers there. Two rows of logits: d = p·expm1(v) with v = log(q/p) a difference of logits, as in
@@ -13,15 +13,15 @@ minus the sum of all other differences for its own.
 """
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, c_fabs, c_fma, c_sqrt, gap_divergence, log1p_of, phi,
+    INFINITY, NAN, c_fabs, c_fma, c_sqrt, kl_term, log1p_of, phi,
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Tile
 from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
 from fastent.backends.cython.kernels.careful_row cimport (
-    Side, Sum, add, add_sum, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses, read_side, surprise,
-    surprises, value_of,
+    Side, Sum, add, add_sum, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses, read_side, surprisal,
+    surprisals, value_of,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.kernels.slots cimport (
@@ -48,7 +48,7 @@ cdef enum:                              # where the arrays of a block stand in s
     D = 4 * ROOM
     TERM = 5 * ROOM
     OTHER = 6 * ROOM
-    SURPRISE = 7 * ROOM                 # −log p, where q is clipped
+    SURPRISAL = 7 * ROOM                 # −log p, where q is clipped
 
 
 cdef struct Pair:
@@ -71,7 +71,7 @@ cdef struct Pair:
 
 cdef struct Totals:
     Sum sums[SUM_COUNT]
-    Sum drift                           # Σ d without the big class
+    Sum mass_difference                           # Σ d without the big class
     double far                          # terms of KL whose q is below the smallest number
     bint moved                          # some d is more than the rounding of c
     Py_ssize_t big                      # the class with more than ¾ of the mass, or −1
@@ -168,20 +168,20 @@ cdef inline void differences(Pair *pair, Py_ssize_t start, Py_ssize_t n, double 
 cdef inline void kl_terms(Py_ssize_t n, double *t) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        t[TERM + i] = gap_divergence(t[P + i], t[Q + i], t[D + i])
+        t[TERM + i] = kl_term(t[P + i], t[Q + i], t[D + i])
 
 
 cdef inline double far_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
     """Terms of KL where q has no mass, or one below the smallest number: p·log(p/q) − p from the
-    surprises. They are taken out of the block."""
+    surprisals. They are taken out of the block."""
     cdef Py_ssize_t i
     cdef double p, own, other, far = 0
     for i in range(n):
         if t[Q + i] != 0:
             continue
         t[TERM + i] = 0
-        own = surprise(&pair.a, start + i)
-        other = surprise(&pair.b, start + i)
+        own = surprisal(&pair.a, start + i)
+        other = surprisal(&pair.b, start + i)
         p = t[P + i] / pair.mass
         if own == INFINITY:
             continue
@@ -202,9 +202,9 @@ cdef inline void clipped_kl_terms(Pair *pair, Py_ssize_t n, double *t) noexcept 
         p = t[P + i]
         d = t[D + i]
         bound = most if t[Q + i] < low else least
-        forced = p * (bound - t[SURPRISE + i])
+        forced = p * (bound - t[SURPRISAL + i])
         forced = d + (forced if p > 0 else 0.0)
-        d = gap_divergence(p, t[Q + i], d)
+        d = kl_term(p, t[Q + i], d)
         t[TERM + i] = forced if (t[Q + i] < low) | (t[Q + i] > high) else d
 
 
@@ -217,8 +217,8 @@ cdef inline void js_terms(Py_ssize_t n, double *t) noexcept nogil:
         q = t[Q + i]
         d = 0.5 * t[D + i]
         m = 0.5 * p + 0.5 * q
-        t[TERM + i] = gap_divergence(p, m, d)
-        t[OTHER + i] = gap_divergence(q, m, -d)
+        t[TERM + i] = kl_term(p, m, d)
+        t[OTHER + i] = kl_term(q, m, -d)
 
 
 cdef inline void clip(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
@@ -255,8 +255,8 @@ cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_
         add(&totals.sums[SQUARES], row_sum(t + TERM, n))
     if pair.out[OUT_KL] != NULL:
         if pair.eps > 0:
-            load_block(&pair.a, start, n, t + SURPRISE, <char *>t)
-            surprises(&pair.a, start, n, t + SURPRISE)
+            load_block(&pair.a, start, n, t + SURPRISAL, <char *>t)
+            surprisals(&pair.a, start, n, t + SURPRISAL)
             clipped_kl_terms(pair, n, t)
             x = row_sum(t + TERM, n)
         else:
@@ -288,7 +288,7 @@ cdef inline void pair_job(void *context, Py_ssize_t k, char *scratch) noexcept n
     cdef int c, moved = 0
     for c in range(SUM_COUNT):
         totals.sums[c].total = totals.sums[c].lost = 0
-    totals.drift.total = totals.drift.lost = totals.far = totals.d = 0
+    totals.mass_difference.total = totals.mass_difference.lost = totals.far = totals.d = 0
     totals.big = -1
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
@@ -305,7 +305,7 @@ cdef inline void pair_job(void *context, Py_ssize_t k, char *scratch) noexcept n
             totals.q = t[Q + i]
             totals.d = t[D + i]
             t[P + i] = t[Q + i] = t[D + i] = 0
-        add(&totals.drift, row_sum(t + D, n))
+        add(&totals.mass_difference, row_sum(t + D, n))
         add_terms(pair, start, n, gone, False, t, totals)
         start += n
     totals.moved = moved
@@ -315,7 +315,7 @@ cdef inline void join(Totals *totals, Totals *part) noexcept nogil:
     cdef int c
     for c in range(SUM_COUNT):
         add_sum(&totals.sums[c], &part.sums[c])
-    add_sum(&totals.drift, &part.drift)
+    add_sum(&totals.mass_difference, &part.mass_difference)
     totals.far += part.far
     totals.moved |= part.moved
     if part.big >= 0:
@@ -336,9 +336,9 @@ cdef inline double add_rows(Tile *tile, Pair *pair) noexcept nogil:
     if totals.big >= 0:
         t[P] = totals.p
         t[Q] = totals.q
-        t[D] = -value_of(&totals.drift)
+        t[D] = -value_of(&totals.mass_difference)
         add_terms(pair, totals.big, 1, -1, True, t, totals)
-    return (value_of(&totals.drift) + totals.d) / pair.mass
+    return (value_of(&totals.mass_difference) + totals.d) / pair.mass
 
 
 cdef inline void settle_pair(Tile *tile, Pair *pair) noexcept nogil:
@@ -386,7 +386,7 @@ cdef inline void pair_values(Tile *tile, Py_ssize_t r, double **out) noexcept no
     if out[OUT_KL] != NULL:
         value = value_of(&totals.sums[KL])
         if pair.raw:
-            value -= value_of(&totals.drift)
+            value -= value_of(&totals.mass_difference)
         value = value / pair.mass + totals.far
         out[OUT_KL][r] = 0.0 if value < 0 and pair.eps == 0 and not pair.raw else value
     if out[OUT_JS] != NULL:

@@ -1,5 +1,5 @@
 """A row of any kind, read in double: its normaliser first, then block by block as masses or as
-surprises −log q, each to full relative accuracy.
+surprisals −log q, each to full relative accuracy.
 
 Masses are the probabilities of a row times one constant: the numbers themselves for probabilities,
 e^{(x−m)/T} for logits. They come multiplied by a power of two, so that e^−1387 is a normal number.
@@ -7,7 +7,8 @@ e^{(x−m)/T} for logits. They come multiplied by a power of two, so that e^−1
 
 from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, holds_nan
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, nearest_shifted, shift_of, times_power,
+    INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, nearest_shifted, shift_of, stored,
+    times_power,
 )
 from fastent.backends.cython.kernels.logits_exp cimport (
     LogitSums, Scale, merge_into, scale_of,
@@ -16,7 +17,7 @@ from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, Tile, report
 from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
 from fastent.backends.cython.kernels.row_blocks cimport (
-    PARTS, class_of, classes_of, part_start, parts_of, run_parts, stored, top_in,
+    PARTS, class_of, classes_of, part_start, parts_of, run_parts, top_in,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum, two_sum_add
 from fastent.backends.cython.kernels.careful_exp cimport twofold_exp
@@ -314,7 +315,7 @@ cdef inline void fine_masses(Side *side, Py_ssize_t n, double lift, double *x) n
         x[ROOM + i] = 0
 
 
-cdef inline double surprise(Side *side, Py_ssize_t i) noexcept nogil:
+cdef inline double surprisal(Side *side, Py_ssize_t i) noexcept nogil:
     """−log q of class i of the normalised row, or −log of the raw number."""
     cdef double x = element(side, i)
     if side.kind != PROBS:
@@ -324,7 +325,7 @@ cdef inline double surprise(Side *side, Py_ssize_t i) noexcept nogil:
     return side.log_total - log_positive(x)
 
 
-cdef inline void surprises(Side *side, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
+cdef inline void surprisals(Side *side, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
     """−log q of a block, in place of its elements."""
     cdef Py_ssize_t i
     cdef double top = side.top, inverse = side.scale.inverse, log_total = side.log_total
@@ -335,4 +336,4 @@ cdef inline void surprises(Side *side, Py_ssize_t start, Py_ssize_t n, double *x
     for i in range(n):
         x[i] = log_total - log_positive(x[i])
     if start <= side.where < start + n:
-        x[side.where - start] = surprise(side, side.where)
+        x[side.where - start] = surprisal(side, side.where)

@@ -3,10 +3,10 @@ only after a sign bit was seen."""
 
 from libc.math cimport exp as c_exp
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, c_fabs
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, c_fabs, stored
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, NEGATIVE, PROBS, ROW_SUM, Tile, report
-from fastent.backends.cython.kernels.row_blocks cimport classes_of, paired, stored
+from fastent.backends.cython.kernels.row_blocks cimport classes_of, paired
 
 
 cdef inline double plain_sum(Tile *tile, int operand, Py_ssize_t r, bint logs, const stored *unused) noexcept nogil:

@@ -7,7 +7,7 @@ from fastent.backends.cython.arithmetic.functions cimport NAN
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.kernels.careful_row cimport (
-    Side, Sum, add, add_sum, c_ldexp, lift_of, load_block, masses, read_side, surprises, value_of,
+    Side, Sum, add, add_sum, c_ldexp, lift_of, load_block, masses, read_side, surprisals, value_of,
 )
 from fastent.backends.cython.kernels.interface cimport Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
@@ -40,7 +40,7 @@ cdef void focal_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
         load_block(&row.target, start, n, t + TARGET, scratch)
         masses(&row.target, n, row.lift, t + TARGET)
         load_block(&row.pred, start, n, t + LOSS, scratch)
-        surprises(&row.pred, start, n, t + LOSS)
+        surprisals(&row.pred, start, n, t + LOSS)
         for i in range(n):
             p = t[TARGET + i] * row.per
             loss = t[LOSS + i]

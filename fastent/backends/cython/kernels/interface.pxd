@@ -30,7 +30,7 @@ ctypedef void (*Runner)(void *runner, Job job, void *context, Py_ssize_t count, 
 # [start, start + n) of row r of the tile to `out`, as float or double. See long_rows.pxd.
 ctypedef void (*Load)(const void *source, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil
 
-ctypedef struct Source:
+ctypedef struct RowLoader:
     Load load
     void *view
     Py_ssize_t row                      # the first one of the tile
@@ -45,8 +45,8 @@ ctypedef void (*AddDoubles)(void *sum, const double *values, Py_ssize_t n) noexc
 ctypedef struct Tile:
     const void *true_rows               # (rows, classes), contiguous; NULL: there is none, or
     const void *pred_rows
-    Source *true_source                 # it is loaded block by block, as long rows are
-    Source *pred_source
+    RowLoader *true_source                 # it is loaded block by block, as long rows are
+    RowLoader *pred_source
     int precision                       # Precision
     const int64_t *labels               # sparse: the label; < 0: the row is skipped; NULL: none are
     Py_ssize_t rows
@@ -60,7 +60,7 @@ ctypedef struct Tile:
     int pred_kind
     const double *terms                 # weights of terms, (rows or 1, classes), or NULL
     Py_ssize_t terms_stride             # classes, or 0 for class weights
-    Source *terms_source                # or these, loaded block by block
+    RowLoader *terms_source                # or these, loaded block by block
     double smoothing
     void *sum                           # where only the exact sum of the first column is wanted, or NULL;
     AddFloats add_floats                # kernels may add to it instead of writing row values,

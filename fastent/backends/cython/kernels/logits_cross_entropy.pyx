@@ -15,11 +15,13 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, report_negatives
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, log1p_positive, real
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, log1p_positive, real, stored,
+)
 from fastent.backends.cython.kernels.logits_exp cimport (
     LogitSums, RowSums, Scale, exp_over, merge_into, scale_of,
 )
-from fastent.backends.cython.kernels.logits_sums_few cimport FEW, LANES, Batch, columns_of, few_class_sums
+from fastent.backends.cython.kernels.logits_sums_few cimport FEW_LOGITS, LANES, LogitsBatch, columns_of, few_class_sums
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport (
     DOUBLE, LOGPROBS, SINGLE, WIDENED, Kernel, Tile,
@@ -36,12 +38,8 @@ from fastent.backends.cython.kernels.slots cimport (
     OUT_ACCURACY, OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_RANK,
 )
 
-ctypedef fused source:
-    float
-    double
 
-
-cdef struct LongRow:
+cdef struct LongLogitsRow:
     Tile *tile
     Py_ssize_t r
     int precision
@@ -52,7 +50,7 @@ cdef struct LongRow:
     bint negative
 
 
-cdef inline void add_target(const source *p, const source *x, Py_ssize_t n, double top, real *terms, LogitSums *sums, bint *negative) noexcept nogil:
+cdef inline void add_target(const stored *p, const stored *x, Py_ssize_t n, double top, real *terms, LogitSums *sums, bint *negative) noexcept nogil:
     """Σ p·(m − x) and Σ p over one block; p = 0 adds nothing, whatever x."""
     cdef Py_ssize_t i
     cdef real m = <real>top
@@ -68,7 +66,7 @@ cdef inline void add_target(const source *p, const source *x, Py_ssize_t n, doub
         negative[0] = True
 
 
-cdef inline void certain_target(const source *p, const source *x, Py_ssize_t n, LogitSums *sums) noexcept nogil:
+cdef inline void certain_target(const stored *p, const stored *x, Py_ssize_t n, LogitSums *sums) noexcept nogil:
     """The same where m = +inf: a class at +inf costs nothing, any other everything."""
     cdef Py_ssize_t i
     sums.gap = sums.mass = 0
@@ -78,10 +76,10 @@ cdef inline void certain_target(const source *p, const source *x, Py_ssize_t n, 
             sums.gap = INFINITY
 
 
-cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *unused) noexcept nogil:
+cdef void block_of(LongLogitsRow *row, Py_ssize_t block, real *scratch, const stored *unused) noexcept nogil:
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
-    cdef const source *x = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, unused)
-    cdef const source *p
+    cdef const stored *x = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, unused)
+    cdef const stored *p
     cdef LogitSums *sums = row.parts + block
     cdef Ranks ranks = row.ranks
     ranks.start = start
@@ -94,8 +92,8 @@ cdef void block_of(LongRow *row, Py_ssize_t block, real *scratch, const source *
             add_target(p, x, n, sums.top, scratch, sums, &row.negative)
 
 
-cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
-    cdef LongRow *row = <LongRow *>context
+cdef void logits_block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef LongLogitsRow *row = <LongLogitsRow *>context
     if row.precision == SINGLE:
         block_of(row, block, <float *>scratch, <const float *>NULL)
     elif row.precision == DOUBLE:
@@ -104,7 +102,7 @@ cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nog
         block_of(row, block, <double *>scratch, <const float *>NULL)
 
 
-cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
+cdef LogitSums long_sums(Tile *tile, LongLogitsRow *row) noexcept nogil:
     """Sums of one row of any length, block by block, merged in order."""
     cdef Py_ssize_t count = blocks_of(tile.classes), b, step = 1
     cdef LogitSums sums
@@ -116,7 +114,7 @@ cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
             tile.no_memory = True
             sums.top = sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = NAN
             return sums
-    tile.run(tile.runner, block_job, row, count, tile.scratch)
+    tile.run(tile.runner, logits_block_job, row, count, tile.scratch)
     while step < count:                                 # a tree: the roundings grow with its depth
         b = 0
         while b + step < count:
@@ -129,7 +127,7 @@ cdef LogitSums long_sums(Tile *tile, LongRow *row) noexcept nogil:
     return sums
 
 
-cdef inline Ranks ranks_from(Tile *tile, Py_ssize_t start, Batch *batch, Py_ssize_t at) noexcept nogil:
+cdef inline Ranks ranks_from(Tile *tile, Py_ssize_t start, LogitsBatch *batch, Py_ssize_t at) noexcept nogil:
     """Where the ranks of the labels of rows `at` and on go."""
     cdef Ranks ranks
     ranks.rank = &batch.rank[at]
@@ -140,15 +138,15 @@ cdef inline Ranks ranks_from(Tile *tile, Py_ssize_t start, Batch *batch, Py_ssiz
 
 
 cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,
-                                bint ranked, real *scratch, const source *unused, Batch *sums) noexcept nogil:
+                                bint ranked, real *scratch, const stored *unused, LogitsBatch *sums) noexcept nogil:
     """Sums of up to LANES rows of at most CHUNK classes."""
     cdef Py_ssize_t n = tile.classes, at = 0, count
-    cdef const source *x
+    cdef const stored *x
     cdef RowSums columns
     cdef Ranks ranks = no_ranks()
     while at < rows:
-        count = min(rows - at, rows_at_once(n, sizeof(source)))
-        x = <const source *>tile.pred_rows + (start + at) * n
+        count = min(rows - at, rows_at_once(n, sizeof(stored)))
+        x = <const stored *>tile.pred_rows + (start + at) * n
         columns = columns_of(sums, at)
         if ranked:
             label_numbers(tile, start + at, count, sums.own + at, unused)
@@ -157,7 +155,7 @@ cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, S
         at += count
 
 
-cdef inline void put(LogitSums *sums, Batch *batch, Py_ssize_t at) noexcept nogil:
+cdef inline void put(LogitSums *sums, LogitsBatch *batch, Py_ssize_t at) noexcept nogil:
     batch.top[at] = sums.top
     batch.count[at] = sums.count
     batch.rest[at] = sums.rest
@@ -175,7 +173,7 @@ cdef inline bint too_narrow(double count, double rest, double gap) noexcept nogi
     return ((count == 1) & (rest < 1.3e-26)) | (gap == INFINITY)
 
 
-cdef inline bint any_narrow(Py_ssize_t rows, Batch *sums, bint targets) noexcept nogil:
+cdef inline bint any_narrow(Py_ssize_t rows, LogitsBatch *sums, bint targets) noexcept nogil:
     cdef Py_ssize_t r
     cdef int64_t narrow = 0
     for r in range(rows):
@@ -183,22 +181,22 @@ cdef inline bint any_narrow(Py_ssize_t rows, Batch *sums, bint targets) noexcept
     return narrow != 0
 
 
-cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch, real *scratch, const source *unused) noexcept nogil:
+cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch *batch, real *scratch, const stored *unused) noexcept nogil:
     """Sums of the targets of short rows."""
     cdef Py_ssize_t r, n = tile.classes
-    cdef const source *x
-    cdef const source *p
+    cdef const stored *x
+    cdef const stored *p
     cdef LogitSums sums
     cdef bint negative
     for r in range(rows):
-        x = <const source *>tile.pred_rows + (start + r) * n
-        p = <const source *>tile.true_rows + (start + r) * n
-        negative = n <= FEW
+        x = <const stored *>tile.pred_rows + (start + r) * n
+        p = <const stored *>tile.true_rows + (start + r) * n
+        negative = n <= FEW_LOGITS
         if batch.top[r] == INFINITY:
             certain_target(p, x, n, &sums)
             batch.gap[r] = sums.gap
             batch.mass[r] = sums.mass
-        elif n > FEW:
+        elif n > FEW_LOGITS:
             add_target(p, x, n, batch.top[r], scratch, &sums, &negative)
             batch.gap[r] = sums.gap
             batch.mass[r] = sums.mass
@@ -206,11 +204,11 @@ cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batc
             report_negatives(tile, start + r, 1, 0, unused)
 
 
-cdef void check_target(Tile *tile, Py_ssize_t r, Batch *sums, Py_ssize_t at) noexcept nogil:
+cdef void check_target(Tile *tile, Py_ssize_t r, LogitsBatch *sums, Py_ssize_t at) noexcept nogil:
     check_sum(tile, r, 0, sums.mass[at] if sums.gap[at] == sums.gap[at] else <double>NAN)
 
 
-cdef inline void partitions(Batch *sums, Py_ssize_t rows, bint single) noexcept nogil:
+cdef inline void partitions(LogitsBatch *sums, Py_ssize_t rows, bint single) noexcept nogil:
     """log1p(s), and s in place of the sum that leaves ties out."""
     cdef Py_ssize_t r
     cdef double s
@@ -222,7 +220,7 @@ cdef inline void partitions(Batch *sums, Py_ssize_t rows, bint single) noexcept 
         sums.partition[r] = log1p_positive(s, single)
 
 
-cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Scale scale, bint ranked, double **out, const source *unused) noexcept nogil:
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch *sums, Scale scale, bint ranked, double **out, const stored *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then what only some calls want."""
     cdef Py_ssize_t r, label
     cdef double s, gap, p, square
@@ -249,7 +247,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             out[OUT_CONFIDENCE][start + r] = 1 / (1 + s_of[r])
     if paired(tile) or tile.labels == NULL:
         return
-    if tile.classes > FEW and not ranked:
+    if tile.classes > FEW_LOGITS and not ranked:
         label_numbers(tile, start, rows, sums.own, unused)
     if loss != NULL:
         for r in range(rows):
@@ -264,7 +262,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             # the label at the maximum: 1 − p = s/(1 + s)
             square = sums.square[r] + (sums.count[r] - 1) + s * s if gap == 0 else square
             out[OUT_BRIER][start + r] = square / ((1 + s) * (1 + s))
-    if tile.classes <= FEW:
+    if tile.classes <= FEW_LOGITS:
         for r in range(rows if out[OUT_ACCURACY] != NULL else 0):
             s = s_of[r]
             p = 1.0 if sums.place[r] == 0 else 0.0
@@ -297,14 +295,14 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, Sca
             out[OUT_RANK][start + r] = p
 
 
-cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused) noexcept nogil:
+cdef void logits_rows_of(Tile *tile, double **out, real *scratch, const stored *unused) noexcept nogil:
     cdef Scale scale = scale_of(tile.temperature)
-    cdef bint moments = out[OUT_ENTROPY] != NULL or out[OUT_BRIER] != NULL, few = tile.classes <= FEW, narrow
+    cdef bint moments = out[OUT_ENTROPY] != NULL or out[OUT_BRIER] != NULL, few = tile.classes <= FEW_LOGITS, narrow
     cdef bint ranks = out[OUT_RANK] != NULL or out[OUT_ACCURACY] != NULL
     cdef Py_ssize_t r, n, start = 0
     cdef LogitSums sums
-    cdef Batch batch
-    cdef LongRow row
+    cdef LogitsBatch batch
+    cdef LongLogitsRow row
     cdef bint ranked = out[OUT_RANK] != NULL and tile.labels != NULL and tile.classes >= MANY
     row.tile = tile
     row.scale = scale
@@ -314,12 +312,12 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
         n = min(tile.rows - start, <Py_ssize_t>LANES)
         narrow = True
         if few:
-            narrow = few_class_sums(tile, start, n, scale, moments, ranks, scratch, <const source *>NULL, &batch)
+            narrow = few_class_sums(tile, start, n, scale, moments, ranks, scratch, <const stored *>NULL, &batch)
         elif tile.classes <= CHUNK:
-            short_row_sums(tile, start, n, scale, moments, ranked, scratch, <const source *>NULL, &batch)
+            short_row_sums(tile, start, n, scale, moments, ranked, scratch, <const stored *>NULL, &batch)
         else:
             if ranked:
-                label_numbers(tile, start, n, batch.own, <const source *>NULL)
+                label_numbers(tile, start, n, batch.own, <const stored *>NULL)
             for r in range(n):
                 row.r = start + r
                 row.precision = tile.precision
@@ -331,7 +329,7 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
                 if row.negative:
                     report_negatives(tile, start + r, 1, 0, unused)
         if paired(tile) and tile.classes <= CHUNK:
-            target_sums(tile, start, n, &batch, scratch, <const source *>NULL)
+            target_sums(tile, start, n, &batch, scratch, <const stored *>NULL)
         narrow = narrow or paired(tile)
         if tile.precision == SINGLE and narrow and any_narrow(n, &batch, paired(tile)):
             for r in range(n):
@@ -342,17 +340,17 @@ cdef void rows_of(Tile *tile, double **out, real *scratch, const source *unused)
                         row.ranks = ranks_from(tile, start, &batch, r)
                     sums = long_sums(tile, &row)
                     put(&sums, &batch, r)
-        finish(tile, start, n, &batch, scale, ranked, out, <const source *>NULL)
+        finish(tile, start, n, &batch, scale, ranked, out, <const stored *>NULL)
         start += n
 
 
 cdef void logit_rows(Tile *tile, double **out) noexcept nogil:
     if tile.precision == SINGLE:
-        rows_of(tile, out, <float *>tile.scratch, <const float *>NULL)
+        logits_rows_of(tile, out, <float *>tile.scratch, <const float *>NULL)
     elif tile.precision == DOUBLE:
-        rows_of(tile, out, <double *>tile.scratch, <const double *>NULL)
+        logits_rows_of(tile, out, <double *>tile.scratch, <const double *>NULL)
     else:
-        rows_of(tile, out, <double *>tile.scratch, <const float *>NULL)
+        logits_rows_of(tile, out, <double *>tile.scratch, <const float *>NULL)
 
 
 cdef Kernel table[1]

@@ -34,7 +34,7 @@ from fastent.backends.cython.kernels.logits_divergence_sums cimport (
     CENTRED_KL, Constants, JS, LANES, MASSES, Sums, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    CENTRE, CENTRE_LOW, DRIFT, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B,
+    CENTRE, CENTRE_LOW, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B,
     centred_js, centred_kl, masses, octave_origin, plain_kl, split_centre,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sums
@@ -42,14 +42,14 @@ from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL
 
 cdef enum:
-    FEW = 48                            # classes up to which rows are mapped in one flat loop,
+    FEW_LOGIT_PAIRS = 48                            # classes up to which rows are mapped in one flat loop,
     FEW_DOUBLE = 128
     SLIDING = 16                        # and maxima taken over sliding windows
     PIECE = 512                         # elements of them at once: their arrays fit the first cache
     VECTOR = 16                         # a row's constant is written in vectors of this many
     MOST = 32                           # rows of more classes that are taken together
 
-cdef struct Batch:                      # rows together
+cdef struct PairBatch:                      # rows together
     double top_a[PIECE]
     double top_b[PIECE]
     double octaves_a[PIECE]             # n of either row
@@ -60,12 +60,12 @@ cdef struct Batch:                      # rows together
     double right_low[PIECE]
     double factor[PIECE]                # of the masses of b
     double gap[PIECE]                   # F
-    double drift[PIECE]                 # E
+    double mass_difference[PIECE]                 # E
     double mass_a[PIECE]
     double mass_b[PIECE]                # JS only
     double value[PIECE]
     int again[PIECE]
-    int odd[PIECE]                      # to be done alone
+    int nonfinite[PIECE]                      # to be done alone
 
 
 # --- rows of a few classes ------------------------------------------------------------------------
@@ -162,7 +162,7 @@ cdef inline void write_inverses(const double *numbers, Py_ssize_t rows, Py_ssize
 
 
 cdef void few_kl(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint plain,
-                 real *t, Batch *batch) noexcept nogil:
+                 real *t, PairBatch *batch) noexcept nogil:
     cdef Py_ssize_t n = rows * classes
     write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
     if plain:
@@ -173,12 +173,12 @@ cdef void few_kl(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t class
         write_centres(batch.centre, batch.centre_low, rows, classes, scale, t)
         centred_kl(a, b, n, scale, t)
     row_sums(t + GAP, rows, classes, batch.gap)
-    row_sums(t + DRIFT, rows, classes, batch.drift)
+    row_sums(t + MASS_DIFFERENCE, rows, classes, batch.mass_difference)
     row_sums(t + MASS_A, rows, classes, batch.mass_a)
 
 
 cdef void few_masses(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
-                     Batch *batch) noexcept nogil:
+                     PairBatch *batch) noexcept nogil:
     write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
     write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
     write_rounded(batch.factor, rows, classes, t + FACTOR)
@@ -188,7 +188,7 @@ cdef void few_masses(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
 
 
 cdef void few_js(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
-                 Batch *batch) noexcept nogil:
+                 PairBatch *batch) noexcept nogil:
     write_centres(batch.right, batch.right_low, rows, classes, scale, t)
     write_inverses(batch.mass_a, rows, classes, t + PER_A)
     write_inverses(batch.mass_b, rows, classes, t + PER_B)
@@ -199,7 +199,7 @@ cdef void few_js(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t class
 # --- rows of more classes -------------------------------------------------------------------------
 
 cdef void rows_in_turn(Sums what, const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale,
-                       Batch *batch, double *first, double *second, double *third) noexcept nogil:
+                       PairBatch *batch, double *first, double *second, double *third) noexcept nogil:
     """Up to three sums of each of at most MOST rows."""
     cdef double lanes[3 * MOST * LANES + LANES]
     cdef double sums[3 * MOST]
@@ -228,7 +228,7 @@ cdef void rows_in_turn(Sums what, const real *a, const real *b, Py_ssize_t rows,
 
 cdef inline bint few(Py_ssize_t classes, real unused) noexcept nogil:
     if real is float:
-        return classes <= FEW
+        return classes <= FEW_LOGIT_PAIRS
     else:
         return classes <= FEW_DOUBLE
 
@@ -246,7 +246,7 @@ cdef void row_tops(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *roo
             out[r] = fe_lane_max_double(x + r * classes, classes)
 
 
-cdef bint find_centres(Py_ssize_t rows, Scale scale, Batch *batch, real unused) noexcept nogil:
+cdef bint find_centres(Py_ssize_t rows, Scale scale, PairBatch *batch, real unused) noexcept nogil:
     """First centres of rows from their maxima; True if all are 0."""
     cdef Py_ssize_t r
     cdef double a, b, octaves_a, octaves_b, c
@@ -266,37 +266,37 @@ cdef bint find_centres(Py_ssize_t rows, Scale scale, Batch *batch, real unused) 
         batch.centre[r] = c
         batch.centre_low[r] = 0
         batch.factor[r] = octaves_factor(octaves_a, octaves_b, c, 0, unit, unused)
-        batch.odd[r] = 1 - fits
+        batch.nonfinite[r] = 1 - fits
         some |= c != 0
     return not some
 
 
-cdef inline void settle_centres(Py_ssize_t rows, Batch *batch) noexcept nogil:
+cdef inline void settle_centres(Py_ssize_t rows, PairBatch *batch) noexcept nogil:
     """The right centres, from the sums of a pass."""
     cdef Py_ssize_t r
     cdef double delta
     for r in range(rows):
-        delta = log1p_of(batch.drift[r] / batch.mass_a[r])
+        delta = log1p_of(batch.mass_difference[r] / batch.mass_a[r])
         batch.right_low[r] = 0.0 if batch.centre[r] == 0 else batch.centre_low[r] + delta
         batch.right[r] = delta if batch.centre[r] == 0 else batch.centre[r]
 
 
 cdef void kl_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint plain,
-                  real *t, Batch *batch) noexcept nogil:
+                  real *t, PairBatch *batch) noexcept nogil:
     """Values of KL and whether they need a better centre; the sums stay for JS."""
     cdef Py_ssize_t r
-    cdef double threshold = threshold_of(<real>0), least_drift = least_drift_of(<real>0)
+    cdef double threshold = threshold_of(<real>0), least_difference = least_drift_of(<real>0)
     if few(classes, <real>0):
         few_kl(a, b, rows, classes, scale, plain, t, batch)
     else:
-        rows_in_turn(CENTRED_KL, a, b, rows, classes, scale, batch, batch.gap, batch.drift, batch.mass_a)
+        rows_in_turn(CENTRED_KL, a, b, rows, classes, scale, batch, batch.gap, batch.mass_difference, batch.mass_a)
     for r in range(rows):
-        batch.value[r] = kl_value(batch.gap[r], batch.drift[r], batch.mass_a[r], threshold, least_drift,
+        batch.value[r] = kl_value(batch.gap[r], batch.mass_difference[r], batch.mass_a[r], threshold, least_difference,
                                   &batch.again[r])
 
 
 cdef void mass_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
-                    Batch *batch) noexcept nogil:
+                    PairBatch *batch) noexcept nogil:
     """The masses and their sums."""
     if few(classes, <real>0):
         few_masses(a, b, rows, classes, scale, t, batch)
@@ -305,7 +305,7 @@ cdef void mass_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t cl
 
 
 cdef void js_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
-                  Batch *batch) noexcept nogil:
+                  PairBatch *batch) noexcept nogil:
     """Values of JS from the masses of `mass_pass` and the right centres."""
     if few(classes, <real>0):
         few_js(a, b, rows, classes, scale, t, batch)
@@ -314,20 +314,20 @@ cdef void js_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t clas
 
 
 cdef void first_js(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
-                   Batch *batch) noexcept nogil:
+                   PairBatch *batch) noexcept nogil:
     """Values of JS and whether they need a better centre than the sums of the masses give."""
     cdef Py_ssize_t r
     cdef double least = least_js(<real>0)
     mass_pass(a, b, rows, classes, scale, t, batch)
     for r in range(rows):
-        batch.drift[r] = batch.mass_b[r] - batch.mass_a[r]
+        batch.mass_difference[r] = batch.mass_b[r] - batch.mass_a[r]
     settle_centres(rows, batch)
     js_pass(a, b, rows, classes, scale, t, batch)
     for r in range(rows):
         batch.again[r] = batch.value[r] < least
 
 
-cdef void check_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch) noexcept nogil:
+cdef void check_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, PairBatch *batch) noexcept nogil:
     """Row sums of log-probabilities, from those of their masses."""
     cdef Py_ssize_t r
     cdef Scale unit = scale_of(1)
@@ -341,36 +341,36 @@ cdef void check_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch
         origin = batch.octaves_a[r] * 0.69314718055994530942
         a = batch.mass_a[r] * exp_over(origin if origin < 700 else 700.0, 0, unit)
         origin += batch.centre[r]
-        b = (batch.mass_a[r] + batch.drift[r]) * exp_over(origin if origin < 700 else 700.0, 0, unit)
+        b = (batch.mass_a[r] + batch.mass_difference[r]) * exp_over(origin if origin < 700 else 700.0, 0, unit)
         some |= (a < low) | (a > high) | (b < low) | (b > high)
     if not some:
         return
     for r in range(rows):
-        if batch.odd[r]:
+        if batch.nonfinite[r]:
             continue
         origin = batch.octaves_a[r] * 0.69314718055994530942
         if of_a:
             check_log_sum(tile, start + r, 0, origin, batch.mass_a[r])
         if of_b:
-            check_log_sum(tile, start + r, 1, origin + batch.centre[r], batch.mass_a[r] + batch.drift[r])
+            check_log_sum(tile, start + r, 1, origin + batch.centre[r], batch.mass_a[r] + batch.mass_difference[r])
 
 
 cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint symmetric,
-                     bint by_masses, real *t, Batch *batch) noexcept nogil:
+                     bint by_masses, real *t, PairBatch *batch) noexcept nogil:
     """Another pass for the rows that want one, moved together, with their next centre; True if some
     want yet another. What the masses gave (`by_masses`) is no centre to go on from: its rounding stays
     where the difference of the maxima is exact."""
     cdef real moved_a[CHUNK + VECTOR]
     cdef real moved_b[CHUNK + VECTOR]
     cdef Py_ssize_t place[PIECE]
-    cdef Batch some
+    cdef PairBatch some
     cdef Scale unit = scale_of(1)
     cdef Py_ssize_t r, k = 0
     cdef double apart
     cdef int more = 0
     settle_centres(rows, batch)
     for r in range(rows):
-        if not batch.again[r] or batch.odd[r]:
+        if not batch.again[r] or batch.nonfinite[r]:
             continue
         memcpy(moved_a + k * classes, a + r * classes, classes * sizeof(real))
         memcpy(moved_b + k * classes, b + r * classes, classes * sizeof(real))
@@ -398,7 +398,7 @@ cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
         batch.octaves_b[place[r]] = some.octaves_b[r]
         batch.centre[place[r]] = some.centre[r]
         batch.centre_low[place[r]] = some.centre_low[r]
-        batch.drift[place[r]] = some.drift[r]
+        batch.mass_difference[place[r]] = some.mass_difference[r]
         batch.mass_a[place[r]] = some.mass_a[r]
         batch.value[place[r]] = some.value[r]
         batch.again[place[r]] = some.again[r]
@@ -409,9 +409,9 @@ cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
 cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, bint symmetric,
                         Scale scale, real *t, double *out) noexcept nogil:
     cdef Py_ssize_t classes = tile.classes, r
-    cdef Batch batch
+    cdef PairBatch batch
     cdef bint plain
-    cdef int again = 0, odd = 0
+    cdef int again = 0, nonfinite = 0
     row_tops(a, rows, classes, t + GAP, batch.top_a)
     row_tops(b, rows, classes, t + GAP, batch.top_b)
     plain = find_centres(rows, scale, &batch, <real>0)
@@ -421,21 +421,21 @@ cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t sta
         kl_pass(a, b, rows, classes, scale, plain, t, &batch)
     for r in range(rows):
         # differences beyond 3.4e38 overflow in float
-        batch.odd[r] |= 1 - (batch.value[r] < INFINITY)
+        batch.nonfinite[r] |= 1 - (batch.value[r] < INFINITY)
         again |= batch.again[r]
-        odd |= batch.odd[r]
+        nonfinite |= batch.nonfinite[r]
     check_sums(tile, start, rows, &batch)
     again = again and pass_again(a, b, rows, classes, scale, symmetric, symmetric, t, &batch)
     again = again and pass_again(a, b, rows, classes, scale, symmetric, False, t, &batch)
     if again and pass_again(a, b, rows, classes, scale, symmetric, False, t, &batch):
         for r in range(rows):
-            batch.odd[r] |= batch.again[r]
-        odd = 1
+            batch.nonfinite[r] |= batch.again[r]
+        nonfinite = 1
     for r in range(rows):
         out[start + r] = batch.value[r] if batch.value[r] > 0 else 0.0
-    if odd:
+    if nonfinite:
         for r in range(rows):
-            if batch.odd[r]:
+            if batch.nonfinite[r]:
                 out[start + r] = row_alone(tile, start + r, symmetric)
 
 

@@ -20,7 +20,7 @@ from fastent.backends.cython.kernels.logits_divergence_sums cimport (
     CENTRED_KL, Constants, JS, LANES, MASSES, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    CENTRE, DRIFT, FACTOR, GAP, MASS_A, MASS_B, SPARE, far_js, far_kl, far_row, octave,
+    CENTRE, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, SPARE, far_js, far_kl, far_row, octave,
     split_centre,
 )
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
@@ -61,7 +61,7 @@ cdef struct Pair:
     double factor                       # of the masses of b
     double mass_a                       # Σ e_a, Σ e_b
     double mass_b
-    double drift                        # Σ (e_b − e_a)
+    double mass_difference                        # Σ (e_b − e_a)
     Task task
     double *parts
 
@@ -99,12 +99,12 @@ cdef inline double octaves_factor(double octaves_a, double octaves_b, double cen
     return exp_over(high, low, unit)
 
 
-cdef inline double kl_value(double gap, double drift, double mass, double threshold, double least_drift,
+cdef inline double kl_value(double gap, double mass_difference, double mass, double threshold, double least_difference,
                             int *again) noexcept nogil:
     cdef double share = gap / mass
-    cdef double bend = excess(drift / mass)
-    again[0] = ((bend > threshold * c_fabs(share)) | (drift < least_drift * mass)) & (share < INFINITY)
-    return share - bend
+    cdef double second_order = excess(mass_difference / mass)
+    again[0] = ((second_order > threshold * c_fabs(share)) | (mass_difference < least_difference * mass)) & (share < INFINITY)
+    return share - second_order
 
 
 cdef inline double threshold_of(real unused) noexcept nogil:
@@ -145,7 +145,7 @@ cdef inline void far_sums(Pair *pair, const double *a, const double *b, Py_ssize
     if pair.task == KL_SUMS:
         far_kl(n, t + CENTRE, t)
         sums[0] = row_sum(t + GAP, n)
-        sums[1] = row_sum(t + DRIFT, n)
+        sums[1] = row_sum(t + MASS_DIFFERENCE, n)
         sums[2] = row_sum(t + MASS_A, n)
     elif pair.task == MASS_SUMS:
         sums[0] = row_sum(t + MASS_A, n)
@@ -219,7 +219,7 @@ cdef inline void sums_of_block(Pair *pair, const real *a, const real *b, Py_ssiz
         part[k] += lost[k] if lost[k] == lost[k] else 0.0
 
 
-cdef inline void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+cdef inline void logits_pair_block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
     cdef Pair *pair = <Pair *>context
     cdef Tile *tile = pair.tile
     cdef double *part = pair.parts + PARTS * block
@@ -240,14 +240,14 @@ cdef inline void block_job(void *context, Py_ssize_t block, char *scratch) noexc
 
 cdef inline void one_pass(Tile *tile, Pair *pair, Task task) noexcept nogil:
     pair.task = task
-    tile.run(tile.runner, block_job, pair, blocks_of(tile.classes), tile.scratch)
+    tile.run(tile.runner, logits_pair_block_job, pair, blocks_of(tile.classes), tile.scratch)
 
 
 cdef inline double total(Tile *tile, Pair *pair, int k) noexcept nogil:
     return ordered_sum(pair.parts + k, blocks_of(tile.classes), PARTS)
 
 
-cdef inline double top_in(const double *parts, Py_ssize_t count) noexcept nogil:
+cdef inline double top_of_side(const double *parts, Py_ssize_t count) noexcept nogil:
     cdef double top = -INFINITY
     cdef Py_ssize_t b
     for b in range(count):
@@ -258,8 +258,8 @@ cdef inline double top_in(const double *parts, Py_ssize_t count) noexcept nogil:
 
 
 cdef inline void take_tops(Tile *tile, Pair *pair) noexcept nogil:
-    pair.top_a = top_in(pair.parts + TOP_A, blocks_of(tile.classes))
-    pair.top_b = top_in(pair.parts + TOP_B, blocks_of(tile.classes))
+    pair.top_a = top_of_side(pair.parts + TOP_A, blocks_of(tile.classes))
+    pair.top_b = top_of_side(pair.parts + TOP_B, blocks_of(tile.classes))
 
 
 cdef inline bint misled(Tile *tile, Pair *pair) noexcept nogil:
@@ -303,7 +303,7 @@ cdef inline void first_centre(Pair *pair) noexcept nogil:
 
 cdef inline void move_centre(Pair *pair) noexcept nogil:
     """To the right centre."""
-    cdef double factor = pair.factor, delta = log1p_of(pair.drift / pair.mass_a)
+    cdef double factor = pair.factor, delta = log1p_of(pair.mass_difference / pair.mass_a)
     if pair.centre == 0:
         set_centre(pair, delta, 0)
     else:
@@ -316,17 +316,17 @@ cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
     be too far from those guessed."""
     cdef double gap, value = NAN, apart
     cdef double threshold = threshold_of(<float>0) if pair.precision == SINGLE else threshold_of(<double>0)
-    cdef double least_drift = least_drift_of(<float>0) if pair.precision == SINGLE else least_drift_of(<double>0)
+    cdef double least_difference = least_drift_of(<float>0) if pair.precision == SINGLE else least_drift_of(<double>0)
     cdef int attempt, again
     for attempt in range(4):
         one_pass(tile, pair, KL_SUMS)
         if attempt == 0 and misled(tile, pair):
             return NAN
         gap = total(tile, pair, 0)
-        pair.drift = total(tile, pair, 1)
+        pair.mass_difference = total(tile, pair, 1)
         pair.mass_a = total(tile, pair, 2)
-        pair.mass_b = pair.mass_a + pair.drift
-        value = kl_value(gap, pair.drift, pair.mass_a, threshold, least_drift, &again)
+        pair.mass_b = pair.mass_a + pair.mass_difference
+        value = kl_value(gap, pair.mass_difference, pair.mass_a, threshold, least_difference, &again)
         if not again:
             break
         apart = (pair.top_b - pair.top_a) * pair.scale.inverse
@@ -352,7 +352,7 @@ cdef inline double js_of(Tile *tile, Pair *pair) noexcept nogil:
     pair.mass_b = total(tile, pair, 1)
     if pair.mass_a != pair.mass_a:
         return NAN
-    pair.drift = pair.mass_b - pair.mass_a
+    pair.mass_difference = pair.mass_b - pair.mass_a
     move_centre(pair)
     value = js_at_centre(tile, pair)
     if value < least:
@@ -394,7 +394,7 @@ cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetr
     if tile.classes > CHUNK:
         pair.guessed = False
         pair.task = TOPS
-        block_job(pair, 0, tile.scratch)
+        logits_pair_block_job(pair, 0, tile.scratch)
         pair.guessed = True
         pair.top_a = pair.parts[TOP_A]
         pair.top_b = pair.parts[TOP_B]

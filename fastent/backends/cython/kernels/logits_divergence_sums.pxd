@@ -19,7 +19,7 @@ cdef enum:
     LANES = 16
 
 cdef enum Sums:                         # what is summed
-    PLAIN_KL                            # gap, drift and mass of a: c = 0, octaves in common
+    PLAIN_KL                            # gap, mass_difference and mass of a: c = 0, octaves in common
     CENTRED_KL
     MASSES                              # of a and of b
     JS

@@ -22,15 +22,15 @@ cdef enum:                              # where the arrays of a piece stand in s
     MASS_A = 0
     MASS_B = ROOM
     GAP = 2 * ROOM                      # terms of Σ e_a·φ(v), or of JS
-    DRIFT = 3 * ROOM                    # terms of Σ (e_b − e_a)
+    MASS_DIFFERENCE = 3 * ROOM                    # terms of Σ (e_b − e_a)
     SHIFT_A = GAP                       # before that: what makes octaves of a, and of b
-    SHIFT_B = DRIFT
+    SHIFT_B = MASS_DIFFERENCE
     CENTRE = 4 * ROOM                   # c in units of the logits, in two parts
     CENTRE_LOW = 5 * ROOM
     FACTOR = 6 * ROOM
     SPARE = 7 * ROOM
     PER_A = GAP                         # JS: 1/Σ e_a and 1/Σ e_b
-    PER_B = DRIFT
+    PER_B = MASS_DIFFERENCE
 
 
 cdef inline real octave_origin(real unused) noexcept nogil:
@@ -106,7 +106,7 @@ cdef inline bint is_near(real v) noexcept nogil:
         return magnitude(v) <= <real>1.25
 
 
-cdef inline void kl_terms(real ea, real eb, real v, real *gap, real *drift) noexcept nogil:
+cdef inline void kl_terms(real ea, real eb, real v, real *gap, real *mass_difference) noexcept nogil:
     """e_a·φ(v) and e_b − e_a."""
     cdef real d = eb - ea, product, term
     cdef bint near
@@ -115,7 +115,7 @@ cdef inline void kl_terms(real ea, real eb, real v, real *gap, real *drift) noex
     product = ea * v
     term = ea * phi(v)
     gap[0] = term if near else d - product
-    drift[0] = product + term if near else d
+    mass_difference[0] = product + term if near else d
 
 
 cdef inline real far_log1p(real z, real high) noexcept nogil:
@@ -157,7 +157,7 @@ cdef inline void plain_kl(const real *a, const real *b, Py_ssize_t n, Scale scal
             v = v * inverse
         x = mass_of(x, shift, scale)
         t[MASS_A + i] = x
-        kl_terms(x, mass_of(y, shift, scale), v, t + GAP + i, t + DRIFT + i)
+        kl_terms(x, mass_of(y, shift, scale), v, t + GAP + i, t + MASS_DIFFERENCE + i)
 
 
 cdef inline void centred_kl(const real *a, const real *b, Py_ssize_t n, Scale scale, real *t) noexcept nogil:
@@ -173,7 +173,7 @@ cdef inline void centred_kl(const real *a, const real *b, Py_ssize_t n, Scale sc
         if real is double:
             v = v * inverse
         t[MASS_A + i] = ea
-        kl_terms(ea, eb, v, t + GAP + i, t + DRIFT + i)
+        kl_terms(ea, eb, v, t + GAP + i, t + MASS_DIFFERENCE + i)
 
 
 cdef inline void masses(const real *a, const real *b, Py_ssize_t n, Scale scale, real *t) noexcept nogil:
@@ -217,7 +217,7 @@ cdef inline void far_row(const double *a, const double *b, Py_ssize_t n, double 
 cdef inline void far_kl(Py_ssize_t n, const double *v, double *t) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        kl_terms(t[MASS_A + i], t[MASS_B + i], v[i], t + GAP + i, t + DRIFT + i)
+        kl_terms(t[MASS_A + i], t[MASS_B + i], v[i], t + GAP + i, t + MASS_DIFFERENCE + i)
 
 
 cdef inline void far_js(Py_ssize_t n, const double *v, double per_a, double per_b, double *t) noexcept nogil:

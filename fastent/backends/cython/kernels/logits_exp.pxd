@@ -8,16 +8,12 @@ from libc.stdint cimport int64_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
     FE_OCTAVE, INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_lane_max_double, fe_lane_max_float,
-    fe_less_octaves, madd, nearest_shifted, real, shift_of, times_power,
+    fe_less_octaves, madd, nearest_shifted, real, shift_of, stored, times_power,
 )
 
 cdef extern from "argmax.h" nogil:
     bint fe_lane_nan_float(const float *x, Py_ssize_t n)
     bint fe_lane_nan_double(const double *x, Py_ssize_t n)
-
-ctypedef fused source:
-    float
-    double
 
 
 cdef struct LogitSums:
@@ -67,8 +63,8 @@ cdef inline double exp_over(double high, double low, Scale scale) noexcept nogil
     return v if high >= -708 * scale.temperature else 0.0
 
 
-cdef inline double block_top(const source *x, Py_ssize_t n) noexcept nogil:
-    if source is float:
+cdef inline double block_top(const stored *x, Py_ssize_t n) noexcept nogil:
+    if stored is float:
         return fe_lane_max_float(x, n)
     else:
         return fe_lane_max_double(x, n)
@@ -162,12 +158,12 @@ cdef inline double gap_double(double x, double m, Scale scale) noexcept nogil:
     return h if h < 746 else 746.0
 
 
-cdef inline void settle(const source *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
+cdef inline void settle(const stored *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
     """A row whose maximum is not finite, or not alone."""
     cdef Py_ssize_t i
     cdef double top = out.top[r]
     cdef bint nan
-    if source is float:
+    if stored is float:
         nan = fe_lane_nan_float(x, n)
     else:
         nan = fe_lane_nan_double(x, n)
@@ -179,12 +175,12 @@ cdef inline void settle(const source *x, Py_ssize_t n, RowSums *out, Py_ssize_t 
         out.count[r] += x[i] == top
 
 
-cdef inline void settle_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, RowSums *out) noexcept nogil:
+cdef inline void settle_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, RowSums *out) noexcept nogil:
     cdef Py_ssize_t r
-    cdef int64_t odd = 0
+    cdef int64_t nonfinite = 0
     for r in range(rows):
-        odd |= (out.count[r] != 1) | (out.top[r] == INFINITY) | (out.top[r] == -INFINITY)
-    if odd:
+        nonfinite |= (out.count[r] != 1) | (out.top[r] == INFINITY) | (out.top[r] == -INFINITY)
+    if nonfinite:
         for r in range(rows):
             if out.count[r] != 1 or out.top[r] == INFINITY or out.top[r] == -INFINITY:
                 settle(x + r * n, n, out, r)

@@ -2,9 +2,9 @@
 
 from libc.stdint cimport int64_t
 
-from fastent.backends.cython.arithmetic.functions cimport real
+from fastent.backends.cython.arithmetic.functions cimport real, stored
 from fastent.backends.cython.kernels.logits_exp cimport (
-    LogitSums, RowSums, Scale, settle_rows, share_of_octave, source,
+    LogitSums, RowSums, Scale, settle_rows, share_of_octave,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.logits_sums_short cimport add_moments, map_row
@@ -39,7 +39,7 @@ cdef inline Ranks no_ranks() noexcept nogil:
     return ranks
 
 
-cdef inline void relative_to_top(const source *x, Py_ssize_t rows, Py_ssize_t n, Scale scale, bint moments,
+cdef inline void relative_to_top(const stored *x, Py_ssize_t rows, Py_ssize_t n, Scale scale, bint moments,
                                  RowSums *out, real unused) noexcept nogil:
     """The sums relative to e^(m/T) instead of a power of two."""
     cdef Py_ssize_t r
@@ -62,8 +62,8 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, size_t width) noexcept nogil:
     return <Py_ssize_t>(8192 // width) // n if n < MANY else max(<Py_ssize_t>1, <Py_ssize_t>(32768 // width) // n)
 
 
-cdef inline double top_of(const source *x, Py_ssize_t n, Py_ssize_t *where, Py_ssize_t r, Ranks ranks) noexcept nogil:
-    if source is float:
+cdef inline double top_of(const stored *x, Py_ssize_t n, Py_ssize_t *where, Py_ssize_t r, Ranks ranks) noexcept nogil:
+    if stored is float:
         if ranks.rank == NULL:
             return fe_lane_top_float(x, n, where)
         return fe_lane_rank_float(x, n, where, <float>ranks.own[r], ranks.labels[r] - ranks.start, ranks.rank + r)
@@ -73,7 +73,7 @@ cdef inline double top_of(const source *x, Py_ssize_t n, Py_ssize_t *where, Py_s
         return fe_lane_rank_double(x, n, where, ranks.own[r], ranks.labels[r] - ranks.start, ranks.rank + r)
 
 
-cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t readable, Scale scale,
+cdef inline void sums_of_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t readable, Scale scale,
                               bint moments, Ranks ranks, RowSums *out, real *scratch) noexcept nogil:
     """Sums of up to `rows_at_once` rows of n <= CHUNK logits; `readable` elements of x may be read.
     Each step is taken for all rows before the next one, so that the steps of one row do not wait for
@@ -82,18 +82,18 @@ cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py
     cdef Py_ssize_t where[ROWS_AT_ONCE]
     cdef double *lanes = <double *>scratch
     cdef real *terms = scratch
-    cdef source *copy = <source *>(scratch + 3 * ROOM)
+    cdef stored *copy = <stored *>(scratch + 3 * ROOM)
     for r in range(rows):
         out.top[r] = top_of(x + r * n, n, &where[r], r, ranks)
     if n < MANY:
         for r in range(rows):
-            fe_ask(<const char *>(x + (rows + r) * n), n * sizeof(source), True)
-            out.count[r] = map_row(x + r * n, n, readable - r * n, <source>out.top[r], scale, terms + r * n, copy)
+            fe_ask(<const char *>(x + (rows + r) * n), n * sizeof(stored), True)
+            out.count[r] = map_row(x + r * n, n, readable - r * n, <stored>out.top[r], scale, terms + r * n, copy)
         for r in range(rows):
             out.rest[r] = row_sum(terms + r * n, n)
         if moments:
             for r in range(rows):
-                add_moments(x + r * n, terms + r * n, n, <source>out.top[r], scale, terms + ROOM, out, r)
+                add_moments(x + r * n, terms + r * n, n, <stored>out.top[r], scale, terms + ROOM, out, r)
     elif moments:                       # a loop each: without moments they would be computed, too
         for r in range(rows):
             out.count[r] = lanes_of_row(x + r * n, n, out.top[r], where[r], scale, True, rows * n, <real>0, lanes + LANES * r)
@@ -107,7 +107,7 @@ cdef inline void sums_of_rows(const source *x, Py_ssize_t rows, Py_ssize_t n, Py
     relative_to_top(x, rows, n, scale, moments, out, <real>0)
 
 
-cdef inline LogitSums logit_sums(const source *x, Py_ssize_t n, Py_ssize_t readable, Scale scale, bint moments, Ranks ranks,
+cdef inline LogitSums logit_sums(const stored *x, Py_ssize_t n, Py_ssize_t readable, Scale scale, bint moments, Ranks ranks,
                                  real *scratch) noexcept nogil:
     """Sums of one block of n <= CHUNK logits."""
     cdef LogitSums sums

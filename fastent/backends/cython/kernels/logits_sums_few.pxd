@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, exp_tail, fe_less_octaves, largest, madd, nearest_shifted, real, shift_of,
+    INFINITY, exp_tail, fe_less_octaves, largest, madd, nearest_shifted, real, shift_of, stored,
 )
 from fastent.backends.cython.kernels.logits_exp cimport (
     RowSums, Scale, exp_in_octaves, far_origin, far_origin_double, gap_double, gap_single,
@@ -25,13 +25,9 @@ cdef extern from *:
     #define CYTHON_INLINE inline __attribute__((always_inline))
     """
 
-ctypedef fused source:
-    float
-    double
-
 cdef enum:
-    FEW = 16                            # classes up to which rows lie across the vectors
-    LANES = CHUNK // FEW                # rows at once
+    FEW_LOGITS = 16                            # classes up to which rows lie across the vectors
+    LANES = CHUNK // FEW_LOGITS                # rows at once
 
 # what is kept of a row while its classes are added, a vector of rows at a time
 cdef enum:
@@ -47,7 +43,7 @@ cdef enum:
     SHARE
     RANKS
 
-cdef struct Batch:                      # LogitSums of consecutive rows
+cdef struct LogitsBatch:                      # LogitSums of consecutive rows
     double top[LANES]
     double count[LANES]
     double rest[LANES]
@@ -61,7 +57,7 @@ cdef struct Batch:                      # LogitSums of consecutive rows
     double place[LANES]                 # and its rank, where classes are few
 
 
-cdef inline RowSums columns_of(Batch *batch, Py_ssize_t at) noexcept nogil:
+cdef inline RowSums columns_of(LogitsBatch *batch, Py_ssize_t at) noexcept nogil:
     cdef RowSums columns
     columns.top = &batch.top[at]
     columns.count = &batch.count[at]
@@ -71,7 +67,7 @@ cdef inline RowSums columns_of(Batch *batch, Py_ssize_t at) noexcept nogil:
     return columns
 
 
-cdef inline void lay_across(const source *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, real *across, real *top) noexcept nogil:
+cdef inline void lay_across(const stored *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, real *across, real *top) noexcept nogil:
     """Columns of the rows and their maxima (-inf for NaN). An odd number of classes gets one without any mass."""
     cdef Py_ssize_t r, c
     if classes == 2:
@@ -79,9 +75,9 @@ cdef inline void lay_across(const source *x, Py_ssize_t rows, Py_ssize_t classes
             across[r] = x[2 * r]
             across[LANES + r] = x[2 * r + 1]
             top[r] = largest(across[LANES + r], across[r] if across[r] == across[r] else <real>-INFINITY)
-    elif real is float and source is float:
+    elif real is float and stored is float:
         fe_lay_across_float(x, rows, classes, readable, across, LANES, top)
-    elif real is double and source is double:
+    elif real is double and stored is double:
         fe_lay_across_double(x, rows, classes, readable, across, LANES, top)
     else:
         for r in range(rows):
@@ -217,11 +213,11 @@ cdef inline void add_classes(const real *across, Py_ssize_t classes, real *row, 
 
 
 cdef inline bint few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments, bint ranks,
-                                real *scratch, const source *unused, Batch *sums) noexcept nogil:
+                                real *scratch, const stored *unused, LogitsBatch *sums) noexcept nogil:
     """Sums of up to LANES rows, the logits of their labels and if wanted their ranks; whether there may be a row for which
     float arithmetic is too narrow."""
-    cdef const source *x = <const source *>tile.pred_rows + start * tile.classes
-    cdef const source *p = <const source *>tile.true_rows
+    cdef const stored *x = <const stored *>tile.pred_rows + start * tile.classes
+    cdef const stored *p = <const stored *>tile.true_rows
     cdef Py_ssize_t classes = tile.classes, r, c, padded = (rows + 15) & ~<Py_ssize_t>15
     cdef Py_ssize_t without_mass = classes & 1
     cdef real *across = scratch

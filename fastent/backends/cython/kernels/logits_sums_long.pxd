@@ -8,10 +8,8 @@ The maximum stays out of the sums. Only the stretch that holds it and the end of
 comparisons; the end goes back over what was added, and a fence of infinities keeps that out.
 """
 
-from fastent.backends.cython.arithmetic.functions cimport madd, real
-from fastent.backends.cython.kernels.logits_exp cimport (
-    Origin, Scale, exp_in_octaves, origin_of, source,
-)
+from fastent.backends.cython.arithmetic.functions cimport madd, real, stored
+from fastent.backends.cython.kernels.logits_exp cimport Origin, Scale, exp_in_octaves, origin_of
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 
 cdef extern from "argmax.h" nogil:
@@ -27,7 +25,7 @@ cdef enum:
     STRETCH = 2 * FOUR                  # as in tops.h
 
 
-cdef inline real within(source x, source fence, bint fenced, real whole, real least) noexcept nogil:
+cdef inline real within(stored x, stored fence, bint fenced, real whole, real least) noexcept nogil:
     """x − whole, or `least` where that is more or the fence is −infinity; NaN stays, without one."""
     cdef real t
     if fenced:
@@ -36,14 +34,14 @@ cdef inline real within(source x, source fence, bint fenced, real whole, real le
     return least if least > t else t
 
 
-cdef inline real mass_of(real t, source x, source m, bint guarded, real shift, Scale scale) noexcept nogil:
+cdef inline real mass_of(real t, stored x, stored m, bint guarded, real shift, Scale scale) noexcept nogil:
     cdef real e = exp_in_octaves(t, shift, scale)
     if guarded:
         e = e if x < m else <real>0
     return e
 
 
-cdef inline void add_four(const source *x, const source *fence, source m, bint guarded, bint fenced, Origin origin, Scale scale,
+cdef inline void add_four(const stored *x, const stored *fence, stored m, bint guarded, bint fenced, Origin origin, Scale scale,
                           bint moments, real *rest, real *moment, real *square) noexcept nogil:
     """Terms of four classes 16 apart; `guarded`: only of those below m; `fenced`: and within the fence."""
     cdef real whole = <real>origin.whole, top = <real>origin.top, least = <real>origin.least
@@ -62,7 +60,7 @@ cdef inline void add_four(const source *x, const source *fence, source m, bint g
         square[0] = madd(h, h, madd(g, g, madd(f, f, e * e)))
 
 
-cdef inline void add_stretch(const source *x, const source *fence, source m, bint guarded, bint fenced, Origin origin,
+cdef inline void add_stretch(const stored *x, const stored *fence, stored m, bint guarded, bint fenced, Origin origin,
                              Scale scale, bint moments, real unused,
                              double *rest, double *moment, double *square) noexcept nogil:
     """Terms of 128 classes into the lanes."""
@@ -77,33 +75,33 @@ cdef inline void add_stretch(const source *x, const source *fence, source m, bin
             square[j] += <double>(square_a + square_b)
 
 
-cdef inline int below(const source *x, Py_ssize_t n, source m) noexcept nogil:
-    if source is float:
+cdef inline int below(const stored *x, Py_ssize_t n, stored m) noexcept nogil:
+    if stored is float:
         return fe_below_float(x, n, m)
     else:
         return fe_below_double(x, n, m)
 
 
-cdef inline double lanes_of_row(const source *x, Py_ssize_t n, double top, Py_ssize_t where,
+cdef inline double lanes_of_row(const stored *x, Py_ssize_t n, double top, Py_ssize_t where,
                                 Scale scale, bint moments, Py_ssize_t ahead, real unused, double *lanes) noexcept nogil:
     """Sums of a row of at least 128 logits in 16 lanes; returns how many of its maxima stayed out of them."""
     cdef Py_ssize_t whole = n // STRETCH * STRETCH, start = 0, j
-    cdef const source *fence
+    cdef const stored *fence
     cdef int count = 0
     cdef bint near = ahead <= n         # else other rows come first
-    cdef source m = <source>top
+    cdef stored m = <stored>top
     cdef double rest[LANES]
     cdef double moment[LANES]
     cdef double square[LANES]
     cdef Origin origin = origin_of(top, real is float, scale)
-    if source is float:
+    if stored is float:
         fence = fe_fence_float + STRETCH
     else:
         fence = fe_fence_double + STRETCH
     for j in range(LANES):
         rest[j] = moment[j] = square[j] = 0
     while start < whole:
-        fe_ask(<const char *>(x + start + ahead), STRETCH * sizeof(source), near)
+        fe_ask(<const char *>(x + start + ahead), STRETCH * sizeof(stored), near)
         if start != where:
             add_stretch(x + start, fence, m, False, False, origin, scale, moments, unused, rest, moment, square)
         else:
@@ -111,7 +109,7 @@ cdef inline double lanes_of_row(const source *x, Py_ssize_t n, double top, Py_ss
             add_stretch(x + start, fence, m, True, False, origin, scale, moments, unused, rest, moment, square)
         start += STRETCH
     if start < n:
-        fe_ask(<const char *>(x + start + ahead), STRETCH * sizeof(source), near)
+        fe_ask(<const char *>(x + start + ahead), STRETCH * sizeof(stored), near)
         count += <int>(n - start) - below(x + start, n - start, m)
         start = n - STRETCH             # what was added already lies outside of the fence
         add_stretch(x + start, fence - (whole - start), m, True, True, origin, scale, moments, unused, rest, moment, square)

@@ -7,9 +7,9 @@ rows are summed, the ends of rows would cost more than the array of terms.
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
-from fastent.backends.cython.arithmetic.functions cimport real
+from fastent.backends.cython.arithmetic.functions cimport real, stored
 from fastent.backends.cython.kernels.logits_exp cimport (
-    Origin, RowSums, Scale, exp_in_octaves, gap_double, origin_of, source,
+    Origin, RowSums, Scale, exp_in_octaves, gap_double, origin_of,
 )
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 from fastent.backends.cython.arithmetic.sums cimport row_sum
@@ -22,7 +22,7 @@ cdef extern from "moments.h" nogil:
     void fe_lane_moments(const float *x, const float *e, Py_ssize_t n, float m, double *moment, double *square)
 
 
-cdef inline Py_ssize_t map_vectors(const source *x, Py_ssize_t vectors, source m, Scale scale, real *e) noexcept nogil:
+cdef inline Py_ssize_t map_vectors(const stored *x, Py_ssize_t vectors, stored m, Scale scale, real *e) noexcept nogil:
     """The terms of 16 elements a vector; returns how many are below m."""
     cdef Py_ssize_t i
     cdef Origin origin = origin_of(m, real is float, scale)
@@ -40,7 +40,7 @@ cdef inline Py_ssize_t map_vectors(const source *x, Py_ssize_t vectors, source m
     return below + wide_below
 
 
-cdef inline Py_ssize_t map_row(const source *x, Py_ssize_t n, Py_ssize_t readable, source m, Scale scale, real *e, source *copy) noexcept nogil:
+cdef inline Py_ssize_t map_row(const stored *x, Py_ssize_t n, Py_ssize_t readable, stored m, Scale scale, real *e, stored *copy) noexcept nogil:
     """The terms of a row, mapped in whole vectors: past its end lies the next row, whose terms
     overwrite what was mapped of it, or, at the end of what is readable, a copy filled up with m.
     Returns how many of the n elements equal m."""
@@ -48,22 +48,22 @@ cdef inline Py_ssize_t map_row(const source *x, Py_ssize_t n, Py_ssize_t readabl
     if left == 0 or 16 * vectors <= readable:
         below = map_vectors(x, vectors, m, scale, e)
         if left:
-            if source is float:         # what is not of this row
+            if stored is float:         # what is not of this row
                 below -= fe_below_float(x + n, 16 * vectors - n, m)
             else:
                 below -= fe_below_double(x + n, 16 * vectors - n, m)
         return n - below
     for i in range(16):
         copy[i] = m
-    memcpy(copy, x + 16 * full, left * sizeof(source))
+    memcpy(copy, x + 16 * full, left * sizeof(stored))
     below = map_vectors(x, full, m, scale, e)
     return n - below - map_vectors(copy, 1, m, scale, e + 16 * full)
 
 
-cdef inline void add_moments(const source *x, const real *e, Py_ssize_t n, source m, Scale scale, real *terms,
+cdef inline void add_moments(const stored *x, const real *e, Py_ssize_t n, stored m, Scale scale, real *terms,
                              RowSums *out, Py_ssize_t r) noexcept nogil:
     cdef Py_ssize_t i
-    if real is float and source is float:
+    if real is float and stored is float:
         fe_lane_moments(x, e, n, m, &out.moment[r], &out.square[r])
     elif real is double:
         for i in range(n):

@@ -2,7 +2,7 @@
 
 from libc.stdlib cimport calloc, free
 
-from fastent.backends.cython.arithmetic.functions cimport NAN, c_fma, gap_divergence
+from fastent.backends.cython.arithmetic.functions cimport NAN, c_fma, kl_term
 from fastent.backends.cython.arithmetic.sums cimport two_sum_add
 
 cdef extern from *:
@@ -36,7 +36,7 @@ cdef double one_table(const double *table, Py_ssize_t rows, Py_ssize_t columns, 
             y = down[2 * i] * LIFT * up[2 * j]
             d += c_fma(down[2 * i] * LIFT, up[2 * j], -y)
             d += down[2 * i] * LIFT * up[2 * j + 1] + down[2 * i + 1] * LIFT * up[2 * j]
-            two_sum_add(&total, &lost, gap_divergence(x, y, (y - x) + d))
+            two_sum_add(&total, &lost, kl_term(x, y, (y - x) + d))
     return (total + lost) / LIFT / whole / whole
 
 

@@ -39,7 +39,7 @@ cdef enum:
 
 cdef struct Part:                       # of a row, and in the end all of it
     Sum total                           # of the terms, lifted
-    Sum drift                           # Σ d
+    Sum mass_difference                           # Σ d
     Sum apart                           # Σ |d|
     double far                          # terms beyond the lifted range, not lifted
     bint moved                          # some d is more than the rounding of the common scale
@@ -293,7 +293,7 @@ cdef void term_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     cdef double *t = <double *>scratch
     cdef Py_ssize_t start = part_start(pair.a.classes, k), stop = part_start(pair.a.classes, k + 1), n, i
     cdef int moved = 0
-    part.total.total = part.total.lost = part.drift.total = part.drift.lost = 0
+    part.total.total = part.total.lost = part.mass_difference.total = part.mass_difference.lost = 0
     part.apart.total = part.apart.lost = part.far = 0
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
@@ -302,7 +302,7 @@ cdef void term_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
             t[TERM + i] = c_fabs(t[D + i])
             moved |= t[TERM + i] > t[P + i] * 3.2e-30
         add(&part.apart, row_sum(t + TERM, n))
-        add(&part.drift, row_sum(t + D, n))
+        add(&part.mass_difference, row_sum(t + D, n))
         terms_of(row, start, n, t, part)
         add(&part.total, row_sum(t + TERM, n))
         start += n
@@ -315,7 +315,7 @@ cdef Part *sums_of(Tile *tile, Row *row) noexcept nogil:
     run_parts(tile, term_job, row)
     for k in range(1, parts_of(tile.classes)):
         add_sum(&whole.total, &row.parts[k].total)
-        add_sum(&whole.drift, &row.parts[k].drift)
+        add_sum(&whole.mass_difference, &row.parts[k].mass_difference)
         add_sum(&whole.apart, &row.parts[k].apart)
         whole.far += row.parts[k].far
         whole.moved |= row.parts[k].moved
@@ -331,7 +331,7 @@ cdef double sum_of_terms(Tile *tile, Row *row) noexcept nogil:
     cdef int again = 0 if pair.raw else 1 if pair.by_logits else 2
     if value_of(&found.apart) < near * pair.mass:
         while again > 0:
-            error = value_of(&found.drift) / pair.mass
+            error = value_of(&found.mass_difference) / pair.mass
             pair.fine = True
             pair.factor_low -= error * pair.factor
             pair.centre_low += log1p_of(error) * pair.a.scale.temperature

@@ -1,7 +1,7 @@
 """Entropy and cross-entropy of rows of probabilities.
 
 At most one class of a row exceeds ¾. It is kept out of the sums, because log S and log p of that
-class cancel when the row is nearly one-hot and S differs from 1. With R and M the sums over the
+class cancel when the row is nearly one-has_temperature and S differs from 1. With R and M the sums over the
 other classes and the big one (M = 0 if there is none), S = R + M:
 
     entropy             [Σ_others −p log p + R·log S + M·log1p(R/M)] / S
@@ -15,15 +15,15 @@ from libc.string cimport memset
 
 from fastent.backends.cython.kernels.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, NEAR, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted, log1p_of,
-    log_of_sum, log_positive, log_ratio, speck, step, surprise_of,
+    INFINITY, NAN, NEAR, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted,
+    log1p_of, log_of_sum, log_positive, log_ratio, speck, step, stored, surprisal_of,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
 from fastent.backends.cython.kernels.interface cimport SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, top_in
 from fastent.backends.cython.kernels.rank cimport rank_of
 from fastent.backends.cython.kernels.probs_sums cimport (
-    AHEAD, DRIFT, FIRST, MASS, PARTS, PIECE, SECOND, in_strips, mapped_sums, rows_at_once, scale,
+    AHEAD, MASS_DIFFERENCE, FIRST, MASS, PARTS, PIECE, SECOND, in_strips, mapped_sums, rows_at_once, scale,
 )
 from fastent.backends.cython.kernels.probs_sums cimport BIG as STRIPS_BIG, CROSS as CROSS_STRIPS, ENTROPY as ENTROPY_STRIPS
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of, rows_of_chunk
@@ -33,10 +33,6 @@ from fastent.backends.cython.kernels.slots cimport (
     OUT_ACCURACY, OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_RANK,
     PROBS_ENTROPY, PROBS_SPARSE, PROBS_TARGET,
 )
-
-ctypedef fused source:
-    float
-    double
 
 cdef enum:
     SPARSE, SQUARES, ENTROPY, CROSS     # what is summed; SQUARES: sparse, with Σ p²
@@ -54,12 +50,12 @@ cdef struct Sums:
     double of[WIDTH]
 
 
-cdef struct Batch:                      # the same of consecutive rows
+cdef struct ProbsBatch:                      # the same of consecutive rows
     double of[WIDTH][MOST_ROWS]
     double own[MOST_ROWS]               # sparse: the label's probability
 
 
-cdef struct LongRow:
+cdef struct LongProbsRow:
     Tile *tile
     Py_ssize_t r
     Py_ssize_t label
@@ -69,7 +65,7 @@ cdef struct LongRow:
     bint negative
 
 
-cdef int sparse_terms(const source *p, Py_ssize_t n, source *terms) noexcept nogil:
+cdef int sparse_terms(const stored *p, Py_ssize_t n, stored *terms) noexcept nogil:
     cdef Py_ssize_t i
     cdef int negative = 0
     for i in range(n):
@@ -78,31 +74,31 @@ cdef int sparse_terms(const source *p, Py_ssize_t n, source *terms) noexcept nog
     return negative
 
 
-cdef void square_terms(Py_ssize_t n, source *terms) noexcept nogil:
+cdef void square_terms(Py_ssize_t n, stored *terms) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
         terms[PRED_REST * ROOM + i] = terms[REST * ROOM + i] * terms[REST * ROOM + i]
 
 
-cdef bint entropy_terms(const source *p, Py_ssize_t n, source *terms, bint *big) noexcept nogil:
+cdef bint entropy_terms(const stored *p, Py_ssize_t n, stored *terms, bint *big) noexcept nogil:
     """Terms as if no class were above ¾; tells whether there is one, and whether a number is
     negative. Both by the bits: c − b has a sign if b > c."""
     cdef Py_ssize_t i
-    cdef source x
+    cdef stored x
     cdef uint32_t above32 = 0, signs32 = 0
     cdef uint64_t above64 = 0, signs64 = 0
     for i in range(n):
         x = p[i]
         # 0 and subnormal numbers have a finite logarithm here, and a product below 1e-35 or 0
-        terms[TERM * ROOM + i] = x * surprise_of(x, False)
+        terms[TERM * ROOM + i] = x * surprisal_of(x, False)
         terms[REST * ROOM + i] = x
-        if source is float:
+        if stored is float:
             above32 |= <uint32_t>0x3f400000 - fe_bits_float(x)
             signs32 |= fe_bits_float(x)
         else:
             above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(x)
             signs64 |= fe_bits_double(x)
-    if source is float:
+    if stored is float:
         big[0] = (above32 | signs32) >> 31
         return signs32 >> 31
     else:
@@ -110,23 +106,23 @@ cdef bint entropy_terms(const source *p, Py_ssize_t n, source *terms, bint *big)
         return signs64 >> 63
 
 
-cdef void entropy_big(const source *p, Py_ssize_t n, source *terms) noexcept nogil:
+cdef void entropy_big(const stored *p, Py_ssize_t n, stored *terms) noexcept nogil:
     """Take the classes above ¾ out of the sums. A loop of its own: many chunks have none, and a row
     without one gets the same numbers either way."""
     cdef Py_ssize_t i
-    cdef source x, term
+    cdef stored x, term
     for i in range(n):
         x = p[i]
         term = terms[TERM * ROOM + i]
-        terms[BIG * ROOM + i] = <source>0 if x <= <source>0.75 else x        # NaN and infinity too
-        terms[TERM * ROOM + i] = term if x <= <source>0.75 else <source>0
-        terms[REST * ROOM + i] = x if x <= <source>0.75 else <source>0
+        terms[BIG * ROOM + i] = <stored>0 if x <= <stored>0.75 else x        # NaN and infinity too
+        terms[TERM * ROOM + i] = term if x <= <stored>0.75 else <stored>0
+        terms[REST * ROOM + i] = x if x <= <stored>0.75 else <stored>0
 
 
-cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, source *terms, bint *big, bint *zero) noexcept nogil:
+cdef bint cross_terms(const stored *p, const stored *q, Py_ssize_t n, stored *terms, bint *big, bint *zero) noexcept nogil:
     """The same of −p log q, by the classes of q; tells too whether a q is 0."""
     cdef Py_ssize_t i
-    cdef source x, y, up
+    cdef stored x, y, up
     cdef uint32_t above32 = 0, signs32 = 0
     cdef uint64_t above64 = 0, signs64 = 0
     cdef int32_t least32 = 0x7fffffff
@@ -137,17 +133,17 @@ cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, source *te
         up = lifted(y)
         terms[REST * ROOM + i] = x
         terms[PRED_REST * ROOM + i] = y
-        if source is float:
-            terms[TERM * ROOM + i] = x * surprise_of(up, True)
+        if stored is float:
+            terms[TERM * ROOM + i] = x * surprisal_of(up, True)
             above32 |= <uint32_t>0x3f400000 - fe_bits_float(y)
             signs32 |= fe_bits_float(x) | fe_bits_float(y)
             least32 = min(least32, <int32_t>fe_bits_float(up))
         else:
-            terms[TERM * ROOM + i] = x * surprise_of(up, True)
+            terms[TERM * ROOM + i] = x * surprisal_of(up, True)
             above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(y)
             signs64 |= fe_bits_double(x) | fe_bits_double(y)
             least64 = min(least64, <int64_t>fe_bits_double(up))
-    if source is float:
+    if stored is float:
         zero[0] |= least32 <= <int32_t>fe_bits_float(speck(<float>0))
         big[0] |= (above32 | signs32) >> 31
         return signs32 >> 31
@@ -157,27 +153,27 @@ cdef bint cross_terms(const source *p, const source *q, Py_ssize_t n, source *te
         return signs64 >> 63
 
 
-cdef void cross_zero(const source *p, const source *q, Py_ssize_t n, source *terms) noexcept nogil:
+cdef void cross_zero(const stored *p, const stored *q, Py_ssize_t n, stored *terms) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        terms[TERM * ROOM + i] = <source>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[TERM * ROOM + i]
+        terms[TERM * ROOM + i] = <stored>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[TERM * ROOM + i]
 
 
-cdef void cross_big(const source *p, const source *q, Py_ssize_t n, source *terms) noexcept nogil:
+cdef void cross_big(const stored *p, const stored *q, Py_ssize_t n, stored *terms) noexcept nogil:
     cdef Py_ssize_t i
-    cdef source x, y, term
+    cdef stored x, y, term
     for i in range(n):
         x = p[i]
         y = q[i]
         term = terms[TERM * ROOM + i]
-        terms[BIG * ROOM + i] = <source>0 if y <= <source>0.75 else x
-        terms[PRED_BIG * ROOM + i] = <source>0 if y <= <source>0.75 else y
-        terms[TERM * ROOM + i] = term if y <= <source>0.75 else <source>0
-        terms[REST * ROOM + i] = x if y <= <source>0.75 else <source>0
-        terms[PRED_REST * ROOM + i] = y if y <= <source>0.75 else <source>0
+        terms[BIG * ROOM + i] = <stored>0 if y <= <stored>0.75 else x
+        terms[PRED_BIG * ROOM + i] = <stored>0 if y <= <stored>0.75 else y
+        terms[TERM * ROOM + i] = term if y <= <stored>0.75 else <stored>0
+        terms[REST * ROOM + i] = x if y <= <stored>0.75 else <stored>0
+        terms[PRED_REST * ROOM + i] = y if y <= <stored>0.75 else <stored>0
 
 
-cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_t n, source *scratch, int *filled) noexcept nogil:
+cdef inline bint map_terms(int mode, const stored *p, const stored *q, Py_ssize_t n, stored *scratch, int *filled) noexcept nogil:
     """Fill the term arrays; whether a number may be negative, and which arrays have terms."""
     cdef bint negative, big = False, zero = False
     cdef Py_ssize_t start = 0, some
@@ -198,7 +194,7 @@ cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_
     filled[0] |= 1 << PRED_REST
     negative = False
     while start < n:
-        some = min(n - start, <Py_ssize_t>(PIECE // sizeof(source)))
+        some = min(n - start, <Py_ssize_t>(PIECE // sizeof(stored)))
         fe_ask_two(p + start, q + start, AHEAD, PIECE)
         negative |= cross_terms(p + start, q + start, some, scratch + start, &big, &zero)
         start += some
@@ -210,13 +206,13 @@ cdef inline bint map_terms(int mode, const source *p, const source *q, Py_ssize_
     return negative
 
 
-cdef inline void leave_out(source *scratch, Py_ssize_t at) noexcept nogil:
+cdef inline void leave_out(stored *scratch, Py_ssize_t at) noexcept nogil:
     """Take the label out of the sparse sums."""
     scratch[REST * ROOM + at] = 0
     scratch[PRED_REST * ROOM + at] = 0
 
 
-cdef bint strip_sums(int mode, const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, bint *careful, source *scratch,
+cdef bint strip_sums(int mode, const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, bint *careful, stored *scratch,
                      double *out, Py_ssize_t apart) noexcept nogil:
     """Sums of consecutive rows of many classes, each kind `apart` from the one before; whether a
     number is negative."""
@@ -224,20 +220,20 @@ cdef bint strip_sums(int mode, const source *p, const source *q, Py_ssize_t rows
     cdef Py_ssize_t r
     sums[FIRST] = out + TERM * apart
     sums[MASS] = out + REST * apart
-    sums[DRIFT] = out + PRED_REST * apart
+    sums[MASS_DIFFERENCE] = out + PRED_REST * apart
     sums[STRIPS_BIG] = out + BIG * apart
     sums[SECOND] = out + PRED_BIG * apart
     if mode == ENTROPY:
         for r in range(rows):
-            sums[DRIFT][r] = sums[SECOND][r] = 0
+            sums[MASS_DIFFERENCE][r] = sums[SECOND][r] = 0
         return mapped_sums(q, q, rows, n, ENTROPY_STRIPS, careful, scratch, sums)
     return mapped_sums(p, q, rows, n, CROSS_STRIPS, careful, scratch, sums)
 
 
-cdef void block_of(LongRow *row, Py_ssize_t block, source *scratch) noexcept nogil:
+cdef void block_of(LongProbsRow *row, Py_ssize_t block, stored *scratch) noexcept nogil:
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
-    cdef const source *p = NULL
-    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, p)
+    cdef const stored *p = NULL
+    cdef const stored *q = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, p)
     cdef int k, filled
     cdef bint careful = False
     if row.mode == CROSS:
@@ -253,18 +249,18 @@ cdef void block_of(LongRow *row, Py_ssize_t block, source *scratch) noexcept nog
     for k in range(WIDTH):
         row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n) if filled >> k & 1 else 0
     if row.mode >= ENTROPY:
-        row.parts[block * WIDTH + TERM] *= step(<source>0)
+        row.parts[block * WIDTH + TERM] *= step(<stored>0)
 
 
-cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
-    cdef LongRow *row = <LongRow *>context
+cdef void probs_block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef LongProbsRow *row = <LongProbsRow *>context
     if row.precision == SINGLE:
         block_of(row, block, <float *>scratch)
     else:
         block_of(row, block, <double *>scratch)
 
 
-cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
+cdef Sums long_sums(Tile *tile, LongProbsRow *row) noexcept nogil:
     cdef Sums sums
     cdef Py_ssize_t count = blocks_of(tile.classes)
     cdef double few[WIDTH * 64]
@@ -277,7 +273,7 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
         for k in range(WIDTH):
             sums.of[k] = NAN
         return sums
-    tile.run(tile.runner, block_job, row, count, tile.scratch)
+    tile.run(tile.runner, probs_block_job, row, count, tile.scratch)
     for k in range(WIDTH):
         sums.of[k] = ordered_sum(row.parts + k, count, WIDTH)
     if count > 64:
@@ -334,7 +330,7 @@ cdef inline double sparse_value(double rest, double own, bint wide) noexcept nog
     return value
 
 
-cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, double own, double **out, const source *unused) noexcept nogil:
+cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, double own, double **out, const stored *unused) noexcept nogil:
     """What is wanted of a row beside its cross-entropy."""
     cdef Py_ssize_t block
     cdef double total = rest + own, undefined = 0 if total == total else NAN, rank
@@ -353,7 +349,7 @@ cdef void sparse_columns(Tile *tile, Py_ssize_t r, double rest, double square, d
         out[OUT_CONFIDENCE][r] = top_in(tile, 1, r, 0, tile.classes, tile.scratch, &block, unused) / total
 
 
-cdef inline void row_values(Batch *sums, Py_ssize_t rows, int mode, bint wide, double *value) noexcept nogil:
+cdef inline void row_values(ProbsBatch *sums, Py_ssize_t rows, int mode, bint wide, double *value) noexcept nogil:
     cdef Py_ssize_t r
     if mode <= SQUARES:
         for r in range(rows):
@@ -368,7 +364,7 @@ cdef inline void row_values(Batch *sums, Py_ssize_t rows, int mode, bint wide, d
                 sums.of[PRED_BIG][r], wide)
 
 
-cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int mode, double **out, const source *unused) noexcept nogil:
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums, int mode, double **out, const stored *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
     cdef Py_ssize_t r
     cdef double low, high, total, pred_total
@@ -412,14 +408,14 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, int
             check_sum(tile, start + r, 1, pred_total)
 
 
-cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, const source *unused) noexcept nogil:
+cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, const stored *unused) noexcept nogil:
     """Look for negative numbers in every operand that was read."""
     if mode == CROSS:
         report_negatives(tile, start, rows, 0, unused)
     report_negatives(tile, start, rows, 1, unused)
 
 
-cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *batch, const source *unused) noexcept nogil:
+cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *batch, const stored *unused) noexcept nogil:
     """p of the labels; a skipped row, which has none, is taken for a certain one."""
     cdef Py_ssize_t r
     label_numbers(tile, start, rows, batch.own, unused)
@@ -427,15 +423,15 @@ cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batc
         batch.of[REST][r] = batch.of[REST][r] if tile.labels[start + r] >= 0 else 0.0
 
 
-cdef void rows_of(Tile *tile, int mode, double **out, source *scratch) noexcept nogil:
-    cdef const source *p = <const source *>tile.true_rows
-    cdef const source *q = <const source *>tile.pred_rows
+cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noexcept nogil:
+    cdef const stored *p = <const stored *>tile.true_rows
+    cdef const stored *q = <const stored *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start = 0, r, n, at_once
     cdef bint negative, many, careful = False
     cdef int k, filled
     cdef Sums sums
-    cdef Batch batch
-    cdef LongRow row
+    cdef ProbsBatch batch
+    cdef LongProbsRow row
     if classes > CHUNK:
         row.tile = tile
         row.precision = tile.precision
@@ -454,7 +450,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, source *scratch) noexcept 
                 report_rows(tile, mode, r, 1, q)
         return
     many = mode >= ENTROPY and in_strips(classes, ENTROPY_STRIPS, q)
-    at_once = rows_at_once(classes, ENTROPY_STRIPS, scratch) if many else rows_of_chunk(classes, sizeof(source))
+    at_once = rows_at_once(classes, ENTROPY_STRIPS, scratch) if many else rows_of_chunk(classes, sizeof(stored))
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
         if many:
@@ -476,7 +472,7 @@ cdef void rows_of(Tile *tile, int mode, double **out, source *scratch) noexcept 
             else:
                 memset(batch.of[k], 0, n * sizeof(double))
         if mode >= ENTROPY:
-            scale(batch.of[TERM], n, step(<source>0))
+            scale(batch.of[TERM], n, step(<stored>0))
         if mode <= SQUARES:
             take_labels(tile, start, n, &batch, q)
         finish(tile, start, n, &batch, mode, out, q)
@@ -487,9 +483,9 @@ cdef void rows_of(Tile *tile, int mode, double **out, source *scratch) noexcept 
 
 cdef void in_precision(Tile *tile, int mode, double **out) noexcept nogil:
     if tile.precision == SINGLE:
-        rows_of(tile, mode, out, <float *>tile.scratch)
+        probs_rows_of(tile, mode, out, <float *>tile.scratch)
     else:
-        rows_of(tile, mode, out, <double *>tile.scratch)
+        probs_rows_of(tile, mode, out, <double *>tile.scratch)
 
 
 cdef void sparse_rows(Tile *tile, double **out) noexcept nogil:

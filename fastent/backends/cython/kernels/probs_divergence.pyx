@@ -14,13 +14,14 @@ from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.kernels.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, NEAR, c_fma, excess, gap_divergence, near_excess, real, scale_up,
+    INFINITY, NAN, NEAR, c_fma, excess, kl_term, near_excess, real, scale_up, stored,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
 from fastent.backends.cython.kernels.probs_sums cimport (
-    DRIFT, FIRST, JS, KL, MASS, SECOND, flat_sums, in_strips, mapped_sums, rows_at_once, source,
+    FIRST, JS, KL, MASS, MASS_DIFFERENCE, SECOND, flat_sums, in_strips, mapped_sums,
+    rows_at_once,
 )
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum
@@ -33,20 +34,20 @@ cdef enum:
 
 
 cdef struct Sums:
-    double first                        # Σ gap(p, q), or Σ gap(2p, p + q) for JS
-    double second                       # JS: Σ gap(2q, p + q)
+    double first                        # Σ kl_term(p, q), or Σ kl_term(2p, p + q) for JS
+    double second                       # JS: Σ kl_term(2q, p + q)
     double mass                         # Σ p
-    double drift                        # Σ (q − p)
+    double mass_difference                        # Σ (q − p)
 
 
-cdef struct Batch:                      # the same of consecutive rows, in the order of strips.pxd
+cdef struct ProbsPairBatch:                      # the same of consecutive rows, in the order of strips.pxd
     double first[MOST_ROWS]
     double second[MOST_ROWS]
     double mass[MOST_ROWS]
-    double drift[MOST_ROWS]
+    double mass_difference[MOST_ROWS]
 
 
-cdef struct LongRow:                    # one row that is summed in blocks
+cdef struct LongProbsPairRow:                    # one row that is summed in blocks
     Tile *tile
     Py_ssize_t r
     int precision
@@ -56,7 +57,7 @@ cdef struct LongRow:                    # one row that is summed in blocks
     bint negative
 
 
-cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double c, bint symmetric, double *terms) noexcept nogil:
+cdef void rescaled_terms(const stored *p, const stored *q, Py_ssize_t n, double c, bint symmetric, double *terms) noexcept nogil:
     """The same terms against c·q; the difference is rounded once."""
     cdef Py_ssize_t i
     cdef double x, y, d, up = scale_up(<double>0)
@@ -66,12 +67,12 @@ cdef void rescaled_terms(const source *p, const source *q, Py_ssize_t n, double 
         d = c_fma(y, c, -x)
         y = y * c
         terms[MASS * ROOM + i] = x
-        terms[DRIFT * ROOM + i] = d
+        terms[MASS_DIFFERENCE * ROOM + i] = d
         if symmetric:
-            terms[FIRST * ROOM + i] = gap_divergence(x + x, x + y, d)
-            terms[SECOND * ROOM + i] = gap_divergence(y + y, x + y, -d)
+            terms[FIRST * ROOM + i] = kl_term(x + x, x + y, d)
+            terms[SECOND * ROOM + i] = kl_term(y + y, x + y, -d)
         else:
-            terms[FIRST * ROOM + i] = gap_divergence(x, y, d)
+            terms[FIRST * ROOM + i] = kl_term(x, y, d)
 
 
 cdef inline void sums_at(double *out, Py_ssize_t apart, double **sums) noexcept nogil:
@@ -80,8 +81,8 @@ cdef inline void sums_at(double *out, Py_ssize_t apart, double **sums) noexcept 
         sums[k] = out + k * apart
 
 
-cdef bint sums_of(bint symmetric, const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, bint *careful,
-                  source *terms, double **sums) noexcept nogil:
+cdef bint sums_of(bint symmetric, const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, bint *careful,
+                  stored *terms, double **sums) noexcept nogil:
     if not in_strips(n, KL, p):
         if symmetric:
             return flat_sums(p, q, rows, n, JS, terms, sums)
@@ -91,11 +92,11 @@ cdef bint sums_of(bint symmetric, const source *p, const source *q, Py_ssize_t r
     return mapped_sums(p, q, rows, n, KL, careful, terms, sums)
 
 
-cdef void block_sums(LongRow *row, Py_ssize_t block, const source *unused, source *terms) noexcept nogil:
+cdef void block_sums(LongProbsPairRow *row, Py_ssize_t block, const stored *unused, stored *terms) noexcept nogil:
     """Sums of one block of a row into its parts."""
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
-    cdef const source *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
-    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
+    cdef const stored *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
+    cdef const stored *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
     cdef double *sums[SUMS]
     cdef bint careful = not row.tile.normalise
     sums_at(row.parts + SUMS * block, 1, sums)
@@ -104,21 +105,21 @@ cdef void block_sums(LongRow *row, Py_ssize_t block, const source *unused, sourc
         row.negative = True             # only ever set: threads do not disturb each other
 
 
-cdef void rescaled_sums(LongRow *row, Py_ssize_t block, const source *unused, double *terms) noexcept nogil:
+cdef void rescaled_sums(LongProbsPairRow *row, Py_ssize_t block, const stored *unused, double *terms) noexcept nogil:
     """The same in a second pass."""
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
-    cdef const source *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
-    cdef const source *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
+    cdef const stored *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
+    cdef const stored *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
     cdef double *part = row.parts + SUMS * block
     rescaled_terms(p, q, n, row.rescale, row.symmetric, terms)
     part[FIRST] = row_sum(terms + FIRST * ROOM, n)
     part[SECOND] = row_sum(terms + SECOND * ROOM, n) if row.symmetric else 0
     part[MASS] = row_sum(terms + MASS * ROOM, n)
-    part[DRIFT] = row_sum(terms + DRIFT * ROOM, n)
+    part[MASS_DIFFERENCE] = row_sum(terms + MASS_DIFFERENCE * ROOM, n)
 
 
-cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
-    cdef LongRow *row = <LongRow *>context
+cdef void probs_pair_block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
+    cdef LongProbsPairRow *row = <LongProbsPairRow *>context
     if row.precision == DOUBLE and row.rescale != 0:
         rescaled_sums(row, block, <const double *>NULL, <double *>scratch)
     elif row.precision == DOUBLE:
@@ -129,7 +130,7 @@ cdef void block_job(void *context, Py_ssize_t block, char *scratch) noexcept nog
         block_sums(row, block, <const float *>NULL, <float *>scratch)
 
 
-cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
+cdef Sums long_sums(Tile *tile, LongProbsPairRow *row) noexcept nogil:
     """Sums of one row of any length, block by block."""
     cdef Sums sums
     cdef Py_ssize_t count = blocks_of(tile.classes)
@@ -139,19 +140,19 @@ cdef Sums long_sums(Tile *tile, LongRow *row) noexcept nogil:
         row.parts = <double *>malloc(SUMS * count * sizeof(double))
     if row.parts == NULL:
         tile.no_memory = True
-        sums.first = sums.second = sums.mass = sums.drift = NAN
+        sums.first = sums.second = sums.mass = sums.mass_difference = NAN
         return sums
-    tile.run(tile.runner, block_job, row, count, tile.scratch)
+    tile.run(tile.runner, probs_pair_block_job, row, count, tile.scratch)
     sums.first = ordered_sum(row.parts, count, SUMS)
     sums.second = ordered_sum(row.parts + 1, count, SUMS)
     sums.mass = ordered_sum(row.parts + 2, count, SUMS)
-    sums.drift = ordered_sum(row.parts + 3, count, SUMS)
+    sums.mass_difference = ordered_sum(row.parts + 3, count, SUMS)
     if count > 64:
         free(row.parts)
     return sums
 
 
-cdef inline double bend_of(double v, bint wide) noexcept nogil:
+cdef inline double second_order_of(double v, bint wide) noexcept nogil:
     """h(v); where sums deviate by more than they do if they are checked, only if `wide`, a constant."""
     cdef double near = v * v * near_excess(v)
     if wide:
@@ -159,49 +160,49 @@ cdef inline double bend_of(double v, bint wide) noexcept nogil:
     return near
 
 
-cdef inline double difference(double gap, double bend) noexcept nogil:
-    """gap − bend, or 0 where nothing is left but rounding errors: rows that are proportional."""
-    cdef double value = gap - bend
+cdef inline double difference(double gap, double second_order) noexcept nogil:
+    """gap − second_order, or 0 where nothing is left but rounding errors: rows that are proportional."""
+    cdef double value = gap - second_order
     return 0.0 if value < 4e-15 * gap else value
 
 
-cdef inline double kl_value(double first, double mass, double drift, double threshold, bint wide, int64_t *again) noexcept nogil:
+cdef inline double kl_value(double first, double mass, double mass_difference, double threshold, bint wide, int64_t *again) noexcept nogil:
     """`again`: whether the row needs a second pass, or `wide` first."""
     cdef double each = 1 / mass
-    cdef double v = drift * each
-    cdef double gap = first * each, bend = bend_of(v, wide)
-    again[0] = <int64_t>((bend > threshold * gap) & (gap < INFINITY))
+    cdef double v = mass_difference * each
+    cdef double gap = first * each, second_order = second_order_of(v, wide)
+    again[0] = <int64_t>((second_order > threshold * gap) & (gap < INFINITY))
     if not wide:
         again[0] |= <int64_t>(v * v > NEAR * NEAR)
-    return difference(gap, bend)
+    return difference(gap, second_order)
 
 
-cdef inline double js_value(double first, double second, double mass, double drift, double allowed, int64_t *again) noexcept nogil:
+cdef inline double js_value(double first, double second, double mass, double mass_difference, double allowed, int64_t *again) noexcept nogil:
     """½[KL(P ‖ R) + KL(Q ‖ R)] with R = m/Σm, which exceeds JS by a term of second order in the
     relative difference ε of the two sums: 0.215·ε²·JS, right to 0.035·ε²."""
-    cdef double each = 1 / mass, other = 1 / (mass + drift)
-    cdef double v = drift * each, u = drift * other
+    cdef double each = 1 / mass, other = 1 / (mass + mass_difference)
+    cdef double v = mass_difference * each, u = mass_difference * other
     cdef double gap = 0.5 * (first * each + second * other)
-    cdef double bend = bend_of(0.5 * v, False) + bend_of(-0.5 * u, False)
+    cdef double second_order = second_order_of(0.5 * v, False) + second_order_of(-0.5 * u, False)
     cdef double squared = v * u                     # ε², to ε² of itself
-    again[0] = <int64_t>((squared > allowed * allowed) | (bend > 0.5 * gap))
-    return 0.5 * difference(gap, bend) * (1 - 0.215 * squared)
+    again[0] = <int64_t>((squared > allowed * allowed) | (second_order > 0.5 * gap))
+    return 0.5 * difference(gap, second_order) * (1 - 0.215 * squared)
 
 
-cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double drift, bint symmetric) noexcept nogil:
+cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double mass_difference, bint symmetric) noexcept nogil:
     """The second pass of one row, against q·Σp/Σq."""
-    cdef LongRow row
+    cdef LongProbsPairRow row
     cdef Sums sums
     cdef int64_t again
     row.tile = tile
     row.r = r
     row.precision = tile.precision
     row.symmetric = symmetric
-    row.rescale = mass / (mass + drift)
+    row.rescale = mass / (mass + mass_difference)
     sums = long_sums(tile, &row)
     if symmetric:
-        return js_value(sums.first, sums.second, sums.mass, sums.drift, 1, &again)
-    return kl_value(sums.first, sums.mass, sums.drift, 0.5, False, &again)
+        return js_value(sums.first, sums.second, sums.mass, sums.mass_difference, 1, &again)
+    return kl_value(sums.first, sums.mass, sums.mass_difference, 0.5, False, &again)
 
 
 cdef inline double sum_of(double sum, double down) noexcept nogil:
@@ -210,7 +211,7 @@ cdef inline double sum_of(double sum, double down) noexcept nogil:
     return sum if sum >= 1.4e-45 or down < 1e-100 else 0.0
 
 
-cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bint symmetric, double *out) noexcept nogil:
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsPairBatch *sums, bint symmetric, double *out) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
     cdef Py_ssize_t r
     cdef double up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
@@ -219,7 +220,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
     cdef int64_t doubt, some = 0
     if not tile.normalise:
         for r in range(rows):
-            out[r] = sums.first[r] - sums.drift[r]
+            out[r] = sums.first[r] - sums.mass_difference[r]
             if symmetric:
                 out[r] = 0.25 * (sums.first[r] + sums.second[r])
             out[r] = out[r] * down
@@ -231,36 +232,36 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Batch *sums, bin
     high = min(high * up, <double>1.7976931348623157e308)
     if symmetric:                       # a loop each: in one, GCC computes both for every row
         for r in range(rows):
-            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &doubt)
+            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.mass_difference[r], allowed, &doubt)
             some |= doubt
     else:
         for r in range(rows):
-            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, False, &doubt)
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.mass_difference[r], threshold, False, &doubt)
             some |= doubt
     for r in range(rows):
-        total = sums.mass[r] + sums.drift[r]
+        total = sums.mass[r] + sums.mass_difference[r]
         some |= <int64_t>((sums.mass[r] < low) | (sums.mass[r] > high) | (total < low) | (total > high))
     if some == 0:
         return
     for r in range(rows):
         if symmetric:
-            js_value(sums.first[r], sums.second[r], sums.mass[r], sums.drift[r], allowed, &again[r])
+            js_value(sums.first[r], sums.second[r], sums.mass[r], sums.mass_difference[r], allowed, &again[r])
         else:
-            out[r] = kl_value(sums.first[r], sums.mass[r], sums.drift[r], threshold, True, &again[r])
+            out[r] = kl_value(sums.first[r], sums.mass[r], sums.mass_difference[r], threshold, True, &again[r])
     for r in range(rows):
         check_sum(tile, start + r, 0, sum_of(sums.mass[r], down))
-        check_sum(tile, start + r, 1, sum_of(sums.mass[r] + sums.drift[r], down))
+        check_sum(tile, start + r, 1, sum_of(sums.mass[r] + sums.mass_difference[r], down))
         if again[r]:
-            out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.drift[r], symmetric)
+            out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.mass_difference[r], symmetric)
 
 
-cdef void rows_of(Tile *tile, double *out, bint symmetric, source *terms) noexcept nogil:
-    cdef const source *p = <const source *>tile.true_rows
-    cdef const source *q = <const source *>tile.pred_rows
+cdef void probs_pair_rows_of(Tile *tile, double *out, bint symmetric, stored *terms) noexcept nogil:
+    cdef const stored *p = <const stored *>tile.true_rows
+    cdef const stored *q = <const stored *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start, r, n, at_once
-    cdef Batch batch
+    cdef ProbsPairBatch batch
     cdef Sums long_row
-    cdef LongRow row
+    cdef LongProbsPairRow row
     cdef double *sums[SUMS]
     cdef bint negative, careful = not tile.normalise    # raw numbers may be too large as well
     if classes > CHUNK:
@@ -275,7 +276,7 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, source *terms) noexce
             batch.first[0] = long_row.first
             batch.second[0] = long_row.second
             batch.mass[0] = long_row.mass
-            batch.drift[0] = long_row.drift
+            batch.mass_difference[0] = long_row.mass_difference
             finish(tile, r, 1, &batch, symmetric, out + r)
             if row.negative:
                 report_negatives(tile, r, 1, 0, p)
@@ -296,9 +297,9 @@ cdef void rows_of(Tile *tile, double *out, bint symmetric, source *terms) noexce
 
 cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogil:
     if tile.precision == SINGLE:
-        rows_of(tile, out, symmetric, <float *>tile.scratch)
+        probs_pair_rows_of(tile, out, symmetric, <float *>tile.scratch)
     else:
-        rows_of(tile, out, symmetric, <double *>tile.scratch)
+        probs_pair_rows_of(tile, out, symmetric, <double *>tile.scratch)
 
 
 cdef void kl_rows(Tile *tile, double **out) noexcept nogil:

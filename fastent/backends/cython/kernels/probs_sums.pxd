@@ -18,26 +18,22 @@ from fastent.backends.cython.arithmetic.bits cimport (
     at_most, below_zero, both, either, highest, least, less, mask_of, most, other_of,
 )
 from fastent.backends.cython.arithmetic.functions cimport (
-    FE_FUSED, INFINITY, far_gap, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
-    lifted, near_gap, nearer_gap, nearest_octaves, positive_gap, real, scale_up, speck, step,
-    surprise_of, without_octaves,
+    FE_FUSED, INFINITY, far_gap, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double,
+    fe_from_bits_float, lifted, near_gap, nearer_gap, nearest_octaves, positive_gap, real,
+    scale_up, speck, step, stored, surprisal_of, without_octaves,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.arithmetic.scratch cimport rows_of_chunk
 from fastent.backends.cython.arithmetic.sums cimport row_sums
 
-ctypedef fused source:
-    float
-    double
-
 cdef enum:
     KL, JS, ENTROPY, CROSS              # what is summed
 
 cdef enum:
-    FIRST = 0                           # gap(p, q); JS: gap(2p, p + q); −p log q, in steps
-    SECOND = 1                          # JS: gap(2q, p + q); CROSS: q above ¾
+    FIRST = 0                           # kl_term(p, q); JS: kl_term(2p, p + q); −p log q, in steps
+    SECOND = 1                          # JS: kl_term(2q, p + q); CROSS: q above ¾
     MASS = 2                            # p; of CROSS and ENTROPY, where q is not above ¾
-    DRIFT = 3                           # q − p; CROSS: q up to ¾
+    MASS_DIFFERENCE = 3                           # q − p; CROSS: q up to ¾
     BIG = 4                             # p where q is above ¾
     PARTS = 5                           # sums of a row
     LEAST = 5                           # the least number whose size matters
@@ -72,7 +68,7 @@ cdef inline void kl_pair(real p, real q, bint lift, real *t) noexcept nogil:
     cdef real x = lifted(p) if lift else p, y = lifted(q) if lift else q
     t[FIRST] = positive_gap(x, y)
     t[MASS] = x
-    t[DRIFT] = y - x
+    t[MASS_DIFFERENCE] = y - x
     t[LEAST] = y if lift else least(x, y)
     t[SIGNS] = x if lift else <real>0
 
@@ -94,7 +90,7 @@ cdef inline void js_pair(real p, real q, bint lift, real *t) noexcept nogil:
     t[FIRST] = of_high if x > y else of_low
     t[SECOND] = other_of(of_high, of_low, t[FIRST])     # a second comparison is not made
     t[MASS] = x
-    t[DRIFT] = y - x
+    t[MASS_DIFFERENCE] = y - x
     t[LEAST] = low
     t[SIGNS] = 0
 
@@ -103,16 +99,16 @@ cdef inline void cross_pair(real p, real q, bint whole, bint lift, bint careful,
     """`whole`: of entropy, where p is q. 0 and subnormal numbers have a finite logarithm here, and a
     product below 1e-35 or 0."""
     cdef real three_quarters = <real>0.75
-    cdef real surprise = surprise_of(lifted(q) if lift else q, lift)
+    cdef real surprisal = surprisal_of(lifted(q) if lift else q, lift)
     cdef real x = p, y = q
     if careful:
         x = p if q <= three_quarters else <real>0           # NaN is big too
         y = q if q <= three_quarters else <real>0
         t[BIG] = <real>0 if q <= three_quarters else p
         t[SECOND] = <real>0 if q <= three_quarters else q
-    t[FIRST] = x * surprise
+    t[FIRST] = x * surprisal
     t[MASS] = x
-    t[DRIFT] = y
+    t[MASS_DIFFERENCE] = y
     t[LEAST] = highest(q) if whole else lifted(q) if lift else q
     t[SIGNS] = either(p, q if careful else either(q, less(three_quarters, q)))
 
@@ -133,13 +129,13 @@ cdef inline void join(real *t, const real *u) noexcept nogil:
     t[FIRST] += u[FIRST]
     t[SECOND] += u[SECOND]
     t[MASS] += u[MASS]
-    t[DRIFT] += u[DRIFT]
+    t[MASS_DIFFERENCE] += u[MASS_DIFFERENCE]
     t[BIG] += u[BIG]
     t[LEAST] = least(t[LEAST], u[LEAST])
     t[SIGNS] = either(t[SIGNS], u[SIGNS])
 
 
-cdef inline void two(const source *p, const source *q, int kind, bint careful, real *t) noexcept nogil:
+cdef inline void two(const stored *p, const stored *q, int kind, bint careful, real *t) noexcept nogil:
     cdef int wide = lanes_of(<real>0)
     cdef real u[ALL]
     pair(<real>p[0], <real>q[0], kind, careful, t)
@@ -147,7 +143,7 @@ cdef inline void two(const source *p, const source *q, int kind, bint careful, r
     join(t, u)
 
 
-cdef inline void four(const source *p, const source *q, int kind, bint careful, real *t) noexcept nogil:
+cdef inline void four(const stored *p, const stored *q, int kind, bint careful, real *t) noexcept nogil:
     cdef int wide = lanes_of(<real>0)
     cdef real u[ALL]
     two(p, q, kind, careful, t)
@@ -159,7 +155,7 @@ cdef inline bint has(int part, int kind, bint careful) noexcept nogil:
     """Whether a sum is wanted: of constants, a constant."""
     if part == SECOND:
         return kind == JS or (kind == CROSS and careful)
-    if part == DRIFT:
+    if part == MASS_DIFFERENCE:
         return kind != ENTROPY
     if part == BIG:
         return kind >= ENTROPY and careful
@@ -181,8 +177,8 @@ cdef inline void put(const real *t, int kind, bint careful, int j, real *terms, 
     if has(SECOND, kind, careful):
         write(terms + SECOND * ROOM + j, t[SECOND])
     write(terms + MASS * ROOM + j, t[MASS])
-    if has(DRIFT, kind, careful):
-        write(terms + DRIFT * ROOM + j, t[DRIFT])
+    if has(MASS_DIFFERENCE, kind, careful):
+        write(terms + MASS_DIFFERENCE * ROOM + j, t[MASS_DIFFERENCE])
     if has(BIG, kind, careful):
         write(terms + BIG * ROOM + j, t[BIG])
     seen[j] = least(seen[j], t[LEAST])
@@ -193,11 +189,11 @@ cdef inline void mask(real *t, real chosen) noexcept nogil:
     t[FIRST] = both(t[FIRST], chosen)
     t[SECOND] = both(t[SECOND], chosen)
     t[MASS] = both(t[MASS], chosen)
-    t[DRIFT] = both(t[DRIFT], chosen)
+    t[MASS_DIFFERENCE] = both(t[MASS_DIFFERENCE], chosen)
     t[BIG] = both(t[BIG], chosen)
 
 
-cdef inline void whole_strip(const source *p, const source *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
+cdef inline void whole_strip(const stored *p, const stored *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
     """The added terms of eight vectors of a row."""
     cdef int wide = lanes_of(<real>0)
     cdef int j
@@ -210,7 +206,7 @@ cdef inline void whole_strip(const source *p, const source *q, int kind, bint ca
         put(t, kind, careful, j, terms, seen)
 
 
-cdef inline void half_strip(const source *p, const source *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
+cdef inline void half_strip(const stored *p, const stored *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
     cdef int wide = lanes_of(<real>0)
     cdef int j
     cdef real t[ALL]
@@ -219,7 +215,7 @@ cdef inline void half_strip(const source *p, const source *q, int kind, bint car
         put(t, kind, careful, j, terms, seen)
 
 
-cdef inline void last_strip(const source *p, const source *q, Py_ssize_t n, int full, int kind, bint careful,
+cdef inline void last_strip(const stored *p, const stored *q, Py_ssize_t n, int full, int kind, bint careful,
                             const real *chosen, const real *other, real *terms, real *seen) noexcept nogil:
     """The same of the n numbers that are left: `full` < 4 vectors, a constant, and a masked one: a
     half, which needs no care, stands for what it has not."""
@@ -246,7 +242,7 @@ cdef inline Py_ssize_t width_of(Py_ssize_t n, real unused) noexcept nogil:
     return (full // 8 + (full // 4) % 2 + 1) * lanes_of(unused)
 
 
-cdef inline void strip_terms(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, int kind, bint careful,
+cdef inline void strip_terms(const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, int kind, bint careful,
                              real *least_of_all, real *signs, real *terms) noexcept nogil:
     """Rows of n >= 16 numbers as width_of(n) terms each."""
     cdef int wide = lanes_of(<real>0)
@@ -264,7 +260,7 @@ cdef inline void strip_terms(const source *p, const source *q, Py_ssize_t rows, 
         left = n
         while left > 8 * wide:
             if kind != ENTROPY:
-                fe_ask_two(p, q, AHEAD, 8 * wide * sizeof(source))
+                fe_ask_two(p, q, AHEAD, 8 * wide * sizeof(stored))
             whole_strip(p, q, kind, careful, terms, seen)
             p += 8 * wide
             q += 8 * wide
@@ -272,14 +268,14 @@ cdef inline void strip_terms(const source *p, const source *q, Py_ssize_t rows, 
             left -= 8 * wide
         if left > 4 * wide:
             if kind != ENTROPY:
-                fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(source))
+                fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(stored))
             half_strip(p, q, kind, careful, terms, seen)
             p += 4 * wide
             q += 4 * wide
             terms += wide
             left -= 4 * wide
         if kind != ENTROPY:
-            fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(source))
+            fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(stored))
         if full == 0:
             last_strip(p, q, left, 0, kind, careful, chosen, other, terms, seen)
         elif full == 1:
@@ -296,7 +292,7 @@ cdef inline void strip_terms(const source *p, const source *q, Py_ssize_t rows, 
         signs[0] = either(signs[0], seen[wide + j])
 
 
-cdef inline void flat_terms(const source *p, const source *q, Py_ssize_t n, int kind,
+cdef inline void flat_terms(const stored *p, const stored *q, Py_ssize_t n, int kind,
                             real *least_of_all, real *signs, real *terms) noexcept nogil:
     """Terms of n pairs, whichever rows they belong to, with care."""
     cdef Py_ssize_t i
@@ -309,7 +305,7 @@ cdef inline void flat_terms(const source *p, const source *q, Py_ssize_t n, int 
         if has(SECOND, kind, True):
             terms[SECOND * ROOM + i] = t[SECOND]
         terms[MASS * ROOM + i] = t[MASS]
-        terms[DRIFT * ROOM + i] = t[DRIFT]
+        terms[MASS_DIFFERENCE * ROOM + i] = t[MASS_DIFFERENCE]
         if real is float:
             least32 = min(least32, <int32_t>fe_bits_float(t[LEAST]))
             signs32 |= <int32_t>fe_bits_float(t[SIGNS])
@@ -324,7 +320,7 @@ cdef inline void flat_terms(const source *p, const source *q, Py_ssize_t n, int 
         signs[0] = either(signs[0], fe_from_bits_double(signs64))
 
 
-cdef inline void add_endless(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, double *sums) noexcept nogil:
+cdef inline void add_endless(const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, double *sums) noexcept nogil:
     """KL and cross-entropy are infinite where q has no mass and p has."""
     cdef Py_ssize_t r, i
     cdef bint found
@@ -365,7 +361,7 @@ cdef inline void sum_parts(int kind, bint careful, Py_ssize_t rows, Py_ssize_t w
             row_sums(terms + k * ROOM, rows, width, sums[k])
 
 
-cdef inline bint mapped_sums(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, int kind, bint *careful,
+cdef inline bint mapped_sums(const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, int kind, bint *careful,
                              real *terms, double **sums) noexcept nogil:
     """Sums of consecutive rows of many classes, of KL and JS scaled up; whether a number is
     negative. A NaN in a row stays one. `careful`: whether rows like those before need care."""
@@ -400,12 +396,12 @@ cdef inline bint mapped_sums(const source *p, const source *q, Py_ssize_t rows, 
     return below_zero(either(least_of_all, signs))
 
 
-cdef inline bint flat_sums(const source *p, const source *q, Py_ssize_t rows, Py_ssize_t n, int kind, real *terms, double **sums) noexcept nogil:
+cdef inline bint flat_sums(const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, int kind, real *terms, double **sums) noexcept nogil:
     """The same of KL and JS of fewer classes."""
     cdef real least_of_all = highest(<real>0), signs = 0
     cdef Py_ssize_t start = 0, some
     while start < rows * n:
-        some = min(rows * n - start, <Py_ssize_t>(PIECE // sizeof(source)))
+        some = min(rows * n - start, <Py_ssize_t>(PIECE // sizeof(stored)))
         fe_ask_two(p + start, q + start, AHEAD, PIECE)
         flat_terms(p + start, q + start, some, kind, &least_of_all, &signs, terms + start)
         start += some

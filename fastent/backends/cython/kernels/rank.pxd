@@ -2,9 +2,10 @@
 
 from libc.stdint cimport int32_t
 
+from fastent.backends.cython.arithmetic.functions cimport stored
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport Tile
-from fastent.backends.cython.kernels.row_blocks cimport class_of, classes_of, stored
+from fastent.backends.cython.kernels.row_blocks cimport class_of, classes_of
 
 
 cdef inline double rank_of(Tile *tile, Py_ssize_t r, const stored *unused) noexcept nogil:

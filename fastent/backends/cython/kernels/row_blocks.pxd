@@ -10,13 +10,11 @@ of classes alone, and they are so few that what is known of each fits the stack.
 
 from libc.stdint cimport int64_t
 
-from fastent.backends.cython.arithmetic.functions cimport fe_lane_max_double, fe_lane_max_float
+from fastent.backends.cython.arithmetic.functions cimport (
+    fe_lane_max_double, fe_lane_max_float, stored,
+)
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
-from fastent.backends.cython.kernels.interface cimport LOADED, Job, Source, Tile
-
-ctypedef fused stored:
-    float
-    double
+from fastent.backends.cython.kernels.interface cimport LOADED, Job, RowLoader, Tile
 
 cdef enum:
     PARTS = 256                         # of a long row, at most
@@ -31,7 +29,7 @@ cdef inline const stored *classes_of(Tile *tile, int operand, Py_ssize_t r, Py_s
                                      char *scratch, const stored *unused) noexcept nogil:
     """Classes [start, start + n) of row r, n <= CHUNK: in memory, or in the place that `scratch`, the
     base of a worker's scratch memory, keeps for this operand (readable for 64 elements more)."""
-    cdef Source *source = tile.pred_source if operand else tile.true_source
+    cdef RowLoader *source = tile.pred_source if operand else tile.true_source
     cdef const void *rows = tile.pred_rows if operand else tile.true_rows
     if source == NULL:
         return <const stored *>rows + r * tile.classes + start
@@ -42,7 +40,7 @@ cdef inline const stored *classes_of(Tile *tile, int operand, Py_ssize_t r, Py_s
 
 cdef inline stored class_of(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t c, const stored *unused) noexcept nogil:
     """One number of a row."""
-    cdef Source *source = tile.pred_source if operand else tile.true_source
+    cdef RowLoader *source = tile.pred_source if operand else tile.true_source
     cdef const void *rows = tile.pred_rows if operand else tile.true_rows
     cdef stored x
     if source == NULL:

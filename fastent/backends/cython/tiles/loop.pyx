@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add, exact_add_floats, exact_add_one
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
-from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGITS, SCRATCH, SINGLE, WIDENED, BadRow, Job, Source, Tile
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGITS, SCRATCH, SINGLE, WIDENED, BadRow, Job, RowLoader, Tile
 from fastent.backends.cython.tiles.operand cimport (
     FLOAT32, View, load_double_classes, load_doubles, load_float_classes, load_floats, load_labels,
     row_address,
@@ -103,13 +103,13 @@ cdef void run_here(void *runner, Job job, void *context, Py_ssize_t count, char 
 
 cdef void load_block(const void *given, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil:
     """A block of a float row, for kernels."""
-    cdef const Source *source = <const Source *>given
+    cdef const RowLoader *source = <const RowLoader *>given
     load_float_classes(<View *>source.view, source.row + r, start, n, <float *>out)
 
 
 cdef void load_double_block(const void *given, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil:
     """The same of a double row, rescaled, or of weights, times those of the classes."""
-    cdef const Source *source = <const Source *>given
+    cdef const RowLoader *source = <const RowLoader *>given
     cdef const double *w = source.class_weight
     cdef double *x = <double *>out
     cdef Py_ssize_t i
@@ -123,7 +123,7 @@ cdef void load_double_block(const void *given, Py_ssize_t r, Py_ssize_t start, P
 
 
 cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssize_t start, Py_ssize_t n, char *room,
-                    char *scratch, const void **rows, Source *source, Source **used) noexcept nogil:
+                    char *scratch, const void **rows, RowLoader *source, RowLoader **used) noexcept nogil:
     """Rows of an operand: where they are, or how to load their blocks."""
     source.view = view
     source.row = start
@@ -198,7 +198,7 @@ cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t 
     return skips or plan.labels != NULL
 
 
-cdef void load_terms(Plan *plan, Tile *tile, Arena *arena, Py_ssize_t start, Source *source, BadRow *bad) noexcept nogil:
+cdef void load_terms(Plan *plan, Tile *tile, Arena *arena, Py_ssize_t start, RowLoader *source, BadRow *bad) noexcept nogil:
     """Weights of terms, checked: a copy, or how to load their blocks."""
     cdef Py_ssize_t r, c, n, i
     cdef double *w = arena.terms
@@ -249,8 +249,8 @@ cdef inline void check_terms(Plan *plan, const double *w, Py_ssize_t n, Py_ssize
 cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) noexcept nogil:
     cdef const void *true_rows = tile.true_rows
     cdef const void *pred_rows = tile.pred_rows
-    cdef Source *true_source = tile.true_source
-    cdef Source *pred_source = tile.pred_source
+    cdef RowLoader *true_source = tile.true_source
+    cdef RowLoader *pred_source = tile.pred_source
     cdef double *out[MOST_SLOTS]
     cdef Step *step
     cdef int s, k
@@ -359,7 +359,7 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
     cdef Tile tile
     cdef Arena arena
     cdef BadRow bad
-    cdef Source true_source, pred_source, terms_source
+    cdef RowLoader true_source, pred_source, terms_source
     cdef double *values
     cdef Py_ssize_t known = relaxed_load(&plan.bad.row)
     if known >= 0 and known < start:

@@ -8,13 +8,13 @@ from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, fe_bits_double, fe_from_bits_double, fe_lane_max_double, fe_lane_sum_double,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
-from fastent.backends.cython.kernels.interface cimport Source
+from fastent.backends.cython.kernels.interface cimport RowLoader
 
 cdef enum:
-    FEW = 16                            # classes that a plain loop adds faster than lanes do
+    FEW_RESCALED = 16                            # classes that a plain loop adds faster than lanes do
 
 
-cdef inline const double *block_of(Source *source, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, const double *row,
+cdef inline const double *block_of(RowLoader *source, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, const double *row,
                                    double *room) noexcept nogil:
     """A block of a row times the power found so far: of `row`, if it is in memory."""
     cdef Py_ssize_t i
@@ -28,14 +28,14 @@ cdef inline const double *block_of(Source *source, Py_ssize_t r, Py_ssize_t star
     return room
 
 
-cdef inline double sum_of(Source *source, Py_ssize_t r, Py_ssize_t classes, const double *row, double *room) noexcept nogil:
+cdef inline double sum_of(RowLoader *source, Py_ssize_t r, Py_ssize_t classes, const double *row, double *room) noexcept nogil:
     cdef Py_ssize_t start = 0, n, i
     cdef const double *x
     cdef double total = 0
     while start < classes:
         n = min(<Py_ssize_t>CHUNK, classes - start)
         x = block_of(source, r, start, n, row, room)
-        if n < FEW:
+        if n < FEW_RESCALED:
             for i in range(n):
                 total += x[i]
         else:
@@ -44,7 +44,7 @@ cdef inline double sum_of(Source *source, Py_ssize_t r, Py_ssize_t classes, cons
     return total
 
 
-cdef inline double top_of(Source *source, Py_ssize_t r, Py_ssize_t classes, const double *row, double *room) noexcept nogil:
+cdef inline double top_of(RowLoader *source, Py_ssize_t r, Py_ssize_t classes, const double *row, double *room) noexcept nogil:
     """The largest number of a row; NaN if there is one."""
     cdef Py_ssize_t start = 0, n
     cdef double top = 0, found
@@ -58,14 +58,14 @@ cdef inline double top_of(Source *source, Py_ssize_t r, Py_ssize_t classes, cons
     return top
 
 
-cdef inline void set_power(Source *source, int exponent) noexcept nogil:
+cdef inline void set_power(RowLoader *source, int exponent) noexcept nogil:
     """2^−exponent as two factors, since one may be beyond the range."""
     cdef int first = min(max(-exponent, -1000), 1000)
     source.power = ldexp(1.0, first)
     source.more_power = ldexp(1.0, -exponent - first)
 
 
-cdef inline void find_power(Source *source, Py_ssize_t r, Py_ssize_t classes, const double *row, double *room) noexcept nogil:
+cdef inline void find_power(RowLoader *source, Py_ssize_t r, Py_ssize_t classes, const double *row, double *room) noexcept nogil:
     """The power of two that brings the sum of row r into [¾, 1½). `row` is where the row is in memory,
     or NULL; `room` is for a block of it, with 64 numbers more."""
     cdef double total, top
@@ -91,7 +91,7 @@ cdef inline void find_power(Source *source, Py_ssize_t r, Py_ssize_t classes, co
         source.power = source.more_power = 1
 
 
-cdef inline void rescale(Source *source, Py_ssize_t n, Py_ssize_t classes, double *rows, double *room) noexcept nogil:
+cdef inline void rescale(RowLoader *source, Py_ssize_t n, Py_ssize_t classes, double *rows, double *room) noexcept nogil:
     """Rescale rows in memory."""
     cdef Py_ssize_t r, c
     cdef double *x
