@@ -136,6 +136,7 @@ RECORDS = (
     _mean("entropy", "sparse categorical binary", "mean entropy of the predictions", entropic=True),
     _mean("target_entropy", "categorical", "mean entropy of the targets", entropic=True),
     _mean("confidence", "sparse", "mean of the largest probability"),
+    _mean("margin", "sparse", "mean of the largest probability less the second largest"),
     Metric(
         "ece",
         ("sparse", "binary"),

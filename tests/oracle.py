@@ -18,7 +18,7 @@ ENTROPIC = {
     "entropy_p", "entropy_q",
 }  # fmt: skip
 COLUMNS = {
-    "sparse": ("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence"),
+    "sparse": ("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence", "margin"),
     "categorical": (
         "cross_entropy", "kl_divergence", "entropy", "target_entropy", "brier", "accuracy",
     ),
@@ -31,6 +31,7 @@ COLUMNS = {
 }  # fmt: skip
 CANCELLING = {
     "kl_divergence", "reverse_kl", "js_divergence", "total_variation", "hellinger", "brier",
+    "margin",
 }  # fmt: skip
 STABLE = mpf(10) ** -25  # two precisions must agree to this, relatively
 NOTHING = mpf(10) ** -330  # far below every float64: two such values agree
@@ -58,6 +59,11 @@ def js(counts, a, b, eps):
     middle = [surprise((x + y) / 2) for x, y in zip(a.p, q, strict=True)]
     surprisal_q = clipped(b.surprisal, eps)
     return (kl(counts, a.p, a.surprisal, middle) + kl(counts, q, surprisal_q, middle)) / 2
+
+
+def margin(p, counts):
+    (first, n), *rest = sorted(zip(p, counts, strict=True), reverse=True)
+    return mpf(0) if n > 1 else first - (rest[0][0] if rest else 0)
 
 
 def first_maximum(values):
@@ -169,6 +175,7 @@ def rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps, te
                 "brier": lambda: brier(counts, q.p, t),
                 "entropy": entropy,
                 "confidence": lambda: max(q.p) if not mp.isnan(q.p[0]) else nan,
+                "margin": lambda: margin(q.p, counts) if not mp.isnan(q.p[0]) else nan,
             }
         p = side(first, t_values, temperature)
         agreement = lambda: predicted_first == first_maximum(true)  # noqa: E731

@@ -178,6 +178,10 @@ def _statistics(spec, x, kind, labels, wanted, faults):
         )  # fmt: skip
         for line, found in zip(wanted.values(), lines, strict=True):
             np.copyto(line, found, where=again)
+    if "margin" in wanted:
+        careful.margin_rows(
+            flat, classes, labels, code, rule, temperature, wanted["margin"], faults
+        )
 
 
 def _probability_columns(spec, x, classes, labels, wanted, faults):

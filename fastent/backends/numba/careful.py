@@ -269,6 +269,30 @@ def doubtful_rows(x, classes, faults):
 
 
 @kernel
+def margin_rows(x, classes, labels, kind, rule, temperature, out, faults):
+    """p₁ − p₂ of the two largest: p₁·(1 − p₂/p₁), so that near ones keep their digits."""
+    p = np.empty(classes)
+    n = np.empty(classes)
+    for i in range(out.size):
+        row = i * classes
+        out[i] = math.nan
+        top, place = largest(x, row, classes)
+        if labels[i] < 0:
+            out[i] = 0.0
+        elif faults[i] == 0 and top == top and not (kind == LOGITS and top == -math.inf):
+            surprisals(x, row, classes, kind, rule, temperature, p, n)
+            second = 0.0 if kind == PROBS else -math.inf
+            for j in range(classes):
+                second = max(second, np.float64(x[row + j])) if j != place else second
+            if second == top:
+                out[i] = 0.0
+            elif kind == PROBS:
+                out[i] = p[place] * ((top - second) / top)
+            else:
+                out[i] = p[place] * -math.expm1((second - top) / temperature)
+
+
+@kernel
 def single_rows(x, classes, labels, columns, kind, rule, tolerance, temperature, out, faults):
     """Sparse columns and entropy of the rows marked AGAIN, whatever they hold."""
     p = np.empty(classes)

@@ -17,6 +17,7 @@ COLUMNS = {
     "confidence": 5,
     "target_weight": 6,
     "probability": 7,
+    "margin": 8,
 }
 CROSS_ENTROPY, ACCURACY, RANK, BRIER, ENTROPY, CONFIDENCE, TARGET_WEIGHT, PROBABILITY = range(8)
 

@@ -137,6 +137,17 @@ class SparseBlock(Block):
     def brier(self):
         return self.q.brier(self.labels)
 
+    def margin(self):
+        """p₁ − p₂ of the two largest: p₁·(1 − p₂/p₁), so that near ones keep their digits."""
+        spec = self.spec
+        none = np.full((len(self.pred), 1), 0.0 if spec.kind_pred == "probs" else -np.inf)
+        second, top = np.sort(np.hstack([none, self.pred]), axis=1)[:, -2:].T
+        if spec.kind_pred == "probs":
+            share = (top - second) / top
+        else:
+            share = -np.expm1((second - top) / spec.temperature)
+        return np.where(second == top, 0.0, self.q.confidence() * share)
+
     def confidence(self):
         return self.q.confidence()
 

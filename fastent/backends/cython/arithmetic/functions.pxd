@@ -50,13 +50,7 @@ cdef extern from *:
 
 # What arithmetic is done in, and what the memory holds. Cython picks the variant of a function by the
 # types of its arguments: those called `unused` are there for that, and carry no value.
-# What arithmetic is done in, and what the memory holds. Cython picks the variant of a function by the
-# types of its arguments: those called `unused` are there for that, and carry no value.
 ctypedef fused real:
-    float
-    double
-
-ctypedef fused stored:
     float
     double
 

@@ -18,7 +18,7 @@ from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport (
     CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, MOST_SLOTS,
-    OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_TARGET_WEIGHT,
+    OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_MARGIN, OUT_TARGET_WEIGHT,
 )
 
 cdef enum:                              # where the arrays of a block stand in scratch memory
@@ -230,8 +230,29 @@ cdef void statistics_job(void *context, Py_ssize_t k, char *scratch) noexcept no
     row.value[k] = value
 
 
-cdef void raw_statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
-    """Brier score and confidence of log-probabilities as they are."""
+cdef double margin(Side *side, char *scratch) noexcept nogil:
+    """p₁ − p₂ of the two largest: p₁·(1 − e^(x₂ − x₁)) of logs, so that near ones keep their digits."""
+    cdef double first = -INFINITY, second = 0.0 if side.kind == PROBS else -INFINITY, x
+    cdef double *t = <double *>scratch
+    cdef Py_ssize_t start = 0, n, i
+    while start < side.classes:
+        n = min(<Py_ssize_t>CHUNK, side.classes - start)
+        load_block(side, start, n, t, scratch)
+        for i in range(n):
+            x = t[i]
+            if x > first:
+                x = first
+                first = t[i]
+            second = x if x > second else second
+        start += n
+    if side.kind == PROBS:
+        return (first - second) / side.total
+    x = c_exp((first - side.top) * side.scale.inverse) / side.total
+    return -c_expm1((second - first) * side.scale.inverse) * x
+
+
+cdef void statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
+    """Margin, and Brier score and confidence of log-probabilities as they are."""
     cdef Row row
     cdef Py_ssize_t k
     if tile.labels[r] < 0:
@@ -246,6 +267,8 @@ cdef void raw_statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
         return
     if out[OUT_CONFIDENCE] != NULL:
         out[OUT_CONFIDENCE][r] = c_exp(element(&row.pred, row.pred.where))
+    if out[OUT_MARGIN] != NULL:
+        out[OUT_MARGIN][r] = margin(&row.pred, tile.scratch)
     if out[OUT_BRIER] != NULL:
         run_parts(tile, statistics_job, &row)
         for k in range(1, parts_of(tile.classes)):
@@ -271,15 +294,15 @@ cdef void raw_entropy_rows(Tile *tile, double **out) noexcept nogil:
         raw_entropy(tile, r, out[OUT_ENTROPY])
 
 
-cdef void raw_statistics_rows(Tile *tile, double **out) noexcept nogil:
+cdef void statistics_rows(Tile *tile, double **out) noexcept nogil:
     cdef Py_ssize_t r
     for r in range(tile.rows):
-        raw_statistics(tile, r, out)
+        statistics(tile, r, out)
 
 
 cdef Kernel table[4]
 table[<int>CAREFUL_CROSS_ENTROPY] = cross_entropy_rows
 table[<int>CAREFUL_PAIR] = pair_rows
 table[<int>CAREFUL_ENTROPY] = raw_entropy_rows
-table[<int>CAREFUL_STATISTICS] = raw_statistics_rows
+table[<int>CAREFUL_STATISTICS] = statistics_rows
 functions = exported(&table)

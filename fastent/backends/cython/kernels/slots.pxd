@@ -9,6 +9,7 @@ cdef enum:                              # outputs
     OUT_BRIER
     OUT_ENTROPY
     OUT_CONFIDENCE
+    OUT_MARGIN
     OUT_PROBABILITY                     # binary: the predicted one
     OUT_KL
     OUT_JS
