@@ -10,7 +10,7 @@ import pytest
 
 from fastent.io import open_source
 from fastent.io.errors import InputError
-from fastent.io.paths import Reference
+from fastent.io.references import Reference
 
 NUMBERS = np.arange(120.0).reshape(40, 3)
 OTHER = np.full(1000, 1e300)

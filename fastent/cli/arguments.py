@@ -327,7 +327,7 @@ def _separator(text: str) -> str:
 
 
 def _format(text: str) -> str:
-    from fastent.io.paths import SUFFIXES
+    from fastent.io.references import SUFFIXES
 
     suffix = "." + text.lower().lstrip(".")
     if suffix not in SUFFIXES:

@@ -25,7 +25,7 @@ from fastent.cli.carried import Carried
 from fastent.cli.outputs import is_direct
 from fastent.cli.progress import Progress
 from fastent.cli.run import Run, engine_name
-from fastent.cli.score import ScoreScorer
+from fastent.cli.scorer import ScoreScorer
 from fastent.cli.signals import Signals
 from fastent.io import Buffer, InputError, Source
 from fastent.io.csv import CsvTable

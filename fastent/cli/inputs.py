@@ -22,7 +22,7 @@ from fastent.io import (
     table_rows,
 )
 from fastent.io.names import AsText, ClassCodes, Combined, distinct, is_text
-from fastent.io.paths import suffix_of
+from fastent.io.references import suffix_of
 from fastent.io.shards import Shards, align, resolve
 
 SIDES = ("labels", "groups", "clusters", "weights", "bytes")

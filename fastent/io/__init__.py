@@ -15,9 +15,10 @@ from fastent.io.json_lines import open_jsonl
 from fastent.io.npy import open_npy, open_npz
 from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parquet import ParquetTable, open_parquet
-from fastent.io.paths import SHOWN, Reference, expand, is_column_name, suffix_of
+from fastent.io.paths import expand, is_column_name
 from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
+from fastent.io.references import SHOWN, Reference, suffix_of
 from fastent.io.safetensors import open_safetensors
 from fastent.io.source import Buffer, Source
 from fastent.io.table import from_partition

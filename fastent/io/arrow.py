@@ -12,12 +12,12 @@ import numpy as np
 
 from fastent.io.arrow_compressed import bulky, inflated
 from fastent.io.arrow_messages import Batch, batches_of
-from fastent.io.errors import InputError, first_line
+from fastent.io.errors import InputError, first_line, require_pyarrow
 from fastent.io.mapping import Mapping
-from fastent.io.paths import Reference
 from fastent.io.reading import PLAIN, Reading
+from fastent.io.references import Reference
 from fastent.io.source import Buffer, FileBytes, Source, as_bytes, open_for_reading
-from fastent.io.table import Table, TableRows, is_list, open_columns, require_pyarrow, storage
+from fastent.io.table import Table, TableRows, is_list, open_columns, storage
 
 LARGEST_BATCH = 64 << 20  # bytes of a compressed record batch that the library may decode
 

@@ -18,11 +18,11 @@ from fastent.io.csv_layout import (
     whole,
 )
 from fastent.io.csv_lines import WIDE, bad_value, count_lines, open_wide
-from fastent.io.errors import InputError, UnclearHeaderError, first_line
-from fastent.io.paths import Reference
+from fastent.io.errors import InputError, UnclearHeaderError, first_line, require_pyarrow
 from fastent.io.reading import PLAIN, Reading
+from fastent.io.references import Reference
 from fastent.io.source import Source
-from fastent.io.table import NAMED, NULLABLE, Table, open_columns, require_pyarrow
+from fastent.io.table import NAMED, NULLABLE, Table, open_columns
 
 BLOCK_BYTES = 1 << 20
 TEXT_ROLES = ("groups", "clusters", "id")

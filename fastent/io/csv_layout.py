@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from fastent.io.errors import InputError
+from fastent.io.errors import InputError, require_pyarrow
 from fastent.io.parts import COUNTERS, PREDICTIONS, SIDES
-from fastent.io.paths import suffix_of
 from fastent.io.reading import Reading
-from fastent.io.table import require_pyarrow
+from fastent.io.references import suffix_of
 
 HEAD_BYTES = 1 << 16
 SAMPLE = 100  # rows that say what columns hold

@@ -25,8 +25,8 @@ from fastent.io.csv_layout import (
 )
 from fastent.io.errors import InputError
 from fastent.io.parts import choose_columns
-from fastent.io.paths import Reference
 from fastent.io.reading import Reading
+from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source
 
 WIDE = 2000  # columns from which on a file is read by the line

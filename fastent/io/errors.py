@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 
 class InputError(ValueError):
@@ -32,3 +33,12 @@ def reading(name: str) -> Iterator[None]:
     except Exception as error:
         why = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(f"{name}: damaged or not what its name says ({why})") from None
+
+
+def require_pyarrow(path: str) -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        suffix = path[path.rfind(".") :]
+        raise InputError(f"{path}: {suffix} needs the package pyarrow (extra 'cli')") from None
+    return pyarrow

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastent.io.csv_layout import open_bytes
-from fastent.io.errors import InputError, first_line
-from fastent.io.paths import Reference
+from fastent.io.errors import InputError, first_line, require_pyarrow
 from fastent.io.reading import PLAIN, Reading
+from fastent.io.references import Reference
 from fastent.io.source import Source
-from fastent.io.table import NULLABLE, Table, is_list, open_columns, require_pyarrow
+from fastent.io.table import NULLABLE, Table, is_list, open_columns
 
 BLOCK_BYTES = 4 << 20
 

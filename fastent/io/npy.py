@@ -14,9 +14,9 @@ import numpy as np
 from fastent.io.errors import InputError, first_line
 from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parts import choose_array
-from fastent.io.paths import Reference
 from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
+from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source, as_bytes, check_length
 
 MOST_HEADER = 1 << 16  # bytes; NumPy itself reads 10,000

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from fastent.io.columns_file import ColumnsFile
-from fastent.io.errors import InputError, first_line
+from fastent.io.errors import InputError, first_line, require_pyarrow
 from fastent.io.parquet_footer import row_groups
-from fastent.io.paths import Reference
 from fastent.io.reading import PLAIN, Reading
+from fastent.io.references import Reference
 from fastent.io.source import Source
-from fastent.io.table import Table, open_columns, require_pyarrow
+from fastent.io.table import Table, open_columns
 
 _LIBC = ctypes.CDLL(None)
 FOOTER_BYTES = 1 << 20  # of the row groups that the library knows at one time

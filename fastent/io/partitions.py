@@ -6,10 +6,9 @@ import os
 
 import numpy as np
 
-from fastent.io.errors import InputError, first_line
-from fastent.io.paths import Reference, natural_key, suffix_of
+from fastent.io.errors import InputError, first_line, require_pyarrow
+from fastent.io.references import Reference, natural_key, suffix_of
 from fastent.io.source import Buffer, Source
-from fastent.io.table import require_pyarrow
 
 
 def partitioned(path: str) -> list[Reference]:

@@ -11,9 +11,9 @@ import numpy as np
 from fastent.io.errors import InputError, first_line
 from fastent.io.npy import bfloat16
 from fastent.io.parts import choose_array
-from fastent.io.paths import Reference
 from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
+from fastent.io.references import Reference
 from fastent.io.source import Source, check_length
 
 DTYPES = {

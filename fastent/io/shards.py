@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastent.io.errors import InputError, reading
-from fastent.io.paths import Reference
+from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source
 
 PIECE_BYTES = 2 << 20  # stays in the cache between being read and being computed

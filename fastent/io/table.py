@@ -9,22 +9,13 @@ import numpy as np
 
 from fastent.io.errors import InputError, first_line
 from fastent.io.parts import Columns, choose_columns
-from fastent.io.paths import Reference
 from fastent.io.reading import PLAIN, Reading
+from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source
 
 BATCH_BYTES = 4 << 20  # what one decoded batch should take
 NAMED = ("groups", "clusters", "labels", "id", "kept")  # roles whose rows may be text
 NULLABLE = ("predictions", "targets", "kept")  # roles where a null is NaN
-
-
-def require_pyarrow(path: str) -> Any:
-    try:
-        import pyarrow
-    except ImportError:
-        suffix = path[path.rfind(".") :]
-        raise InputError(f"{path}: {suffix} needs the package pyarrow (extra 'cli')") from None
-    return pyarrow
 
 
 class Table:

@@ -1,6 +1,6 @@
 """Sparse columns and entropy from probabilities.
 
-log S and log p of a large class cancel when a row is nearly one-has_temperature and its sum S is not exactly 1,
+log S and log p of a large class cancel when a row is nearly one-hot and its sum S is not exactly 1,
 so the large class (at most one exceeds 3/4) is kept out: its surprisal is log1p(R / p) with R the
 sum of the others. Rows that are odd in any way are marked, and done once more in `careful`.
 """

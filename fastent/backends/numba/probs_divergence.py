@@ -118,7 +118,11 @@ def js_value(wide, g, mass, mass_difference, other, low, high, threshold, allowe
     second_order = v * v * near_excess(v) + u * u * near_excess(u)
     squared = -4.0 * v * u  # e², to e² of itself
     value = 0.5 * (gap - second_order) * (1.0 - 0.215 * squared)
-    sound = within(low, high, mass, total) & (squared <= allowed * allowed) & (second_order <= 0.5 * gap)
+    sound = (
+        within(low, high, mass, total)
+        & (squared <= allowed * allowed)
+        & (second_order <= 0.5 * gap)
+    )
     return settled(value, sound)
 
 

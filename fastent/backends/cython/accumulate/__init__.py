@@ -1,4 +1,4 @@
 """Exact sums, histograms, groups: what `Accumulator` keeps.
 
-May import: levels, threads.
+May import: arithmetic, levels, threads.
 """

@@ -1,7 +1,7 @@
 """Entropy and cross-entropy of rows of probabilities.
 
 At most one class of a row exceeds ¾. It is kept out of the sums, because log S and log p of that
-class cancel when the row is nearly one-has_temperature and S differs from 1. With R and M the sums over the
+class cancel when the row is nearly one-hot and S differs from 1. With R and M the sums over the
 other classes and the big one (M = 0 if there is none), S = R + M:
 
     entropy             [Σ_others −p log p + R·log S + M·log1p(R/M)] / S
