@@ -129,6 +129,18 @@ def test_separators(refused):
     right("named.csv", "--labels", "y.npy")
 
 
+@pytest.mark.parametrize(
+    ("mark", "seen", "word"),
+    [("\t", "tabs", "TAB"), (";", "';'", "';'"), ("|", "'|'", "'|'")],
+)
+def test_another_separator_is_named_with_its_option(mark, seen, word, refused):
+    np.savetxt("b.csv", PROBS, delimiter=mark, header="p0 p1 p2".replace(" ", mark), comments="")
+    told = refused("b.csv", "--labels", "y.npy")
+    expected = f"columns seem to be separated by {seen}, expected commas, or --separator {word}"
+    assert told == f"fastent: b.csv: {expected}\n"
+    right("b.csv", "--labels", "y.npy", "--separator", word.strip("'"))
+
+
 def test_compressed_text():
     pd.DataFrame({**P, "label": LABELS}).to_csv("x.csv.gz")
     right("x.csv.gz")
