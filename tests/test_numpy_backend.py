@@ -98,6 +98,7 @@ def test_temperature(temperature):
     assert np.array_equal(evaluate(spec, true, pred), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 1e-6, 0.1, 1.0])
 @pytest.mark.parametrize("eps", [0.0, 1e-9, 0.05])
 @pytest.mark.parametrize("kind", hard.KINDS)
