@@ -218,8 +218,8 @@ def show_config() -> dict[str, Any]:
     Examples
     --------
     >>> import fastent as fe
-    >>> sorted(fe.show_config())[:3]
-    ['backend', 'backends', 'libraries']
+    >>> fe.show_config()["backends"]
+    ['cython', 'numba', 'numpy']
     """
     import platform  # here, as it takes 2 ms
 
