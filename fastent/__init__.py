@@ -4,9 +4,9 @@ The order of arguments is always (true, predicted). See the functions' own docum
 README for a tour.
 """
 
-import fastent._built
 import fastent._command  # before what takes long to import
-import fastent._interpreter  # noqa: F401 - before compiled modules: it refuses subinterpreters
+import fastent._interpreter  # before compiled modules: it refuses subinterpreters
+import fastent._unbuilt  # noqa: F401
 from fastent._custom import divergence
 from fastent._settings import get_num_threads, set_backend, set_num_threads, show_config
 from fastent._version import version as __version__

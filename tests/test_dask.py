@@ -398,7 +398,6 @@ def test_progress_is_shown(workers, shards, monkeypatch):
     ("words", "told"),
     [
         (["--dask", "local:0"], "--dask: expected an address or local:N"),
-        (["--on-error", "skip"], "--on-error skip: needs --dask"),
         (["--dask", "local:1", "--rows", "-"], "--rows -: expected an ordinary file with --dask"),
     ],
 )
