@@ -54,6 +54,7 @@ def bits(subject, found=None):
 
 def state(acc, _=None):
     told = acc.state_dict()
+    assert acc.copy().state_dict() == told
     report = acc.compute()
     for part in (report, *report.groups.values()):
         for name in part:

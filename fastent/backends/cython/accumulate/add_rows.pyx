@@ -300,7 +300,7 @@ cdef int add_groups(Task* task, int c, const double* x, const double* weight,
         # With many groups the sums, and then their limbs, come from memory: ask ahead.
         if i + 16 < n:
             __builtin_prefetch(place[i + 16])
-        if i + 8 < n:
+        if task.final and i + 8 < n:
             __builtin_prefetch(place[i + 8][SUM].limb)
             __builtin_prefetch(place[i + 8][SQUARE].limb)
         s = place[i]

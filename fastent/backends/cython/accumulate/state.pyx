@@ -141,11 +141,14 @@ cdef class State:
         free(self.store.column)
         free(self.store.extreme)
         free(self.store.tally)
-        if self.store.far:
-            for i in range(3 * self.store.K + 4):
+        for i in range(3 * self.store.K + 4):
+            if self.store.far:
                 span_free(&self.store.far[i])
+            if self.fresh.far:
+                span_free(&self.fresh.far[i])
         free(self.store.total)
         free(self.store.far)
+        free(self.fresh.far)
         free(self.store.group_sum)
         free(self.store.group_count)
         free(self.store.group_extreme)
@@ -430,7 +433,7 @@ cdef class State:
             self.make_clusters()
             # Cell 0 is for rows of no group, or of groups that have lost their details.
             cells = np.zeros(theirs.cell_room, np.int64)
-            for g in range(theirs.cell_room - 1):
+            for g in range(min(theirs.cell_room - 1, group_codes.shape[0])):  # there may be spare cells
                 k = group_codes[g] + 1
                 cells[g + 1] = k if self.detailed and k < self.store.cell_room else 0
             for g in range(group_codes.shape[0]):
