@@ -1,7 +1,7 @@
 """Adding rows to a Store, one column after the other in blocks that stay in cache.
 
 In two passes, so that rows are added as a whole or, where memory runs out, not at all. The first adds
-to a `fresh` Store what is kept of all rows, and makes room in the sums of groups and clusters; the
+to a `fresh` Store what is kept of all rows, and makes room for what groups and clusters keep; the
 second, which cannot fail, adds to these. Then `fresh` is merged into the whole.
 """
 
@@ -21,7 +21,7 @@ from fastent.backends.cython.accumulate.exact_sum_short cimport (
 from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, widen
 from fastent.backends.cython.accumulate.histogram cimport (
     RECENT, Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_count, tally_flush,
-    tally_key,
+    tally_key, tally_missing, tally_reserve,
 )
 from fastent.backends.cython.threads cimport run_parallel
 
@@ -55,7 +55,7 @@ cdef void add_part(void* context, Py_ssize_t index, int worker) noexcept nogil:
         if store.bins and (not task.final or task.rows.groups != NULL):
             bad = add_bins(task)
     elif index == 1:
-        if store.counts_labels and not task.final:
+        if store.counts_labels and (not task.final or task.rows.groups != NULL):
             bad = add_labels(task)
     elif index < 2 + store.K:
         bad = add_column(task, <int> index - 2)
@@ -149,7 +149,8 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     # Rows that count 1 and belong to nothing: those of a threshold need only be counted.
     cdef bint plain = rows.weight[k] == NULL and rows.groups == NULL and rows.count[k] < MOST_COUNTED
     cdef bint counts_hits = plain and column.threshold and rows.clusters == NULL
-    cdef int64_t hits = 0, misses = 0, below
+    cdef bint by_group = rows.groups != NULL and column.histogram
+    cdef int64_t hits = 0, misses = 0, missing = 0, below
     cdef Py_ssize_t start = 0, i, n
     cdef int bad = 0
     if task.final:
@@ -200,10 +201,10 @@ cdef int add_column(Task* task, int c) noexcept nogil:
                 for i in range(n):
                     shown[i] = v[i] / rows.target[k][start + i]
                 v = shown
-            if task.final:
-                widen_groups(store, rows, c, v, keep, start, n)
-            else:
-                bad |= add_histogram(task, c, recent, counts, v, weight, keep, start, n)
+            if by_group:
+                missing += add_by_group(task, c, v, weight, keep, start, n)
+            if not task.final:
+                bad |= add_histogram(task, c, recent, counts, v, weight, n)
         if rows.groups != NULL:
             bad |= add_groups(task, c, x, weight, keep, start, n)
         if rows.clusters != NULL:
@@ -212,6 +213,8 @@ cdef int add_column(Task* task, int c) noexcept nogil:
                     store.cluster_sum + c + (store.K + store.kinds)
                     * rows.clusters[keep[i] if keep != NULL else start + i], x[i], task.final)
         start += n
+    if by_group and not task.final and tally_reserve(&store.tally[c], missing) < 0:
+        bad = -1
     if recent != NULL:
         bad |= tally_flush(&fresh.tally[c], recent)
     if counts != NULL:
@@ -237,24 +240,40 @@ cdef inline double out_of_order(int64_t k) noexcept nogil:
     return double_of(<uint64_t> in_order(<uint64_t> k))
 
 
-cdef void widen_groups(Store* store, Rows* rows, int c, const double* v, const int64_t* keep,
-                       Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+cdef int64_t add_by_group(Task* task, int c, const double* v, const double* weight,
+                          const int64_t* keep, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """To extremes and histograms of groups; in the first pass how many entries these may lack."""
+    cdef Store* store = task.store
+    cdef uint64_t key[BLOCK]
+    cdef uint32_t place[BLOCK]
+    cdef int64_t ends[2]
     cdef Py_ssize_t i, g
-    for i in range(n if rows.groups != NULL else 0):
-        g = rows.groups[keep[i] if keep != NULL else start + i]
-        widen(store.group_extreme + 2 * (g * store.K + c),
-              store.group_extreme + 2 * (g * store.K + c) + 1, v[i])
+    blocks().histogram_places(v, n, place, ends)
+    for i in range(n):
+        g = task.rows.groups[keep[i] if keep != NULL else start + i]
+        key[i] = tally_key(<uint64_t> g + 1 if g + 1 < store.cell_room else 0, item_of(place[i], v[i]))
+        if task.final:
+            widen(store.group_extreme + 2 * (g * store.K + c),
+                  store.group_extreme + 2 * (g * store.K + c) + 1, v[i])
+    if not task.final:
+        return tally_missing(&store.tally[c], key, weight, n)
+    tally_add(&store.tally[c], key, weight, n)
+    return 0
+
+
+cdef inline uint64_t item_of(uint32_t place, double v) noexcept nogil:
+    return place + FIRST_BUCKET if place < <uint32_t> PLACES else bucket_of(v)
 
 
 cdef int add_histogram(Task* task, int c, TallyEntry* recent, Counts* counts,
-                       const double* v, const double* weight, const int64_t* keep,
-                       Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+                       const double* v, const double* weight, Py_ssize_t n) noexcept nogil:
+    """To the extremes, and without groups to the histogram."""
     cdef Store* store = task.fresh
     cdef Rows* rows = task.rows
     cdef uint64_t key[BLOCK]
     cdef uint32_t place[BLOCK]
     cdef int64_t ends[2]
-    cdef Py_ssize_t i, g
+    cdef Py_ssize_t i
     cdef int64_t zeros = 0
     cdef int bad = 0
     blocks().histogram_places(v, n, place, ends)
@@ -273,15 +292,12 @@ cdef int add_histogram(Task* task, int c, TallyEntry* recent, Counts* counts,
             if zeros:
                 bad |= tally_count(&store.tally[c], tally_key(0, bucket_of(0.0)), zeros)
         return bad
+    if rows.groups != NULL:
+        return 0
     for i in range(n):
-        key[i] = tally_key(0, place[i] + FIRST_BUCKET if place[i] < <uint32_t> PLACES else bucket_of(v[i]))
+        key[i] = tally_key(0, item_of(place[i], v[i]))
     if recent != NULL:
         return tally_add_many(&store.tally[c], recent, key, weight, n)
-    if rows.groups != NULL:
-        for i in range(n):
-            g = rows.groups[keep[i] if keep != NULL else start + i]
-            if g + 1 < task.store.cell_room:
-                key[i] |= tally_key(<uint64_t> g + 1, 0)
     return tally_add(&store.tally[c], key, weight, n)
 
 
@@ -460,8 +476,9 @@ cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
 
 cdef int add_labels(Task* task) noexcept nogil:
     cdef Store* store = task.store
-    cdef Tally* tally = task.fresh.tally + store.K
     cdef Rows* rows = task.rows
+    cdef Tally* tally = (task.fresh if rows.groups == NULL else store).tally + store.K
+    cdef const double* weight
     cdef uint64_t key[BLOCK]
     cdef uint32_t place[BLOCK]
     cdef Counts counts
@@ -471,6 +488,7 @@ cdef int add_labels(Task* task) noexcept nogil:
     )
     cdef Py_ssize_t start = 0, i, n, row, left
     cdef uint64_t cell = 0, label
+    cdef int64_t missing = 0
     cdef int bad = 0
     if counted:
         memset(&counts, 0, sizeof(Counts))
@@ -495,9 +513,14 @@ cdef int add_labels(Task* task) noexcept nogil:
                     left += place[i] == <uint32_t> PLACES
                 bad |= tally_add(tally, key, NULL, left)
         else:
-            bad |= tally_add(tally, key,
-                             rows.weight[0] + start if rows.weight[0] != NULL else NULL, n)
+            weight = rows.weight[0] + start if rows.weight[0] != NULL else NULL
+            if rows.groups != NULL and not task.final:
+                missing += tally_missing(tally, key, weight, n)
+            else:
+                bad |= tally_add(tally, key, weight, n)
         start += n
+    if rows.groups != NULL and not task.final:
+        bad |= tally_reserve(tally, missing)
     if counted:
         bad |= keep_counts(tally, &counts, 0)
     return bad

@@ -120,6 +120,25 @@ cdef inline int tally_count(Tally* t, uint64_t key, uint64_t rows) noexcept nogi
     return tally_put(t, key | window, 0, high * rows)  # low is 0: it is 2^82 in its window
 
 
+cdef inline int64_t tally_missing(Tally* t, const uint64_t* keys, const double* weights,
+                                  Py_ssize_t n) noexcept nogil:
+    """For how many of what `tally_add` takes there is no entry."""
+    cdef Py_ssize_t i
+    cdef uint64_t low, high
+    cdef uint64_t window = tally_weight(1.0, &low, &high)
+    cdef int64_t missing = 0
+    if t.capacity == 0:
+        return n
+    if t.capacity > SPARSE:
+        for i in range(n):
+            tally_prefetch(t, keys[i] | window)
+    for i in range(n):
+        if weights != NULL:
+            window = tally_weight(weights[i], &low, &high)
+        missing += tally_probe(t.entries, t.capacity, keys[i] | window).key != (keys[i] | window)
+    return missing
+
+
 cdef inline int tally_add(Tally* t, const uint64_t* keys, const double* weights,
                           Py_ssize_t n) noexcept nogil:
     """Add weights (NULL: ones), none negative, to the sums of keys from tally_key."""
