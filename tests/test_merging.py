@@ -79,7 +79,7 @@ def test_sets_of_names_in_processes_with_other_hashes():
     states, orders = [], set()
     for seed in "123":
         run = subprocess.run(
-            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True,
+            [sys.executable, "-P", "-c", PROGRAM], capture_output=True, text=True, check=True,
             env={**os.environ, "PYTHONHASHSEED": seed},
         )  # fmt: skip
         states.append(json.loads(run.stdout))

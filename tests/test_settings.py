@@ -120,7 +120,7 @@ SHOW = "import fastent as fe; c = fe.show_config(); print(c['backend'], c['simd'
 def shown(**variables):
     known = {k: v for k, v in os.environ.items() if not k.startswith("FASTENT_")}
     done = subprocess.run(
-        [sys.executable, "-c", SHOW], env=known | variables, capture_output=True, text=True
+        [sys.executable, "-P", "-c", SHOW], env=known | variables, capture_output=True, text=True
     )
     return done.stdout.split(), done.stderr.strip().rpartition("\n")[2]
 
