@@ -6,20 +6,20 @@ A kernel takes rows and writes a value for each; where a row is odd in any way i
 
 from numba import njit
 
+from fastent.backends.cython.columns import COLUMNS as TABLE
+
 kernel = njit(nogil=True, error_model="numpy")
 
-COLUMNS = {
-    "cross_entropy": 0,
-    "accuracy": 1,
-    "rank": 2,
-    "brier": 3,
-    "entropy": 4,
-    "confidence": 5,
-    "target_weight": 6,
-    "probability": 7,
-    "margin": 8,
-}
-CROSS_ENTROPY, ACCURACY, RANK, BRIER, ENTROPY, CONFIDENCE, TARGET_WEIGHT, PROBABILITY = range(8)
+# The numbers of the compiled backend's table: one a quantity.
+COLUMNS = {c.name: c.slot for task in ("sparse", "binary") for c in TABLE[task]}
+CROSS_ENTROPY = COLUMNS["cross_entropy"]
+ACCURACY = COLUMNS["accuracy"]
+RANK = COLUMNS["rank"]
+BRIER = COLUMNS["brier"]
+ENTROPY = COLUMNS["entropy"]
+CONFIDENCE = COLUMNS["confidence"]
+TARGET_WEIGHT = COLUMNS["target_weight"]
+PROBABILITY = COLUMNS["probability"]
 
 KINDS = {"probs": 0, "logprobs": 1, "logits": 2}
 PROBS, LOGPROBS, LOGITS = range(3)

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from . import _first_fault
+from .columns import _first_fault
 from .constants import CHECK, KINDS, LOGPROBS, PROBS, RULES, SKIP, kernel
 from .functions import reduction_unit
 from .loops import at, mapped
