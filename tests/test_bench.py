@@ -52,6 +52,7 @@ def test_every_tool_has_a_speed_and_an_error(report):
         assert line["tools"]["fastent"]["error"] <= 1e-6
 
 
+@pytest.mark.slow
 def test_the_table_names_machine_and_rivals(report):
     printed, measured = report
     assert measured["machine"]["cpu"] in printed

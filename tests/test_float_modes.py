@@ -138,6 +138,7 @@ def bits(found):
     return None if found is None else float(found).hex()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("size", [(1, 10), (13, 7), (2000, 100)], ids=str)
 def test_every_entry_in_every_mode(dtype, size):
@@ -228,6 +229,7 @@ def test_threads_started_in_another_mode(hostile):
         alone(POOL.replace("MODE", repr(hostile)).replace("BACKEND", repr(backend)))
 
 
+@pytest.mark.slow
 def test_threads_of_numba_started_in_another_mode():
     hostile = "flush" if float_modes.ARM else "flush_both"
     alone(POOL.replace("MODE", repr(hostile)).replace("BACKEND", repr("numba")))

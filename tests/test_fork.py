@@ -77,6 +77,7 @@ class Busy:
         assert not self.failed, self.failed
 
 
+@pytest.mark.slow
 def test_an_accumulator_that_is_updated_meanwhile():
     acc = fe.Accumulator(["kl_divergence", "js_divergence"], task="divergence")
     part = fe.Accumulator(["kl_divergence", "js_divergence"], task="divergence")
@@ -124,6 +125,7 @@ def test_many_accumulators_that_merge_meanwhile():
             assert in_child(look) == "'well'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["cython", "numba", "numpy"])
 def test_functions_that_are_called_meanwhile(backend):
     calls = [

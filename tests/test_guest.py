@@ -34,10 +34,12 @@ def guest(backend, scenarios, **environment):
     run(["guests.py", backend, *scenarios.split()], **environment)
 
 
+@pytest.mark.slow
 def test_guest_with_compiled_kernels():
     guest("cython", f"{INSIDE}1000000 fresh_pools")
 
 
+@pytest.mark.slow
 def test_guest_with_numba():
     guest("numba", f"{INSIDE}30000")
 

@@ -44,6 +44,7 @@ def quickest(call):
     return min(interrupted(call) for _ in range(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     "call",

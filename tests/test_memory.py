@@ -75,6 +75,7 @@ def test_anonymous_memory(rows, classes, dtype, tmp_path, monkeypatch):
     assert found < LIMIT < Path("x.npy").stat().st_size
 
 
+@pytest.mark.slow
 @needs_proc
 def test_anonymous_memory_with_row_values(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -86,6 +87,7 @@ def test_anonymous_memory_with_row_values(tmp_path, monkeypatch):
     assert found < LIMIT
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("groups", [1000, 100_000])
 def test_anonymous_memory_with_groups(groups, tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ def library(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["long_rows", "others", "accumulators"])
 def test_each_allocation_fails_once(library, part):
     environment = {

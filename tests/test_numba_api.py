@@ -28,6 +28,7 @@ def many(p, q):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("classes", [1, 5, 700])
 def test_rows_are_those_of_the_functions(dtype, classes):
@@ -44,6 +45,7 @@ def test_rows_are_those_of_the_functions(dtype, classes):
     assert found[3] == pytest.approx(loss, rel=bound, abs=1e-30)
 
 
+@pytest.mark.slow
 def test_parallel_loops_and_nearly_equal_rows():
     rng = np.random.default_rng(1)
     p = rng.dirichlet(np.ones(30), 200)

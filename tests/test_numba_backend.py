@@ -42,6 +42,7 @@ def test_bernoulli_columns(kind, dtype):
     assert not misses, "\n".join(misses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", hard.KINDS)
 def test_smoothing_eps_and_weights(kind):
     r = np.random.default_rng(0)
@@ -54,6 +55,7 @@ def test_smoothing_eps_and_weights(kind):
     assert not misses, "\n".join(misses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [*range(1, 12), 33, 129, 511, 513, 1300])
 def test_bits_of_a_row_depend_on_the_row_alone(classes):
     r = np.random.default_rng(classes)

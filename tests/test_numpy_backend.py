@@ -49,6 +49,7 @@ def test_one_distribution(kind, dtype):
             check("sparse", kind, None, rows, labels, what=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", PAIRS, ids="-".join)
 @pytest.mark.parametrize("task", ["divergence", "categorical"])

@@ -290,6 +290,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the memory from /proc")
 @pytest.mark.parametrize("groups, rows", [(1000, 1_500_000), (100_000, 500_000)])
 def test_memory_is_at_most_300_mb_and_4_kb_a_group(groups, rows):

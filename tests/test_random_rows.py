@@ -101,6 +101,7 @@ def drawn():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", cases.FUNCTIONS)
 def test_random_rows(function, drawn, engine):
     wrong = []

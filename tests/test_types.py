@@ -70,6 +70,7 @@ def run(folder, *words):
     ).stdout
 
 
+@pytest.mark.slow
 def test_a_strict_program(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     (tmp_path / "mistakes.py").write_text(
@@ -85,6 +86,7 @@ def test_a_strict_program(tmp_path):
     assert folder["report"]([[0.5, 0.5]], [[0.25, 0.75]])["squares"] == 0.125
 
 
+@pytest.mark.slow
 def test_stubs_are_as_the_code(tmp_path):
     found = run(
         tmp_path, "-m", "mypy.stubtest", "fastent.numba_api", "fastent.cython_api",
