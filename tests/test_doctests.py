@@ -19,7 +19,12 @@ def modules():
             yield module.name
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
+SLOW = {"fastent.numba_api": [pytest.mark.slow]}  # compiles
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=SLOW.get(name, [])) for name in sorted(modules())]
+)
 def test_examples(name):
     if name.startswith(OPTIONAL):
         pytest.importorskip(name)

@@ -107,6 +107,7 @@ def test_an_accumulator_that_is_updated_meanwhile():
             assert in_child(look) == "(0, True, True, True)"
 
 
+@pytest.mark.slow
 def test_many_accumulators_that_merge_meanwhile():
     accs = [fe.Accumulator("accuracy") for _ in range(4)]
 
@@ -143,6 +144,7 @@ def test_functions_that_are_called_meanwhile(backend):
             assert in_child(look) == expected
 
 
+@pytest.mark.slow
 def test_gradients_and_ufuncs_that_are_called_meanwhile():
     big = np.tile(P, (4, 1))
     calls = [

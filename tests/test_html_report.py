@@ -55,6 +55,7 @@ class Tags(HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["score.html", "compare.html"])
 def test_it_points_nowhere(pages, name):
     page = Tags((pages / name).read_text())

@@ -183,6 +183,7 @@ def test_any_memory(name, tmp_path):
                 np.testing.assert_array_equal(a, b)  # never written to
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_views_that_repeat_themselves(name):
     call, operands, more = EVERY[name]

@@ -62,6 +62,7 @@ def peak(words):
     return found
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize(
     ("rows", "classes", "dtype"), [(600, 250_000, "<f8"), (2_000_000, 100, "<f4")]

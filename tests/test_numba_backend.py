@@ -33,6 +33,7 @@ def check(task, kind, true, pred, labels=None, what="", **options):
     return misses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", hard.KINDS)
 def test_bernoulli_columns(kind, dtype):
@@ -113,6 +114,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_child_after_fork():
     tests = os.path.dirname(os.path.abspath(__file__))

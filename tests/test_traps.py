@@ -279,6 +279,7 @@ def test_23_many_rows():
     assert got == pytest.approx(rows * LN2, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_23_one_row():
     classes = 2**31 + 11
     # read-only anonymous memory: the kernel shows one page of zeros everywhere
