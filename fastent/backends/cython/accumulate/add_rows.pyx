@@ -5,7 +5,7 @@ to a `fresh` Store what is kept of all rows, and makes room for what groups and 
 second, which cannot fail, adds to these. Then `fresh` is merged into the whole.
 """
 
-from libc.math cimport INFINITY, NAN, ldexp
+from libc.math cimport INFINITY, ldexp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 

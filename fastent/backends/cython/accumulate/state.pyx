@@ -25,8 +25,8 @@ from libc.string cimport memset
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_one, exact_merge
 from fastent.backends.cython.accumulate.add_rows cimport MOST_BINS, add_rows
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
-    SpanSum, span_add, span_add_at, span_carry, span_clear, span_free, span_merge, span_merge_at,
-    span_reserve, span_reserve_at, span_reserve_merge, span_reserve_merge_at,
+    SpanSum, span_add_at, span_carry, span_clear, span_free, span_merge, span_merge_at,
+    span_reserve_at, span_reserve_merge, span_reserve_merge_at,
 )
 from fastent.backends.cython.accumulate.merge cimport merge, merge_extremes, reserve_merge
 from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, check
@@ -37,7 +37,7 @@ from fastent.backends.cython.accumulate.state_json cimport (
     cluster_text, group_text, load_store, store_text, tally_entry,
 )
 from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, packed, product_object, span_object
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, PRODUCT_UNIT
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR
 
 from fastent.backends.cython.accumulate.group_ids import Keys
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode

@@ -4,7 +4,7 @@ cache; threads claim tiles in order."""
 from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add, exact_add_floats, exact_add_one
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGITS, SCRATCH, SINGLE, WIDENED, BadRow, Job, RowLoader, Tile
 from fastent.backends.cython.tiles.operand cimport (
     FLOAT32, View, load_double_classes, load_doubles, load_float_classes, load_floats, load_labels,
