@@ -1,67 +1,52 @@
 """Cross-entropy, KL divergence, entropy and their relatives over large row-batched arrays.
 
 The order of arguments is always (true, predicted). See the functions' own documentation, and the
-README for a tour.
+README for a tour. What is here is imported from the module of its subject when it is first asked
+for; `__init__.pyi` tells type checkers where that is.
 """
+
+from importlib import import_module
 
 import fastent._command  # before what takes long to import
 import fastent._interpreter  # before compiled modules: it refuses subinterpreters
 import fastent._unbuilt  # noqa: F401
-from fastent._custom import divergence
-from fastent._settings import get_num_threads, set_backend, set_num_threads, show_config
 from fastent._version import version as __version__
-from fastent.accumulator import Accumulator, merge
-from fastent.divergences import (
-    alpha_divergence,
-    chi2_divergence,
-    hellinger_distance,
-    jeffreys_divergence,
-    renyi_divergence,
-    total_variation,
-    tsallis_divergence,
-)
-from fastent.families import gaussian_entropy, gaussian_kl_divergence
-from fastent.focal import binary_focal_cross_entropy, focal_cross_entropy
-from fastent.functions import (
-    binary_cross_entropy,
-    categorical_cross_entropy,
-    entropy,
-    js_divergence,
-    kl_divergence,
-    sparse_cross_entropy,
-)
-from fastent.gradients import binary_cross_entropy_gradient, cross_entropy_gradient
-from fastent.information import conditional_entropy, mutual_information, population_stability_index
 
-__all__ = [
-    "Accumulator",
-    "__version__",
-    "alpha_divergence",
-    "binary_cross_entropy",
-    "binary_cross_entropy_gradient",
-    "binary_focal_cross_entropy",
-    "categorical_cross_entropy",
-    "chi2_divergence",
-    "conditional_entropy",
-    "cross_entropy_gradient",
-    "divergence",
-    "entropy",
-    "focal_cross_entropy",
-    "gaussian_entropy",
-    "gaussian_kl_divergence",
-    "get_num_threads",
-    "hellinger_distance",
-    "jeffreys_divergence",
-    "js_divergence",
-    "kl_divergence",
-    "merge",
-    "mutual_information",
-    "population_stability_index",
-    "renyi_divergence",
-    "set_backend",
-    "set_num_threads",
-    "show_config",
-    "sparse_cross_entropy",
-    "total_variation",
-    "tsallis_divergence",
-]
+_MODULES = (
+    "accumulator", "compat", "cython_api", "dask", "divergences", "families", "focal", "functions",
+    "gradients", "information", "metrics", "numba_api", "results",
+)  # fmt: skip
+_HOMES = {
+    "_custom": ("divergence",),
+    "_settings": ("get_num_threads", "set_backend", "set_num_threads", "show_config"),
+    "accumulator": ("Accumulator", "merge"),
+    "divergences": (
+        "alpha_divergence", "chi2_divergence", "hellinger_distance", "jeffreys_divergence",
+        "renyi_divergence", "total_variation", "tsallis_divergence",
+    ),
+    "families": ("gaussian_entropy", "gaussian_kl_divergence"),
+    "focal": ("binary_focal_cross_entropy", "focal_cross_entropy"),
+    "functions": (
+        "binary_cross_entropy", "categorical_cross_entropy", "entropy", "js_divergence",
+        "kl_divergence", "sparse_cross_entropy",
+    ),
+    "gradients": ("binary_cross_entropy_gradient", "cross_entropy_gradient"),
+    "information": ("conditional_entropy", "mutual_information", "population_stability_index"),
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"fastent.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'fastent' has no attribute {name!r}")
+    found = getattr(import_module(f"fastent.{_HOME[name]}"), name)
+    globals()[name] = found  # the next time it is found without this function
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES, "__doc__", "__file__", "__name__", "__path__"])

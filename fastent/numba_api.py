@@ -31,12 +31,10 @@ from fastent.backends.numba.constants import (
     kernel,
 )
 from fastent.backends.numba.functions import reduction_unit
-from fastent.backends.numba.logits_cross_entropy import LOSS as LOSS_ALONE
-from fastent.backends.numba.logits_cross_entropy import ROWS as LOGIT_ROWS
+from fastent.backends.numba.logits_cross_entropy import LOSS as LOSS_ALONE, ROWS as LOGIT_ROWS
 from fastent.backends.numba.loops import at, is_single
 from fastent.backends.numba.probs_cross_entropy import ENTROPY as ENTROPY_ROWS
-from fastent.backends.numba.probs_divergence import ROWS as PAIR_ROWS
-from fastent.backends.numba.probs_divergence import limits
+from fastent.backends.numba.probs_divergence import ROWS as PAIR_ROWS, limits
 from fastent.backends.numba.sums import APART, ARRAYS, ROOM, SPARE, lane_max
 
 __all__ = ["entropy", "kl_divergence", "logsumexp", "sparse_cross_entropy"]

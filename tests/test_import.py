@@ -1,8 +1,12 @@
 """Importing fastent changes nothing in the process, and calls stay quiet."""
 
+import ast
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+
+import fastent
 
 
 def run(code):
@@ -115,6 +119,55 @@ def test_import_is_quick_and_silent():
         )
     )
     assert seconds < 1.0
+
+
+def test_the_top_level_is_lazy():
+    run(
+        """
+        import sys
+        import fastent
+        loaded = {name for name in sys.modules if name.startswith("fastent.")}
+        assert "fastent.accumulator" not in loaded and "fastent.functions" not in loaded, loaded
+        assert fastent.entropy is sys.modules["fastent.functions"].entropy
+        assert fastent.accumulator.Accumulator is fastent.Accumulator
+        """
+    )
+
+
+def test_listed_names_are_public_ones_and_subjects():
+    run(
+        """
+        import fastent as fe
+        listed = {name for name in dir(fe) if not name.startswith("__")}
+        assert not [name for name in listed if name.startswith("_")]
+        assert set(fe.__all__) - {"__version__"} <= listed
+        subjects = listed - set(fe.__all__)
+        assert {"functions", "accumulator", "divergences", "gradients", "information"} <= subjects
+        try:
+            fe.entropie
+        except AttributeError as error:
+            assert str(error) == "module 'fastent' has no attribute 'entropie'", error
+        """
+    )
+
+
+def test_stub_names_the_same_homes():
+    stub = ast.parse(Path(fastent.__file__).with_suffix(".pyi").read_text())
+    homes = {
+        name.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    assert all(
+        name.asname == name.name
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    )
+    lazy = dict.fromkeys(fastent._MODULES, "fastent")
+    lazy |= {name: f"fastent.{home}" for name, home in fastent._HOME.items()}
+    assert homes == lazy
 
 
 def test_every_public_name_exists():

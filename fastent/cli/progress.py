@@ -20,8 +20,7 @@ class Progress:
             return
         try:
             from rich.console import Console
-            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
+            from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
         except ImportError:
             return
         self._bar = Bar(
