@@ -11,8 +11,7 @@ from float_modes import MODES, mode
 
 import fastent as fe
 from fastent.backends.cython.accumulate.exact_sum import ExactTotal
-from fastent.compat import scipy as drop_in
-from fastent.compat import sklearn as metrics
+from fastent.compat import scipy as drop_in, sklearn as metrics
 
 pytestmark = pytest.mark.skipif(
     not (float_modes.X86 or float_modes.ARM), reason="no floating point mode known here"

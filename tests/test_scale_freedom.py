@@ -4,8 +4,7 @@ errors on that of the losses."""
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import fastent as fe
 
