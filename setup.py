@@ -5,16 +5,19 @@ The kernels are one text each, compiled once per SIMD level into separate module
 """
 
 import os
-import platform
-import shlex
-import shutil
+import subprocess
 import sys
-import sysconfig
+from pathlib import Path
 
 import numpy
+from Cython import __version__ as cython_version
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from build_support import cache, compiler
 
 CORES = os.cpu_count() or 1
 
@@ -52,15 +55,17 @@ PLAIN = [
     "engine",
 ]
 
-# x86-64 micro-architecture levels; elsewhere one module at the compiler's baseline.
-X86 = platform.machine().lower() in ("x86_64", "amd64")
+# x86-64 micro-architecture levels; for other machines one module at the compiler's baseline.
+WIDE = "-mprefer-vector-width=512"
 LEVELS = {
     "v2": ["-march=x86-64-v2"],
     "v3": ["-march=x86-64-v3"],
-    "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    "v4": ["-march=x86-64-v4", WIDE],
+    "base": [],
 }
-if not X86:
-    LEVELS = {"base": []}
+# The same in the words of compilers that know no levels; theirs make no v4.
+V2 = "-mcx16 -msahf -mpopcnt -msse3 -mssse3 -msse4.1 -msse4.2".split()
+BY_FEATURE = {"v2": V2, "v3": [*V2, *"-mavx2 -mbmi -mbmi2 -mf16c -mfma -mlzcnt -mmovbe".split()]}
 
 # Contraction is off so that a value does not depend on where a function was inlined: the kernels
 # say fma() where they mean it. errno and FP traps are of no use here and stop vectorisation.
@@ -72,6 +77,9 @@ FLAGS = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-Wno-unused-function",
+]
+
+ONLY_GCC = [
     "-Wno-psabi",
     # GCC stops inlining when a file has grown by 40 %, and a formula that is called cannot be
     # vectorised: it is what made rows of few double classes three times as slow.
@@ -101,62 +109,133 @@ DIRECTIVES = {
 HEADERS = [f"fastent/backends/cython/{f}" for f in ("arithmetic", "tiles", "accumulate")]
 
 
-def extension(module, source, flags, package="fastent.backends.cython"):
-    return Extension(
+def extension(module, source, folder, package="fastent.backends.cython"):
+    """A module; `folder` is where its C goes, a SIMD level or "plain"."""
+    made = Extension(
         f"{package}.{module}",
         [f"{package.replace('.', '/')}/{source.replace('.', '/')}.pyx"],
-        include_dirs=[numpy.get_include(), *HEADERS],
+        include_dirs=[numpy.get_include(), *HEADERS, "fastent/io"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        extra_compile_args=FLAGS + flags,
         libraries=["m"],
     )
+    made.folder = folder
+    made.c_file = f"build/cython/{folder}/{made.sources[0].removesuffix('.pyx')}.c"
+    return made
 
 
 def modules():
-    """The modules, by the folder that their C goes to."""
-    plain = [extension(name, name, []) for name in PLAIN]
-    plain.append(extension("cython_api", "cython_api", [], package="fastent"))
-    plain += [extension(n, n, [], package="fastent.io") for n in ("mapping", "parquet_footer")]
-    return {"plain": plain} | {
-        level: [
-            extension(f"{k}_{level}", k, flags + (WHOLE if k in IN_STRIPS else [])) for k in KERNELS
-        ]
-        for level, flags in LEVELS.items()
-    }
+    made = [extension(name, name, "plain") for name in PLAIN]
+    made.append(extension("cython_api", "cython_api", "plain", package="fastent"))
+    made += [extension(n, n, "plain", package="fastent.io") for n in ("mapping", "parquet_footer")]
+    return made + [extension(f"{k}_{level}", k, level) for level in LEVELS for k in KERNELS]
 
 
-def check_compiler():
-    """Say at once that there is none: translating takes a minute before it would be missed."""
-    named = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    program = shlex.split(named)[0]
-    if os.name == "posix" and shutil.which(program) is None:
-        sys.exit(f"fastent: no C compiler {program!r}: install gcc or clang, or name it in CC")
+def levels_for(found):
+    if found.machine != "x86-64":
+        return ["base"]
+    return ["v2", "v3", "v4"] if found.knows_levels else list(BY_FEATURE)
 
 
-class BuildModules(build_ext):
-    """Translates by Cython where something is built: metadata and an sdist want no C."""
+def fit(ext, found):
+    """Give a module the options of the compiler that there is."""
+    names = LEVELS if found.knows_levels else LEVELS | BY_FEATURE
+    gcc, level = found.name == "gcc", names.get(ext.folder, [])
+    whole = gcc and any(ext.c_file.endswith(f"{kind.replace('.', '/')}.c") for kind in IN_STRIPS)
+    ext.extra_compile_args = FLAGS + gcc * ONLY_GCC + level + whole * WHOLE
+    if ext.name.endswith(".levels"):
+        ext.define_macros.append(("FE_V4_BUILT", str(int("v4" in levels_for(found)))))
 
-    def run(self):
-        check_compiler()
-        for folder, extensions in MODULES.items():
-            translated = cythonize(
-                extensions,
+
+def translate(extensions):
+    """Cython's part, where sources, Cython or what it is told have changed since the last time."""
+    sources = sorted(p for p in Path("fastent").rglob("*.p[yx][xd]"))
+    stamp = cache.Stamp(
+        "build/cython/made-from",
+        cython_version,
+        numpy.__version__,
+        sorted(DIRECTIVES.items()),
+        *((path.as_posix(), path.read_bytes()) for path in sources),
+    )
+    if not stamp.holds(ext.c_file for ext in extensions):
+        stamp.forget()
+        for folder in {ext.folder: None for ext in extensions}:
+            cythonize(
+                [ext for ext in extensions if ext.folder == folder],
                 build_dir=f"build/cython/{folder}",
                 compiler_directives=DIRECTIVES,
                 nthreads=CORES,
                 quiet=True,
             )
-            for given, made in zip(extensions, translated, strict=True):
-                given.sources, given.depends = made.sources, made.depends
-                given.include_dirs = made.include_dirs
-        super().run()
+        stamp.set()
+    for ext in extensions:
+        ext.sources = [ext.c_file]
 
 
-MODULES = modules()
+class BuildModules(build_ext):
+    """Asks the compiler first, translates and compiles only where something is built (metadata and
+    an sdist want no C), and nothing that was built from the same content before."""
+
+    def build_extensions(self):
+        found = self.ask_compiler()
+        self.extensions = [
+            ext for ext in self.extensions if ext.folder in ("plain", *levels_for(found))
+        ]
+        for ext in self.extensions:
+            fit(ext, found)
+        translate(self.extensions)
+        self.kept = cache.Modules("build/modules")
+        before, self.force = self.force, True  # what is up to date is known by content
+        super().build_extensions()
+        self.force = before
+
+    def ask_compiler(self):
+        removed = []
+        for name in self.compiler.executables:
+            command = getattr(self.compiler, name, None)
+            if isinstance(command, list):
+                kept, broken = compiler.without_breaking_options(command)
+                setattr(self.compiler, name, kept)
+                removed += [word for word in broken if word not in removed]
+        if removed:
+            print(f"fastent: built without {' '.join(removed)}: wrong numbers", file=sys.stderr)
+        try:
+            found = compiler.check(self.compiler.compiler_so, self.compiler.include_dirs)
+        except compiler.UnusableError as error:
+            sys.exit(f"fastent: {error}")
+        if found.machine == "x86-64" and not found.knows_levels:
+            print(
+                f"fastent: built without AVX-512: {found.name} {found.version} is older than "
+                "gcc 11 or clang 12",
+                file=sys.stderr,
+            )
+        compiler_so = self.compiler.compiler_so
+        version = subprocess.run([*compiler_so, "--version"], capture_output=True).stdout
+        self.made_by = (
+            version,
+            compiler_so,
+            self.compiler.linker_so,
+            sys.version,
+            numpy.__version__,
+        )
+        return found
+
+    def build_extension(self, ext):
+        key = cache.digest(
+            *self.made_by,
+            self.get_ext_filename(ext.name),
+            ext.extra_compile_args,
+            ext.define_macros,
+            cache.content_of(ext.c_file, ext.include_dirs),
+        )
+        path = self.get_ext_fullpath(ext.name)
+        if not self.kept.fetch(key, path):
+            super().build_extension(ext)
+            self.kept.keep(key, path)
+
 
 if __name__ == "__main__":  # the processes of Cython may import this file
     setup(
-        ext_modules=[one for group in MODULES.values() for one in group],
+        ext_modules=modules(),
         cmdclass={"build_ext": BuildModules},
         options={"build_ext": {"parallel": CORES}},
     )

@@ -10,7 +10,7 @@ cdef extern from * nogil:
     static int fe_supports(int level) {
         __builtin_cpu_init();
         switch (level) {
-        case 4: return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+        case 4: return FE_V4_BUILT && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
                     && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq")
                     && __builtin_cpu_supports("avx512vl") && fe_supports(3);
         case 3: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")

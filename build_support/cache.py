@@ -1,0 +1,95 @@
+"""What was translated and compiled before, found again by content.
+
+pip builds in a fresh environment every time, whose Cython and NumPy are newer than everything made
+by the last build: by the clock nothing is ever up to date. So files are known by what they are made
+from. All of it lies under `build/`, which pip keeps in a clone.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+ROOM = 600  # modules kept: three generations of three interpreters
+
+# Cython's list of what it was called with, and the folder that its own files lay in.
+METADATA = re.compile(rb"/\* BEGIN: Cython Metadata.*?END: Cython Metadata \*/", re.DOTALL)
+INSTALLED = re.compile(rb'"[^"\n]*/(site|dist)-packages/')
+INCLUDED = re.compile(rb'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+
+
+def digest(*parts):
+    found = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else repr(part).encode()
+        found.update(b"%d:" % len(data) + data)
+    return found.hexdigest()
+
+
+def content_of(source, folders):
+    """Digest of a C file and of the headers of this package that it includes, each by content."""
+    seen, waiting, contents = set(), [Path(source)], []
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        text = INSTALLED.sub(b'"', METADATA.sub(b"", path.read_bytes()))
+        contents.append(text)
+        for name in INCLUDED.findall(text):
+            places = [Path(folder, name.decode()) for folder in (path.parent, *folders)]
+            waiting += [place for place in places if place.is_file()][:1]
+    return digest(*contents)
+
+
+class Stamp:
+    """A file that says what some outputs were made from."""
+
+    def __init__(self, path, *made_from):
+        self.path, self.key = Path(path), digest(*made_from)
+
+    def holds(self, outputs):
+        return (
+            self.path.is_file()
+            and self.path.read_text(encoding="ascii") == self.key
+            and all(Path(output).is_file() for output in outputs)
+        )
+
+    def forget(self):
+        self.path.unlink(missing_ok=True)
+
+    def set(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(self.key, encoding="ascii")
+
+
+class Modules:
+    """Compiled modules by the digest of what they were made from."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def fetch(self, key, path):
+        """Bring the module to `path` if it is kept; a loaded one there is replaced, not written."""
+        kept, path = self.folder / key, Path(path)
+        if not kept.is_file():
+            return False
+        os.utime(kept)
+        if not (path.is_file() and path.read_bytes() == kept.read_bytes()):
+            replace(kept, path)
+        return True
+
+    def keep(self, key, path):
+        replace(Path(path), self.folder / key)
+        by_age = sorted(self.folder.iterdir(), key=lambda kept: kept.stat().st_mtime)
+        for kept in by_age[:-ROOM]:
+            kept.unlink(missing_ok=True)
+
+
+def replace(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f"{target.name}.{os.getpid()}")
+    shutil.copyfile(source, beside)
+    shutil.copymode(source, beside)
+    os.replace(beside, target)
