@@ -141,6 +141,16 @@ def test_another_separator_is_named_with_its_option(mark, seen, word, refused):
     right("b.csv", "--labels", "y.npy", "--separator", word.strip("'"))
 
 
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_decimal_commas_are_refused_by_name(mark, header, refused):
+    table = pd.DataFrame({**P, "label": LABELS})
+    table.to_csv("x.csv", sep=mark, decimal=",", index=False, header=header)
+    told = refused("x.csv", "--labels", "y.npy", "--separator", mark)
+    assert "with decimal commas: expected" in told
+    assert mark == "\t" or refused("x.csv", "--labels", "y.npy") == told
+
+
 def test_compressed_text():
     pd.DataFrame({**P, "label": LABELS}).to_csv("x.csv.gz")
     right("x.csv.gz")

@@ -20,6 +20,7 @@ SAMPLED_FIELDS = 100_000
 LONGEST_FIELD = 1 << 20
 SPACES = " "  # between columns: any number of them
 MISSING = ("", "NA", "N/A", "NULL", "null", "None")  # and nan, which is a number
+DECIMAL_COMMA = re.compile(r'"?[+-]?\d*,\d+(e[+-]?\d+)?"?', re.IGNORECASE)
 MARK = b"\xef\xbb\xbf"  # that spreadsheets put before UTF-8
 
 
@@ -158,10 +159,12 @@ def layout(path: str, role: str, how: Reading) -> Layout:
     text = first.decode("utf-8", "replace")
     if b"\0" in first[:1000]:
         raise InputError(f"{path}: no UTF-8 text (UTF-16, or not a text file)")
-    separator = _separator(path, text, how)
+    below = [data[a:b].decode("utf-8", "replace") for a, b in found[1:3]]
+    separator = _separator(path, text, below, how)
     fields = split(text, separator)
     few = found[1 : max(2, min(SAMPLE, SAMPLED_FIELDS // len(fields)))]
     sample = [split(data[a:b].decode("utf-8", "replace"), separator) for a, b in few]
+    _demand_points(path, separator, [fields, *sample])
     if sample and len(fields) > SAMPLED_FIELDS:  # what they are like is enough, and takes no memory
         sample = [[_like(field) for field in sample.pop()]]
     header = how.header if how.header is not None else has_header(fields, sample, role)
@@ -175,7 +178,19 @@ def _like(field: str) -> str:
     return "0.5" if fits(field) else field
 
 
-def _separator(path: str, line: str, how: Reading) -> str:
+def _demand_points(path: str, separator: str, lines: list[list[str]]) -> None:
+    """Refuse numbers with decimal commas, which spreadsheets write in many languages."""
+    for fields in lines:
+        if separator != "," and 2 * sum(map(bool, map(DECIMAL_COMMA.fullmatch, fields))) >= len(
+            fields
+        ):
+            raise InputError(
+                f"{path}: columns seem to be separated by {separator!r}, with decimal commas: "
+                "expected commas between columns and points in numbers"
+            )
+
+
+def _separator(path: str, line: str, below: list[str], how: Reading) -> str:
     if how.separator is not None:
         return how.separator
     suffix = suffix_of(path) or ""
@@ -189,6 +204,7 @@ def _separator(path: str, line: str, how: Reading) -> str:
     if not counts[","]:
         for mark, name in (("\t", "tabs"), (";", "';'"), ("|", "'|'")):
             if counts[mark]:
+                _demand_points(path, mark, [split(line, mark), *(split(b, mark) for b in below)])
                 shown = "TAB" if mark == "\t" else f"'{mark}'"
                 raise InputError(
                     f"{path}: columns seem to be separated by {name}, expected commas, or "
@@ -200,11 +216,8 @@ def _separator(path: str, line: str, how: Reading) -> str:
                 f"{path}: columns seem to be separated by spaces, expected commas, or "
                 "--separator ' '"
             )
-    elif counts[";"] and re.search(r"\d,\d+;", line):
-        raise InputError(
-            f"{path}: columns seem to be separated by ';', with decimal commas: expected commas "
-            "between columns and points in numbers"
-        )
+    elif counts[";"]:
+        _demand_points(path, ";", [split(line, ";")])
     return ","
 
 
