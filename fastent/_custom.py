@@ -9,14 +9,35 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike
 
 from fastent._errors import as_number, shown
+from fastent._keywords import (
+    Array,
+    Kinds,
+    OwnDivergenceKeywords,
+    Reduced,
+    Reduction,
+    RowSums,
+    explained,
+)
 from fastent._reductions import log_of_base
 from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.float_mode import in_default_mode
+
+
+@overload
+def divergence(
+    fn: Callable[..., float], *, finish: Callable[..., float] | None = None, nats: bool = False
+) -> Divergence: ...
+
+
+@overload
+def divergence(
+    fn: None = None, *, finish: Callable[..., float] | None = None, nats: bool = False
+) -> Callable[[Callable[..., float]], Divergence]: ...
 
 
 def divergence(
@@ -65,8 +86,15 @@ def divergence(
     return Divergence(fn, finish=finish, nats=nats)
 
 
-KEYWORDS = ("kind", "row_sums", "temperature", "sample_weight", "reduction", "base", "axis", "out",
-            "num_threads")  # fmt: skip
+KEYWORDS = ("reduction", *OwnDivergenceKeywords.__annotations__)
+
+
+def signature_of(parameters: list[inspect.Parameter]) -> inspect.Signature:
+    """Of a divergence that takes these numbers after p and q."""
+    known = inspect.signature(RowDivergence.__call__).parameters.values()
+    fixed = [p for p in known if p.name != "self" and p.kind != p.VAR_KEYWORD]
+    numbers = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
+    return inspect.Signature([*fixed[:2], *numbers, *fixed[2:]])
 
 
 class RowDivergence:
@@ -80,28 +108,92 @@ class RowDivergence:
 
     def __init__(self, name: str, parameters: list[inspect.Parameter], nats: bool):
         self.name, self.nats, self._parameters = name, nats, parameters
+        self.__signature__ = signature_of(parameters)
 
     def __repr__(self) -> str:
         return f"<divergence {self.name}>"
 
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        reduction: Literal["none"] = "none",
+        kind: Kinds = "probs",
+        row_sums: RowSums = "check",
+        temperature: float = 1.0,
+        sample_weight: ArrayLike | None = None,
+        base: float | None = None,
+        axis: int = -1,
+        out: Array | None = None,
+        num_threads: int | None = None,
+        **parameters: float,
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        reduction: Reduced,
+        kind: Kinds = "probs",
+        row_sums: RowSums = "check",
+        temperature: float = 1.0,
+        sample_weight: ArrayLike | None = None,
+        base: float | None = None,
+        axis: int = -1,
+        out: Array | None = None,
+        num_threads: int | None = None,
+        **parameters: float,
+    ) -> float: ...
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        reduction: Reduction,
+        kind: Kinds = "probs",
+        row_sums: RowSums = "check",
+        temperature: float = 1.0,
+        sample_weight: ArrayLike | None = None,
+        base: float | None = None,
+        axis: int = -1,
+        out: Array | None = None,
+        num_threads: int | None = None,
+        **parameters: float,
+    ) -> Array | float: ...
+
+    @explained
     @in_default_mode
     def __call__(
         self,
         p: ArrayLike,
         q: ArrayLike,
         *,
-        kind: Any = "probs",
-        row_sums: str = "check",
+        reduction: Reduction = "none",
+        kind: Kinds = "probs",
+        row_sums: RowSums = "check",
         temperature: float = 1.0,
         sample_weight: ArrayLike | None = None,
-        reduction: str = "none",
         base: float | None = None,
         axis: int = -1,
-        out: Any = None,
+        out: Array | None = None,
         num_threads: int | None = None,
         **parameters: float,
-    ) -> Any:
-        """The divergence of each row; see :mod:`fastent.functions` for the keywords."""
+    ) -> Array | float:
+        """The divergence of each row.
+
+        Parameters
+        ----------
+        p, q : array_like, shape (..., C)
+            The two distributions.
+        **parameters
+            The numbers that the function takes after p and q.
+        """
         if base is not None and not self.nats:
             raise ValueError(f"base: does not apply to {self.name}, got {shown(base)}")
         call = self.prepare(

@@ -17,6 +17,7 @@ from typing import Any
 
 import fastent.backends.cython.levels as levels
 from fastent._errors import as_text, shown
+from fastent._keywords import Backend
 from fastent._version import version
 
 BACKENDS = ("cython", "numba", "numpy")
@@ -77,7 +78,7 @@ if _simd not in levels.LEVELS:
 levels.use(_simd)
 
 
-def set_backend(backend: str | None) -> None:
+def set_backend(backend: Backend | None) -> None:
     """Choose the backend of calls that name none.
 
     Parameters

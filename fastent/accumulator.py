@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastent._classes import IGNORED, as_codes, class_names
 from fastent._errors import as_text
 from fastent._feed import Feed
 from fastent._fork import Lock
+from fastent._keywords import Backend, Kinds, RowSums, Task, explained
 from fastent._settings import chosen_backend, chosen_threads
 from fastent._weights import as_floats
 from fastent.backends.cython.float_mode import in_default_mode
@@ -27,6 +29,7 @@ class _Hold:
     """Lives as long as anything that reads a state that was handed out."""
 
 
+@explained
 class Accumulator:
     """Metrics of a stream of batches, with standard errors, groups, merging and state.
 
@@ -41,14 +44,6 @@ class Accumulator:
         divergence task also what `fastent.divergence` makes and the ready-made divergences, with
         their parameters as ``functools.partial(fe.renyi_divergence, alpha=2)``; such a metric is
         named like the function, ``renyi_divergence(alpha=2.0)``.
-    task : {"sparse", "categorical", "binary", "divergence"}
-    bins : int
-        Equal-width calibration bins of ece and mce.
-    classes : sequence of str or of numbers, optional
-        Different names in the order of the columns; labels are then such names.
-    kind, row_sums, eps, temperature, label_smoothing, class_weight, ignore_index, base, axis,
-    num_threads, backend
-        As in the functions.
 
     Examples
     --------
@@ -63,20 +58,20 @@ class Accumulator:
         self,
         metrics: Any,
         *,
-        task: str = "sparse",
-        kind: Any = "probs",
-        row_sums: str = "check",
+        task: Task = "sparse",
+        kind: Kinds = "probs",
+        row_sums: RowSums = "check",
         eps: float = 0.0,
         temperature: float = 1.0,
         label_smoothing: float = 0.0,
-        class_weight: Any = None,
+        class_weight: ArrayLike | None = None,
         ignore_index: int | str | None = None,
-        classes: Any = None,
+        classes: Sequence[Any] | None = None,
         base: float | None = None,
         axis: int = -1,
         bins: int = 15,
         num_threads: int | None = None,
-        backend: str | None = None,
+        backend: Backend | None = None,
     ):
         task, row_sums = as_text(task), as_text(row_sums)
         kind = tuple(map(as_text, kind)) if isinstance(kind, tuple | list) else as_text(kind)
@@ -129,7 +124,9 @@ class Accumulator:
         true, pred : array
             What the function of the task takes: labels or targets, then predictions; the
             divergence task takes p and q.
-        sample_weight : array, optional
+        sample_weight : array_like, optional
+            Of the leading shape: weighs rows. Of the shape of `pred`, in the tasks sparse and
+            categorical: weighs terms.
         groups, clusters : array or sequence of int or str, optional
             One name per row, or what broadcasts to the leading shape: of the part of the report
             that it counts in, and of the rows that it is not independent of.
@@ -182,8 +179,11 @@ class Accumulator:
     def merge(self, other: Accumulator) -> Accumulator:
         """Add all rows of another accumulator, which stays as it is.
 
-        Both have the same metrics, in any order, and the same settings, but for threads and
-        backend, and the same number of classes.
+        Parameters
+        ----------
+        other : Accumulator
+            With the same metrics, in any order, and the same settings, but for threads and
+            backend, and the same number of classes.
         """
         if not isinstance(other, Accumulator):
             raise TypeError(f"merge: expected an Accumulator, got {type(other).__name__}")
@@ -266,8 +266,14 @@ class Accumulator:
 
     @classmethod
     @in_default_mode
+    @explained
     def from_state_dict(
-        cls, data: dict[str, Any], *, metrics: Any = (), **running: Any
+        cls,
+        data: dict[str, Any],
+        *,
+        metrics: Any = (),
+        num_threads: int | None = None,
+        backend: Backend | None = None,
     ) -> Accumulator:
         """The accumulator that gave the `state_dict`.
 
@@ -277,8 +283,6 @@ class Accumulator:
             What `state_dict` returned, perhaps by way of JSON.
         metrics : divergence, or sequence of them
             The divergences of one's own among its metrics, which a state only names.
-        num_threads, backend
-            As in the constructor.
 
         Raises
         ------
@@ -293,8 +297,8 @@ class Accumulator:
         if not isinstance(settings, dict) or not settings.keys() >= {"metrics", "task", "kind"}:
             raise ValueError("state_dict: no settings of an accumulator")
         given = metrics if isinstance(metrics, Iterable) else [metrics]
-        chosen_backend(running.get("backend"))  # what is wrong with these is not the state's fault
-        chosen_threads(running.get("num_threads"))
+        chosen_backend(backend)  # what is wrong with these is not the state's fault
+        chosen_threads(num_threads)
         names, own = settings["metrics"], settings.get("divergences", ())
         for texts in (names, own, [settings["task"]]):
             if not isinstance(texts, list | tuple) or not all(isinstance(x, str) for x in texts):
@@ -313,7 +317,8 @@ class Accumulator:
             rest["kind"] = tuple(rest["kind"])
         part = "settings are"
         try:
-            new = cls([known.get(name, name) for name in names], **rest, **running)
+            metrics = [known.get(name, name) for name in names]
+            new = cls(metrics, **rest, num_threads=num_threads, backend=backend)
             part = "state is"
             new._classes = data.get("width", 0)  # not in the states of 0.1
             if type(new._classes) is not int or new._classes < 0:

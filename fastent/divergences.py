@@ -22,11 +22,19 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 from numpy.typing import ArrayLike
 
 from fastent._custom import RowDivergence
+from fastent._keywords import (
+    Array,
+    OwnDivergenceKeywords,
+    PlainDivergenceKeywords,
+    Reduced,
+    Reduction,
+    explained,
+)
 from fastent.backends.cython.engine import prepare
 
 
@@ -134,8 +142,49 @@ def _is(divergence: RowDivergence) -> Callable[[Any], Any]:
     return mark
 
 
+@overload
+def renyi_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[OwnDivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def renyi_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduced,
+    **keywords: Unpack[OwnDivergenceKeywords],
+) -> float: ...
+
+
+@overload
+def renyi_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduction,
+    **keywords: Unpack[OwnDivergenceKeywords],
+) -> Array | float: ...
+
+
 @_is(_RENYI)
-def renyi_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any) -> Any:
+@explained
+def renyi_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduction = "none",
+    **keywords: Unpack[OwnDivergenceKeywords],
+) -> Array | float:
     """Rényi divergence log(Σ p^α q^(1−α)) / (α − 1) of order α > 0; KL at α = 1.
 
     Parameters
@@ -144,9 +193,6 @@ def renyi_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any) 
         The two distributions.
     alpha : float
         The order.
-    **keywords
-        kind, row_sums, temperature, sample_weight, reduction, base, axis, out and num_threads, as
-        in :mod:`fastent.functions`.
 
     Returns
     -------
@@ -163,17 +209,60 @@ def renyi_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any) 
     >>> round(float(fe.renyi_divergence([0.75, 0.25], [0.5, 0.5], 2, base=2)), 12)
     0.321928094887
     """
-    return _RENYI(p, q, alpha=alpha, **keywords)
+    return _RENYI(p, q, alpha=alpha, reduction=reduction, **keywords)
+
+
+@overload
+def tsallis_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def tsallis_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduced,
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> float: ...
+
+
+@overload
+def tsallis_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduction,
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array | float: ...
 
 
 @_is(_TSALLIS)
-def tsallis_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any) -> Any:
+@explained
+def tsallis_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduction = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array | float:
     """Tsallis divergence (Σ p^α q^(1−α) − 1) / (α − 1) of order α > 0; KL at α = 1.
 
     Parameters
     ----------
-    p, q, alpha, **keywords
-        As in `renyi_divergence`, without `base`.
+    p, q : array_like, shape (..., C)
+        The two distributions.
+    alpha : float
+        The order.
 
     Returns
     -------
@@ -185,17 +274,60 @@ def tsallis_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any
     >>> round(float(fe.tsallis_divergence([0.75, 0.25], [0.5, 0.5], 2)), 12)
     0.25
     """
-    return _TSALLIS(p, q, alpha=alpha, **keywords)
+    return _TSALLIS(p, q, alpha=alpha, reduction=reduction, **keywords)
+
+
+@overload
+def alpha_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def alpha_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduced,
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> float: ...
+
+
+@overload
+def alpha_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduction,
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array | float: ...
 
 
 @_is(_ALPHA)
-def alpha_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any) -> Any:
+@explained
+def alpha_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduction = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array | float:
     """α-divergence (Σ p^α q^(1−α) − 1) / (α(α − 1)); KL at α = 1, reverse KL at α = 0.
 
     Parameters
     ----------
-    p, q, alpha, **keywords
-        As in `renyi_divergence`, without `base`; any finite order.
+    p, q : array_like, shape (..., C)
+        The two distributions.
+    alpha : float
+        The order; any finite number.
 
     Returns
     -------
@@ -211,17 +343,46 @@ def alpha_divergence(p: ArrayLike, q: ArrayLike, alpha: float, **keywords: Any) 
     >>> round(float(fe.alpha_divergence([0.75, 0.25], [0.5, 0.5], 2)), 12)
     0.125
     """
-    return _ALPHA(p, q, alpha=alpha, **keywords)
+    return _ALPHA(p, q, alpha=alpha, reduction=reduction, **keywords)
+
+
+@overload
+def chi2_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def chi2_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
+) -> float: ...
+
+
+@overload
+def chi2_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[PlainDivergenceKeywords]
+) -> Array | float: ...
 
 
 @_is(_CHI2)
-def chi2_divergence(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
+@explained
+def chi2_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Reduction = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array | float:
     """Pearson's χ² divergence Σ (p − q)²/q.
 
     Parameters
     ----------
-    p, q, **keywords
-        As in `renyi_divergence`, without `base`.
+    p, q : array_like, shape (..., C)
+        The two distributions.
 
     Returns
     -------
@@ -233,17 +394,46 @@ def chi2_divergence(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
     >>> float(fe.chi2_divergence([0.75, 0.25], [0.5, 0.5]))
     0.25
     """
-    return _CHI2(p, q, **keywords)
+    return _CHI2(p, q, reduction=reduction, **keywords)
+
+
+@overload
+def hellinger_distance(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def hellinger_distance(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
+) -> float: ...
+
+
+@overload
+def hellinger_distance(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[PlainDivergenceKeywords]
+) -> Array | float: ...
 
 
 @_is(_HELLINGER)
-def hellinger_distance(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
+@explained
+def hellinger_distance(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Reduction = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array | float:
     """Hellinger distance √(½ Σ (√p − √q)²), between 0 and 1.
 
     Parameters
     ----------
-    p, q, **keywords
-        As in `renyi_divergence`, without `base`.
+    p, q : array_like, shape (..., C)
+        The two distributions.
 
     Returns
     -------
@@ -255,17 +445,46 @@ def hellinger_distance(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
     >>> float(fe.hellinger_distance([1.0, 0.0], [0.0, 1.0]))
     1.0
     """
-    return _HELLINGER(p, q, **keywords)
+    return _HELLINGER(p, q, reduction=reduction, **keywords)
+
+
+@overload
+def total_variation(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def total_variation(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
+) -> float: ...
+
+
+@overload
+def total_variation(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[PlainDivergenceKeywords]
+) -> Array | float: ...
 
 
 @_is(_VARIATION)
-def total_variation(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
+@explained
+def total_variation(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Reduction = "none",
+    **keywords: Unpack[PlainDivergenceKeywords],
+) -> Array | float:
     """Total variation ½ Σ |p − q|, between 0 and 1.
 
     Parameters
     ----------
-    p, q, **keywords
-        As in `renyi_divergence`, without `base`.
+    p, q : array_like, shape (..., C)
+        The two distributions.
 
     Returns
     -------
@@ -277,17 +496,46 @@ def total_variation(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
     >>> float(fe.total_variation([0.75, 0.25], [0.5, 0.5]))
     0.25
     """
-    return _VARIATION(p, q, **keywords)
+    return _VARIATION(p, q, reduction=reduction, **keywords)
+
+
+@overload
+def jeffreys_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[OwnDivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def jeffreys_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[OwnDivergenceKeywords]
+) -> float: ...
+
+
+@overload
+def jeffreys_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[OwnDivergenceKeywords]
+) -> Array | float: ...
 
 
 @_is(_JEFFREYS)
-def jeffreys_divergence(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
+@explained
+def jeffreys_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Reduction = "none",
+    **keywords: Unpack[OwnDivergenceKeywords],
+) -> Array | float:
     """Jeffreys divergence Σ (p − q) log(p/q) = KL(p ‖ q) + KL(q ‖ p).
 
     Parameters
     ----------
-    p, q, **keywords
-        As in `renyi_divergence`.
+    p, q : array_like, shape (..., C)
+        The two distributions.
 
     Returns
     -------
@@ -299,4 +547,4 @@ def jeffreys_divergence(p: ArrayLike, q: ArrayLike, **keywords: Any) -> Any:
     >>> round(float(fe.jeffreys_divergence([0.75, 0.25], [0.25, 0.75], base=3)), 12)
     1.0
     """
-    return _JEFFREYS(p, q, **keywords)
+    return _JEFFREYS(p, q, reduction=reduction, **keywords)

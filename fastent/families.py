@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastent._keywords import Array, explained
 from fastent._reductions import delivered, log_of_base
 from fastent._weights import as_floats
 from fastent.backends.cython.elementwise import ufuncs
@@ -23,9 +24,14 @@ FULL = ("covariance", "cholesky")
 LOG_2PI_E = math.log(2 * math.pi * math.e)
 
 
+@explained
 @in_default_mode
 def gaussian_entropy(
-    spread: ArrayLike, *, kind: Spread = "variance", base: float | None = None, out: Any = None
+    spread: ArrayLike,
+    *,
+    kind: Spread = "variance",
+    base: float | None = None,
+    out: Array | None = None,
 ) -> Any:
     """Differential entropy ½ log det(2πe Σ) of Gaussians.
 
@@ -36,10 +42,6 @@ def gaussian_entropy(
         lower Cholesky factors.
     kind : {"variance", "std", "covariance", "cholesky"}
         Which of these `spread` is.
-    base : float, optional
-        Base of the logarithm; nats by default.
-    out : ndarray of float64, optional
-        Where the result goes.
 
     Returns
     -------
@@ -70,6 +72,7 @@ def gaussian_entropy(
     return delivered(np.asarray(found) / unit, out)
 
 
+@explained
 @in_default_mode
 def gaussian_kl_divergence(
     mean_p: ArrayLike,
@@ -79,7 +82,7 @@ def gaussian_kl_divergence(
     *,
     kind: Spread = "variance",
     base: float | None = None,
-    out: Any = None,
+    out: Array | None = None,
 ) -> Any:
     """KL(p ‖ q) of two Gaussians.
 
@@ -92,8 +95,6 @@ def gaussian_kl_divergence(
         lower Cholesky factors.
     kind : {"variance", "std", "covariance", "cholesky"}
         Which of these both spreads are.
-    base, out
-        As in `gaussian_entropy`.
 
     Returns
     -------

@@ -7,23 +7,66 @@ other classes, so confident rows keep their digits.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 import fastent.backends.cython.derivatives.loop as derivatives
 from fastent._errors import as_number, place_of_axis
+from fastent._keywords import (
+    Array,
+    BinaryFocalKeywords,
+    FocalKeywords,
+    Kind,
+    Reduced,
+    Reduction,
+    RowSums,
+    explained,
+)
 from fastent._reductions import log_of_base, reduced
 from fastent._weights import as_floats, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.engine import evaluate
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.divergences import ReadyMade
-from fastent.functions import Kind, Reduction, RowSums
 
 _SOFT = ReadyMade("focal_cross_entropy", parameter="gamma", nats=True)
 
 
+@overload
+def focal_cross_entropy(
+    target_or_labels: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    gamma: float = ...,
+    **keywords: Unpack[FocalKeywords],
+) -> Array: ...
+
+
+@overload
+def focal_cross_entropy(
+    target_or_labels: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduced,
+    gamma: float = ...,
+    **keywords: Unpack[FocalKeywords],
+) -> float: ...
+
+
+@overload
+def focal_cross_entropy(
+    target_or_labels: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduction,
+    gamma: float = ...,
+    **keywords: Unpack[FocalKeywords],
+) -> Array | float: ...
+
+
+@explained
 @in_default_mode
 def focal_cross_entropy(
     target_or_labels: ArrayLike,
@@ -39,9 +82,9 @@ def focal_cross_entropy(
     reduction: Reduction = "none",
     base: float | None = None,
     axis: int = -1,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> Array | float:
     """Focal cross-entropy: −(1 − q)^γ log q of the label, or −Σ t (1 − q)^γ log q of a target.
 
     Parameters
@@ -52,11 +95,8 @@ def focal_cross_entropy(
         Predicted probabilities, log-probabilities or logits.
     gamma : float
         The focusing exponent, at least 0; 0 gives the cross-entropy.
-    ignore_index : int, optional
-        Rows with this label get value 0 and weight 0.
-    kind, row_sums, temperature, class_weight, sample_weight, reduction, base, axis, out, \
-num_threads
-        See :mod:`fastent.functions`. `class_weight`, and weights of terms, are for labels only.
+    class_weight : array_like, shape (C,), optional
+        Weighs the terms of the sum over classes; like weights of terms, for labels only.
 
     Returns
     -------
@@ -127,6 +167,43 @@ num_threads
     return reduced(_focused(np.asarray(losses), focus) / unit, weight, reduction, out)
 
 
+@overload
+def binary_focal_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    gamma: float = ...,
+    alpha: float | None = ...,
+    **keywords: Unpack[BinaryFocalKeywords],
+) -> Array: ...
+
+
+@overload
+def binary_focal_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduced,
+    gamma: float = ...,
+    alpha: float | None = ...,
+    **keywords: Unpack[BinaryFocalKeywords],
+) -> float: ...
+
+
+@overload
+def binary_focal_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduction,
+    gamma: float = ...,
+    alpha: float | None = ...,
+    **keywords: Unpack[BinaryFocalKeywords],
+) -> Array | float: ...
+
+
+@explained
 @in_default_mode
 def binary_focal_cross_entropy(
     target: ArrayLike,
@@ -139,9 +216,9 @@ def binary_focal_cross_entropy(
     sample_weight: ArrayLike | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> Array | float:
     """Binary focal cross-entropy: −t (1 − q)^γ log q − (1 − t) q^γ log(1 − q) of each element.
 
     Parameters
@@ -155,8 +232,6 @@ def binary_focal_cross_entropy(
     alpha : float, optional
         Weight of the positive term, from 0 to 1; the negative one gets 1 − alpha. Neither is
         weighted by default.
-    kind, temperature, sample_weight, reduction, base, out, num_threads
-        See :mod:`fastent.functions`.
 
     Returns
     -------

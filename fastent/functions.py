@@ -4,59 +4,57 @@ All of them take NumPy arrays, or what can be viewed as one without a copy, of f
 float16 or bfloat16, and return float64. Values are right to 1e-14 relative for float64 and 1e-6 for
 narrower inputs, on every row; 0·log 0 is 0, and p > 0 against q = 0 is infinity. Bad input raises a
 one-line ValueError or TypeError that names the argument and the first bad row.
-
-Keywords that several functions share
--------------------------------------
-kind : {"probs", "logprobs", "logits"}
-    What the predicted operand holds.
-row_sums : {"check", "rescale", "as_is"}
-    "check" demands rows of probabilities and log-probabilities that sum to 1 within 1e-3 (2e-2 for
-    16-bit inputs), "rescale" takes any positive sum; both give the value of the normalised rows.
-    "as_is" takes the numbers as they are.
-eps : float
-    0 is exact. Otherwise predicted probabilities are clipped to [eps, 1 − eps], eps < ½, and not
-    normalised again.
-temperature : float
-    Logits are divided by it.
-label_smoothing : float
-    The target becomes (1 − ε)·t + ε/C.
-class_weight : array_like of shape (C,)
-    Term c of the sum over classes is weighted by w_c.
-sample_weight : array_like
-    The leading shape weighs rows. For sparse and categorical cross-entropy the full shape (…, C)
-    weighs terms.
-reduction : {"none", "sum", "mean"}
-    Weighted values of the leading shape (a scalar for one row), their correctly rounded sum, or
-    sum / Σ W where W is the row's weight times the weighted sum of its target; nan if ΣW is 0.
-base : float
-    Base of the logarithm; nats if None.
-axis : int
-    The class axis.
-out : ndarray of float64
-    Where the result goes.
-num_threads : int
-    Threads to use; see `get_num_threads`.
-backend : {"cython", "numba", "numpy"}
-    See `set_backend`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, overload
 
 from numpy.typing import ArrayLike
 
 from fastent._classes import as_codes
+from fastent._keywords import (
+    Array,
+    Backend,
+    BinaryKeywords,
+    CategoricalKeywords,
+    DivergenceKeywords,
+    EntropyKeywords,
+    Kind,
+    Kinds,
+    Reduced,
+    Reduction,
+    RowSums,
+    SparseKeywords,
+    explained,
+)
 from fastent.backends.cython.engine import evaluate
 
-Kind = Literal["probs", "logprobs", "logits"]
-Kinds = Kind | tuple[Kind, Kind]
-RowSums = Literal["check", "rescale", "as_is"]
-Reduction = Literal["none", "sum", "mean"]
-Backend = Literal["cython", "numba", "numpy"]
+
+@overload
+def sparse_cross_entropy(
+    labels: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[SparseKeywords],
+) -> Array: ...
 
 
+@overload
+def sparse_cross_entropy(
+    labels: ArrayLike, pred: ArrayLike, *, reduction: Reduced, **keywords: Unpack[SparseKeywords]
+) -> float: ...
+
+
+@overload
+def sparse_cross_entropy(
+    labels: ArrayLike, pred: ArrayLike, *, reduction: Reduction, **keywords: Unpack[SparseKeywords]
+) -> Array | float: ...
+
+
+@explained
 def sparse_cross_entropy(
     labels: ArrayLike,
     pred: ArrayLike,
@@ -73,10 +71,10 @@ def sparse_cross_entropy(
     reduction: Reduction = "none",
     base: float | None = None,
     axis: int = -1,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
-) -> Any:
+) -> Array | float:
     """Cross-entropy of class labels: −log q[label] of each row.
 
     Parameters
@@ -85,14 +83,6 @@ def sparse_cross_entropy(
         The class of each row, in [0, C).
     pred : array_like, shape (..., C)
         Predicted probabilities, log-probabilities or logits.
-    ignore_index : int, optional
-        Rows with this label get value 0 and weight 0.
-    classes : sequence of str or of numbers, optional
-        Different names in the order of the columns; labels are then such names, compared as text
-        or by value, and `ignore_index` is a name too.
-    kind, row_sums, eps, temperature, label_smoothing, class_weight, sample_weight, reduction, \
-base, axis, out, num_threads, backend
-        See :mod:`fastent.functions`.
 
     Returns
     -------
@@ -147,6 +137,37 @@ base, axis, out, num_threads, backend
     )
 
 
+@overload
+def categorical_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[CategoricalKeywords],
+) -> Array: ...
+
+
+@overload
+def categorical_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduced,
+    **keywords: Unpack[CategoricalKeywords],
+) -> float: ...
+
+
+@overload
+def categorical_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduction,
+    **keywords: Unpack[CategoricalKeywords],
+) -> Array | float: ...
+
+
+@explained
 def categorical_cross_entropy(
     target: ArrayLike,
     pred: ArrayLike,
@@ -161,10 +182,10 @@ def categorical_cross_entropy(
     reduction: Reduction = "none",
     base: float | None = None,
     axis: int = -1,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
-) -> Any:
+) -> Array | float:
     """Cross-entropy of two distributions: H(p, q) = −Σ p log q of each row.
 
     Parameters
@@ -173,11 +194,8 @@ def categorical_cross_entropy(
         The true distribution p: probabilities, unless `kind` is a pair.
     pred : array_like, shape (..., C)
         The predicted distribution q.
-    kind : str or pair of str
+    kind : {"probs", "logprobs", "logits"} or a pair of them
         One name speaks of `pred`; a pair of both operands.
-    row_sums, eps, temperature, label_smoothing, class_weight, sample_weight, reduction, base, \
-axis, out, num_threads, backend
-        See :mod:`fastent.functions`.
 
     Returns
     -------
@@ -221,6 +239,29 @@ axis, out, num_threads, backend
     )
 
 
+@overload
+def binary_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[BinaryKeywords],
+) -> Array: ...
+
+
+@overload
+def binary_cross_entropy(
+    target: ArrayLike, pred: ArrayLike, *, reduction: Reduced, **keywords: Unpack[BinaryKeywords]
+) -> float: ...
+
+
+@overload
+def binary_cross_entropy(
+    target: ArrayLike, pred: ArrayLike, *, reduction: Reduction, **keywords: Unpack[BinaryKeywords]
+) -> Array | float: ...
+
+
+@explained
 def binary_cross_entropy(
     target: ArrayLike,
     pred: ArrayLike,
@@ -232,10 +273,10 @@ def binary_cross_entropy(
     sample_weight: ArrayLike | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
-) -> Any:
+) -> Array | float:
     """Binary cross-entropy: −t log q − (1−t) log(1−q) of each element.
 
     Parameters
@@ -244,9 +285,6 @@ def binary_cross_entropy(
         Targets t in [0, 1], hard or soft.
     pred : array_like, the shape of `target`
         Probabilities q, their logarithms, or logits log(q/(1−q)).
-    kind, eps, temperature, label_smoothing, sample_weight, reduction, base, out, num_threads, \
-backend
-        See :mod:`fastent.functions`; every element is a row, and smoothing is towards ½.
 
     Returns
     -------
@@ -286,6 +324,29 @@ backend
     )
 
 
+@overload
+def kl_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[DivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def kl_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[DivergenceKeywords]
+) -> float: ...
+
+
+@overload
+def kl_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[DivergenceKeywords]
+) -> Array | float: ...
+
+
+@explained
 def kl_divergence(
     p: ArrayLike,
     q: ArrayLike,
@@ -298,10 +359,10 @@ def kl_divergence(
     reduction: Reduction = "none",
     base: float | None = None,
     axis: int = -1,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
-) -> Any:
+) -> Array | float:
     """Kullback-Leibler divergence KL(p ‖ q) = Σ p log(p/q) of each row.
 
     Parameters
@@ -310,10 +371,6 @@ def kl_divergence(
         The true distribution.
     q : array_like, shape (..., C)
         The predicted distribution.
-    kind : str or pair of str
-        One name for both operands, or a pair in the order of the arguments.
-    row_sums, eps, temperature, sample_weight, reduction, base, axis, out, num_threads, backend
-        See :mod:`fastent.functions`; `eps` clips q.
 
     Returns
     -------
@@ -357,6 +414,29 @@ def kl_divergence(
     )
 
 
+@overload
+def js_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    reduction: Literal["none"] = "none",
+    **keywords: Unpack[DivergenceKeywords],
+) -> Array: ...
+
+
+@overload
+def js_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[DivergenceKeywords]
+) -> float: ...
+
+
+@overload
+def js_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[DivergenceKeywords]
+) -> Array | float: ...
+
+
+@explained
 def js_divergence(
     p: ArrayLike,
     q: ArrayLike,
@@ -369,10 +449,10 @@ def js_divergence(
     reduction: Reduction = "none",
     base: float | None = None,
     axis: int = -1,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
-) -> Any:
+) -> Array | float:
     """Jensen-Shannon divergence ½ KL(p ‖ m) + ½ KL(q ‖ m), m = (p + q)/2, of each row.
 
     The divergence, between 0 and ln 2; SciPy's ``jensenshannon`` is its square root.
@@ -381,10 +461,6 @@ def js_divergence(
     ----------
     p, q : array_like, shape (..., C)
         The two distributions.
-    kind : str or pair of str
-        One name for both operands, or a pair in the order of the arguments.
-    row_sums, eps, temperature, sample_weight, reduction, base, axis, out, num_threads, backend
-        See :mod:`fastent.functions`; `eps` clips q.
 
     Returns
     -------
@@ -426,6 +502,23 @@ def js_divergence(
     )
 
 
+@overload
+def entropy(
+    p: ArrayLike, *, reduction: Literal["none"] = "none", **keywords: Unpack[EntropyKeywords]
+) -> Array: ...
+
+
+@overload
+def entropy(p: ArrayLike, *, reduction: Reduced, **keywords: Unpack[EntropyKeywords]) -> float: ...
+
+
+@overload
+def entropy(
+    p: ArrayLike, *, reduction: Reduction, **keywords: Unpack[EntropyKeywords]
+) -> Array | float: ...
+
+
+@explained
 def entropy(
     p: ArrayLike,
     *,
@@ -436,18 +529,16 @@ def entropy(
     reduction: Reduction = "none",
     base: float | None = None,
     axis: int = -1,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
-) -> Any:
+) -> Array | float:
     """Entropy H(p) = −Σ p log p of each row.
 
     Parameters
     ----------
     p : array_like, shape (..., C)
         The distribution.
-    kind, row_sums, temperature, sample_weight, reduction, base, axis, out, num_threads, backend
-        See :mod:`fastent.functions`.
 
     Returns
     -------

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import _errors, _settings
+from fastent._keywords import ClassGradientKeywords, GradientKeywords, explained
 from fastent._outputs import check_out, direct
 from fastent._weights import place, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.float_mode import in_default_mode
 
 Hessian = Literal["diag", "xgboost", "lightgbm"]
+Gradient = NDArray[Any]
 
 CURVATURES = {None: 0, "diag": 1, "xgboost": 2, "lightgbm": 3}
 HALVES = ("float16", "bfloat16")
 
 
+@overload
+def cross_entropy_gradient(
+    target_or_labels: ArrayLike,
+    logits: ArrayLike,
+    *,
+    hessian: None = None,
+    **keywords: Unpack[ClassGradientKeywords],
+) -> Gradient: ...
+
+
+@overload
+def cross_entropy_gradient(
+    target_or_labels: ArrayLike,
+    logits: ArrayLike,
+    *,
+    hessian: Hessian,
+    **keywords: Unpack[ClassGradientKeywords],
+) -> tuple[Gradient, Gradient]: ...
+
+
+@explained
 @in_default_mode
 def cross_entropy_gradient(
     target_or_labels: ArrayLike,
@@ -29,8 +52,8 @@ def cross_entropy_gradient(
     class_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
-    out: Any = None,
-    hessian_out: Any = None,
+    out: Gradient | None = None,
+    hessian_out: Gradient | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Gradient of the summed cross-entropy with respect to the logits: softmax − target.
@@ -47,14 +70,10 @@ def cross_entropy_gradient(
     hessian : {"diag", "xgboost", "lightgbm"}, optional
         Also the second derivatives: the diagonal W·q·(1 − q), or what the built-in loss of that
         library takes for it (twice as much and at least 1e-16; C/(C − 1) times as much).
-    sample_weight, class_weight, label_smoothing
-        See :mod:`fastent.functions`.
     ignore_index : int, optional
         Rows with this label have derivatives 0.
     out, hessian_out : ndarray, optional
         Where the results go: the shape and dtype of the logits. `out` may be `logits`.
-    num_threads : int, optional
-        Threads to use.
 
     Returns
     -------
@@ -103,6 +122,23 @@ def cross_entropy_gradient(
     )  # fmt: skip
 
 
+@overload
+def binary_cross_entropy_gradient(
+    target: ArrayLike,
+    logits: ArrayLike,
+    *,
+    hessian: None = None,
+    **keywords: Unpack[GradientKeywords],
+) -> Gradient: ...
+
+
+@overload
+def binary_cross_entropy_gradient(
+    target: ArrayLike, logits: ArrayLike, *, hessian: Hessian, **keywords: Unpack[GradientKeywords]
+) -> tuple[Gradient, Gradient]: ...
+
+
+@explained
 @in_default_mode
 def binary_cross_entropy_gradient(
     target: ArrayLike,
@@ -111,8 +147,8 @@ def binary_cross_entropy_gradient(
     hessian: Hessian | None = None,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
-    out: Any = None,
-    hessian_out: Any = None,
+    out: Gradient | None = None,
+    hessian_out: Gradient | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Gradient of the summed binary cross-entropy with respect to the logits: σ(x) − t.
@@ -125,12 +161,8 @@ def binary_cross_entropy_gradient(
         Logits log(q/(1−q)).
     hessian : {"diag", "xgboost", "lightgbm"}, optional
         Also the second derivatives w·q·(1 − q); for XGBoost q·(1 − q) is at least 1e-16.
-    sample_weight, label_smoothing
-        See :mod:`fastent.functions`; smoothing is towards ½.
     out, hessian_out : ndarray, optional
         Where the results go: the shape and dtype of the logits. `out` may be `logits`.
-    num_threads : int, optional
-        Threads to use.
 
     Returns
     -------

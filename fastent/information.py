@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from fastent import functions
 from fastent._errors import as_number, place_of_axis
+from fastent._keywords import Array, explained
 from fastent._reductions import delivered, log_of_base
 from fastent._settings import chosen_threads
 from fastent._weights import as_floats, place
@@ -24,13 +25,14 @@ from fastent.divergences import jeffreys_divergence
 SHARED = 1 << 15  # cells from which another thread pays
 
 
+@explained
 @in_default_mode
 def mutual_information(
     table: ArrayLike,
     *,
     axis: tuple[int, int] = (-2, -1),
     base: float | None = None,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Mutual information Σ p(x,y) log(p(x,y) / p(x)p(y)) of two variables, from their joint counts.
@@ -41,12 +43,6 @@ def mutual_information(
         Contingency tables: counts, or probabilities of any positive sum.
     axis : pair of int
         The axes of the two variables; the others are a batch.
-    base : float, optional
-        Base of the logarithm; nats by default.
-    out : ndarray of float64, optional
-        Where the result goes.
-    num_threads : int, optional
-        Threads to use.
 
     Returns
     -------
@@ -78,13 +74,14 @@ def mutual_information(
     return delivered(found.reshape(lead) / unit, out)
 
 
+@explained
 @in_default_mode
 def conditional_entropy(
     table: ArrayLike,
     *,
     axis: tuple[int, int] = (-2, -1),
     base: float | None = None,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Entropy H(Y | X) = −Σ p(x,y) log p(y|x) of one variable given another, from joint counts.
@@ -95,8 +92,6 @@ def conditional_entropy(
         Contingency tables: counts, or probabilities of any positive sum.
     axis : pair of int
         The axes of X, which is given, and of Y; the others are a batch.
-    base, out, num_threads
-        As in `mutual_information`.
 
     Returns
     -------
@@ -130,6 +125,7 @@ def conditional_entropy(
     return delivered(np.where(lost, np.nan, values).sum(axis=-1) / unit, out)
 
 
+@explained
 @in_default_mode
 def population_stability_index(
     expected: ArrayLike,
@@ -138,7 +134,7 @@ def population_stability_index(
     smoothing: float = 0.0,
     base: float | None = None,
     axis: int = -1,
-    out: Any = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Population stability index Σ (a − e) log(a/e) of binned counts: their Jeffreys divergence.
@@ -154,8 +150,6 @@ def population_stability_index(
         Base of the logarithm; nats by default, as the usual limits 0.1 and 0.25 assume.
     axis : int
         The axis of the bins.
-    out, num_threads
-        As in `mutual_information`.
 
     Returns
     -------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from dask.delayed import Delayed
 
 from fastent._errors import as_text
+from fastent._keywords import AccumulatorKeywords, explained
 from fastent.accumulator import Accumulator
 from fastent.dask.blocks import align, tree
 from fastent.results import Report
@@ -26,18 +27,16 @@ class DaskReport(Report):
         return DaskReport, (self._accumulator,)
 
 
+@explained
 def accumulate(
     metrics: Any,
     true: Any,
     pred: Any,
     *,
-    task: str = "sparse",
     sample_weight: Any = None,
     groups: Any = None,
     clusters: Any = None,
-    axis: int = -1,
-    num_threads: int | None = None,
-    **options: Any,
+    **options: Unpack[AccumulatorKeywords],
 ) -> Delayed:
     """Metrics of all rows, lazily.
 
@@ -52,8 +51,6 @@ def accumulate(
         As in `Accumulator.update`.
     num_threads : int, optional
         Of each task; 1, the thread that Dask gave it, if not given.
-    task, axis, **options
-        As in `fastent.Accumulator`.
 
     Returns
     -------
@@ -69,9 +66,10 @@ def accumulate(
     >>> report["accuracy"].value
     1.0
     """
-    threads = 1 if num_threads is None else num_threads
-    task = as_text(task)
-    options |= {"task": task, "axis": axis, "num_threads": threads}
+    task, axis = as_text(options.get("task", "sparse")), options.get("axis", -1)
+    options["task"] = task
+    if options.get("num_threads") is None:
+        options["num_threads"] = 1
     several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
     names = list(metrics) if several else [metrics]
     Accumulator(names, **options)  # refuses now what it would refuse on a worker
@@ -85,7 +83,7 @@ def accumulate(
 
 
 def _add(
-    arrays: dict[str, Any], metrics: list[Any], operands: tuple[str, str], options: dict[str, Any]
+    arrays: dict[str, Any], metrics: list[Any], operands: tuple[str, str], options: Any
 ) -> Accumulator:
     true, pred = (arrays.pop(name) for name in operands)
     return Accumulator(metrics, **options).update(true, pred, **arrays)

@@ -12,6 +12,7 @@ import numpy as np
 
 import fastent
 from fastent._feed import rows_of
+from fastent._keywords import explained
 from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.float_mode import in_default_mode
@@ -27,8 +28,8 @@ Parameters
 ----------
 {operands} : dask arrays, or what one can be made of
     Cut alike, or what is in memory like what is not; the classes may be cut too.
-**keywords
-    Those of `fastent.{name}` except `out`; `num_threads`, of each task, is 1 by default.
+num_threads : int, optional
+    Threads of each task; 1 by default.
 
 Returns
 -------
@@ -80,7 +81,12 @@ def _on_dask(
         name=function.__name__, operands=", ".join(operands), example=example, printed=printed
     )
     lazy.__module__ = __name__
-    return lazy
+    mine: Any = lazy
+    mine.__signature__ = signature.replace(
+        parameters=[p for p in signature.parameters.values() if p.name != "out"],
+        return_annotation=da.Array,
+    )
+    return explained(lazy)
 
 
 def _try_options(
