@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastent._errors import shown
+
 NAMES_SHOWN = 8
 IGNORED = -1  # stands for the label that does not count
 
@@ -25,7 +27,7 @@ class Classes:
         self._codes = {name: code for code, name in enumerate(self.names)}
         if len(self._codes) < len(self.names):
             repeated = next(n for k, n in enumerate(self.names) if n in self.names[:k])
-            raise ValueError(f"classes: expected different names, got {repeated!r} twice")
+            raise ValueError(f"classes: expected different names, got {shown(repeated)} twice")
 
     def __len__(self) -> int:
         return len(self.names)

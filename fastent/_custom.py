@@ -255,7 +255,7 @@ class Divergence(RowDivergence):
     ):
         fn = getattr(fn, "py_func", fn)  # of what is compiled by Numba already
         if not inspect.isfunction(fn):
-            raise TypeError(f"fn: expected a function of (p, q), got {fn!r}")
+            raise TypeError(f"fn: expected a function of (p, q), got {shown(fn)}")
         functools.update_wrapper(self, fn)
         name = str(name or getattr(fn, "__name__", "divergence"))
         parameters = list(inspect.signature(fn).parameters.values())

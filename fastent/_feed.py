@@ -197,7 +197,7 @@ class Feed:
         for m in self._own:
             for name in ("eps", "label_smoothing"):
                 if value := self._options.get(name):
-                    raise ValueError(f"{name}: does not apply to {m.name}, got {value!r}")
+                    raise ValueError(f"{name}: does not apply to {m.name}, got {shown(value)}")
             options = {k: v for k, v in self._options.items() if k not in NOT_OF_DIVERGENCES}
             assert m.divergence is not None
             calls.append(

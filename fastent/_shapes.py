@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 Shape = tuple[int, ...]
+
+
+def broadcast_shape(shapes: Iterable[Shape]) -> Shape:
+    """What shapes broadcast to, of as many axes as arrays have; `np.broadcast_shapes` takes 32."""
+    common: list[int] = []
+    for shape in shapes:
+        common[:0] = [1] * (len(shape) - len(common))
+        for k in range(-len(shape), 0):
+            if common[k] == 1:
+                common[k] = shape[k]
+            elif shape[k] not in (1, common[k]):
+                raise ValueError(f"shapes {tuple(common)} and {shape} do not broadcast")
+    return tuple(common)
 
 
 def weighs_terms(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastent._classes import IGNORED, as_codes, class_names
-from fastent._errors import as_text
+from fastent._errors import as_text, shown
 from fastent._feed import Feed
 from fastent._fork import Lock
 from fastent._keywords import Backend, Kinds, RowSums, Task, explained
@@ -190,7 +190,7 @@ class Accumulator:
         mine, theirs = self._settings(), other._settings()
         for name, value in mine.items():
             if value != theirs[name]:
-                raise ValueError(f"merge: {name} differs: {value!r} and {theirs[name]!r}")
+                raise ValueError(f"merge: {name} differs: {shown(value)} and {shown(theirs[name])}")
         _distinct([*self._metrics, *other._metrics])
         # In the order of a fork too (see _fork): two that wait for each other would do so for ever.
         first, second = sorted((self, other), key=lambda acc: id(acc._lock))
@@ -292,7 +292,9 @@ class Accumulator:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError("state_dict: not the state of an accumulator")
         if data.get("version") != VERSION:
-            raise ValueError(f"state_dict: expected version {VERSION}, got {data.get('version')!r}")
+            raise ValueError(
+                f"state_dict: expected version {VERSION}, got {shown(data.get('version'))}"
+            )
         settings = data.get("settings")
         if not isinstance(settings, dict) or not settings.keys() >= {"metrics", "task", "kind"}:
             raise ValueError("state_dict: no settings of an accumulator")
@@ -322,7 +324,7 @@ class Accumulator:
             part = "state is"
             new._classes = data.get("width", 0)  # not in the states of 0.1
             if type(new._classes) is not int or new._classes < 0:
-                raise ValueError(f"expected a number of classes, got {new._classes!r}")
+                raise ValueError(f"expected a number of classes, got {shown(new._classes)}")
             new._state.load(data["state"])
         except MemoryError:
             raise

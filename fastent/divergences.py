@@ -27,6 +27,7 @@ from typing import Any, Literal, Unpack, overload
 from numpy.typing import ArrayLike
 
 from fastent._custom import RowDivergence
+from fastent._errors import shown
 from fastent._keywords import (
     Array,
     OwnDivergenceKeywords,
@@ -92,12 +93,12 @@ class ReadyMade(RowDivergence):
 
 def _any_order(alpha: float) -> None:
     if not math.isfinite(alpha):
-        raise ValueError(f"alpha: expected a finite number, got {alpha!r}")
+        raise ValueError(f"alpha: expected a finite number, got {shown(alpha)}")
 
 
 def _positive_order(alpha: float) -> None:
     if not 0 < alpha < math.inf:
-        raise ValueError(f"alpha: expected a finite number above 0, got {alpha!r}")
+        raise ValueError(f"alpha: expected a finite number above 0, got {shown(alpha)}")
 
 
 _ALPHA = ReadyMade("alpha_divergence", parameter="alpha", check=_any_order)

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastent._errors import shown
 from fastent._keywords import Array, explained
 from fastent._reductions import delivered, log_of_base
+from fastent._shapes import broadcast_shape
 from fastent._weights import as_floats
 from fastent.backends.cython.elementwise import ufuncs
 from fastent.backends.cython.float_mode import in_default_mode
@@ -128,7 +130,7 @@ def gaussian_kl_divergence(
     own = 1 if kind in DIAGONAL else 2
     leads = [*(x.shape[:-1] for x in means), *(x.shape[:-own] for x in (p, q))]
     try:
-        np.broadcast_shapes(*leads)
+        broadcast_shape(leads)
     except ValueError:
         raise ValueError(f"means, spreads: leading shapes {leads} do not broadcast") from None
     with np.errstate(all="ignore"):
@@ -160,7 +162,7 @@ def _of_ratio(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def _full(apart: np.ndarray, p: np.ndarray, q: np.ndarray, kind: str) -> np.ndarray:
     factor = q if kind == "cholesky" else _cholesky(q, "spread_q")
     shift = _solved(factor, apart[..., None])[..., 0]
-    lead = np.broadcast_shapes(p.shape, q.shape)
+    lead = broadcast_shape((p.shape, q.shape))
     if kind == "cholesky":
         spreads = _of_factors(p, factor)
     else:
@@ -193,7 +195,7 @@ def _excess(v: np.ndarray) -> np.ndarray:
 
 def _of_factors(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """tr(Σq⁻¹Σp) − d − log det, from lower factors: M = Lq⁻¹Lp is lower too."""
-    lead = np.broadcast_shapes(p.shape, q.shape)
+    lead = broadcast_shape((p.shape, q.shape))
     off = np.tril(_solved(q, np.broadcast_to(p - q, lead)), -1)  # M − 1, below the diagonal
     diagonals = (np.diagonal(x, axis1=-2, axis2=-1) for x in (p, q))
     return np.sum(_of_ratio(*diagonals), axis=-1) + np.sum(off * off, axis=(-2, -1))
@@ -201,7 +203,7 @@ def _of_factors(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 def _solved(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
     """L⁻¹ B by forward substitution, whose error is small in each component."""
-    lead = np.broadcast_shapes(lower.shape[:-2], right.shape[:-2])
+    lead = broadcast_shape((lower.shape[:-2], right.shape[:-2]))
     found = np.empty((*lead, *right.shape[-2:]))
     for i in range(right.shape[-2]):
         known = lower[..., i : i + 1, :i] @ found[..., :i, :]
@@ -212,7 +214,7 @@ def _solved(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _spread(given: Any, kind: str, name: str) -> np.ndarray:
     if kind not in DIAGONAL + FULL:
         raise ValueError(
-            f"kind: expected 'variance', 'std', 'covariance' or 'cholesky', got {kind!r}"
+            f"kind: expected 'variance', 'std', 'covariance' or 'cholesky', got {shown(kind)}"
         )
     spread = as_floats(given, name)
     if kind in DIAGONAL:
@@ -228,7 +230,8 @@ def _spread(given: Any, kind: str, name: str) -> np.ndarray:
         _check(scales > 0, scales, name, "a diagonal above 0")
         return spread
     size = np.max(np.abs(spread), axis=(-2, -1), initial=0.0, keepdims=True)
-    even = np.abs(spread - np.swapaxes(spread, -1, -2)) <= 1e-8 * size
+    with np.errstate(all="ignore"):
+        even = np.abs(spread - np.swapaxes(spread, -1, -2)) <= 1e-8 * size
     _check(even, spread, name, "a symmetric matrix")
     return 0.5 * (spread + np.swapaxes(spread, -1, -2))
 

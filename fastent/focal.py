@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import fastent.backends.cython.derivatives.loop as derivatives
-from fastent._errors import as_number, place_of_axis
+from fastent._errors import as_number, place_of_axis, shown
 from fastent._keywords import (
     Array,
     BinaryFocalKeywords,
@@ -126,7 +126,7 @@ def focal_cross_entropy(
     if given.shape == shape and len(shape):
         for name, value in (("class_weight", class_weight), ("ignore_index", ignore_index)):
             if value is not None:
-                raise ValueError(f"{name}: applies to labels only, got {value!r}")
+                raise ValueError(f"{name}: applies to labels only, got {shown(value)}")
         return _SOFT(
             target_or_labels,
             pred,
@@ -251,7 +251,7 @@ def binary_focal_cross_entropy(
     """
     focus = _exponent(gamma)
     if alpha is not None and not 0 <= as_number(alpha, "alpha") <= 1:
-        raise ValueError(f"alpha: expected a number in [0, 1], got {alpha!r}")
+        raise ValueError(f"alpha: expected a number in [0, 1], got {shown(alpha)}")
     unit = log_of_base(base)
     shape = derivatives.as_array(pred, "pred")[0].shape
     weight = row_weights(sample_weight, shape)
@@ -284,7 +284,7 @@ def binary_focal_cross_entropy(
 def _exponent(gamma: float) -> float:
     number = as_number(gamma, "gamma")
     if not 0 <= number < math.inf:
-        raise ValueError(f"gamma: expected a finite number of at least 0, got {gamma!r}")
+        raise ValueError(f"gamma: expected a finite number of at least 0, got {shown(gamma)}")
     return number
 
 

@@ -108,7 +108,9 @@ def cross_entropy_gradient(
     if given.shape == x.shape:
         target = target_or_labels
         if ignore_index is not None:
-            raise ValueError(f"ignore_index: applies to labels only, got {ignore_index!r}")
+            raise ValueError(
+                f"ignore_index: applies to labels only, got {_errors.shown(ignore_index)}"
+            )
     elif given.shape == lead:
         labels = whole_labels(target_or_labels, lead, classes, ignore_index)
     else:
@@ -205,7 +207,9 @@ def _derive(
         raise ValueError("hessian_out: applies with hessian= only")
     smoothing = _errors.as_number(label_smoothing, "label_smoothing", "a number in [0, 1]")
     if not 0 <= smoothing <= 1:
-        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
+        raise ValueError(
+            f"label_smoothing: expected a number in [0, 1], got {_errors.shown(label_smoothing)}"
+        )
     dtype = np.dtype(np.float32 if disguised else x.dtype).newbyteorder("=")
     if dtype.kind in "iub":
         dtype = np.dtype(np.float64)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastent import functions
-from fastent._errors import as_number, place_of_axis
+from fastent._errors import as_number, place_of_axis, shown
 from fastent._keywords import Array, explained
 from fastent._reductions import delivered, log_of_base
 from fastent._settings import chosen_threads
@@ -173,7 +173,9 @@ def population_stability_index(
     """
     added = as_number(smoothing, "smoothing")
     if not 0 <= added < np.inf:
-        raise ValueError(f"smoothing: expected a finite number of at least 0, got {smoothing!r}")
+        raise ValueError(
+            f"smoothing: expected a finite number of at least 0, got {shown(smoothing)}"
+        )
     log_of_base(base)
     counts = [_counts(x, name) for x, name in ((expected, "expected"), (actual, "actual"))]
     if counts[0].shape != counts[1].shape:
@@ -218,14 +220,14 @@ def _as_tables(given: Any, axis: tuple[int, int]) -> tuple[np.ndarray, tuple[int
     try:
         first, second = axis
     except (TypeError, ValueError):
-        raise TypeError(f"axis: expected two axes, got {axis!r}") from None
+        raise TypeError(f"axis: expected two axes, got {shown(axis)}") from None
     counts = _counts(given, "table")
     if counts.ndim < 2:
         raise ValueError(f"table: expected at least two axes, got shape {counts.shape}")
     try:
         tables = np.moveaxis(counts, (first, second), (-2, -1))
     except ValueError:
-        raise ValueError(f"axis: expected two axes of {counts.ndim}, got {axis!r}") from None
+        raise ValueError(f"axis: expected two axes of {counts.ndim}, got {shown(axis)}") from None
     largest = np.max(tables, axis=(-2, -1), initial=0.0, keepdims=True)
     _check_totals(largest[..., 0, 0], "table")
     size = np.frexp(np.where(np.isnan(largest), 1.0, largest))[1]

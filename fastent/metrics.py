@@ -202,7 +202,7 @@ def find(metric: Any, task: str) -> Metric:
         return _of_divergence(ready, task)
     if record is None or "{" in metric or task not in record.tasks:
         raise ValueError(
-            f"metrics: no {metric!r} in task {task!r}; it has {', '.join(names(task))}"
+            f"metrics: no {shown(metric)} in task {shown(task)}; it has {', '.join(names(task))}"
         )
     return record
 
@@ -214,7 +214,7 @@ def _of_divergence(metric: Any, task: str) -> Metric:
     divergence, parameters, name = found
     if task != "divergence":
         raise ValueError(
-            f"metrics: {name} is a divergence and needs task 'divergence', not {task!r}"
+            f"metrics: {name} is a divergence and needs task 'divergence', not {shown(task)}"
         )
     if name in METRICS:
         if divergence.ready:  # the same, from the backends

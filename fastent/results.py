@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fastent._errors import shown
 from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.metrics import Metric
@@ -202,7 +203,7 @@ class Result:
     def quantile(self, q: float) -> float:
         """The value below which a share q of the weight lies, at most 1 % off."""
         if not 0 <= q <= 1:
-            raise ValueError(f"q: expected a number from 0 to 1, got {q!r}")
+            raise ValueError(f"q: expected a number from 0 to 1, got {shown(q)}")
         if not self._has_row_values:
             raise ValueError(f"quantile: {self.metric.name} has no row values")
         if self._part.group is not None and not self._part.state.detailed:

@@ -7,11 +7,13 @@ axis, a slice a thread.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from fastent._settings import chosen_threads
+from fastent._shapes import broadcast_shape
 from fastent.backends.cython.elementwise.ufuncs import LEAST_SHARED, threaded
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.backends.sharing import share
@@ -58,13 +60,13 @@ def size_of(operands: tuple[Any, ...]) -> int:
     """Numbers of the result; 0 if the operands are more than plain arrays and numbers."""
     if not all(type(x) is np.ndarray or isinstance(x, NUMBERS) for x in operands):
         return 0
-    return int(np.prod(np.broadcast_shapes(*map(np.shape, operands)), dtype=np.int64))
+    return math.prod(broadcast_shape(map(np.shape, operands)))
 
 
 def cut(function: Any, operands: tuple[Any, ...], options: dict[str, Any], slices: int) -> Any:
     """The same call in slices along the longest axis, or None if `out` may not be written before
     all operands are read."""
-    shape = np.broadcast_shapes(*map(np.shape, operands))
+    shape = broadcast_shape(map(np.shape, operands))
     out, where = options.pop("out", None), options.pop("where", True)
     target = as_tuple(out)[0] if out is not None else None
     if target is None:  # a call on nothing gives the dtype

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp as scipy_logsumexp  # now: it may be patched later
 
 from fastent import functions as fe
+from fastent._shapes import broadcast_shape
 from fastent.backends.cython.elementwise import ufuncs
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.compat import shares
@@ -212,7 +213,7 @@ def row_entropy(pk: Any, qk: Any = None, base: float | None = None, axis: Axis =
     dtype = summed_dtype(*given)
     if len(given) == 2:
         try:
-            given = list(np.broadcast_arrays(*given))
+            given = broadcast(*given)
         except ValueError:
             raise ValueError("Array shapes are incompatible for broadcasting.") from None
     axes = normalised(axis, given[0].ndim)
@@ -282,7 +283,7 @@ def jensenshannon(
     if shapes[0] != shapes[1]:  # each is normalised before it is broadcast
         with np.errstate(all="ignore"):
             given = [x / np.sum(x, axis=axis, keepdims=True) for x in given]
-    given = list(np.broadcast_arrays(*given))
+    given = broadcast(*given)
     axes = normalised(axis, given[0].ndim)
     if shapes[0] == shapes[1]:
         found = rescaled(fe.js_divergence, summed_js, given, axes)
@@ -291,6 +292,12 @@ def jensenshannon(
     if base is not None:
         found = found / np.log(base)
     return back(np.sqrt(found), axes, keepdims, dtype)
+
+
+def broadcast(*given: np.ndarray) -> list[np.ndarray]:
+    """Views of one shape; `np.broadcast_arrays` takes 32 axes only."""
+    shape = broadcast_shape(x.shape for x in given)
+    return [np.broadcast_to(x, shape) for x in given]
 
 
 def summed_dtype(*given: np.ndarray) -> np.dtype:
@@ -379,7 +386,7 @@ def logsumexp(
         return scipy_logsumexp(a, axis=axis, b=b, keepdims=keepdims, return_sign=return_sign)
     dtype = float_dtype(array) if factors is None else float_dtype(array, factors)
     if factors is not None:
-        array, factors = np.broadcast_arrays(array, factors)
+        array, factors = broadcast(array, factors)
     axes = normalised(axis, array.ndim)
     sign: Any = 1.0
     if array.size == 0:

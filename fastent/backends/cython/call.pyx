@@ -156,13 +156,16 @@ cdef class Call:
         return out
 
     cdef object checked_rows(self, Py_ssize_t start, Py_ssize_t stop):
-        """(labels or None, weights or None) of a block; labels −1 skip a row."""
+        """(labels or None, weights or None, weights of terms or None, error or None) of a block's rows
+        up to the first that is bad, whose error comes last; labels −1 skip a row."""
         cdef Plan *plan = &self.plan
         cdef Py_ssize_t n = stop - start, classes = plan.classes, r = 0, fraction
         cdef cnp.ndarray room
         cdef cnp.int64_t *given
-        labels = None
+        cdef tuple where
+        labels = error = None
         weights = self.weights(start, stop)
+        terms = self.term_rows(start, stop)
         if self.label_operand is not None:
             labels = room = np.empty(n, np.int64)
             given = <cnp.int64_t *>cnp.PyArray_DATA(room)
@@ -175,16 +178,23 @@ cdef class Call:
                         break
                     r += 1
             if r < n:
-                raise self.error(_errors.FRACTION if r == fraction else _errors.LABEL, 2, start + r, 0)
-        if weights is not None:
-            wrong = ~(weights >= 0)
+                error = self.error(_errors.FRACTION if r == fraction else _errors.LABEL, 2, start + r, 0)
+                n = r
+        for given_weights in (weights, terms):
+            if given_weights is None:
+                continue
+            wrong = ~(given_weights[:n] >= 0)
             if wrong.any():
-                row = int(wrong.argmax())
-                raise self.error(_errors.WEIGHT, 3, start + row, weights[row])
+                where = np.unravel_index(wrong.argmax(), wrong.shape)
+                n = where[0]
+                error = self.error(_errors.WEIGHT, 3, start + n, given_weights[where])
+        if weights is not None:
             if labels is None:
                 labels = np.zeros(stop - start, np.int64)
             labels[weights == 0] = -1
-        return labels, weights
+        if terms is not None and self.plan.class_weight != NULL:
+            terms *= np.frombuffer(self.weights_of_classes)
+        return *(x if x is None else x[:n] for x in (labels, weights, terms)), error
 
     cdef object fill_by_module(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply):
         """The same by a backend's row_values."""
@@ -210,14 +220,16 @@ cdef class Call:
     def _fill_rows(self, lines, Py_ssize_t start, bint multiply, Py_ssize_t first, Py_ssize_t last):
         """Row values of one block, to its columns in `lines`, which begin at row `start`."""
         module = self.rows_module or _settings.backend_module(self.backend)
-        labels, weights = self.checked_rows(first, last)
+        labels, weights, terms, error = self.checked_rows(first, last)
+        if error is not None:                           # rows before it may be bad too
+            last = first + len(next(x for x in (labels, weights, terms) if x is not None))
         true = None
         if self.true_operand is not None:
             true = self.rows_as_array(self.true_operand, self.plan.true_in_place, first, last)
         pred = self.rows_as_array(self.pred_operand, self.plan.pred_in_place, first, last)
         block = lines[:, first - start : last - start]
         room = block if block.flags.c_contiguous else np.empty(block.shape)
-        bad = module.row_values(self, true, pred, labels, room, terms=self.term_rows(first, last))
+        bad = module.row_values(self, true, pred, labels, room, terms=terms)
         if true is not None and not self.plan.true_in_place:
             self.spare.append(true.reshape(-1))
         if not self.plan.pred_in_place:
@@ -225,6 +237,8 @@ cdef class Call:
         if bad is not None:
             row, code, number, which = bad
             raise self.error(_errors.CODES[code], which == "pred", first + row, number)
+        if error is not None:
+            raise error
         skipped = labels < 0 if labels is not None and (self.plan.ignores or weights is not None) else None
         for k in range(len(self.columns)):
             if self.plan.scale[k] != 1:
@@ -244,12 +258,6 @@ cdef class Call:
             return None
         out = np.empty((stop - start, self.classes))
         load_doubles(&self.term_operand.view, start, stop - start, <double *>cnp.PyArray_DATA(out))
-        wrong = ~(out >= 0)
-        if wrong.any():
-            row, column = (int(i) for i in np.unravel_index(wrong.argmax(), wrong.shape))
-            raise self.error(_errors.WEIGHT, 3, start + row, out[row, column])
-        if self.plan.class_weight != NULL:
-            out *= np.frombuffer(self.weights_of_classes)
         return out
 
     # --- reductions -------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ cdef object settle_numbers(Call call, object row_sums, object eps, object temper
     if row_sums is not CHECK:
         row_sums = one_of(row_sums, "row_sums", ("check", "rescale", "as_is"))
     if row_sums != "check" and (task == "binary" or not probabilities):
-        raise ValueError(f"row_sums: does not apply to {'binary' if task == 'binary' else 'logits'}, got {row_sums!r}")
+        raise ValueError(f"row_sums: does not apply to {'binary' if task == 'binary' else 'logits'}, got {shown(row_sums)}")
     call.row_sums = row_sums
     plan.normalise = row_sums != "as_is"
     call.eps = plan.eps = number(eps, "eps", "a number in [0, 0.5)")

@@ -7,7 +7,7 @@ import numpy as np
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastent._errors import as_text
+from fastent._errors import as_text, shown
 from fastent._shapes import weighs_terms
 from fastent.backends.views import as_numpy
 
@@ -177,4 +177,4 @@ def ascii(array, name):
         return array.astype("U")
     except UnicodeDecodeError:
         row = next(i for i, x in enumerate(array.tolist()) if not x.isascii())
-        raise ValueError(f"{name}: expected strings or bytes in ASCII, got {array[row]!r} in row {row}") from None
+        raise ValueError(f"{name}: expected strings or bytes in ASCII, got {shown(array[row])} in row {row}") from None

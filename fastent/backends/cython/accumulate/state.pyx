@@ -39,6 +39,7 @@ from fastent.backends.cython.accumulate.state_json cimport (
 from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, packed, product_object, span_object
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR
 
+from fastent._errors import shown
 from fastent.backends.cython.accumulate.group_ids import Keys
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 
@@ -651,7 +652,7 @@ cdef class State:
             raise ValueError("state: its columns are not those of the settings")
         for name in ("weighted", "detailed"):
             if type(data[name]) is not bool:
-                raise ValueError(f"{name}: expected true or false, got {data[name]!r}")
+                raise ValueError(f"{name}: expected true or false, got {shown(data[name])}")
         self.weighted = data["weighted"]
         for name in data["names"]["groups"]:
             self.groups.code(name)

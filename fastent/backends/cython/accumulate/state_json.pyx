@@ -10,6 +10,7 @@ from fastent.backends.cython.accumulate.exact_sum_int cimport (
     exact_add_object, exact_object, packed, product_object, span_add_object, span_object, unpacked,
 )
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport PRODUCT_UNIT
+from fastent._errors import shown
 
 UNITS = (1074, PRODUCT_UNIT, PRODUCT_UNIT)             # of the three sums of a column: see `packed`
 
@@ -109,7 +110,7 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
 
 cdef int64_t row_count(object n) except -1:
     if type(n) is not int or n < 0:
-        raise ValueError(f"expected a number of rows, got {n!r}")
+        raise ValueError(f"expected a number of rows, got {shown(n)}")
     return n
 
 

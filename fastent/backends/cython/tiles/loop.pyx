@@ -150,7 +150,7 @@ cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssi
 cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t n, BadRow *bad) noexcept nogil:
     """Labels and weights of the tile; True if the kernels need the label array. A row to be skipped
     has label −1."""
-    cdef Py_ssize_t r, fraction
+    cdef Py_ssize_t r, fraction, whole = n              # rows before the first bad one, which may be bad too
     cdef int64_t label, beyond = 0
     cdef bint skips = False, look = plan.ignores
     bad.row = -1
@@ -164,33 +164,33 @@ cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t 
             beyond |= label | <int64_t>(<uint64_t>(plan.classes - 1) - <uint64_t>label)
         look |= beyond < 0
         for r in range(n if look else 0):
-            if fraction >= 0 and r >= fraction:
-                bad.row = r
-                bad.code = FRACTION
-                bad.operand = LABELS
-                load_doubles(plan.labels, start + r, 1, &bad.number)
-                return True
             label = arena.labels[r]
-            if plan.ignores and label == plan.ignored:
+            if fraction >= 0 and r >= fraction:
+                bad.code = FRACTION
+                load_doubles(plan.labels, start + r, 1, &bad.number)
+            elif plan.ignores and label == plan.ignored:
                 arena.labels[r] = -1
+                continue
             elif label < 0 or label >= plan.classes:
-                bad.row = r
                 bad.code = LABEL
-                bad.operand = LABELS
                 bad.number = <double>label
-                return True
+            else:
+                continue
+            bad.operand = LABELS
+            bad.row = whole = r
+            break
     if plan.weights != NULL:
-        for r in range(n):
+        for r in range(whole):
             if not arena.weights[r] >= 0:
-                bad.row = r
                 bad.code = WEIGHT
                 bad.operand = WEIGHTS
                 bad.number = arena.weights[r]
-                return True
+                bad.row = whole = r
+                break
             if arena.weights[r] == 0:
                 skips = True
         if skips or plan.labels != NULL:
-            for r in range(n):
+            for r in range(whole):
                 if plan.labels == NULL:
                     arena.labels[r] = 0
                 if arena.weights[r] == 0:

@@ -1,0 +1,640 @@
+"""Calls of all public functions on whatever arrays there are, against the same call on plain ones.
+
+Shapes from 0, strides, offsets, odd addresses, other byte orders, read-only memory, every dtype,
+backend and SIMD level, `out` anywhere, bad values and bad options among them: the same bits or the
+same one-line error, no warning, and no input changed.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import sys
+import warnings
+
+import ml_dtypes
+import numpy as np
+import watched
+
+import fastent as fe
+from fastent import _settings
+from fastent.compat import scipy, sklearn
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+FLOATS = [np.dtype(x) for x in ("f8", "f8", "f8", "f4", "f4", "f2")] + [BFLOAT16]
+WHOLE = [np.dtype(x) for x in ("i8", "i8", "i8", "i4", "u1", "i1", "u8", "u2")]
+ODD = [np.dtype(x) for x in ("?", "g", "c16", "O", "U3", "M8[s]", "i4", "u1")]
+BACKENDS = ["cython"] * 7 + ["numpy"] * 2 + ["numba"]
+CLASSES = [1, 2, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 33, 48, 49, 64, 65, 100, 129, 513, 1000,
+           2049, 5000]  # fmt: skip
+NUMBERS = [np.nan, np.inf, -np.inf, -0.1, -0.0, 2.0, 1e300, -1e300, 5e-324, 1e-310, 0.0, 1.0, 700.0]
+ERRORS = (ValueError, TypeError)
+ARRAY_DTYPE = r", dtype='?[^)]*(?=\))"  # as arrays in messages have one
+
+
+def chance(rng, share):
+    return rng.random() < share
+
+
+def pick(rng, choices):
+    return choices[rng.integers(len(choices))]
+
+
+def some(rng, **choices):
+    """A keyword or two."""
+    return {k: pick(rng, v) for k, v in choices.items() if chance(rng, 0.15)}
+
+
+# Operands
+
+
+def shape_of_rows(rng):
+    ndim = pick(rng, [0, 1, 1, 1, 1, 2, 2, 3, 4, 5])
+    return tuple(int(pick(rng, [0, 1, 2, 3, 4, 5, 9, 33])) for _ in range(ndim))
+
+
+def sizes(rng):
+    """Leading shape and classes, of 200,000 numbers at most."""
+    while True:
+        lead = shape_of_rows(rng)
+        if chance(rng, 0.03):
+            lead = tuple(rng.integers(1, 2, rng.integers(28, 64)).tolist())
+        classes = 0 if chance(rng, 0.01) else pick(rng, CLASSES)
+        if chance(rng, 0.1):
+            lead = (pick(rng, [700, 3000, 20_000]),)
+        if int(np.prod(lead)) * max(classes, 1) <= 200_000:
+            return lead, classes
+
+
+def spoilt(rng, a):
+    """Now and then a few bad or extreme numbers."""
+    a = np.asarray(a)
+    if a.size and chance(rng, 0.25):
+        for _ in range(pick(rng, [1, 1, 2, 5])):
+            a[tuple(rng.integers(0, n) for n in a.shape)] = pick(rng, NUMBERS)
+    return a
+
+
+def typed(rng, a, dtypes=FLOATS):
+    dtype = pick(rng, ODD) if chance(rng, 0.02) else pick(rng, dtypes)
+    with np.errstate(all="ignore"):
+        if dtype.kind in "iub":
+            a = np.nan_to_num(np.clip(a, 0, 100), nan=0)
+        return a.astype(dtype)
+
+
+def operand(rng, lead, classes, kind):
+    shape = (*lead, classes)
+    with np.errstate(all="ignore"):
+        if kind == "logits":
+            a = rng.standard_normal(shape) * pick(rng, [1, 1, 5, 100, 1e4, 1e-9, 1e300])
+        else:
+            a = rng.random(shape) ** pick(rng, [0.1, 1, 5, 100, 300])
+            if chance(rng, 0.2):
+                a[rng.random(shape) < 0.3] = 0
+            total = a.sum(-1, keepdims=True)
+            a = np.divide(a, total, out=np.full(shape, 1 / max(classes, 1)), where=total > 0)
+            if kind == "logprobs":
+                a = np.log(a)
+    return typed(rng, spoilt(rng, a))
+
+
+def near(rng, a):
+    """The same rows, or nearly."""
+    with np.errstate(all="ignore"):
+        return (a * (1 + pick(rng, [0, 1e-16, 1e-9, 1e-4]) * rng.random(a.shape))).astype(a.dtype)
+
+
+def labels_of(rng, lead, classes):
+    a = rng.integers(0, max(classes, 1), lead).astype(np.float64)
+    if a.size and chance(rng, 0.15):
+        a[tuple(rng.integers(0, n) for n in lead)] = pick(
+            rng, [-1, -100, classes, 127, 1e18, 0.5, np.nan, np.inf]
+        )
+    with np.errstate(all="ignore"):
+        finite = np.nan_to_num(a, nan=-3, posinf=2**40, neginf=-5)
+        dtype = pick(rng, [*WHOLE * 3, *FLOATS, *ODD])
+        return (a if dtype.kind not in "iu" else finite).astype(dtype)
+
+
+def weights_of(rng, shape):
+    with np.errstate(all="ignore"):
+        a = rng.random(shape) * pick(rng, [1, 1, 1, 1e-300, 1e150, 1e300])
+        if chance(rng, 0.2):
+            a = np.where(rng.random(shape) < 0.5, 0, a)
+        return typed(rng, spoilt(rng, a), [*FLOATS, *WHOLE])
+
+
+def fractions_of(rng, shape, kind="probs"):
+    if kind == "probs":
+        a = rng.random(shape) ** pick(rng, [0.01, 1, 100])
+    else:
+        a = rng.standard_normal(shape) * pick(rng, [1, 30, 1e4])
+        a = a if kind == "logits" else -abs(a)
+    return typed(rng, spoilt(rng, a))
+
+
+# The same numbers elsewhere
+
+
+def elsewhere(rng, a, locked=True):
+    """An equal array in other memory."""
+    if a.dtype.hasobject:
+        return a.copy()
+    dtype = a.dtype
+    if chance(rng, 0.1) and dtype != BFLOAT16:
+        dtype = dtype.newbyteorder()
+    order = rng.permutation(a.ndim) if chance(rng, 0.4) else np.arange(a.ndim)
+    steps = [pick(rng, [1, 1, 1, 2, 3, -1, -2]) if chance(rng, 0.5) else 1 for _ in range(a.ndim)]
+    if a.ndim > 32:
+        steps = [1] * a.ndim
+    room = [a.shape[k] * abs(steps[k]) for k in order]
+    count = int(np.prod(room, dtype=object)) if room else 1
+    raw = rng.integers(0, 256, count * dtype.itemsize + 64, dtype=np.uint8)
+    lead = int(pick(rng, [0, 0, 1, 2, 4, 8, 24, 33])) + -raw.ctypes.data % 64
+    if chance(rng, 0.6):
+        lead -= lead % (dtype.itemsize or 1)
+    lead = min(lead, raw.size - count * dtype.itemsize)
+    view = np.ndarray(room, dtype, raw.data, lead)
+    if a.ndim:
+        view = view.transpose(np.argsort(order))
+        view = view[tuple(slice(None, None, step) for step in steps)]
+    assert view.shape == a.shape
+    view[...] = a
+    if locked and chance(rng, 0.1) and view.size and a.ndim and (view == view[:1]).all():
+        view = np.broadcast_to(view[:1], view.shape)
+    if locked and chance(rng, 0.3):
+        view.setflags(write=False)
+    return view
+
+
+def room_for(rng, want):
+    return elsewhere(rng, np.zeros(want.shape, want.dtype), locked=False)
+
+
+def overlapping(rng, a, want):
+    """An equal array, and an output in the same memory."""
+    size = want.size * abs(step := pick(rng, [1, 1, 2, -1, -2]))
+    raw = np.zeros((a.size + 2 * size + 4) * 8, np.uint8)
+    begin = 8 * int(rng.integers(0, 2 * size + 4))
+    inside = np.ndarray(a.shape, a.dtype, raw.data, begin)
+    inside[...] = a
+    start = 8 * int(rng.integers(0, a.size + size + 4))
+    flat = np.ndarray(size, want.dtype, raw.data, start)[::step]
+    return inside, flat.reshape(want.shape)
+
+
+def plain(a):
+    return np.array(a, order="C", copy=True)
+
+
+# What a call gives
+
+
+def outcome(call, operands, more):
+    try:
+        if call.__module__ != sklearn.__name__:
+            return call(*operands, **more)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scikit-learn's own
+            return call(*operands, **more)
+    except ERRORS as error:
+        assert str(error) and "\n" not in str(error), f"not one line: {error!r}"
+        return f"{type(error).__name__}: {re.sub(ARRAY_DTYPE, '', str(error))}"
+
+
+def bits(found):
+    if isinstance(found, str):
+        return found
+    if isinstance(found, tuple):
+        return [bits(x) for x in found]
+    a = np.asarray(found)
+    if a.dtype == np.longdouble:  # six of its bytes say nothing
+        a = np.array([repr(x) for x in a.flat])
+    elif a.dtype.kind == "f":
+        a = np.where(np.isnan(a), np.asarray(np.nan, a.dtype), a)  # one NaN is as good as another
+    return str(a.dtype), a.shape, a.tobytes()
+
+
+def same(rng, call, operands, arrays, options, out):
+    """The call gives the same on other memory, with an output and with more threads."""
+    wanted = outcome(call, [plain(a) for a in operands],
+                     {k: plain(a) for k, a in arrays.items()} | options)  # fmt: skip
+    want = bits(wanted)
+    for _ in range(2):
+        args = [elsewhere(rng, a) for a in operands]
+        named = {k: elsewhere(rng, a) for k, a in arrays.items()}
+        before = [plain(a) for a in (*args, *named.values())]
+        more = dict(options)
+        if chance(rng, 0.4) and out == "threads":
+            more["num_threads"] = int(rng.integers(1, 4))
+        found = outcome(call, args, named | more)
+        assert bits(found) == want, ("layout", wanted, found, shown(args, named, more))
+        for a, b in zip((*args, *named.values()), before, strict=True):
+            assert plain(a).tobytes() == b.tobytes() or a.dtype.hasobject, "an input has changed"
+        if out and isinstance(wanted, np.ndarray) and wanted.ndim:
+            room = room_for(rng, wanted)
+            found = outcome(call, args, named | more | {"out": room})
+            if isinstance(found, str):
+                fit = room.dtype.isnative and room.flags.aligned
+                assert found.split(":")[1] == " out" and not fit, (found, room.strides)
+            else:
+                assert found is room and bits(room.astype(wanted.dtype)) == want, "out"
+            alike = [k for k, a in enumerate(args) if a.dtype == "f8"]
+            if alike and wanted.dtype == "f8":
+                k = pick(rng, alike)
+                inside, room = overlapping(rng, plain(args[k]), wanted)
+                found = outcome(
+                    call, [*args[:k], inside, *args[k + 1 :]], named | {"out": room} | more
+                )
+                assert isinstance(found, str) or bits(found) == want, ("overlap", k, room.strides)
+    return wanted
+
+
+def shown(args, named, more):
+    told = [(a.shape, str(a.dtype), a.strides, a.flags.aligned, a.flags.writeable) for a in args]
+    return told, {k: (a.shape, str(a.dtype), a.strides) for k, a in named.items()}, more
+
+
+def agree(call, operands, arrays, options, backend, wanted):
+    """Other backends give the same error, or nearly the same numbers."""
+    if not isinstance(wanted, str) and np.asarray(wanted).dtype.kind != "f":
+        return
+    if options.get("row_sums") == "as_is" and any(wild(a) for a in (*operands, *arrays.values())):
+        return  # no promise of digits
+    for other in {"cython", "numpy", "numba"} - {backend}:
+        if other == "numba" and "numba" not in BACKENDS:
+            continue
+        found = outcome(call, operands, arrays | options | {"backend": other})
+        if isinstance(wanted, str) or isinstance(found, str):
+            assert isinstance(wanted, str) == isinstance(found, str), (other, found, wanted)
+            continue
+        with np.errstate(all="ignore"):
+            narrow = any(a.dtype.itemsize < 8 and a.dtype.kind in "fV" for a in operands)
+            np.testing.assert_allclose(
+                found, wanted, rtol=1e-4 if narrow else 1e-9, atol=1e-25 if narrow else 1e-200,
+                err_msg=f"{other} against {backend}",
+            )  # fmt: skip
+
+
+def wild(a):
+    if a.dtype.kind not in "fiubV":
+        return True
+    with np.errstate(all="ignore"):
+        return not (abs(a.astype(np.float64)) < 1e9).all()
+
+
+# What there is to call
+
+
+def turned(rng, options, *arrays, axes=1):
+    """The class axis elsewhere."""
+    ndim = arrays[0].ndim
+    if ndim == 0 or not chance(rng, 0.25):
+        return arrays
+    axis = int(rng.integers(-ndim, ndim))
+    options["axis"] = axis
+    return [np.moveaxis(a, -1, axis) if a.ndim == ndim else a for a in arrays]
+
+
+def common(rng):
+    found = some(rng, base=[2, 10, 0.5, 2.0, 1, -1], reduction=["sum", "mean", "none"])
+    found["backend"] = pick(rng, BACKENDS)
+    return found
+
+
+def kind_of(rng):
+    return pick(rng, ["probs", "logits", "logprobs"])
+
+
+def predicted(rng, kind):
+    found = some(rng, row_sums=["rescale", "as_is", "check"])
+    if kind == "logits":
+        found |= some(rng, temperature=[2.0, 0.5, 1e-3, 0, 1e300])
+    return found
+
+
+def weighed(rng, lead, classes, terms):
+    found = {}
+    if chance(rng, 0.3):
+        full = terms and chance(rng, 0.5)
+        found["sample_weight"] = weights_of(rng, (*lead, classes) if full else lead)
+    if terms and chance(rng, 0.2):
+        found["class_weight"] = weights_of(rng, (classes,))
+    return found
+
+
+def rows(rng, task):
+    lead, classes = sizes(rng)
+    kind = kind_of(rng)
+    options = common(rng) | predicted(rng, kind) | {"kind": kind}
+    pred = operand(rng, lead, classes, kind)
+    return lead, classes, kind, options, pred
+
+
+def call_sparse(rng):
+    lead, classes, _, options, pred = rows(rng, "sparse")
+    options |= some(
+        rng, eps=[1e-7, 0.1, 0.6], label_smoothing=[0.1, 1.0, 2.0], ignore_index=[-100, 1]
+    )
+    labels = labels_of(rng, lead, classes)
+    arrays = weighed(rng, lead, classes, True)
+    pred, *full = turned(rng, options, pred, *arrays.values())
+    return fe.sparse_cross_entropy, [labels, pred], dict(zip(arrays, full, strict=True)), options
+
+
+def call_categorical(rng):
+    lead, classes, _, options, pred = rows(rng, "categorical")
+    options |= some(rng, eps=[1e-7, 0.1], label_smoothing=[0.1, 1.0])
+    target = operand(rng, lead, classes, "probs")
+    arrays = weighed(rng, lead, classes, True)
+    pred, target, *full = turned(rng, options, pred, target, *arrays.values())
+    return (fe.categorical_cross_entropy, [target, pred], dict(zip(arrays, full, strict=True)),
+            options)  # fmt: skip
+
+
+def call_binary(rng):
+    lead, classes = sizes(rng)
+    kind = kind_of(rng)
+    options = common(rng) | {"kind": kind} | some(rng, eps=[1e-7], label_smoothing=[0.1])
+    shape = (*lead, classes)
+    return (fe.binary_cross_entropy, [fractions_of(rng, shape), fractions_of(rng, shape, kind)],
+            weighed(rng, shape, 0, False), options)  # fmt: skip
+
+
+def pair(rng):
+    lead, classes = sizes(rng)
+    kinds = (kind_of(rng), kind_of(rng)) if chance(rng, 0.3) else (kind_of(rng),) * 2
+    p = operand(rng, lead, classes, kinds[0])
+    alike = kinds[0] == kinds[1] and p.dtype.kind == "f" and chance(rng, 0.3)
+    q = near(rng, p) if alike else operand(rng, lead, classes, kinds[1])
+    options = common(rng) | {"kind": kinds} | some(rng, row_sums=["rescale", "as_is"])
+    if "logits" in kinds:
+        options |= some(rng, temperature=[2.0, 1e-2])
+    arrays = weighed(rng, lead, classes, False)
+    return options, turned(rng, options, p, q), arrays
+
+
+def call_kl(rng):
+    options, operands, arrays = pair(rng)
+    return fe.kl_divergence, operands, arrays, options | some(rng, eps=[1e-7, 0.3])
+
+
+def call_js(rng):
+    options, operands, arrays = pair(rng)
+    return fe.js_divergence, operands, arrays, options
+
+
+def call_entropy(rng):
+    lead, classes, _, options, pred = rows(rng, "entropy")
+    arrays = weighed(rng, lead, classes, False)
+    return fe.entropy, turned(rng, options, pred), arrays, options
+
+
+def call_ready_made(rng):
+    options, operands, arrays = pair(rng)
+    options.pop("backend")
+    of_order = [fe.renyi_divergence, fe.tsallis_divergence, fe.alpha_divergence]
+    function = pick(rng, [*of_order, fe.chi2_divergence, fe.jeffreys_divergence,
+                          fe.total_variation, fe.hellinger_distance])  # fmt: skip
+    if function in of_order:
+        options["alpha"] = pick(rng, [0, 0.5, 1, 1 + 1e-9, 2, 7.5, -1, np.inf])
+    return function, operands, arrays, options
+
+
+def call_focal(rng):
+    lead, classes, _, options, pred = rows(rng, "focal")
+    options.pop("backend")
+    options |= some(rng, gamma=[0, 0.5, 3, 50, -1], ignore_index=[-100, 1])
+    soft = chance(rng, 0.4)
+    true = operand(rng, lead, classes, "probs") if soft else labels_of(rng, lead, classes)
+    arrays = weighed(rng, lead, classes, True)
+    if soft:
+        pred, true, *full = turned(rng, options, pred, true, *arrays.values())
+    else:
+        pred, *full = turned(rng, options, pred, *arrays.values())
+    return fe.focal_cross_entropy, [true, pred], dict(zip(arrays, full, strict=True)), options
+
+
+def call_binary_focal(rng):
+    _, operands, arrays, options = call_binary(rng)
+    for name in ("backend", "eps", "label_smoothing"):
+        options.pop(name, None)
+    return (fe.binary_focal_cross_entropy, operands, arrays,
+            options | some(rng, gamma=[0, 0.5, 3], alpha=[0.25, 0, 2]))  # fmt: skip
+
+
+def call_gradient(rng):
+    lead, classes = sizes(rng)
+    soft = chance(rng, 0.4)
+    true = operand(rng, lead, classes, "probs") if soft else labels_of(rng, lead, classes)
+    options = some(rng, hessian=["diag", "xgboost", "lightgbm"], label_smoothing=[0.1],
+                   ignore_index=[-100, 1])  # fmt: skip
+    logits = operand(rng, lead, classes, "logits")
+    return fe.cross_entropy_gradient, [true, logits], weighed(rng, lead, classes, True), options
+
+
+def call_binary_gradient(rng):
+    shape, _ = sizes(rng)
+    options = some(rng, hessian=["diag", "xgboost", "lightgbm"], label_smoothing=[0.1])
+    operands = [fractions_of(rng, shape), fractions_of(rng, shape, "logits")]
+    return fe.binary_cross_entropy_gradient, operands, weighed(rng, shape, 0, False), options
+
+
+def call_table(rng):
+    lead, classes = sizes(rng)
+    table = weights_of(rng, (*lead[-2:], pick(rng, [1, 2, 5]), min(classes, 100)))
+    function = pick(rng, [fe.mutual_information, fe.conditional_entropy])
+    return function, [table], {}, some(rng, base=[2, 0.5, 1])
+
+
+def call_stability(rng):
+    lead, classes = sizes(rng)
+    options = some(rng, base=[2], smoothing=[1, 0.5, -1])
+    pair = turned(rng, options, *(weights_of(rng, (*lead, classes)) for _ in "pq"))
+    return fe.population_stability_index, pair, {}, options
+
+
+def spread_of(rng, lead, n, kind):
+    with np.errstate(all="ignore"):
+        if kind == "covariance" or kind == "cholesky":
+            a = rng.standard_normal((*lead, n, n))
+            a = a @ np.swapaxes(a, -1, -2) + np.eye(n)
+            return spoilt(rng, np.tril(a) if kind == "cholesky" else a)
+        return spoilt(rng, rng.random((*lead, n)) + 0.01)
+
+
+def call_gaussian(rng):
+    lead, n = shape_of_rows(rng), pick(rng, [1, 2, 3, 7])
+    kind = pick(rng, ["variance", "std", "covariance", "cholesky", "logvar", "none"])
+    options = {"kind": kind} | some(rng, base=[2])
+    if chance(rng, 0.5):
+        return fe.gaussian_entropy, [spread_of(rng, lead, n, kind)], {}, options
+    a, b = (spoilt(rng, rng.standard_normal((*lead, n))) for _ in "pq")
+    operands = [a, spread_of(rng, lead, n, kind), b, spread_of(rng, lead, n, kind)]
+    return fe.gaussian_kl_divergence, operands, {}, options
+
+
+def call_ufunc(rng):
+    shape, _ = sizes(rng)
+    function = pick(rng, [scipy.entr, scipy.rel_entr, scipy.kl_div])
+    count = 1 if function is scipy.entr else 2
+    return function, [weights_of(rng, shape) for _ in range(count)], {}, {}
+
+
+def call_scipy(rng):
+    lead, classes = sizes(rng)
+    shape = (*lead, classes)
+    numbers = [weights_of(rng, shape) for _ in "xy"]
+    axis = int(rng.integers(-len(shape), len(shape)))
+    function = pick(rng, [scipy.entropy, scipy.jensenshannon, scipy.logsumexp, scipy.softmax,
+                          scipy.log_softmax])  # fmt: skip
+    if function in (scipy.softmax, scipy.log_softmax):
+        return function, [operand(rng, lead, classes, "logits")], {}, {"axis": axis}
+    if function is scipy.logsumexp:
+        arrays = {"b": weights_of(rng, shape)} if chance(rng, 0.4) else {}
+        logits = operand(rng, lead, classes, "logits")
+        return function, [logits], arrays, {"axis": axis} | some(rng, return_sign=[True])
+    return function, numbers, {}, {"axis": axis} | some(rng, base=[2])
+
+
+def call_sklearn(rng):
+    n, classes = int(pick(rng, [2, 5, 40])), int(pick(rng, [2, 3, 10]))
+    true = rng.integers(0, classes, n)
+    pred = operand(rng, (n,), classes, "probs")
+    if classes == 2 and chance(rng, 0.5) and pred.ndim == 2:
+        pred = pred[:, 1]
+    function = pick(rng, [sklearn.log_loss, sklearn.brier_score_loss, sklearn.d2_log_loss_score])
+    arrays = {"sample_weight": weights_of(rng, (n,))} if chance(rng, 0.3) else {}
+    return function, [true, pred], arrays, {}
+
+
+# name: (what makes a call, whether it has `out` and threads)
+CALLS = {
+    "sparse": (call_sparse, "threads"),
+    "categorical": (call_categorical, "threads"),
+    "binary": (call_binary, "threads"),
+    "kl": (call_kl, "threads"),
+    "js": (call_js, "threads"),
+    "entropy": (call_entropy, "threads"),
+    "ready made": (call_ready_made, "threads"),
+    "focal": (call_focal, "threads"),
+    "binary focal": (call_binary_focal, "threads"),
+    "gradient": (call_gradient, "threads"),
+    "binary gradient": (call_binary_gradient, "threads"),
+    "table": (call_table, "threads"),
+    "stability": (call_stability, "threads"),
+    "gaussian": (call_gaussian, "out"),
+    "ufuncs": (call_ufunc, "threads"),
+    "scipy": (call_scipy, ""),
+    "sklearn": (call_sklearn, ""),
+}
+
+
+def accumulate(rng):
+    """One update on plain memory, against pieces elsewhere in another order, merged, by way of
+    JSON and pickle; what is refused changes nothing."""
+    task = pick(rng, list(fe.metrics.TASKS))
+    names = [n for n in fe.metrics.names(task) if "{" not in n]
+    metrics = [str(m) for m in rng.choice(names, min(len(names), int(rng.integers(1, 8))), False)]
+    n, classes = int(pick(rng, [0, 1, 3, 40, 700])), int(pick(rng, [1, 2, 3, 10, 65]))
+    kind = kind_of(rng)
+    options = {"task": task, "kind": kind, "backend": pick(rng, BACKENDS)} | some(rng, base=[2])
+    if task == "divergence":
+        options["kind"] = (kind, kind_of(rng))
+    if task == "binary":
+        operands = [fractions_of(rng, (n,)), fractions_of(rng, (n,), kind)]
+    else:
+        pred = operand(rng, (n,), classes, kind if task != "divergence" else options["kind"][1])
+        true = {
+            "sparse": lambda: labels_of(rng, (n,), classes),
+            "categorical": lambda: operand(rng, (n,), classes, "probs"),
+            "divergence": lambda: operand(rng, (n,), classes, kind),
+        }[task]()
+        operands = [true, pred]
+    arrays = {}
+    if chance(rng, 0.4):
+        arrays["sample_weight"] = weights_of(rng, (n,))
+    for name in ("groups", "clusters"):
+        if chance(rng, 0.3):
+            ids = rng.integers(0, pick(rng, [1, 3, 1200]), n)
+            arrays[name] = ids if chance(rng, 0.5) else ids.astype(str)
+
+    def told(acc):
+        return json.dumps(acc.state_dict(), sort_keys=True)
+
+    try:
+        empty = fe.Accumulator(metrics, **options)
+    except ERRORS as error:
+        assert "\n" not in str(error)
+        return
+    before = told(empty)
+    whole = empty.copy()
+    try:
+        whole.update(*map(plain, operands), **{k: plain(a) for k, a in arrays.items()})
+    except ERRORS as error:
+        assert str(error) and "\n" not in str(error)
+        assert told(whole) == before, "a refused update has changed the state"
+        other = empty.copy()
+        again = outcome(lambda *a, **k: other.update(*a, **k) and "taken",
+                        [elsewhere(rng, a) for a in operands],
+                        {k: elsewhere(rng, a) for k, a in arrays.items()})  # fmt: skip
+        assert again == f"{type(error).__name__}: {error}", (
+            again,
+            error,
+            shown(operands, arrays, options),
+        )
+        return
+    want = told(whole)
+    cuts = sorted(rng.integers(0, n + 1, int(rng.integers(0, 4))).tolist())
+    parts = [slice(a, b) for a, b in zip([0, *cuts], [*cuts, n], strict=True)]
+    rng.shuffle(parts)
+    found = []
+    for part in parts:
+        acc = pick(rng, found) if found and chance(rng, 0.4) else empty.copy()
+        acc.update(*(elsewhere(rng, a[part]) for a in operands),
+                   **{k: elsewhere(rng, a[part]) for k, a in arrays.items()})  # fmt: skip
+        if not any(acc is a for a in found):
+            found.append(acc)
+    way = [lambda a: fe.Accumulator.from_state_dict(json.loads(told(a))), lambda a: a,
+           lambda a: pickle.loads(pickle.dumps(a))]  # fmt: skip
+    total = fe.merge([pick(rng, way)(a) for a in found])
+    assert total.state_dict()["state"] == whole.state_dict()["state"], (parts, shown(
+        operands, arrays, options))  # fmt: skip
+    whole.compute()
+    assert told(whole) == want
+
+
+COVERED = {"Accumulator", "merge", "metrics", "divergence", *(
+    "sparse_cross_entropy categorical_cross_entropy binary_cross_entropy kl_divergence "
+    "js_divergence entropy renyi_divergence tsallis_divergence alpha_divergence chi2_divergence "
+    "jeffreys_divergence total_variation hellinger_distance focal_cross_entropy "
+    "binary_focal_cross_entropy cross_entropy_gradient binary_cross_entropy_gradient "
+    "mutual_information conditional_entropy population_stability_index gaussian_entropy "
+    "gaussian_kl_divergence").split()}  # fmt: skip
+SETTINGS = {"set_backend", "set_num_threads", "get_num_threads", "show_config"}
+
+
+def case(rng):
+    if chance(rng, 0.15):
+        return accumulate(rng)
+    make, out = CALLS[pick(rng, list(CALLS))]
+    with _settings.use_simd(pick(rng, _settings.simd_levels())):
+        function, operands, arrays, options = make(rng)
+        wanted = same(rng, function, operands, arrays, options, out)
+        if "backend" in options:
+            agree(function, operands, arrays, options, options["backend"], wanted)
+
+
+def main():
+    public = {n for n in dir(fe) if not n.startswith("_") and callable(getattr(fe, n))}
+    if missing := public - COVERED - SETTINGS:
+        sys.exit(f"calls.py: nothing here calls {', '.join(sorted(missing))}")
+    if "--no-numba" in sys.argv:
+        BACKENDS.remove("numba")
+    return watched.main(case, __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
