@@ -92,3 +92,29 @@ def test_negative_weights():
 def test_what_is_the_callers_fault():
     with pytest.raises(TypeError, match="num_threads"):
         fe.Accumulator.from_state_dict(STATES[0], num_threads="many")
+
+
+class Lying:
+    """A list that is read from a file, and does not hold what it says."""
+
+    def __init__(self, said, items):
+        self.said, self.items = said, items
+
+    def __len__(self):
+        return self.said
+
+    def __iter__(self):
+        return iter(self.items)
+
+
+@pytest.mark.parametrize("factor", [0, 1, 2, 50])
+@pytest.mark.parametrize("part", ["groups", "clusters", "calibration"])
+def test_lists_of_another_length_than_they_say(part, factor):
+    for data in STATES:
+        items = data["state"][part]
+        lying = with_other(data, ("state", part), Lying(len(items), items * factor))
+        if factor == 1 or not items:
+            fe.Accumulator.from_state_dict(lying)
+        else:
+            with pytest.raises(ValueError, match="parts"):
+                fe.Accumulator.from_state_dict(lying)

@@ -81,7 +81,10 @@ def read(path: str) -> Any:
             digest.update(line)
             offset += len(line)
             if not line.startswith(b"["):
-                lists.append(LongList(path, start, int(line)))
+                length = int(line)
+                if not 0 <= length <= offset - start:
+                    raise ValueError("not as it was written")
+                lists.append(LongList(path, start, length))
                 start = offset
     if start != offset or line != _line(digest.hexdigest()):
         raise ValueError("not as it was written")

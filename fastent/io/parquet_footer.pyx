@@ -133,7 +133,7 @@ def row_groups(const unsigned char[::1] footer):
     cdef long long count, k
     cdef bint encrypted = False
     cdef long long[::1] rows = np.zeros(0, np.int64), places = np.zeros(1, np.int64)
-    cdef long long begin = 0
+    cdef long long begin = 0, whole = 0
     walk.data, walk.size, walk.at = (&footer[0] if footer.shape[0] else NULL), footer.shape[0], 0
     while True:
         kind = next_field(&walk, &last)
@@ -141,6 +141,9 @@ def row_groups(const unsigned char[::1] footer):
             break
         if last == 8 or last == 9:
             encrypted = True
+        if last == 3 and 3 < kind <= 6:
+            whole = signed_number(&walk)
+            continue
         if last != 4 or kind != LIST:
             skip(&walk, kind, 0, False)
             continue
@@ -165,4 +168,6 @@ def row_groups(const unsigned char[::1] footer):
         places[count] = walk.at
     if not begin:
         raise ValueError("the footer has no row groups")
+    if np.sum(rows, dtype=object) != whole:
+        raise ValueError(f"row groups of {np.sum(rows, dtype=object)} rows, the footer says {whole}")
     return np.asarray(rows), np.asarray(places), begin, encrypted

@@ -124,7 +124,19 @@ cdef object sized(parts, Py_ssize_t count):
     """The parts, which go to as many places in memory."""
     if isinstance(parts, (str, dict)) or len(parts) != count:
         raise ValueError(f"expected {count} parts")
-    return parts
+    return parts if isinstance(parts, (list, tuple)) else counted(parts, count)
+
+
+def counted(parts, count):
+    """The parts of a list that is read as it is gone through, and may not be as long as it says."""
+    found = 0
+    for part in parts:
+        found += 1
+        if found > count:
+            break
+        yield part
+    if found != count:
+        raise ValueError(f"expected {count} parts")
 
 
 cdef list tally_entry(TallyEntry* entry, places):
