@@ -1,4 +1,4 @@
-"""Of several bad rows the first is told, whatever is bad in which; rows of weight 0 are not judged."""
+"""Of several bad rows the first is told, whatever is bad; rows of weight 0 are not judged."""
 
 import itertools
 

@@ -21,8 +21,7 @@ import watched
 from damage import NUMBERS, damaged
 
 import fastent as fe
-from fastent.cli import checkpoint
-from fastent.cli import main as command
+from fastent.cli import checkpoint, main as command
 from fastent.cli.run import Run
 from fastent.cli.skipping import SkippingRun
 from fastent.io import shards
@@ -30,7 +29,8 @@ from fastent.io import shards
 FOLDER = tempfile.mkdtemp(prefix="fastent-fuzz-")
 ODD = [None, True, False, "", "x", "nan", "inf", "-inf", "0x1p9999", "0x1p-99999999", "-0x1p0",
        "0x", "0x1p", "p", "1e400", 1.5, float("nan"), float("inf"), -1, 10**30, -(2**63), [], {},
-       [[]], [None], {"later": 0}, {"later": -1}, "\ud800", {"later": 10**9}, "a" * 5000]  # fmt: skip
+       [[]], [None], {"later": 0}, {"later": -1}, {"later": 10**9}, "\ud800", "a" * 5000
+       ]  # fmt: skip
 
 
 def pick(rng, choices):
