@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastent._errors import shown
+from fastent.backends.views import as_numpy
 
 NAMES_SHOWN = 8
 IGNORED = -1  # stands for the label that does not count
@@ -113,7 +114,7 @@ def as_codes(labels: Any, pred: Any, names: Any, ignored: Any, axis: int) -> tup
         raise ValueError(
             f"classes: expected {count} names, one for each column, got {len(classes)}"
         )
-    given = np.asarray(labels)
+    given = as_numpy(labels, "labels")[0]
     codes, unknown = classes.codes(given, ignored)
     if unknown is not None:
         row = np.unravel_index(unknown, given.shape)

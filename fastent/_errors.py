@@ -1,5 +1,7 @@
 """The one-line messages of bad input, in one place, and the keywords that are numbers or names."""
 
+import re
+
 MOST_AXES = 64  # of NumPy's arrays
 
 ROW_SUM, NEGATIVE, RANGE, LABEL, FRACTION, WEIGHT = 1, 2, 3, 4, 5, 6
@@ -152,3 +154,14 @@ def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):
     else:
         text = f"expected weights of at least 0 that are not NaN, got {number!r} in {where}"
     return ValueError(f"{name}: {text}")
+
+
+def row_of(error):
+    """The row that a message of `bad_row` names; −1 if it names none, or one of several axes."""
+    found = re.search(r"\brow (\d+)", str(error))
+    return int(found[1]) if found else -1
+
+
+def with_row(error, row):
+    """The same error about another row: one that was found in a part is told of the whole."""
+    return type(error)(re.sub(r"\brow (\d+)", f"row {row}", str(error), count=1))

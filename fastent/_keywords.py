@@ -70,6 +70,7 @@ class SparseKeywords(EntropyKeywords, total=False):
     class_weight: ArrayLike | None
     ignore_index: int | str | None
     classes: Sequence[Any] | None
+    lengths: ArrayLike | None
 
 
 class FocalKeywords(RowKeywords, total=False):
@@ -163,6 +164,11 @@ TEXTS = {  # in the order of signatures
         "sequence of str or of numbers",
         "Different names in the order of the columns; labels are then such names, compared as\n"
         "text or by value, and `ignore_index` is a name too.",
+    ),
+    "lengths": (
+        "array_like of whole numbers",
+        "Of rows of unequal length, as of candidates: `pred` is then their values one after\n"
+        "another, and a label counts within its row. A column of lists has its lengths already.",
     ),
     "reduction": (
         '{"none", "sum", "mean"}',

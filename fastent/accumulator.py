@@ -15,8 +15,21 @@ from fastent._feed import Feed
 from fastent._fork import Lock
 from fastent._keywords import Backend, Kinds, RowSums, Task, explained
 from fastent._settings import chosen_backend, chosen_threads
+from fastent._unequal import (
+    SEVERAL,
+    Widths,
+    each_length,
+    list_rows,
+    of_rows,
+    refuse_by_class,
+    some,
+    width_of,
+)
 from fastent._weights import as_floats
+from fastent.backends.cython.accumulate.group_ids import row_ids
+from fastent.backends.cython.engine import NAMES
 from fastent.backends.cython.float_mode import in_default_mode
+from fastent.backends.views import once
 from fastent.metrics import Metric, find
 from fastent.results import Report
 
@@ -104,7 +117,7 @@ class Accumulator:
         self._bins = int(bins)
         self._state = self._feed.state()
         self._own = [m for m in self._metrics if m.divergence is not None]
-        self._classes = 0  # of the rows so far; 0 before the first, and for binary tasks
+        self._widths = Widths()  # of the rows so far; none of binary tasks
         self._hold: weakref.ref[_Hold] | None = None
         self._lock = Lock()  # the state is moved and freed as it grows
 
@@ -116,6 +129,8 @@ class Accumulator:
         sample_weight: Any = None,
         groups: Any = None,
         clusters: Any = None,
+        *,
+        lengths: Any = None,
     ) -> Accumulator:
         """Add a batch; one that is refused leaves the accumulator as it was.
 
@@ -130,18 +145,33 @@ class Accumulator:
         groups, clusters : array or sequence of int or str, optional
             One name per row, or what broadcasts to the leading shape: of the part of the report
             that it counts in, and of the rows that it is not independent of.
+        lengths : array of int, optional
+            Of rows of unequal length, for the sparse task: `pred` is then their values one after
+            another. A column of lists has its lengths already.
         """
+        if self._task == "sparse":
+            pred = list_rows(pred, lengths, self._options["axis"])
+        elif lengths is not None:
+            raise ValueError(f"lengths: applies to task 'sparse' only, not to {self._task!r}")
+        else:  # what can be read once only may have to be read for several metrics
+            names = NAMES[self._task]
+            true, pred = once(true, names[0]), once(pred, names[1])
+        if sample_weight is not None:
+            sample_weight = once(sample_weight, "sample_weight")
+        if lengths is not None or width_of(pred, 1).lists == SEVERAL:
+            return self._update_unequal(true, pred, sample_weight, groups, clusters)
         if self._names is not None:
             axis, ignored = self._options["axis"], self._options["ignore_index"]
             true, _ = as_codes(true, pred, self._names, ignored, axis)
         batch = self._feed.batch(true, pred, sample_weight, groups, clusters)
-        classes = batch.classes if batch.rows else 0
-        self._check_classes(classes, f"{batch.names[1]}: expected {{}} classes, got {{}}")
+        widths = width_of(pred, batch.classes) if batch.rows else Widths()
+        refused = f"{batch.names[1]}: expected {{}} classes, got {{}}"
+        self._widths.joined(widths, refused)
         if batch.rows <= BLOCK_ROWS:
             rows = batch.read(0, batch.rows)
             with self._lock:
                 rows.add_to(self._own_state())
-                self._classes = classes or self._classes
+                self._widths = self._widths.joined(widths, refused)
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
@@ -149,13 +179,39 @@ class Accumulator:
             batch.read(start, min(batch.rows, start + BLOCK_ROWS)).add_to(waiting)
         with self._lock:
             self._own_state().merge(waiting)
-            self._classes = classes
+            self._widths = self._widths.joined(widths, refused)
         return self
 
-    def _check_classes(self, classes: int, message: str) -> None:
-        """Refuse rows of another number of classes than those before."""
-        if classes and self._classes and classes != self._classes:
-            raise ValueError(message.format(self._classes, classes) + " as in the rows before")
+    def _update_unequal(
+        self, labels: Any, rows: Any, sample_weight: Any, groups: Any, clusters: Any
+    ) -> Accumulator:
+        """Add rows of unequal length, those of one length at a time: sums have no order."""
+        refuse_by_class(class_weight=self._options["class_weight"], classes=self._names)
+        count = rows.lengths.size
+        labels = of_rows(labels, "labels", count)
+        weights = of_rows(sample_weight, "sample_weight", count)
+        groups = None if groups is None else row_ids(groups, count, "groups")
+        clusters = None if clusters is None else row_ids(clusters, count, "clusters")
+        waiting = self._state.empty()
+
+        def add(piece: np.ndarray, matrix: Any) -> None:
+            batch = self._feed.batch(
+                labels[piece],
+                matrix,
+                None if weights is None else weights[piece],
+                some(groups, piece),
+                some(clusters, piece),
+            )
+            batch.read(0, batch.rows).add_to(waiting)
+
+        refused = "pred: expected {} classes, got {}"
+        widths = width_of(rows, int(rows.lengths[0])) if count else Widths()
+        self._widths.joined(widths, refused)
+        each_length(rows, add)
+        with self._lock:
+            self._own_state().merge(waiting)
+            self._widths = self._widths.joined(widths, refused)
+        return self
 
     @in_default_mode
     def compute(self) -> Report:
@@ -195,9 +251,10 @@ class Accumulator:
         # In the order of a fork too (see _fork): two that wait for each other would do so for ever.
         first, second = sorted((self, other), key=lambda acc: id(acc._lock))
         with first._lock, second._lock.held:
-            self._check_classes(other._classes, "merge: number of classes differs: {} and {}")
+            differs = "merge: number of classes differs: {} and {}"
+            widths = self._widths.joined(other._widths, differs)
             self._own_state().merge(other._state)
-            self._classes = self._classes or other._classes
+            self._widths = widths
         return self
 
     def __add__(self, other: Accumulator) -> Accumulator:
@@ -217,14 +274,14 @@ class Accumulator:
         new = self._fresh()
         with self._lock:
             new._state = self._state.copy()
-            new._classes = self._classes
+            new._widths = self._widths
         return new
 
     def reset(self) -> Accumulator:
         """Forget all rows."""
         with self._lock:
             self._state = self._state.empty()
-            self._classes = 0
+            self._widths = Widths()
             self._hold = None
         return self
 
@@ -261,7 +318,9 @@ class Accumulator:
             settings["divergences"] = own
         with self._lock:
             state = self._state.to_dict(lazily)
-            width = {"width": self._classes}
+            width = {"width": self._widths.fixed}
+            if self._widths.lists:
+                width["lists"] = self._widths.lists
         return {"format": FORMAT, "version": VERSION, "settings": settings, **width, "state": state}
 
     @classmethod
@@ -322,9 +381,11 @@ class Accumulator:
             metrics = [known.get(name, name) for name in names]
             new = cls(metrics, **rest, num_threads=num_threads, backend=backend)
             part = "state is"
-            new._classes = data.get("width", 0)  # not in the states of 0.1
-            if type(new._classes) is not int or new._classes < 0:
-                raise ValueError(f"expected a number of classes, got {shown(new._classes)}")
+            widths = Widths(data.get("width", 0), data.get("lists", 0))  # not in states of 0.1
+            for number, least in zip(widths, (0, SEVERAL), strict=True):
+                if type(number) is not int or number < least:
+                    raise ValueError(f"expected a number of classes, got {shown(number)}")
+            new._widths = widths
             new._state.load(data["state"])
         except MemoryError:
             raise

@@ -28,6 +28,7 @@ from fastent._reductions import log_of_base, reduced
 from fastent._weights import as_floats, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.engine import evaluate
 from fastent.backends.cython.float_mode import in_default_mode
+from fastent.backends.views import once
 from fastent.divergences import ReadyMade
 
 _SOFT = ReadyMade("focal_cross_entropy", parameter="gamma", nats=True)
@@ -121,6 +122,7 @@ def focal_cross_entropy(
     '7.219405551382e-35'
     """
     focus = _exponent(gamma)
+    target_or_labels, pred = once(target_or_labels, "target_or_labels"), once(pred, "pred")
     given, _ = derivatives.as_array(target_or_labels, "target_or_labels")
     shape = derivatives.as_array(pred, "pred")[0].shape
     if given.shape == shape and len(shape):
@@ -252,6 +254,7 @@ def binary_focal_cross_entropy(
     focus = _exponent(gamma)
     if alpha is not None and not 0 <= as_number(alpha, "alpha") <= 1:
         raise ValueError(f"alpha: expected a number in [0, 1], got {shown(alpha)}")
+    target, pred = once(target, "target"), once(pred, "pred")
     unit = log_of_base(base)
     shape = derivatives.as_array(pred, "pred")[0].shape
     weight = row_weights(sample_weight, shape)

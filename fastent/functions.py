@@ -1,9 +1,10 @@
 """The public row functions.
 
-All of them take NumPy arrays, or what can be viewed as one without a copy, of float64, float32,
-float16 or bfloat16, and return float64. Values are right to 1e-14 relative for float64 and 1e-6 for
-narrower inputs, on every row; 0·log 0 is 0, and p > 0 against q = 0 is infinity. Bad input raises a
-one-line ValueError or TypeError that names the argument and the first bad row.
+All of them take NumPy arrays, what can be viewed as one without a copy, and columns of dataframes,
+of float64, float32, float16 or bfloat16, and return float64. Values are right to 1e-14 relative for
+float64 and 1e-6 for narrower inputs, on every row; 0·log 0 is 0, and p > 0 against q = 0 is
+infinity. Bad input raises a one-line ValueError or TypeError that names the argument and the first
+bad row.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack, overload
 
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
+from fastent import _unequal as unequal
 from fastent._classes import as_codes
 from fastent._keywords import (
     Array,
@@ -68,6 +71,7 @@ def sparse_cross_entropy(
     sample_weight: ArrayLike | None = None,
     ignore_index: int | str | None = None,
     classes: Sequence[Any] | None = None,
+    lengths: ArrayLike | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
     axis: int = -1,
@@ -113,6 +117,27 @@ def sparse_cross_entropy(
     >>> fe.sparse_cross_entropy(["dog"], [[0.5, 0.5]], classes=["cat", "dog"], base=2).tolist()
     [1.0]
     """
+    if lengths is not None or type(pred) is not ndarray or pred.dtype.char == "O":
+        rows: Any = unequal.list_rows(pred, lengths, axis)
+        pred = rows
+        if lengths is not None or unequal.width_of(rows, 1).lists == unequal.SEVERAL:
+            unequal.refuse_by_class(class_weight=class_weight, classes=classes)
+            return unequal.cross_entropy(
+                labels,
+                rows,
+                sample_weight,
+                reduction,
+                out,
+                kind=kind,
+                row_sums=row_sums,
+                eps=eps,
+                temperature=temperature,
+                label_smoothing=label_smoothing,
+                ignore_index=ignore_index,
+                base=base,
+                num_threads=num_threads,
+                backend=backend,
+            )
     if classes is not None:
         labels, ignore_index = as_codes(labels, pred, classes, ignore_index, axis)
     return evaluate(

@@ -13,6 +13,7 @@ from fastent._keywords import ClassGradientKeywords, GradientKeywords, explained
 from fastent._outputs import check_out, direct
 from fastent._weights import place, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.float_mode import in_default_mode
+from fastent.backends.views import once
 
 Hessian = Literal["diag", "xgboost", "lightgbm"]
 Gradient = NDArray[Any]
@@ -99,6 +100,7 @@ def cross_entropy_gradient(
     >>> g.tolist()
     [[-4.248354255291589e-18, 4.248354255291589e-18]]
     """
+    target_or_labels, logits = once(target_or_labels, "target_or_labels"), once(logits, "logits")
     x, disguised = derivatives.as_array(logits, "logits")
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"logits: expected at least one class, got shape {x.shape}")
@@ -184,6 +186,7 @@ def binary_cross_entropy_gradient(
     >>> float(fe.binary_cross_entropy_gradient([1.0], [40.0])[0])
     -4.248354255291589e-18
     """
+    target, logits = once(target, "target"), once(logits, "logits")
     x, disguised = derivatives.as_array(logits, "logits")
     given, _ = derivatives.as_array(target, "target")
     if given.shape != x.shape:

@@ -10,6 +10,7 @@ import numpy as np
 import oracle
 
 import fastent as fe
+from fastent import _settings
 
 # name: (task, column of the task that the function returns, number of operands with classes)
 FUNCTIONS = {
@@ -25,7 +26,7 @@ DIVERGENCES = ("kl_divergence", "js_divergence")
 
 def engines():
     """Every backend, and the compiled one at every SIMD level of this machine."""
-    levels = [("cython", level) for level in fe._settings.simd_levels()]
+    levels = [("cython", level) for level in _settings.simd_levels()]
     return [*levels, ("numba", None), ("numpy", None)]
 
 

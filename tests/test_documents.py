@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     "README.md",
+    "docs/dataframes.md",
     "docs/divergences.md",
     "docs/drop-ins.md",
     "docs/migrating.md",

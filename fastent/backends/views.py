@@ -1,16 +1,23 @@
-"""What NumPy can see of an argument without a copy: arrays of other libraries, and bfloat16."""
+"""What NumPy can see of an argument, without a copy where it lies in one piece."""
 
 import sys
 
 import numpy as np
 
+from fastent.backends.table_columns import ListRows, opened
+
 
 def as_numpy(given, name):
     """A view of `given`, and whether it is bfloat16 under the name of a 16-bit integer.
 
-    Torch's own conversion has no bfloat16 and Arrow's makes an object of each list, so these two
-    are opened here; everything else comes by `__array__`, DLPack or the buffer protocol.
+    Torch's own conversion has no bfloat16 and columns of lists are no arrays to NumPy, so these are
+    opened here; everything else comes by `__array__`, DLPack or the buffer protocol.
     """
+    if type(given) is int or type(given) is float:
+        return np.asarray(given), False
+    given = once(given, name)
+    if isinstance(given, ListRows):
+        return given.as_array(name), False
     try:
         if isinstance(given, _types_of("torch", "Tensor")):
             given, half = given.detach(), given.dtype == sys.modules["torch"].bfloat16
@@ -19,32 +26,36 @@ def as_numpy(given, name):
             return given.numpy(), half
         if isinstance(given, _types_of("numpy.ma", "MaskedArray")) and np.any(given.mask):
             raise TypeError("some numbers are masked")
-        if isinstance(given, _types_of("pyarrow", "Array", "ChunkedArray")):
-            return _rows_of_arrow(given), False
         if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
             return np.from_dlpack(given), False
         return np.asarray(given), False
-    except (TypeError, ValueError, BufferError, RuntimeError) as error:
-        why = " ".join(str(error).split())
-        raise TypeError(f"{name}: expected an array, got {type(given).__name__} ({why})") from None
+    except ERRORS as error:
+        raise _no_array(given, name, error) from None
+
+
+def once(given, name):
+    """A column of a dataframe as an array, or as `ListRows` if it holds lists; other things as they
+    are. What can be read once only may be given again after this."""
+    if isinstance(given, ListRows):
+        return given
+    try:
+        found = opened(given, name)
+    except (*ERRORS, NotImplementedError) as error:
+        if str(error).startswith(f"{name}: ") or isinstance(error, ImportError):
+            raise
+        raise _no_array(given, name, error) from None
+    return given if found is None else found
+
+
+ERRORS = (TypeError, ValueError, BufferError, RuntimeError)
+
+
+def _no_array(given, name, error):
+    why = " ".join(str(error).split())
+    return TypeError(f"{name}: expected an array, got {type(given).__name__} ({why})")
 
 
 def _types_of(library, *names):
     """Its types; none while nobody has imported it, or while another thread is about to."""
     module = sys.modules.get(library)
     return tuple(getattr(module, name) for name in names if hasattr(module, name))
-
-
-def _rows_of_arrow(given):
-    """Lists of one size are rows; chunks lie apart, so that only one of them is a view."""
-    import pyarrow
-
-    if isinstance(given, pyarrow.ChunkedArray):
-        given = given.chunk(0) if given.num_chunks == 1 else given.combine_chunks()
-    if isinstance(given, pyarrow.FixedShapeTensorArray):
-        return given.to_numpy_ndarray()
-    if not pyarrow.types.is_fixed_size_list(given.type):
-        return np.asarray(given)
-    if given.null_count:
-        raise TypeError("some rows are null")
-    return np.asarray(given.flatten()).reshape(len(given), given.type.list_size)

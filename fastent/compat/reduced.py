@@ -6,13 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from fastent.backends.table_columns import ListRows
+from fastent.backends.views import once
+
 # What an axis argument of NumPy and its relatives can be.
 Axis = int | tuple[int, ...] | None
 
 
+def opened(given: Any, name: str = "argument") -> Any:
+    """A column of a dataframe as an array; other things as they are."""
+    given = once(given, name)
+    return given.as_array(name) if isinstance(given, ListRows) else given
+
+
+def as_array(given: Any) -> np.ndarray:
+    """What NumPy can see of an argument, columns of dataframes too."""
+    return np.asarray(opened(given))
+
+
 def as_floats(given: Any) -> np.ndarray:
     """Float32 and float64 as they are, other real numbers as float64."""
-    array = np.asarray(given)
+    array = as_array(given)
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind == "c":

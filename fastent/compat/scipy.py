@@ -33,7 +33,16 @@ from fastent.backends.cython.elementwise import ufuncs
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.compat import shares
 from fastent.compat.elementwise import elementwise
-from fastent.compat.reduced import Axis, as_floats, as_rows, back, float_dtype, normalised
+from fastent.compat.reduced import (
+    Axis,
+    as_array,
+    as_floats,
+    as_rows,
+    back,
+    float_dtype,
+    normalised,
+    opened,
+)
 
 __all__ = [
     "entr",
@@ -199,6 +208,7 @@ def entropy(
     if plain and -pk.ndim <= axis < pk.ndim:  # type: ignore[union-attr, operator]
         found = row_entropy(pk, qk, base, axis)
         return np.expand_dims(found, axis) if keepdims else found  # type: ignore[arg-type]
+    pk, qk = opened(pk, "pk"), None if qk is None else opened(qk, "qk")
     if _no_deco:
         return row_entropy(pk, qk, base, axis)
     if qk is not None:
@@ -209,7 +219,7 @@ def entropy(
 def row_entropy(pk: Any, qk: Any = None, base: float | None = None, axis: Axis = 0) -> Any:
     if base is not None and base <= 0:
         raise ValueError("`base` must be a positive number or `None`.")
-    given = [np.asarray(x) for x in (pk, qk) if x is not None]
+    given = [as_array(x) for x in (pk, qk) if x is not None]
     dtype = summed_dtype(*given)
     if len(given) == 2:
         try:
@@ -277,7 +287,7 @@ def jensenshannon(
     >>> round(float(jensenshannon([1.0, 0.0], [0.0, 1.0], 2.0)), 14)
     1.0
     """
-    given = [np.asarray(p), np.asarray(q)]
+    given = [as_array(p), as_array(q)]
     dtype = summed_dtype(*given)
     shapes = [(x.ndim, np.take(x.shape, normalised(axis, x.ndim)).tolist()) for x in given]
     if shapes[0] != shapes[1]:  # each is normalised before it is broadcast
@@ -380,8 +390,8 @@ def logsumexp(
     >>> float(value.round(12)), float(sign)
     (1.541324854613, -1.0)
     """
-    array = np.atleast_1d(np.asarray(a))
-    factors = None if b is None else np.asarray(b)
+    array = np.atleast_1d(as_array(a))
+    factors = None if b is None else as_array(b)
     if array.dtype.kind not in "fiub" or (factors is not None and factors.dtype.kind not in "fiub"):
         return scipy_logsumexp(a, axis=axis, b=b, keepdims=keepdims, return_sign=return_sign)
     dtype = float_dtype(array) if factors is None else float_dtype(array, factors)

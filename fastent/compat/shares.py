@@ -14,13 +14,13 @@ import numpy as np
 from fastent import functions as fe
 from fastent._settings import chosen_threads
 from fastent.backends.cython.derivatives.loop import shares
-from fastent.compat.reduced import Axis, as_floats, as_rows, float_dtype, normalised
+from fastent.compat.reduced import Axis, as_array, as_floats, as_rows, float_dtype, normalised
 
 LONG = 1 << 16
 
 
 def of_axes(x: Any, axis: Axis, name: str) -> Any:
-    array = np.asarray(x)
+    array = as_array(x)
     axes = normalised(axis, array.ndim)
     if math.prod(array.shape[i] for i in axes) == 0:
         raise ValueError("zero-size array to reduction operation maximum which has no identity")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArrayBlockIdDep, ArraySliceDep
 
-from fastent._errors import place_of_axis
+from fastent._errors import place_of_axis, row_of, with_row
 from fastent._shapes import weighs_terms
 from fastent.backends.views import as_numpy
 
@@ -170,7 +169,7 @@ def _on_block(
     try:
         return work(arrays, **options)
     except (ValueError, TypeError) as error:
-        raise type(error)(_located(str(error), where)) from None
+        raise _located(error, where) from None
 
 
 def _whole(block: Any) -> Any:
@@ -180,13 +179,13 @@ def _whole(block: Any) -> Any:
     return block
 
 
-def _located(text: str, where: Any) -> str:
-    """The message with the row counted through the whole array, or with the partition."""
+def _located(error: ValueError | TypeError, where: Any) -> ValueError | TypeError:
+    """The error with the row counted through the whole array, or with the partition."""
     if not where:
-        return text
+        return error
     if len(where) == 1 and isinstance(where[0], slice):
-        first = where[0].start
-        return re.sub(r"\brow (\d+)", lambda m: f"row {int(m[1]) + first}", text, count=1)
+        row = row_of(error)
+        return error if row < 0 else with_row(error, row + where[0].start)
     starts = [w.start if isinstance(w, slice) else w for w in where]
     what = "block that begins at" if isinstance(where[0], slice) else "partition"
-    return f"{text} (in the {what} {', '.join(map(str, starts))})"
+    return type(error)(f"{error} (in the {what} {', '.join(map(str, starts))})")

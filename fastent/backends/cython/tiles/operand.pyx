@@ -52,7 +52,7 @@ cdef Operand operand(object given, str name, object axis):
     cdef cnp.ndarray array
     cdef int i, k, n, class_axis = -1
     cdef View *view = &op.view
-    if type(given) is np.ndarray:
+    if type(given) is np.ndarray and cnp.PyArray_TYPE(given) != cnp.NPY_OBJECT:
         array = given
         disguised = False
     else:
