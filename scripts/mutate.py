@@ -3,24 +3,29 @@
 Mutants are mutmut's, applied to the text of a file instead of behind its trampolines, which know
 nothing of the tests' subprocesses. A mutant's place in the order depends on the seed and on itself
 alone, so that a change in the code leaves the rest of a sample as it was. Each one is put into a
-copy of the repository, where the tests of its file's subject (scripts/subjects.toml) run until the
-first failure: those for everyday work, and those marked slow for what survives them.
+copy of the repository, where tests of its file's subject (scripts/subjects.toml) run until the
+first failure: those for everyday work that call the function it is in or start processes, the
+quickest first, and those marked slow for what survives them.
 
     python scripts/mutate.py --count 400
 
-needs `pip install -e '.[test,mutation]'`: what the copies hold is what was compiled in place.
+needs `pip install -e '.[test,mutation]'` and torch: what the copies hold is what was compiled in
+place.
 """
 
 import argparse
 import ast
 import difflib
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 import traceback
@@ -108,6 +113,22 @@ class Mutant:
         except (SyntaxError, IndexError):
             return False
 
+    def function(self):
+        """First line of the function that it changes; None where the module's own code changes."""
+        lines = zip(self.text.splitlines(), self.code.splitlines(), strict=False)
+        changed = next((k for k, (old, new) in enumerate(lines, 1) if old != new), 0)
+        bodies = [ast.parse(self.text)]
+        while bodies:
+            for node in bodies.pop().body:
+                if isinstance(node, ast.ClassDef):
+                    bodies.append(node)
+                elif (
+                    isinstance(node, ast.FunctionDef)
+                    and node.body[0].lineno <= changed <= node.end_lineno
+                ):
+                    return min([node.lineno, *(d.lineno for d in node.decorator_list)])
+        return None
+
     def diff(self):
         before, after = self.text.splitlines(), self.code.splitlines()
         lines = difflib.unified_diff(before, after, self.path, "mutant", lineterm="", n=2)
@@ -141,7 +162,76 @@ def sample(count, seed):
     return chosen
 
 
-def start(folder, tests, marker, limit=resource.RLIM_INFINITY, bytecode=False):
+class Calls:
+    """Plugin that notes what each test calls in the package, whether it starts processes, and how
+    long it takes."""
+
+    def __init__(self, folder):
+        self.prefix = os.path.join(folder, "fastent") + os.sep
+        self.cut = len(folder) + 1
+        self.tests, self.shared, self.now = {}, {}, (set(), [])
+        sys.addaudithook(self.hear)
+        threading.settrace(self.see)
+        sys.settrace(self.see)
+
+    def hear(self, event, _):
+        if event in ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.forkpty"):
+            self.now[1].append(event)
+
+    def see(self, frame, *_):
+        code = frame.f_code
+        if code.co_filename.startswith(self.prefix):
+            self.now[0].add((code.co_filename[self.cut :], code.co_firstlineno))
+
+    def pytest_collectreport(self, report):
+        if report.skipped:
+            raise pytest.UsageError(f"{report.nodeid} is skipped: {report.longrepr}")
+
+    def pytest_collection_finish(self):
+        """What is called while modules are imported shows in any test."""
+        for module in pkgutil.walk_packages(
+            importlib.import_module("fastent").__path__, "fastent."
+        ):
+            if not module.name.endswith("__main__"):
+                with suppress(ImportError):
+                    importlib.import_module(module.name)
+        self.shared["imports"] = sorted(self.now[0])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        began, self.now = time.monotonic(), (set(), [])
+        done = yield
+        called, started = self.now
+        calls = None if started else sorted(called)
+        self.tests[item.nodeid] = time.monotonic() - began, calls
+        return done
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef, request):
+        """What is set up for a whole module is called by all that share it."""
+        before = set(self.now[0])
+        found = yield
+        if fixturedef.scope != "function":
+            self.shared.setdefault(request.node.nodeid, []).extend(sorted(self.now[0] - before))
+        return found
+
+    def pytest_sessionfinish(self):
+        sys.settrace(None)
+        Path("calls.json").write_text(json.dumps([self.tests, self.shared]))
+
+
+class Only:
+    """Plugin that runs these tests, in this order."""
+
+    def __init__(self, tests):
+        self.order = {test: k for k, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items):
+        items[:] = [item for item in items if item.nodeid in self.order]
+        items.sort(key=lambda item: self.order[item.nodeid])
+
+
+def start(folder, tests, marker, limit=resource.RLIM_INFINITY, only=None):
     """Run tests in a child process whose package is the one of `folder`; its id."""
     child = os.fork()
     if child:
@@ -155,14 +245,17 @@ def start(folder, tests, marker, limit=resource.RLIM_INFINITY, bytecode=False):
         os.dup2(log.fileno(), 2)
     sys.path.insert(0, folder)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-    if not bytecode:  # stamps have whole seconds, so a mutant could leave its own behind
-        sys.dont_write_bytecode = True
+    if limit != resource.RLIM_INFINITY:  # a mutant; stamps have whole seconds, so it could leave
+        sys.dont_write_bytecode = True  # its own bytecode behind
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        plugins = [] if only is None else [Only(only)]
+    else:
+        plugins = [Calls(folder)]
     quiet = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--tb=no"]
     quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is in COMMON
     code = 70
     try:
-        code = pytest.main([*quiet, f"--rootdir={folder}", "-m", marker, *tests])
+        code = pytest.main([*quiet, f"--rootdir={folder}", "-m", marker, *tests], plugins)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -178,18 +271,34 @@ def end(child):
             finish(child, signal.SIGKILL)
 
 
-def unchanged(folder, tests):
-    """Seconds that tests take of the unchanged package; they must pass."""
-    began = time.monotonic()
-    _, status = os.waitpid(start(folder, tests, "not slow", bytecode=True), 0)
-    if os.waitstatus_to_exitcode(status):
+@cache
+def unchanged(folder, file):
+    """Seconds and calls of the tests of a file on the unchanged package; they must pass."""
+    _, status = os.waitpid(start(folder, [file], "not slow"), 0)
+    if os.waitstatus_to_exitcode(status) not in (0, 5):  # 5: all of them are slow
         raise SystemExit(
-            f"{tests} fail without a mutant:\n{Path(folder, 'pytest.log').read_text()}"
+            f"{file} fails without a mutant:\n{Path(folder, 'pytest.log').read_text()}"
         )
-    return time.monotonic() - began
+    tests, shared = json.loads(Path(folder, "calls.json").read_text())
+    common = [tuple(call) for calls in shared.values() for call in calls]
+    return {
+        test: (seconds, None if calls is None else {*map(tuple, calls), *common})
+        for test, (seconds, calls) in tests.items()
+    }
 
 
-def job(mutant, folder, limit):
+def chosen_tests(mutant, folder):
+    """Everyday tests that can notice a mutant, and the seconds that they take unchanged."""
+    line = mutant.function()
+    found = []
+    for file in subject(mutant.path):
+        for test, (seconds, calls) in unchanged(folder, file).items():
+            if line is None or calls is None or (mutant.path, line) in calls:
+                found.append((calls is None, seconds, test))
+    return [test for _, _, test in sorted(found)], sum(seconds for _, seconds, _ in found)
+
+
+def job(mutant, folder, everyday, limit):
     """Steps of one mutant: yields while its tests run, returns the verdict and what told."""
     target = Path(folder, mutant.path)
     kept, stamps = target.read_bytes(), target.stat()
@@ -197,7 +306,9 @@ def job(mutant, folder, limit):
     try:
         for marker in MARKERS:
             began = time.monotonic()
-            child = start(folder, subject(mutant.path), marker, limit)
+            only = everyday if marker == "not slow" else None
+            files = sorted({test.partition("::")[0] for test in only or subject(mutant.path)})
+            child = start(folder, files or subject(mutant.path), marker, limit, only)
             while not (ended := os.waitpid(child, os.WNOHANG))[0]:
                 if time.monotonic() - began > 5 * limit:  # it waits for something
                     return "timeout", ""
@@ -221,7 +332,7 @@ def run(mutants, jobs, report):
     with tempfile.TemporaryDirectory(prefix="fastent-mutants-") as work:
         first = os.path.join(work, "0")
         shutil.copytree(ROOT, first, ignore=shutil.ignore_patterns(*UNCOPIED), symlinks=True)
-        limits = {t: 60 + 5 * int(unchanged(first, t)) for t in {subject(m.path) for m in mutants}}
+        chosen = {m: chosen_tests(m, first) for m in mutants}
         for copy in range(1, jobs):
             shutil.copytree(first, os.path.join(work, str(copy)))
         left, busy = list(reversed(mutants)), {}
@@ -231,7 +342,8 @@ def run(mutants, jobs, report):
                     if copy not in busy and left:
                         mutant = left.pop()
                         folder = os.path.join(work, str(copy))
-                        busy[copy] = mutant, job(mutant, folder, limits[subject(mutant.path)])
+                        tests, seconds = chosen[mutant]
+                        busy[copy] = mutant, job(mutant, folder, tests, 60 + 5 * int(seconds))
                 for copy, (mutant, steps) in list(busy.items()):
                     try:
                         next(steps)
