@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 
 import fastent as fe
+from fastent._classes import Classes
 from fastent.cli import main
 
 ROWS = 60
@@ -229,6 +230,18 @@ def test_numbers_as_names():
     )
     np.testing.assert_array_equal(found, expected.reshape(6, 10))
     assert float(fe.sparse_cross_entropy(10, PROBS[0], classes=names)) == -np.log(PROBS[0, 1])
+    found = fe.sparse_cross_entropy(labels.tolist(), PROBS.tolist(), classes=names)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_numbers_in_files_are_compared_by_value():
+    classes = Classes(["1", "02", "1e3", "other"])
+    labels = np.array(["other", "1.0", "2", "1000", "1e3"])
+    codes, unknown = classes.codes(labels, by_text=True)
+    assert codes.tolist() == [3, 0, 1, 2, 2] and unknown is None
+    assert classes.codes(labels)[1] == 1
+    with pytest.raises(ValueError, match="got 3 twice"):
+        Classes([np.int64(3), np.uint8(3)])
 
 
 def test_ignored_in_python():
