@@ -24,14 +24,17 @@ _HOMES = {
         "alpha_divergence", "chi2_divergence", "hellinger_distance", "jeffreys_divergence",
         "renyi_divergence", "total_variation", "tsallis_divergence",
     ),
-    "families": ("gaussian_entropy", "gaussian_kl_divergence"),
+    "families": ("exponential_family_kl", "gaussian_entropy", "gaussian_kl_divergence"),
     "focal": ("binary_focal_cross_entropy", "focal_cross_entropy"),
     "functions": (
         "binary_cross_entropy", "categorical_cross_entropy", "entropy", "js_divergence",
         "kl_divergence", "sparse_cross_entropy",
     ),
     "gradients": ("binary_cross_entropy_gradient", "cross_entropy_gradient"),
-    "information": ("conditional_entropy", "mutual_information", "population_stability_index"),
+    "information": (
+        "conditional_entropy", "entropy_of_counts", "mutual_information",
+        "population_stability_index", "renyi_entropy", "tsallis_entropy",
+    ),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

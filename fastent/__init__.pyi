@@ -38,6 +38,7 @@ from fastent.divergences import (
     tsallis_divergence as tsallis_divergence,
 )
 from fastent.families import (
+    exponential_family_kl as exponential_family_kl,
     gaussian_entropy as gaussian_entropy,
     gaussian_kl_divergence as gaussian_kl_divergence,
 )
@@ -59,8 +60,11 @@ from fastent.gradients import (
 )
 from fastent.information import (
     conditional_entropy as conditional_entropy,
+    entropy_of_counts as entropy_of_counts,
     mutual_information as mutual_information,
     population_stability_index as population_stability_index,
+    renyi_entropy as renyi_entropy,
+    tsallis_entropy as tsallis_entropy,
 )
 
 __version__: str

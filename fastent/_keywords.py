@@ -64,6 +64,14 @@ class EntropyKeywords(RowKeywords, total=False):
     backend: Backend | None
 
 
+class PlainOrderKeywords(RowKeywords, total=False):
+    kind: Kind
+
+
+class OrderKeywords(PlainOrderKeywords, total=False):
+    base: float | None
+
+
 class SparseKeywords(EntropyKeywords, total=False):
     eps: float
     label_smoothing: float

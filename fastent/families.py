@@ -1,4 +1,4 @@
-"""Differential entropy of Gaussians and KL between them, diagonal or full, in batches.
+"""KL between members of exponential families, and of Gaussians of many components their entropy.
 
 Every part of KL is a sum of terms that are not negative, r − 1 − log r of ratios of scales and
 squares, each taken from differences of the inputs: nearly equal Gaussians keep their digits.
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastent._errors import shown
+from fastent._errors import one_of, shown
 from fastent._keywords import Array, explained
 from fastent._reductions import delivered, log_of_base
 from fastent._shapes import broadcast_shape
@@ -20,10 +20,130 @@ from fastent._weights import as_floats
 from fastent.backends.cython.elementwise import ufuncs
 from fastent.backends.cython.float_mode import in_default_mode
 
+Family = Literal["bernoulli", "binomial", "poisson", "exponential", "gaussian"]
+PARAMETERS = {
+    "bernoulli": ("p",),
+    "binomial": ("n", "p"),
+    "poisson": ("mu",),
+    "exponential": ("scale",),
+    "gaussian": ("loc", "scale"),
+}
 Spread = Literal["variance", "std", "covariance", "cholesky"]
 DIAGONAL = ("variance", "std")
 FULL = ("covariance", "cholesky")
 LOG_2PI_E = math.log(2 * math.pi * math.e)
+
+
+@explained
+@in_default_mode
+def exponential_family_kl(
+    name: Family,
+    params_p: Any,
+    params_q: Any,
+    *,
+    base: float | None = None,
+    out: Array | None = None,
+) -> Any:
+    """KL(p ‖ q) of two members of an exponential family, with the parameters of `scipy.stats`.
+
+    Parameters
+    ----------
+    name : {"bernoulli", "binomial", "poisson", "exponential", "gaussian"}
+        The family.
+    params_p, params_q : array_like, or tuple of array_like
+        Bernoulli: p. Binomial: (n, p), the same n in both. Poisson: mu, the mean. Exponential:
+        scale, the mean. Gaussian: (loc, scale), the mean and standard deviation. All broadcast.
+
+    Returns
+    -------
+    ndarray of float64, or a scalar
+        Never negative, and right to 1e-13 for nearly equal parameters, too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An unknown family, another number of parameters, or parameters out of its range.
+
+    Notes
+    -----
+    The Bregman divergence of the log-partition function, in a form in which nothing cancels.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> float(fe.exponential_family_kl("poisson", 3.0, 5.0).round(12))
+    0.467523128702
+    >>> fe.exponential_family_kl("gaussian", ([0.0, 1.0], 1.0), (0.0, 1.0)).tolist()
+    [0.0, 0.5]
+    """
+    name = one_of(name, "name", tuple(PARAMETERS))
+    unit = log_of_base(base)
+    p, q = (_parameters(name, given, which) for given, which in ((params_p, "p"), (params_q, "q")))
+    try:
+        broadcast_shape(x.shape for x in (*p, *q))
+    except ValueError:
+        shapes = [x.shape for x in (*p, *q)]
+        raise ValueError(f"params_q: expected shapes that broadcast, got {shapes}") from None
+    with np.errstate(all="ignore"):
+        if name == "poisson":
+            found = ufuncs.kl_div(p[0], q[0])
+        elif name == "exponential":
+            found = ufuncs.kl_div(q[0], p[0]) / q[0]
+        elif name == "gaussian":
+            found = _diagonal(p[0] - q[0], p[1], q[1], "std", axis=None)
+        else:
+            found = _bernoulli(p[-1], q[-1])
+        if name == "binomial":
+            _check_trials(p[0], q[0])
+            found = np.where(p[0] == 0, 0.0, p[0] * found)
+    return delivered(np.asarray(found) / unit, out)
+
+
+def _parameters(name: str, given: Any, which: str) -> list[np.ndarray]:
+    """The parameters of one member, checked; NaN is as good as any."""
+    names = PARAMETERS[name]
+    if len(names) == 1 and not isinstance(given, tuple):
+        given = (given,)
+    if not isinstance(given, tuple | list) or len(given) != len(names):
+        raise ValueError(
+            f"params_{which}: expected ({', '.join(names)}) of {name}, got {shown(given)}"
+        )
+    found = []
+    for label, values in zip(names, given, strict=True):
+        x = as_floats(values, f"params_{which}")
+        right, expected = np.isfinite(x), "a finite number"
+        if label == "p":
+            right, expected = (x >= 0) & (x <= 1), "a probability"
+        elif label == "n":
+            right, expected = right & (x >= 0) & (x == np.floor(x)), "a whole number of at least 0"
+        elif label == "mu":
+            right, expected = right & (x >= 0), "a finite number of at least 0"
+        elif label == "scale":
+            right, expected = right & (x > 0), "a finite number above 0"
+        _check(right, x, f"params_{which}", f"{expected} for {label}")
+        found.append(x)
+    return found
+
+
+def _check_trials(p: np.ndarray, q: np.ndarray) -> None:
+    p, q = np.broadcast_arrays(p, q)
+    wrong = ~((p == q) | np.isnan(p) | np.isnan(q))
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"params_q: expected the n of params_p, {float(p[at])!r}, got {float(q[at])!r} at {at}"
+        )
+
+
+def _bernoulli(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """p log(p/q) + (1 − p) log((1 − p)/(1 − q)), the second by the difference p − q itself."""
+    rest = 1.0 - q
+    v = (q - p) / rest
+    near = v * v - (1.0 + v) * _excess(v)  # (1 + v) log(1 + v) − v
+    far = np.where(p == 1, 1.0, (1.0 - p) / rest * np.log((1.0 - p) / rest) - v)
+    second = np.where(np.abs(v) < 0.3, rest * near, rest * far)
+    second = np.where(rest == 0, np.where(p == 1, 0.0, np.inf), second)
+    return np.asarray(ufuncs.kl_div(p, q) + np.where(p == q, 0.0, second))
 
 
 @explained
@@ -139,7 +259,10 @@ def gaussian_kl_divergence(
     return delivered(np.asarray(found) / unit, out)
 
 
-def _diagonal(apart: np.ndarray, p: np.ndarray, q: np.ndarray, kind: str) -> np.ndarray:
+def _diagonal(
+    apart: np.ndarray, p: np.ndarray, q: np.ndarray, kind: str, axis: int | None = -1
+) -> np.ndarray:
+    """Summed over the components; with no axis they are as many Gaussians."""
     if kind == "variance":
         spreads = ufuncs.kl_div(q, p) / q  # r − 1 − log r, r = p/q
         shift = apart * (apart / q)
@@ -151,7 +274,8 @@ def _diagonal(apart: np.ndarray, p: np.ndarray, q: np.ndarray, kind: str) -> np.
     if np.any(point):
         spreads = np.where(point, np.where(p == 0, 0.0, np.inf), spreads)
         shift = np.where(point, np.where(apart == 0, 0.0, np.inf), shift)
-    return 0.5 * np.sum(spreads + shift, axis=-1)
+    both = 0.5 * (spreads + shift)
+    return both if axis is None else np.sum(both, axis=axis)
 
 
 def _of_ratio(p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -76,6 +76,9 @@ def rows(p: npt.ArrayLike, q: npt.ArrayLike, how: Literal["none", "sum", "mean"]
 def counts(table: npt.ArrayLike) -> float:
     found = fe.mutual_information(table, base=2) + fe.conditional_entropy(table, axis=(0, 1))
     found += fe.population_stability_index([1, 2], [2, 1], smoothing=0.5)
+    found += fe.entropy_of_counts([1, 2], method="chao_shen") + fe.mutual_information([0], ["a"])
+    found += fe.renyi_entropy([1.0], 2, base=2) * fe.tsallis_entropy([1.0], 2, reduction="mean")
+    found += fe.exponential_family_kl("gaussian", (0.0, 1.0), (1.0, [1.0, 2.0]))
     spread = fe.gaussian_entropy([1.0], kind="std")
     return float(found + spread + fe.gaussian_kl_divergence(0.0, 1.0, 1.0, 1.0, kind="std"))
 
@@ -113,6 +116,10 @@ MISTAKES = [
     'fe.cross_entropy_gradient([0], [[0.5, 0.5]], hessian="diagonal")',
     'fe.cross_entropy_gradient([0], [[0.5, 0.5]]).update({"a": 1})',
     'fe.gaussian_entropy([1.0], kind="deviation")',
+    'fe.entropy_of_counts([1, 2], "shrink")',
+    'fe.renyi_entropy([1.0], 2, kind="logit")',
+    "fe.tsallis_entropy([1.0], 2, base=2)",
+    'fe.exponential_family_kl("weibull", 1.0, 2.0)',
     'fe.Accumulator("accuracy").update([0])',
     'fe.Accumulator("accuracy", task="binari")',
     'fe.Accumulator("accuracy", kind="logit")',
