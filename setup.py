@@ -30,6 +30,7 @@ KERNELS = [
     "kernels.careful",
     "kernels.power_divergence",
     "kernels.focal_cross_entropy",
+    "kernels.top_overlap",
     "accumulate.simd_loops",
     "tiles.copy",
     "derivatives.gradient",
@@ -54,6 +55,8 @@ PLAIN = [
     "columns",
     "engine",
 ]
+
+IO = ["llama_codec", "mapping", "parquet_footer"]
 
 # x86-64 micro-architecture levels; for other machines one module at the compiler's baseline.
 WIDE = "-mprefer-vector-width=512"
@@ -126,7 +129,7 @@ def extension(module, source, folder, package="fastent.backends.cython"):
 def modules():
     made = [extension(name, name, "plain") for name in PLAIN]
     made.append(extension("cython_api", "cython_api", "plain", package="fastent"))
-    made += [extension(n, n, "plain", package="fastent.io") for n in ("mapping", "parquet_footer")]
+    made += [extension(n, n, "plain", package="fastent.io") for n in IO]
     return made + [extension(f"{k}_{level}", k, level) for level in LEVELS for k in KERNELS]
 
 

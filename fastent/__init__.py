@@ -14,7 +14,7 @@ from fastent._version import version as __version__
 
 _MODULES = (
     "accumulator", "compat", "cython_api", "dask", "divergences", "families", "focal", "functions",
-    "gradients", "information", "metrics", "numba_api", "results",
+    "gradients", "information", "llama", "metrics", "numba_api", "results",
 )  # fmt: skip
 _HOMES = {
     "_custom": ("divergence",),

@@ -73,7 +73,7 @@ class Metric:
     @property
     def by_row(self) -> bool:
         """Whether it has row values, and so a standard error, extremes and quantiles."""
-        return self.statistic in ("mean", "perplexity", "bits")
+        return self.statistic in ("mean", "perplexity", "bits", "root")
 
     @property
     def needs_labels(self) -> bool:
@@ -97,7 +97,7 @@ RANGES = {
                     "[0, ln C]"),
     "confidence": "[1/C, 1]",
     **dict.fromkeys(("accuracy", "top{k}_accuracy", "ece", "mce", "total_variation", "hellinger",
-                     "top1_agreement"), "[0, 1]"),
+                     "top1_agreement", "top5_overlap", "top10_overlap", "top1_in_top5"), "[0, 1]"),
 }  # fmt: skip
 
 RECORDS = (
@@ -168,6 +168,13 @@ RECORDS = (
     _mean("total_variation", "divergence", "mean of half the sum of absolute differences"),
     _mean("hellinger", "divergence", "mean Hellinger distance"),
     _mean("top1_agreement", "divergence", "share of rows with the same first maximum"),
+    _mean("top5_overlap", "divergence", "mean share of the five largest classes that are in both"),
+    _mean("top10_overlap", "divergence", "mean share of the ten largest classes that are in both"),
+    _mean(
+        "top1_in_top5",
+        "divergence",
+        "share of rows whose first maximum is among the five largest of the other",
+    ),
 )
 
 METRICS = {record.name: record for record in RECORDS}

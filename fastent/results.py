@@ -322,6 +322,10 @@ class Part(Mapping[str, Result]):
     def perplexity(self, metric: Metric) -> float:
         return perplexity_of(self.mean(metric), self.layout.base)
 
+    def root(self, metric: Metric) -> float:
+        mean = self.mean(metric)
+        return math.sqrt(mean) if mean >= 0 else math.nan
+
     def ece(self, metric: Metric) -> float:
         return calibration_errors(self.state.calibration(self.group))[0]
 
@@ -352,6 +356,8 @@ class Part(Mapping[str, Result]):
         """Derivative of the statistic by the mean."""
         if metric.statistic == "perplexity":
             return value * abs(self.layout.log_base)
+        if metric.statistic == "root":
+            return ratio(0.5, value)
         return abs(self.layout.bits_of_base) if metric.statistic == "bits" else 1.0
 
     def standard_error(self, metric: Metric) -> float | None:

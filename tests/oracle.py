@@ -25,7 +25,8 @@ COLUMNS = {
     "binary": ("cross_entropy", "accuracy", "brier", "entropy", "probability"),
     "divergence": (
         "kl_divergence", "reverse_kl", "js_divergence", "cross_entropy", "entropy_p", "entropy_q",
-        "total_variation", "hellinger", "top1_agreement",
+        "total_variation", "hellinger", "top1_agreement", "top5_overlap", "top10_overlap",
+        "top1_in_top5",
     ),
     "entropy": ("entropy",),
 }  # fmt: skip
@@ -203,9 +204,19 @@ def rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps, te
             "total_variation": zero_if_identical(lambda: total_variation(counts, p.p, q.p)),
             "hellinger": zero_if_identical(lambda: hellinger(counts, p.p, q.p)),
             "top1_agreement": agreement,
+            "top5_overlap": lambda: overlap(true, pred, 5, 5),
+            "top10_overlap": lambda: overlap(true, pred, 10, 10),
+            "top1_in_top5": lambda: overlap(true, pred, 1, 5),
         }
 
     return evaluate
+
+
+def overlap(true, pred, of_true, of_pred):
+    """Share of the largest numbers of one row that are among the largest of the other."""
+    order = [sorted(range(len(x)), key=lambda i: (-x[i], i)) for x in (true, pred)]
+    ours, theirs = order[0][:of_true], set(order[1][:of_pred])
+    return mpf(len(theirs.intersection(ours))) / len(ours)
 
 
 def merge(values, counts):

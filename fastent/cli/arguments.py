@@ -31,6 +31,7 @@ EXAMPLES = {
     "compare": """examples:
   fastent compare teacher.npy student.npy --kind logits
   fastent compare old/ new/ --kind logprobs,logits --labels labels.npy --html page.html
+  fastent compare base.bin quantised.bin
 """,
 }
 
@@ -109,8 +110,7 @@ def _add_score(score: Parser) -> None:
     )
     _files(inputs, "--labels", "files in step with PRED, or :column of PRED itself")
     _add_inputs(inputs)
-    _files(inputs, "--bytes", "bytes of text behind each row; adds bits_per_byte")
-    inputs.add_argument("--id", metavar="COLUMN", help="rows must agree in it, file by file")
+    _add_more_inputs(inputs)
     what = score.add_argument_group("what to compute")
     _add_numbers(what)
     what.add_argument(
@@ -132,31 +132,9 @@ def _add_score(score: Parser) -> None:
     outputs = score.add_argument_group("outputs")
     _add_outputs(outputs)
     outputs.add_argument(
-        "--rows", metavar="FILE", help="write file, row and every metric of each row, as Parquet"
-    )
-    outputs.add_argument(
         "--worst", type=int, default=0, metavar="K", help="show the K rows of highest loss"
     )
-    outputs.add_argument(
-        "--keep",
-        type=_names,
-        default=(),
-        metavar="COLUMNS",
-        help="columns to carry into --rows and --worst; label and predicted too",
-    )
-    running = score.add_argument_group("running")
-    _add_running(running)
-    running.add_argument(
-        "--on-error",
-        choices=("raise", "skip"),
-        default="raise",
-        help="a file that fails stops the run, or is left out and listed",
-    )
-    running.add_argument(
-        "--dask",
-        metavar="ADDRESS",
-        help="score on the workers of this scheduler, or local:N for N processes here",
-    )
+    _add_running(score.add_argument_group("running"))
 
 
 def _add_compare(compare: Parser) -> None:
@@ -165,24 +143,30 @@ def _add_compare(compare: Parser) -> None:
     inputs.add_argument("q", metavar="Q", help="a file, a directory or a quoted glob")
     _files(inputs, "--labels", "adds the paired difference of cross-entropies")
     _add_inputs(inputs)
+    _add_more_inputs(inputs)
     what = compare.add_argument_group("what to compute")
     _add_numbers(what)
+    what.add_argument("--metrics", metavar="A,B,C", help="names that `fastent metrics` lists")
     _add_ignored(what)
+    what.add_argument(
+        "--skip-first", type=_count, default=0, metavar="K", help="of each window K rows count not"
+    )
+    what.add_argument("--window", type=_rows, metavar="N", help="rows of a window")
+    what.add_argument(
+        "--llama",
+        action="store_true",
+        help="the table of llama.cpp's perplexity program, of a dump P and float32 logits Q",
+    )
     outputs = compare.add_argument_group("outputs")
     _add_outputs(outputs)
-    _add_running(compare.add_argument_group("running"))
-    compare.set_defaults(
-        task="divergence",
-        metrics=None,
-        bytes=None,
-        bins=15,
-        rows=None,
-        worst=0,
-        dask=None,
-        id=None,
-        keep=(),
-        on_error="raise",
+    outputs.add_argument(
+        "--worst", type=int, default=0, metavar="K", help="show the K rows of highest divergence"
     )
+    outputs.add_argument(
+        "--by", default="kl_divergence", metavar="METRIC", help="or of highest row value of another"
+    )
+    _add_running(compare.add_argument_group("running"))
+    compare.set_defaults(task="divergence", bins=15)
 
 
 def _add_inputs(inputs: Any) -> None:
@@ -212,6 +196,14 @@ def _add_inputs(inputs: Any) -> None:
     )
 
 
+def _add_more_inputs(inputs: Any) -> None:
+    _files(inputs, "--bytes", "bytes of text behind each row; adds bits_per_byte")
+    inputs.add_argument(
+        "--token-bytes", metavar="FILE", help="instead: bytes of text behind each token id"
+    )
+    inputs.add_argument("--id", metavar="COLUMN", help="rows must agree in it, file by file")
+
+
 def _files(group: Any, name: str, what: str) -> None:
     group.add_argument(name, nargs="+", action="append", metavar="FILE", help=what)
 
@@ -219,10 +211,9 @@ def _files(group: Any, name: str, what: str) -> None:
 def _add_numbers(group: Any) -> None:
     group.add_argument(
         "--kind",
-        required=True,
         type=_kind,
         metavar="KIND",
-        help="what the numbers are: probs, logprobs or logits (a pair a,b for two operands)",
+        help="probs, logprobs or logits (a pair a,b for two operands); dumps say it themselves",
     )
     group.add_argument(
         "--row-sums",
@@ -249,6 +240,16 @@ def _add_ignored(group: Any) -> None:
 
 
 def _add_outputs(group: Any) -> None:
+    group.add_argument(
+        "--rows", metavar="FILE", help="write file, row and every metric of each row, as Parquet"
+    )
+    group.add_argument(
+        "--keep",
+        type=_names,
+        default=(),
+        metavar="COLUMNS",
+        help="columns to carry into --rows and --worst; label and predicted too",
+    )
     group.add_argument("--json", metavar="FILE", help="write the report; - is standard output")
     group.add_argument("--html", metavar="FILE", help="write a page with table and plots")
     group.add_argument("--quiet", action="store_true", help="no table and no progress")
@@ -257,6 +258,17 @@ def _add_outputs(group: Any) -> None:
 def _add_running(group: Any) -> None:
     group.add_argument("--checkpoint", metavar="FILE", help="save progress here and go on from it")
     group.add_argument("--num-threads", type=_threads, metavar="N", help="threads (all CPUs)")
+    group.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="a file that fails stops the run, or is left out and listed",
+    )
+    group.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="score on the workers of this scheduler, or local:N for N processes here",
+    )
 
 
 def _kind(text: str) -> str | tuple[str, str]:
@@ -280,6 +292,14 @@ def _whole(text: str, least: int, most: int) -> int:
 
 def _threads(text: str) -> int:
     return _whole(text, 1, MOST_THREADS)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 0, 1 << 62)
+
+
+def _rows(text: str) -> int:
+    return _whole(text, 1, 1 << 62)
 
 
 def _label(text: str) -> int | str:

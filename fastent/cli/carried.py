@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastent.io import Buffer
+from fastent.io.llama import as_numbers
 from fastent.io.names import as_text
 from fastent.io.shards import Piece, Shards
 
@@ -66,7 +67,7 @@ class Carried:
             return arrays[role]
         if column == "label":
             return self._named(arrays["labels"])
-        predictions = arrays["predictions"].astype(np.float64)
+        predictions = as_numbers(arrays["predictions"]).astype(np.float64)
         if self.task == "binary":
             half = {"probs": 0.5, "logits": 0.0, "logprobs": np.log(0.5)}[self.kind]
             return (predictions >= half).astype(np.int64)

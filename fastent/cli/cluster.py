@@ -1,4 +1,4 @@
-"""``fastent score --dask``: files or row ranges are the tasks, and states come back, not rows."""
+"""``--dask``: files or row ranges are the tasks, and states come back, not rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,11 +21,9 @@ from weakref import WeakKeyDictionary
 
 import fastent
 from fastent.cli.arguments import UsageError
-from fastent.cli.carried import Carried
 from fastent.cli.outputs import is_direct
 from fastent.cli.progress import Progress
 from fastent.cli.run import Run, engine_name
-from fastent.cli.scorer import ScoreScorer
 from fastent.cli.signals import Signals
 from fastent.io import Buffer, InputError, Source
 from fastent.io.csv import CsvTable
@@ -46,20 +44,12 @@ class Plan:
     """What every task must know to score like every other."""
 
     options: argparse.Namespace
-    shown: list[str]
-    settings: dict[str, Any]
-    classes: int | None
-    carrier: Carried
+    make: Callable[[int], Any]  # a scorer for so many threads
 
     @property
     def threads(self) -> int:
         """Threads of a task: the one that Dask gave it, unless more are asked for."""
         return self.options.num_threads or 1
-
-    def scorer(self, threads: int) -> ScoreScorer:
-        return ScoreScorer(
-            self.options, self.shown, self.settings, self.classes, threads, self.carrier
-        )
 
 
 @dataclass(frozen=True)
@@ -116,7 +106,7 @@ def score_rows(packed: bytes, start: int, stop: int, plan: Plan) -> dict[str, An
     rows: list[Any] = []  # Arrow batches
     try:
         with lent_threads(plan.threads) as threads:
-            scorer = plan.scorer(threads)
+            scorer = plan.make(threads)
 
             def collect(block: Block, results: list[Any]) -> None:
                 rows.extend(scorer.collect(block, results))
@@ -184,7 +174,7 @@ class ClusterRun(Run):
         self,
         plan: Plan,
         shards: Shards,
-        scorer: ScoreScorer,
+        scorer: Any,
         numbers: dict[str, Any],
         signals: Signals,
     ) -> None:

@@ -3,145 +3,135 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 import fastent
-from fastent.cli.accumulators import Lanes, lane_count
+from fastent.cli import complain
 from fastent.cli.arguments import UsageError
-from fastent.cli.errors import located
+from fastent.cli.carried import carried
+from fastent.cli.exact_quantiles import MOST_ROWS
 from fastent.cli.inputs import compare_shards, ignored_code
-from fastent.cli.pair_sums import DIVERGENCES, LOSSES, PairSums
+from fastent.cli.outputs import is_direct
+from fastent.cli.pair_report import describe
+from fastent.cli.pair_scorer import HIDDEN, CompareScorer
+from fastent.cli.pair_sums import LABELLED, chosen
 from fastent.cli.run import Run, show, write_outputs
 from fastent.cli.signals import Signals
-from fastent.io.shards import Block, Piece, Shards
-from fastent.report import document
-
-QUANTILES = {"median": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
-
-
-class CompareScorer:
-    """Adds pieces of both operands up."""
-
-    rows_columns: tuple[tuple[str, str], ...] = ()
-    kept = 0
-
-    def __init__(self, options: argparse.Namespace, settings: dict[str, Any], threads: int) -> None:
-        lanes = lane_count(threads, None, bool(options.groups or options.clusters))
-        self.lanes = Lanes(lambda: PairSums(settings, options.nan_policy, threads // lanes), lanes)
-        self._ignore_index = settings["ignore_index"]
-        self.nans = 0
-        self.ignored = 0
-
-    def work(self, piece: Piece) -> tuple[int, int]:
-        with self.lanes.borrow() as sums:
-            try:
-                nans = sums.add(piece)
-            except (ValueError, TypeError) as error:
-                raise located(error, piece) from None
-        ignored = 0
-        if self._ignore_index is not None:
-            ignored = int(np.count_nonzero(piece.arrays["labels"] == self._ignore_index))
-        return nans, ignored
-
-    def collect(self, block: Block, results: list[tuple[int, int]]) -> list[Any]:
-        for nans, ignored in results:
-            self.nans += nans
-            self.ignored += ignored
-        return []
-
-    def state(self, lazily: bool = False) -> dict[str, Any]:
-        return {
-            "sums": self.lanes.total().state(lazily),
-            "nans": self.nans,
-            "ignored": self.ignored,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        with self.lanes.borrow() as sums:
-            sums.load(state["sums"])
-        self.nans = state["nans"]
-        self.ignored = state["ignored"]
+from fastent.cli.skipping import SkippingRun
+from fastent.io.llama import DumpRows
+from fastent.io.shards import Shards
+from fastent.metrics import find
 
 
 def run(options: argparse.Namespace, signals: Signals) -> int:
-    if options.ignore_index is not None and not options.labels:
-        raise UsageError("--ignore-index needs --labels")
+    if options.llama:
+        from fastent.cli import llama_table
+
+        return llama_table.run(options, signals)
+    if options.worst < 0:
+        raise UsageError(f"--worst: expected 0 or more, got {options.worst}")
+    if options.dask is not None:
+        from fastent.cli import cluster  # it takes long to import
+
+        cluster.check_options(options)
+    elif options.on_error == "skip" and options.rows and is_direct(options.rows):
+        raise UsageError(f"--rows {options.rows}: expected an ordinary file with --on-error skip")
     if options.html:
         from fastent.report.page import require_libraries
 
         require_libraries(options.html)
     shards = compare_shards(options)
+    with_labels = "labels" in shards.items[0].sources
+    if options.ignore_index is not None and not with_labels:
+        raise UsageError("--ignore-index needs --labels")
+    if options.bytes and not with_labels:
+        raise UsageError("--bytes needs --labels")
+    shown = chosen(options.metrics, with_labels)
+    check_by(options, with_labels)
     settings = {
         "task": "divergence",
         "kind": options.kind,
         "row_sums": options.row_sums,
         "temperature": options.temperature,
         "ignore_index": ignored_code(options, shards),
+        "skip_first": options.skip_first,
+        "window": window(options, shards),
     }
-    threads = options.num_threads or fastent.get_num_threads()
-    scorer = CompareScorer(options, settings, threads)
-    kept = {**settings, "ignore_index": options.ignore_index, "nan_policy": options.nan_policy}
-    with Run(options, shards, scorer, kept, signals) as work:
+    threads = 1 if options.dask else options.num_threads or fastent.get_num_threads()
+    carrier = carried(options, shards)
+    exact = shards.rows <= MOST_ROWS
+    make = partial(CompareScorer, options, shown, settings, carrier, with_labels, exact)
+    scorer = make(threads)
+    kept = {**settings, "ignore_index": options.ignore_index, "nan_policy": options.nan_policy,
+            "metrics": shown}  # fmt: skip
+    if options.worst:
+        kept["by"] = options.by
+    work: Run
+    if options.dask:
+        plan = cluster.Plan(options, make)
+        work = cluster.ClusterRun(plan, shards, scorer, kept, signals)
+    elif options.on_error == "skip":
+        work = SkippingRun(lambda: make(threads), options, shards, scorer, kept, signals)
+    else:
+        work = Run(options, shards, scorer, kept, signals)
+    with work:
         work.work_through()
-        found = describe(scorer, shards, kept, options)
+        found = describe(scorer, shards, kept, shown, options, carrier)
+        work.finish()
         write_outputs(options, found, lambda: page(scorer, found))
     show(options, found)
+    if shards.left_out and not options.quiet:
+        for entry in [{"error": f"{len(shards.left_out)} files left out or cut short"},
+                      *found["left_out"]]:  # fmt: skip
+            complain(entry["error"])
     return 0
 
 
-def describe(
-    scorer: CompareScorer, shards: Shards, settings: dict[str, Any], options: argparse.Namespace
-) -> dict[str, Any]:
-    """The JSON document."""
-    sums = scorer.lanes.total()
-    divergences, losses = sums.report(), sums.loss_report()
-    clustered = bool(options.clusters)
-
-    def entries(part: Any, loss: Any, whole: bool) -> dict[str, Any]:
-        found = {}
-        for names, source in ((DIVERGENCES, part), ([m.name for m in LOSSES], loss)):
-            for name in names if source is not None else ():
-                found[name] = document.entry(source[name], clustered and whole)
-                if whole and source[name].max is not None:
-                    found[name]["quantiles"] = quantiles(source[name])
-        return found
-
-    with_labels = bool(options.labels)
-    by_group = losses.groups
-    return {
-        "metrics": entries(divergences, losses if with_labels else None, True),
-        "groups": document.Groups(
-            divergences.groups,
-            lambda name, part: entries(part, by_group[name] if with_labels else None, False),
-        ),
-        "rows": shards.rows,
-        "nan_rows": scorer.nans,
-        "ignored_rows": scorer.ignored,
-        "inputs": shards.describe({"predictions": "p", "other": "q"}),
-        "settings": settings,
-        "version": fastent.__version__,
-    }
+def check_by(options: argparse.Namespace, with_labels: bool) -> None:
+    """Refuse what no row has a value of."""
+    name = options.by
+    of_labels = {m.column for m in LABELLED.values() if m.statistic == "mean"} - set(HIDDEN)
+    if name in of_labels:
+        if options.worst and not with_labels:
+            raise UsageError(f"--by {name} needs --labels")
+        return
+    try:
+        find(name, "divergence")
+    except ValueError as error:
+        raise UsageError(f"--by: {error}, with labels {', '.join(sorted(of_labels))}") from None
 
 
-def quantiles(result: Any) -> dict[str, Any]:
-    """How the row values are spread, from the histogram behind the metric."""
-    found = {name: document.number(result.quantile(q)) for name, q in QUANTILES.items()}
-    found["max"] = document.number(result.max)
+def window(options: argparse.Namespace, shards: Shards) -> int | None:
+    """Of how many rows the first do not count: of a chunk's, where dumps say how many these are."""
+    found: int | None = options.window
+    skip: int = options.skip_first
+    if found is None and skip:
+        heads = {s.main.header.chunk_rows for s in shards.items if isinstance(s.main, DumpRows)}
+        if len(heads) != 1:
+            raise UsageError("--skip-first needs --window, the rows that it is the first of")
+        (found,) = heads
+    if found is not None and not 0 <= skip < max(1, found):
+        raise UsageError(f"--skip-first: expected less than the window of {found} rows, got {skip}")
     return found
 
 
 def page(scorer: CompareScorer, found: dict[str, Any]) -> bytes:
+    from fastent.cli.pair_report import notes
     from fastent.report import pictures
     from fastent.report.page import render
 
     sums = scorer.lanes.total()
-    reports = dict.fromkeys(DIVERGENCES, sums.report())
-    reports.update(dict.fromkeys([metric.name for metric in LOSSES], sums.loss_report()))
+    divergences, losses = sums.report(), sums.loss_report()
     drawn = [
-        pictures.distribution(reports[name], name, f"{name} over the rows", f"{name} of a row")
+        pictures.distribution(
+            divergences if name in divergences else losses,
+            name, f"{name} over the rows", f"{name} of a row",
+        )
         for name, entry in found["metrics"].items()
-        if "quantiles" in entry and name != "top1_agreement"
-    ]
-    return render("Comparison", found, drawn, [])
+        if "quantiles" in entry and not DISCRETE & {name.rpartition("_")[0], name}
+    ]  # fmt: skip
+    return render("Comparison", found, drawn, notes(found))
+
+
+DISCRETE = {"top1_agreement", "top5_overlap", "top10_overlap", "top1_in_top5", "accuracy"}

@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from fastent.io import InputError
+from fastent.io.llama import as_numbers
 from fastent.io.shards import Piece
 
 # Which part of the input an argument of the library is.
@@ -28,13 +29,17 @@ def nan_error(piece: Piece, row: int) -> InputError:
     sources = piece.shard.sources
     guilty = sources["predictions"]
     for role in ("predictions", "other", "labels"):
-        if role in piece.arrays and np.isnan(piece.arrays[role][row].astype(np.float64)).any():
+        if role in piece.arrays and _has_nan(piece.arrays[role][row : row + 1]):
             guilty = sources[role]
             break
     return InputError(
         f"{guilty.name}: row {piece.start + row} gives NaN "
         "(--nan-policy omit leaves such rows out, propagate lets them through)"
     )
+
+
+def _has_nan(rows: np.ndarray) -> bool:
+    return bool(np.isnan(as_numbers(rows).astype(np.float64)).any())
 
 
 def located(error: Exception, piece: Piece) -> Exception:

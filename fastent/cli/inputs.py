@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastent._classes import IGNORED
+from fastent.cli import dumps
 from fastent.cli.arguments import UsageError
 from fastent.cli.carried import DERIVED
 from fastent.io import (
@@ -21,9 +22,11 @@ from fastent.io import (
     open_source,
     table_rows,
 )
+from fastent.io.llama import is_dump
 from fastent.io.names import AsText, ClassCodes, Combined, distinct, is_text
 from fastent.io.references import suffix_of
 from fastent.io.shards import Shards, align, resolve
+from fastent.io.token_bytes import OfTokens, token_bytes
 
 SIDES = ("labels", "groups", "clusters", "weights", "bytes")
 Parts = dict[str, Reference]  # of one shard, by role
@@ -32,6 +35,7 @@ Parts = dict[str, Reference]  # of one shard, by role
 def score_shards(options: argparse.Namespace) -> Shards:
     """Predictions with their labels and sides."""
     references = _files(options.predictions)
+    dumps.settle(options, references)
     role = "labels" if options.task == "sparse" else "targets"
     sides = _sides(options, references, role)
     if role not in sides:
@@ -43,10 +47,13 @@ def score_shards(options: argparse.Namespace) -> Shards:
     if options.on_error == "skip":
         parts, left_out = _usable(parts, options, flat)
     opened, names = _open(parts, options, flat)
+    left_out += dumps.keep_whole_chunks(opened)
     coded = False
     if role == "labels":
         coded = _code_labels(opened, names, options)
+        _count_token_bytes(opened, options)
     _distinct(opened)
+    dumps.number_chunks(opened)
     _alike(opened)
     sources = _by_role(opened)
     shards = align(sources.pop("predictions"), sources, need_classes=not flat)
@@ -58,16 +65,28 @@ def score_shards(options: argparse.Namespace) -> Shards:
 
 def compare_shards(options: argparse.Namespace) -> Shards:
     """P as the predictions, Q as the other operand, labels and sides if there are any."""
-    references = _files([options.p])
+    references, others = _files([options.p]), _files([options.q])
+    dumps.settle(options, references, others)
     sides = _sides(options, references, "labels")
-    sides["other"] = _files([options.q])
-    opened, names = _open(_in_step(references, sides), options, False)
+    if "labels" not in sides and all(is_dump(reference.path) for reference in others):
+        sides["labels"] = [replace(reference, part="token") for reference in others]
+    sides["other"] = others
+    _add_columns(options, references, sides)
+    parts = _in_step(references, sides)
+    left_out: list[dict[str, str]] = []
+    if options.on_error == "skip":
+        parts, left_out = _usable(parts, options, False)
+    opened, names = _open(parts, options, False)
+    left_out += dumps.keep_whole_chunks(opened)
     coded = _code_labels(opened, names, options) if "labels" in sides else False
+    _count_token_bytes(opened, options)
+    dumps.check_texts(opened)
+    dumps.number_chunks(opened)
     _alike(opened)
     sources = _by_role(opened)
     shards = align(sources.pop("predictions"), sources, need_classes=True)
     _same_classes(shards, "other")
-    shards.class_names, shards.coded = names, coded
+    shards.left_out, shards.class_names, shards.coded = left_out, names, coded
     return shards
 
 
@@ -103,6 +122,7 @@ def _readings(options: argparse.Namespace, parts: list[Parts]) -> dict[str, Read
         separator=options.separator,
         format=options.format,
         axis=options.axis,
+        whole_chunks=options.on_error == "skip",
     )
 
     def predicted(kind: str) -> Reading:
@@ -266,6 +286,7 @@ def _usable(
     for number, shard in enumerate(parts):
         try:
             (found,), _ = _open([shard], options, flat)
+            dumps.keep_whole_chunks([found])
             sources = {role: [source] for role, source in found.items()}
             (main,) = sources.pop("predictions")
             align([main], sources, need_classes=not flat)
@@ -280,6 +301,26 @@ def _usable(
             why = f"{name}: {widths.pop(number)} classes, expected {usual} as in most files"
             left_out.append({"file": name, "error": why})
     return [parts[number] for number in widths], left_out
+
+
+def _count_token_bytes(opened: list[dict[str, Source]], options: argparse.Namespace) -> None:
+    """Bytes of each row, from a table of those of each label."""
+    if not options.token_bytes:
+        return
+    (reference,) = _files([options.token_bytes])
+    table = token_bytes(open_source(reference, "bytes"))
+    for found in opened:
+        if "labels" not in found:
+            raise UsageError("--token-bytes needs labels")
+        if "bytes" in found:
+            raise UsageError("--token-bytes and --bytes both say how many bytes rows have")
+        width = found["predictions"].classes
+        if found["predictions"].rows and width is not None and width != len(table):
+            raise InputError(
+                f"{reference.path}: bytes of {len(table)} tokens, expected {width} as "
+                f"{found['predictions'].name} has classes"
+            )
+        found["bytes"] = OfTokens(found["labels"], table, reference.path)
 
 
 def _same_classes(shards: Shards, role: str) -> None:
@@ -345,7 +386,7 @@ def _add_columns(
 
 
 def _column(reference: Reference, name: str) -> Reference:
-    if not _is_table(reference.path):
+    if not _is_table(reference.path) and not is_dump(reference.path):
         raise UsageError(f"{reference.path}: has no columns, expected a table with {name!r}")
     return replace(reference, part=name)
 

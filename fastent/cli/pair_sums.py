@@ -1,4 +1,5 @@
-"""What ``fastent compare`` adds up: divergences, and with labels the paired losses."""
+"""What ``fastent compare`` adds up: divergences, and with labels what both sides make of the
+label."""
 
 from __future__ import annotations
 
@@ -7,106 +8,292 @@ from typing import Any
 
 import numpy as np
 
-from fastent._feed import Feed
+from fastent._feed import Feed, Rows
 from fastent.backends.cython.accumulate.state import State
-from fastent.cli.sums import judge_nans
+from fastent.cli.clipping import Clipping
+from fastent.cli.exact_quantiles import KeptRows
+from fastent.cli.sums import Added, byte_counts, judge_nans
 from fastent.io.shards import Piece
 from fastent.metrics import Metric, find
 from fastent.results import Report
 
 DIVERGENCES = [
     "kl_divergence", "reverse_kl", "js_divergence", "total_variation", "top1_agreement",
-    "entropy_p", "entropy_q",
+    "entropy_p", "entropy_q", "top5_overlap", "top10_overlap", "top1_in_top5",
 ]  # fmt: skip
 TASK = ("compare",)
-LOSSES = [
-    Metric("cross_entropy_p", TASK, "cross_entropy_p", "mean", "loss of P"),
-    Metric("cross_entropy_q", TASK, "cross_entropy_q", "mean", "loss of Q"),
-    Metric("cross_entropy_difference", TASK, "difference", "mean", "loss of Q less that of P"),
-    Metric("perplexity_ratio", TASK, "difference", "perplexity", "perplexity of Q over that of P"),
-]
+SIDES = {"predictions": "p", "other": "q"}
+OF_LABELS = ("cross_entropy", "accuracy", "brier")  # of each side
+
+
+def _metric(name: str, description: str, column: str = "", statistic: str = "mean") -> Metric:
+    return Metric(name, TASK, column or name, statistic, description)
+
+
+LABELLED = {
+    m.name: m
+    for m in [
+        _metric("cross_entropy_p", "loss of P"),
+        _metric("cross_entropy_q", "loss of Q"),
+        _metric("cross_entropy_difference", "loss of Q less that of P"),
+        _metric("perplexity_p", "perplexity of P", "cross_entropy_p", "perplexity"),
+        _metric("perplexity_q", "perplexity of Q", "cross_entropy_q", "perplexity"),
+        _metric("perplexity_ratio", "perplexity of Q over that of P", "cross_entropy_difference",
+                "perplexity"),
+        _metric("delta_p", "probability of the label by Q less that by P"),
+        _metric("delta_p_rms", "root of its mean square", "delta_p_squared", "root"),
+        _metric("accuracy_p", "share of rows that P has right"),
+        _metric("accuracy_q", "share of rows that Q has right"),
+        _metric("accuracy_difference", "accuracy of Q less that of P"),
+        _metric("brier_p", "Brier score of P"),
+        _metric("brier_q", "Brier score of Q"),
+        _metric("brier_difference", "Brier score of Q less that of P"),
+    ]
+}  # fmt: skip
+CORRELATION = "loss_correlation"
+# The columns behind it: variances of both losses and of their difference.
+CORRELATED = ("cross_entropy_p", "cross_entropy_q", "cross_entropy_difference")
+
+
+def chosen(metrics: str | None, with_labels: bool) -> list[str]:
+    """Names of the metrics of a run; ValueError for one that there is not."""
+    if metrics is None:
+        return DIVERGENCES + ([*LABELLED, CORRELATION] if with_labels else [])
+    names = list(dict.fromkeys(name.strip() for name in metrics.split(",")))
+    for name in names:
+        if name in LABELLED or name == CORRELATION:
+            if not with_labels:
+                raise ValueError(f"metrics: {name} needs --labels")
+            continue
+        try:
+            find(name, "divergence")
+        except ValueError as error:
+            known = ", ".join([*LABELLED, CORRELATION])
+            raise ValueError(f"{error}, with labels {known}") from None
+    return names
 
 
 class PairSums:
-    """Divergences of Q from P and, with labels, both losses and their difference by row."""
+    """Divergences of Q from P and, with labels, their losses and what differs between them, by row.
 
-    def __init__(self, settings: dict[str, Any], nan_policy: str, num_threads: int) -> None:
+    Parameters
+    ----------
+    names : list of str
+        Metrics that are wanted, out of those of `chosen`.
+    settings : dict
+        kind, row_sums, temperature, ignore_index, skip_first and window.
+    nan_policy : str
+    num_threads : int
+    with_labels : bool
+    exact : bool
+        Whether row values are kept for exact quantiles.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        settings: dict[str, Any],
+        nan_policy: str,
+        num_threads: int,
+        with_labels: bool,
+        exact: bool,
+    ) -> None:
         kinds = settings["kind"]
         kinds = (kinds, kinds) if isinstance(kinds, str) else kinds
         numbers: dict[str, Any] = {key: settings[key] for key in ("row_sums", "temperature")}
-        self._ignore_index = settings["ignore_index"]
+        self._settings = settings
         self._nan_policy = nan_policy
-        self._metrics = [find(name, "divergence") for name in DIVERGENCES]
+        divergences = [
+            find(n, "divergence") for n in names if n not in LABELLED and n != CORRELATION
+        ]
+        self._metrics = divergences
         self._feed = Feed(
-            self._metrics, task="divergence", kind=kinds, num_threads=num_threads, **numbers
+            divergences, task="divergence", kind=kinds, num_threads=num_threads, **numbers
         )
         self._state = self._feed.state()
+        wanted = [LABELLED[n].column for n in names if n in LABELLED]
+        if CORRELATION in names:
+            wanted += CORRELATED
+        self._of_labels = [LABELLED[n] for n in names if n in LABELLED]
+        # Where the label stands at a floor is told of the losses, whatever else is asked for.
+        needed = [c for c in OF_LABELS if any(w.startswith(c) for w in wanted)]
+        needed = ["cross_entropy", *(c for c in needed if c != "cross_entropy")]
+        self._needed = needed if with_labels else []
         self._loss_feeds = [
             Feed(
-                [find("cross_entropy", "sparse")],
+                [find(name, "sparse") for name in self._needed],
                 kind=kind,
-                ignore_index=self._ignore_index,
+                ignore_index=settings["ignore_index"],
                 num_threads=num_threads,
                 temperature=numbers["temperature"] if kind == "logits" else 1.0,
                 row_sums="check" if kind == "logits" else numbers["row_sums"],
             )
-            for kind in kinds
+            for kind in (kinds if with_labels else ())
         ]
-        names = ("cross_entropy_p", "cross_entropy_q", "difference")
-        self._losses = State([(name, place, 0, 0, True) for place, name in enumerate(names)])
+        columns = [f"{c}_{end}" for c in self._needed for end in ("p", "q", "difference")]
+        if self._needed:
+            columns += ["delta_p", "delta_p_squared"]
+        self._label_columns = columns
+        layout = [(name, place, 0, 0, True) for place, name in enumerate(columns)]
+        self._losses = State(layout or [("none", 0, 0, 0, True)])
+        above = list(CORRELATED) if with_labels else ["none"]
+        self._above = State([(name, place, 0, 0, True) for place, name in enumerate(above)])
+        self._bytes = State([("bytes", 0, 0, 0, False)])
+        own = tuple(m.name for m in divergences if m.divergence is not None)
+        self.columns = (*self._feed.columns, *own, *columns)
+        self.kept = KeptRows(self.columns) if exact else None
+        self.clipping = Clipping(SIDES)
+        self.counts = {"lost": 0, "gained": 0, "skipped": 0}
 
-    def add(self, piece: Piece) -> int:
-        """Add the rows of a piece; gives the number of rows with NaN."""
+    def add(self, piece: Piece, whole: bool) -> Added:
+        """Add the rows of a piece; gives their values, where they are asked for."""
         arrays = piece.arrays
+        given = self._weights(piece)
         ids = [arrays.get(role) for role in ("groups", "clusters")]
-        batch = self._feed.batch(arrays["predictions"], arrays["other"], self._weights(piece), *ids)
-        rows = batch.read(0, batch.rows)
-        nans = judge_nans(rows, self._nan_policy, piece, 0)
-        losses = None
-        if "labels" in arrays:
-            losses = replace(rows, values=self._row_losses(piece, rows.weights))
-        rows.add_to(self._state)
-        if losses is not None:
-            losses.add_to(self._losses)
-        return nans
+        batch = self._feed.batch(arrays["predictions"], arrays["other"], given, *ids)
+        loss_batches = [
+            feed.batch(arrays["labels"], arrays[role], given)
+            for role, feed in zip(SIDES, self._loss_feeds, strict=False)
+        ]
+        counts = byte_counts(piece) if "bytes" in arrays else None
+        added = Added(None, given, 0)
+        values = np.empty((len(self.columns), piece.rows)) if whole else None
+        for start, stop in steps(piece, batch.num_threads):
+            rows = batch.read(start, stop)
+            found = rows.values
+            of_labels = None
+            if loss_batches:
+                p, q = (one.read(start, stop).values for one in loss_batches)
+                of_labels = differences(p, q, self._needed)
+                found = np.vstack([rows.values, of_labels])
+                sides = of_labels[0] + of_labels[1]  # of infinite losses it is no NaN
+                rows.values = rows.values if len(rows.values) else sides[None]
+            added.nans += judge_nans(rows, self._nan_policy, piece, start)
+            rows.values = found[: len(found) - len(self._label_columns)]
+            self._add(rows, of_labels, piece, start, stop)
+            if counts is not None:
+                self._bytes.add(counts[None, start:stop], rows.weights, groups=rows.groups)
+            if self.kept is not None:
+                self.kept.add(found, rows.weights)
+            if values is not None:
+                values[:, start:stop] = found
+        added.values = values
+        return added
+
+    def _add(
+        self, rows: Rows, of_labels: np.ndarray | None, piece: Piece, start: int, stop: int
+    ) -> None:
+        if self._metrics:
+            rows.add_to(self._state)
+        if of_labels is None:
+            return
+        replace(rows, values=of_labels).add_to(self._losses)
+        counted = None if rows.weights is None else rows.weights > 0
+        floor = self.clipping.add(piece.part(start, stop), counted)
+        if floor is not None:
+            weights = np.where(floor, 0.0, 1.0 if rows.weights is None else rows.weights)
+            replace(rows, values=of_labels[:3], weights=weights, groups=None).add_to(self._above)
+        if "accuracy_difference" in self._label_columns:
+            change = of_labels[self._label_columns.index("accuracy_difference")]
+            change = change if counted is None else change[counted]
+            self.counts["lost"] += int(np.count_nonzero(change < 0))
+            self.counts["gained"] += int(np.count_nonzero(change > 0))
 
     def _weights(self, piece: Piece) -> np.ndarray | None:
-        """Row weights, 0 where the label is the one to ignore."""
+        """Row weights, 0 where the label is the one to ignore and in rows that are skipped."""
         weights = piece.arrays.get("weights")
-        if self._ignore_index is None or "labels" not in piece.arrays:
+        kept = np.ones(piece.rows, bool)
+        ignored = self._settings["ignore_index"]
+        if ignored is not None and "labels" in piece.arrays:
+            kept &= piece.arrays["labels"] != ignored
+        if self._settings["skip_first"]:
+            place = np.arange(piece.start, piece.stop) % self._settings["window"]
+            skipped = place < self._settings["skip_first"]
+            self.counts["skipped"] += int(np.count_nonzero(skipped))
+            kept &= ~skipped
+        if kept.all():
             return weights
-        kept = piece.arrays["labels"] != self._ignore_index
         return kept.astype(np.float64) if weights is None else np.where(kept, weights, 0.0)
-
-    def _row_losses(self, piece: Piece, weights: np.ndarray | None) -> np.ndarray:
-        """Loss of P, loss of Q and the second less the first."""
-        found = np.empty((3, piece.rows))
-        for row, role, feed in zip(found, ("predictions", "other"), self._loss_feeds, strict=False):
-            batch = feed.batch(piece.arrays["labels"], piece.arrays[role], weights)
-            row[:] = batch.read(0, piece.rows).values[0]
-        with np.errstate(invalid="ignore"):  # two infinite losses have no difference
-            np.subtract(found[1], found[0], out=found[2])
-        return found
 
     def report(self) -> Report:
         """The divergences."""
         return Report(self._state, self._metrics, None)
 
     def loss_report(self) -> Report:
-        """The paired losses; without rows when there are no labels."""
-        return Report(self._losses, LOSSES, None)
+        """What is known by the labels; those of the correlation too."""
+        hidden = [LABELLED[name] for name in CORRELATED if name in self._label_columns]
+        metrics = {m.name: m for m in [*self._of_labels, *hidden]}
+        return Report(self._losses, list(metrics.values()), None)
+
+    def report_above_floor(self) -> Report:
+        """Losses of the rows without a label at a floor."""
+        return Report(self._above, [LABELLED[name] for name in CORRELATED], None)
+
+    def bytes_of(self, part: Any) -> int | float:
+        """Σ w·bytes of all rows, or of those of a group of a report."""
+        group = part.group
+        if group is not None:
+            group = self._bytes.groups.code(part.state.groups.names[group])
+        total: int | float = self._bytes.sums(0, group)[0]
+        return total
 
     def merge(self, other: PairSums) -> PairSums:
-        self._state.merge(other._state)
-        self._losses.merge(other._losses)
+        for mine, theirs in zip(self._states(), other._states(), strict=True):
+            mine.merge(theirs)
+        if self.kept is not None and other.kept is not None:
+            self.kept.merge(other.kept)
+        self.clipping.merge(other.clipping)
+        for name, count in other.counts.items():
+            self.counts[name] += count
         return self
+
+    def _states(self) -> list[State]:
+        return [self._state, self._losses, self._above, self._bytes]
 
     def state(self, lazily: bool) -> dict[str, Any]:
         return {
-            "rows": self._state.to_dict(lazily),
-            "losses": self._losses.to_dict(lazily),
+            "states": [state.to_dict(lazily) for state in self._states()],
+            "kept": None if self.kept is None else self.kept.state(lazily),
+            "clipping": self.clipping.state(),
+            "counts": self.counts,
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self._state = self._state.empty().load(state["rows"])
-        self._losses = self._losses.empty().load(state["losses"])
+        loaded = [
+            mine.empty().load(theirs)
+            for mine, theirs in zip(self._states(), state["states"], strict=True)
+        ]
+        self._state, self._losses, self._above, self._bytes = loaded
+        if self.kept is not None:
+            self.kept = KeptRows(self.columns)
+            self.kept.load(state["kept"])
+        self.clipping.reset()
+        self.clipping.load(state["clipping"])
+        self.counts = {name: int(state["counts"][name]) for name in self.counts}
+
+
+STEP_BYTES = 2 << 20  # of both operands, a thread: they are read again for the losses
+
+
+def steps(piece: Piece, threads: int) -> list[tuple[int, int]]:
+    """Ranges of rows of a piece that stay in the cache."""
+    sources = piece.shard.sources
+    row_bytes = sum(sources[role].row_bytes for role in SIDES)
+    step = max(4 * threads, STEP_BYTES * threads // max(1, row_bytes))
+    return [(start, min(piece.rows, start + step)) for start in range(0, piece.rows, step)]
+
+
+def differences(p: np.ndarray, q: np.ndarray, names: list[str]) -> np.ndarray:
+    """Rows of p, of q and of their difference for each name, the first of which is the loss; then
+    of what the loss says of the label's probability."""
+    found = np.empty((3 * len(names) + 2, p.shape[1]))
+    with np.errstate(all="ignore"):  # two infinite losses have no difference
+        for k in range(len(names)):
+            found[3 * k], found[3 * k + 1] = p[k], q[k]
+            np.subtract(q[k], p[k], out=found[3 * k + 2])
+        likely = np.exp(-p[0])
+        change = likely * np.expm1(-found[2])
+        # What P leaves no room for is all of Q's.
+        found[-2] = np.where(np.isposinf(p[0]), np.exp(-q[0]), change)
+        found[-1] = found[-2] * found[-2]
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from functools import partial
 from typing import Any
 
 import fastent
@@ -59,7 +60,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
     }
     threads = 1 if options.dask else options.num_threads or fastent.get_num_threads()
     carrier = carried(options, shards)
-    scorer = ScoreScorer(options, shown, settings, shards.classes, threads, carrier)
+    make = partial(ScoreScorer, options, shown, settings, shards.classes, carrier)
+    scorer = make(threads)
     if options.rows and not scorer.rows_columns:
         raise UsageError(f"--rows: {', '.join(shown)} have no row values")
     kept = {**settings, "ignore_index": options.ignore_index, "nan_policy": options.nan_policy,
@@ -68,14 +70,10 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         kept["classes"] = list(shards.class_names)
     work: Run
     if options.dask:
-        plan = cluster.Plan(options, shown, settings, shards.classes, carrier)
+        plan = cluster.Plan(options, make)
         work = cluster.ClusterRun(plan, shards, scorer, kept, signals)
     elif options.on_error == "skip":
-
-        def fresh() -> ScoreScorer:
-            return ScoreScorer(options, shown, settings, shards.classes, threads, carrier)
-
-        work = SkippingRun(fresh, options, shards, scorer, kept, signals)
+        work = SkippingRun(lambda: make(threads), options, shards, scorer, kept, signals)
     else:
         work = Run(options, shards, scorer, kept, signals)
     with work:
@@ -115,16 +113,17 @@ def describe(
     sums = scorer.lanes.total()
     report = sums.report()
     clustered = bool(options.clusters)
+    with_bytes = "bytes" in shards.items[0].sources
 
     def entries(part: Any, clustered: bool) -> dict[str, Any]:
         found = {n: document.entry(part[n], clustered) for n in shown if n in part}
-        if options.bytes:
+        if with_bytes:
             found["bits_per_byte"] = bits_per_byte(
                 part, sums.bytes_of(part.group), clustered, options.base
             )
         return found
 
-    result = {
+    result: dict[str, Any] = {
         "metrics": entries(report, clustered),
         "groups": document.Groups(report.groups, lambda name, part: entries(part, False)),
         "rows": shards.rows,
@@ -136,14 +135,30 @@ def describe(
     }
     if options.on_error == "skip":
         result["left_out"] = sorted(shards.left_out, key=lambda entry: natural_key(entry["file"]))
+    clipping: dict[str, Any] = sums.clipping.describe().get("predictions", {})
+    if clipping:
+        above = sums.report_above_floor()["cross_entropy"]
+        result["clipping"] = {
+            **clipping,
+            "without_targets_at_floor": {"cross_entropy": document.entry(above, clustered)},
+        }
+        result["notes"] = [
+            f"{clipping['rows_clipped']:,} rows clipped, "
+            f"{clipping['targets_at_floor']:,} labels at the floor"
+        ]
+        if clipping["targets_at_floor"]:
+            for name in {"cross_entropy", "perplexity", "bits"} & result["metrics"].keys():
+                result["metrics"][name]["bound"] = "lower"
     if options.worst:
         result["worst"] = worst_rows(scorer, shards, carrier)
     return result
 
 
-def bits_per_byte(part: Any, total: Any, clustered: bool, base: float | None) -> dict[str, Any]:
+def bits_per_byte(
+    part: Any, total: Any, clustered: bool, base: float | None, name: str = "cross_entropy"
+) -> dict[str, Any]:
     """Σ w·loss over Σ w·bytes, in bits; its error is that of the loss, the bytes being given."""
-    loss = part["cross_entropy"]
+    loss = part[name]
     count = rounded(total)
     scale = ratio(loss.weight, count) / math.log(2)
     if base is not None:
@@ -160,7 +175,9 @@ def bits_per_byte(part: Any, total: Any, clustered: bool, base: float | None) ->
     return found
 
 
-def worst_rows(scorer: ScoreScorer, shards: Shards, carrier: Carried) -> list[dict[str, Any]]:
+def worst_rows(
+    scorer: Any, shards: Shards, carrier: Carried, by: str = "cross_entropy"
+) -> list[dict[str, Any]]:
     found = []
     items = scorer.worst.items()
     kept = of_rows(carrier, shards, [row for _, row in items])
@@ -173,7 +190,7 @@ def worst_rows(scorer: ScoreScorer, shards: Shards, carrier: Carried) -> list[di
                 "file": shard.main.name,
                 "row": place,
                 **more,
-                "cross_entropy": document.number(loss),
+                by: document.number(loss),
             }
         )
     return found

@@ -46,12 +46,12 @@ class ScoreScorer:
         shown: list[str],
         settings: dict[str, Any],
         classes: int | None,
-        threads: int,
         carrier: Carried,
+        threads: int,
     ) -> None:
         hidden = DRAWN[options.task] if options.html else []
         # Where bytes are given or the worst rows wanted, their loss is needed.
-        if options.bytes or options.worst:
+        if options.bytes or options.token_bytes or options.worst:
             hidden = [*hidden, "cross_entropy"]
         names = list(dict.fromkeys([*shown, *hidden]))
         self._ignore_index = settings["ignore_index"]

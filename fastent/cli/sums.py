@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastent._feed import Feed, Rows
 from fastent.backends.cython.accumulate.state import State
+from fastent.cli.clipping import Clipping
 from fastent.cli.errors import nan_error
 from fastent.io import InputError
+from fastent.io.llama import DumpRows
 from fastent.io.shards import Piece
 from fastent.metrics import find
 from fastent.results import Report
@@ -57,6 +59,8 @@ class Sums:
         self._state = self._feed.state()
         self._nan_policy = nan_policy
         self._bytes = State([("bytes", 0, 0, 0, False)])
+        self._above = State([("cross_entropy", 0, 0, 0, True)])
+        self.clipping = Clipping({"predictions": "predictions"})
 
     def add(self, piece: Piece, whole: bool) -> Added:
         """Add the rows of a piece, some thousand at a time while their values are in the cache.
@@ -79,11 +83,29 @@ class Sums:
             rows = batch.read(start, stop)
             added.nans += judge_nans(rows, self._nan_policy, piece, start)
             rows.add_to(self._state)
+            self._add_above(rows, piece, start, stop)
             if counts is not None:
                 self._bytes.add(counts[None, start:stop], rows.weights, groups=rows.groups)
             if whole:
                 added.values, added.weights = rows.values, rows.weights
         return added
+
+    def _add_above(self, rows: Rows, piece: Piece, start: int, stop: int) -> None:
+        """Losses of the rows of a dump whose label is not at a floor."""
+        if not isinstance(piece.shard.main, DumpRows) or "cross_entropy" not in self.columns:
+            return
+        part = piece.part(start, stop)
+        floor = self.clipping.add(part, None if rows.weights is None else rows.weights > 0)
+        if floor is not None:
+            loss = rows.values[self.columns.index("cross_entropy")][None]
+            weights = np.where(floor, 0.0, 1.0 if rows.weights is None else rows.weights)
+            replace(rows, values=loss, weights=weights, labels=None, groups=None).add_to(
+                self._above
+            )
+
+    def report_above_floor(self) -> Report:
+        """The loss of those."""
+        return Report(self._above, [find("cross_entropy", "sparse")], self._base)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -103,14 +125,24 @@ class Sums:
     def merge(self, other: Sums) -> Sums:
         self._state.merge(other._state)
         self._bytes.merge(other._bytes)
+        self._above.merge(other._above)
+        self.clipping.merge(other.clipping)
         return self
 
     def state(self, lazily: bool) -> dict[str, Any]:
-        return {"rows": self._state.to_dict(lazily), "bytes": self._bytes.to_dict(lazily)}
+        return {
+            "rows": self._state.to_dict(lazily),
+            "bytes": self._bytes.to_dict(lazily),
+            "above": self._above.to_dict(lazily),
+            "clipping": self.clipping.state(),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         self._state = self._state.empty().load(state["rows"])
         self._bytes = self._bytes.empty().load(state["bytes"])
+        self._above = self._above.empty().load(state["above"])
+        self.clipping.reset()
+        self.clipping.load(state["clipping"])
 
 
 def judge_nans(rows: Rows, policy: str, piece: Piece, start: int) -> int:

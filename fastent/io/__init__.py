@@ -12,6 +12,7 @@ from fastent.io.csv_layout import layout
 from fastent.io.csv_lines import count_lines
 from fastent.io.errors import InputError, UnclearHeaderError, reading
 from fastent.io.json_lines import open_jsonl
+from fastent.io.llama import is_dump, open_dump
 from fastent.io.npy import open_npy, open_npz
 from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parquet import ParquetTable, open_parquet
@@ -61,6 +62,11 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
         One line that names the file.
     """
     suffix = how.format or suffix_of(reference.path)
+    if how.format is None and is_dump(reference.path):
+        with reading(reference.path):
+            source = open_dump(reference, role, how)
+        source.mapped = role == "predictions"
+        return source
     if suffix is None:
         raise InputError(f"{reference.path}: expected a file ending in {SHOWN}")
     with reading(reference.path):

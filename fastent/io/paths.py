@@ -9,6 +9,7 @@ import os
 import re
 
 from fastent.io.errors import InputError
+from fastent.io.llama import is_dump
 from fastent.io.references import SHOWN, TEXTS, Reference, natural_key, suffix_of
 
 
@@ -66,8 +67,8 @@ def _in_directory(path: str) -> list[Reference]:
     if os.path.isfile(state) and os.path.isfile(os.path.join(path, "dataset_info.json")):
         return [Reference(os.path.join(path, name)) for name in _saved_files(state)]
     names = [name for name in os.listdir(path) if not name.startswith((".", "_"))]
-    inside = [os.path.join(path, name) for name in names if suffix_of(name)]
-    files = _with_rows([name for name in inside if os.path.isfile(name)])
+    inside = [os.path.join(path, name) for name in names]
+    files = _with_rows([f for f in inside if (suffix_of(f) and os.path.isfile(f)) or is_dump(f)])
     if files:
         return [Reference(name) for name in files]
     if any("=" in name and os.path.isdir(os.path.join(path, name)) for name in names):

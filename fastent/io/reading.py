@@ -34,6 +34,8 @@ class Reading:
         How many rows a file that goes with this one has.
     certain : bool
         Whether only what is certain of a header is taken for one.
+    whole_chunks : bool
+        Whether the whole chunks of a dump that was cut off are taken.
     """
 
     kind: str | None = None
@@ -47,6 +49,7 @@ class Reading:
     axis: int = -1
     rows: int | None = None
     certain: bool = False
+    whole_chunks: bool = False
 
 
 PLAIN = Reading()

@@ -64,6 +64,11 @@ class Piece:
         """The first row's number through all files."""
         return self.shard.first_row + self.start
 
+    def part(self, start: int, stop: int) -> Piece:
+        """Some of its rows, counted from its own first one."""
+        arrays = {role: array[start:stop] for role, array in self.arrays.items()}
+        return Piece(self.shard, self.start + start, self.start + stop, arrays)
+
     def give(self, work: Callable[[Piece], T]) -> T:
         """What ``work`` makes of the rows; an error if they went from a file meanwhile."""
         try:
@@ -227,14 +232,14 @@ class Shards:
             entry["rows"] = shard.rows
             if shard.main.classes is not None:
                 entry["classes"] = shard.main.classes
-            entry["dtype"] = shard.main.dtype.name
+            entry["dtype"] = shard.main.dtype_name
             described.append(entry)
         return described
 
     def identity(self) -> list[list[Any]]:
         """What must be the same for a checkpoint to go on: names, sizes and times of change."""
         return [
-            [role, source.name, source.rows, source.classes, source.dtype.name, *source.stamp()]
+            [role, source.name, source.rows, source.classes, source.dtype_name, *source.stamp()]
             for shard in self.items
             for role, source in shard.sources.items()
         ]

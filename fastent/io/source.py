@@ -64,6 +64,11 @@ class Source:
     def row_bytes(self) -> int:
         return self.dtype.itemsize * (1 if self.classes is None else self.classes)
 
+    @property
+    def dtype_name(self) -> str:
+        """What the report calls the dtype."""
+        return self.dtype.name
+
     def shape(self, rows: int) -> tuple[int, ...]:
         return (rows,) if self.classes is None else (rows, self.classes)
 

@@ -23,11 +23,27 @@ def metric_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     head = ["metric", "value", "std. error"] + (["cluster std. error"] if clustered else [])
     rows = []
     for name, entry in metrics.items():
-        row = [name, digits(to_float(entry["value"])), digits(to_float(entry["stderr"]), 3)]
+        bound = "≥ " if entry.get("bound") == "lower" else ""
+        row = [name, bound + digits(to_float(entry["value"])), digits(to_float(entry["stderr"]), 3)]
         if clustered:
             row.append(digits(to_float(entry.get("cluster_stderr")), 3))
         rows.append(row)
     return head, rows
+
+
+def difference_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the differences that have a p-value, with their intervals."""
+    found = {name: entry for name, entry in metrics.items() if "p_value" in entry}
+    clustered = any("cluster_p_value" in entry for entry in found.values())
+    rows = []
+    for name, entry in found.items():
+        row = [name]
+        for prefix in ("", "cluster_")[: 1 + clustered]:
+            ends = entry.get(f"{prefix}interval") or [None, None]
+            row += [digits(to_float(x), 4) for x in (*ends, entry.get(f"{prefix}p_value"))]
+        rows.append(row)
+    head = ["difference", "95 % from", "to", "p-value"]
+    return head + (["by cluster from", "to", "p-value"] if clustered else []), rows
 
 
 def quantile_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -57,10 +73,7 @@ def group_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def worst_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     head = list(document["worst"][0]) if document["worst"] else []
     rows = [
-        [
-            digits(to_float(row[name])) if name == "cross_entropy" else str(row[name])
-            for name in head
-        ]
+        [digits(to_float(row[name])) if name == head[-1] else str(row[name]) for name in head]
         for row in document["worst"]
     ]
     return head, rows
@@ -69,7 +82,11 @@ def worst_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def counts(document: dict[str, Any]) -> str:
     """The line below the table: how many rows there were and which did not count."""
     text = f"{document['rows']:,} rows"
-    for key, what in (("ignored_rows", "ignored"), ("nan_rows", "with NaN")):
+    for key, what in (
+        ("ignored_rows", "ignored"),
+        ("skipped_rows", "skipped"),
+        ("nan_rows", "with NaN"),
+    ):
         if document.get(key):
             text += f", {document[key]:,} {what}"
     return text
@@ -79,16 +96,21 @@ def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
     """Print the report."""
     stream = stream or sys.stdout
     tables = [("", *metric_rows(document["metrics"]))]
+    tables.append(("", *difference_rows(document["metrics"])))
     tables.append(("distribution over rows", *quantile_rows(document["metrics"])))
     if document.get("groups"):
         tables.append((f"{len(document['groups']):,} groups", *group_rows(document)))
     if document.get("worst"):
-        tables.append(("rows of highest loss", *worst_rows(document)))
+        head, rows = worst_rows(document)
+        by = head[-1] if head else "cross_entropy"
+        what = "loss" if by == "cross_entropy" else by
+        tables.append((f"rows of highest {what}", head, rows))
     for title, head, rows in tables:
         if rows:
             cells = [[printable(cell, stream) for cell in row] for row in rows]
             print_table(title, head, cells, stream)
-    stream.write(counts(document) + "\n")
+    for line in [*document.get("notes", ()), counts(document)]:
+        stream.write(printable(line, stream) + "\n")
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:

@@ -15,13 +15,14 @@ from fastent.backends.cython.kernels.slots cimport (
     ALPHA_ROWS, CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, CHI2_ROWS,
     JEFFREYS_ROWS, JS_ROWS, KL_ROWS, MOST_SLOTS, OUT_ACCURACY, OUT_AGREEMENT, OUT_BRIER,
     OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_DIVERGENCE, OUT_ENTROPY, OUT_HELLINGER, OUT_JS, OUT_KL,
-    OUT_MARGIN, OUT_PROBABILITY, OUT_RANK, OUT_TARGET_WEIGHT, OUT_TOTAL_VARIATION, PROBS_ENTROPY, PROBS_SPARSE,
-    PROBS_TARGET, RENYI_ROWS, TSALLIS_ROWS,
+    OUT_MARGIN, OUT_PROBABILITY, OUT_RANK, OUT_TARGET_WEIGHT, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP,
+    OUT_TOTAL_VARIATION, PROBS_ENTROPY, PROBS_SPARSE, PROBS_TARGET, RENYI_ROWS, TSALLIS_ROWS,
 )
 from fastent.backends.cython.levels cimport (
     BINARY_CROSS_ENTROPY, CAREFUL, FOCAL_CROSS_ENTROPY, LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE,
-    POWER_DIVERGENCE, PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE, Module,
+    POWER_DIVERGENCE, PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE, TOP_OVERLAP, Module,
 )
+from fastent.backends.cython.tiles.operand cimport FLOAT32
 from fastent.backends.cython.tiles.loop cimport (
     BOTH, MOST_STEPS, PRED_ONLY, SWAPPED, TRUE_AS_PRED, Plan, Step,
 )
@@ -47,6 +48,8 @@ class Column(NamedTuple):
     as_is: str = ""
     options: str = ""
     in_nats: bool = False               # `base` applies
+    single: bool = False                # `logs` makes it of float rows only
+    unchecked: bool = False             # its kernel looks at no row's sum: another's must
 
 
 SPARSE = dict(sees=PRED_ONLY, probs=(PROBS_CROSS_ENTROPY, PROBS_SPARSE), logs=(LOGITS_CROSS_ENTROPY, 0))
@@ -67,6 +70,9 @@ KL = dict(
 )
 JS = KL | dict(slot=OUT_JS, probs=(PROBS_DIVERGENCE, JS_ROWS), logs=(LOGITS_DIVERGENCE, JS_ROWS))
 PAIR = dict(sees=BOTH, careful=(CAREFUL, CAREFUL_PAIR))
+TOPS = dict(
+    sees=BOTH, probs=(TOP_OVERLAP, 0), logs=(TOP_OVERLAP, 0), careful=(TOP_OVERLAP, 0), unchecked=True,
+)
 BINARY = dict(sees=BOTH, careful=(BINARY_CROSS_ENTROPY, 0), options="all")
 
 
@@ -114,9 +120,12 @@ COLUMNS = {
         Column("kl_divergence", sees=BOTH, options="eps", **KL),
         Column("reverse_kl", sees=SWAPPED, **KL),
         Column("js_divergence", sees=BOTH, options="eps", **JS),
-        Column("total_variation", OUT_TOTAL_VARIATION, **PAIR),
+        Column("total_variation", OUT_TOTAL_VARIATION, logs=(LOGITS_DIVERGENCE, KL_ROWS), as_is="logs", single=True, **PAIR),
         Column("hellinger", OUT_HELLINGER, **PAIR),
-        Column("top1_agreement", OUT_AGREEMENT, **PAIR),
+        Column("top1_agreement", OUT_AGREEMENT, **TOPS),
+        Column("top5_overlap", OUT_TOP5_OVERLAP, **TOPS),
+        Column("top10_overlap", OUT_TOP10_OVERLAP, **TOPS),
+        Column("top1_in_top5", OUT_TOP1_IN_TOP5, **TOPS),
     ],
     "entropy": [Column("entropy", sees=PRED_ONLY, **ENTROPY)],
 }
@@ -148,6 +157,20 @@ cdef inline void step(Plan *plan, Kernel made_by, int seen, int first, int slot,
     s.slot[slot] = first
 
 
+cdef inline void add_check(Plan *plan) noexcept:
+    """Look at the rows of both operands, and make nothing of them."""
+    cdef Step *s = &plan.steps[plan.step_count]
+    cdef int k
+    if plan.true_kind == LOGITS and plan.pred_kind == LOGITS:
+        return
+    plan.step_count += 1
+    s.kernel = kernel(CAREFUL, CAREFUL_PAIR)
+    s.seen = BOTH
+    s.clips = s.widens = False
+    for k in range(MOST_SLOTS):
+        s.slot[k] = -1
+
+
 cdef class Steps:
     """Steps settled once for calls of one form; small calls live on it (0.7 µs of 3)."""
 
@@ -166,7 +189,8 @@ cdef object find_steps(Call call):
     cdef Steps kept
     cdef long form = (plan.true_kind + 4 * plan.pred_kind + 16 * plan.normalise + 32 * (plan.eps > 0)
                       + 64 * (plan.smoothing != 0) + 128 * (plan.terms != NULL)
-                      + 256 * (plan.class_weight != NULL) + 512 * (plan.temperature != 1))
+                      + 256 * (plan.class_weight != NULL) + 512 * (plan.temperature != 1)
+                      + 1024 * (plan.stored == FLOAT32))
     key = (call.task, call.columns, form, levels.active)
     kept = settled.get(key)
     if kept is None:
@@ -201,6 +225,7 @@ cdef object settle_steps(Call call):
     plan.label_weighs = task == "sparse" and plan.class_weight != NULL and not options and not raw_pred
     if task != "sparse" and plan.class_weight != NULL:
         options = True
+    checks = [c for c in COLUMNS[task] if c.name in wanted and c.sees in (BOTH, SWAPPED) and not c.unchecked]
     for column in COLUMNS[task]:
         if column.name not in wanted or (plan.label_weighs and column.name == "target_weight"):
             continue
@@ -209,6 +234,9 @@ cdef object settle_steps(Call call):
             made_by = None
         careful = made_by is None
         module, place = column.careful if careful else made_by
+        if column.unchecked and not checks:
+            add_check(plan)
+            checks = [column]
         step(plan, kernel(<Module><int>module, place), column.sees, wanted[column.name], column.slot,
              careful and column.options != "", has_temperature and module in WIDEN)
 
@@ -228,5 +256,7 @@ cdef object usual_kernel(Plan *plan, column):
     if raw and (column.as_is == "all" or (column.as_is == "logs" and logs)):
         return None
     if one_kind:
+        if logs and column.single and plan.stored != FLOAT32:
+            return None
         return column.logs if logs else column.probs
     return column.probs_logs if pred_logs and not true_logs else None

@@ -16,7 +16,8 @@ from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_defa
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport LOGITS, LOGPROBS, PROBS
 from fastent.backends.cython.tiles.operand cimport (
-    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, lies_across, load_doubles, operand,
+    BFLOAT16, CODES, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, lies_across, load_doubles, operand,
+    shape_of,
 )
 from fastent.backends.cython.columns cimport find_steps
 from fastent.backends.cython.tiles.loop cimport Plan
@@ -38,6 +39,8 @@ NAMES = {
     "divergence": ("p", "q"),
     "entropy": (None, "p"),
 }
+# e⁻¹⁶ and what may be lost in it: a class that a clipped row raises to its floor adds this much to the sum.
+FLOOR = 1.2e-7
 FOCAL = ("focal_cross_entropy",)         # a divergence of target and prediction
 cdef enum:
     TILE = 1 << 14                      # numbers a tile, about
@@ -145,38 +148,49 @@ cdef object settle_weights(Call call, object sample_weight, object class_weight,
         plan.weights = &call.weight_operand.view
 
 
+cdef bint check_codes(View *view, name, kind) except -1:
+    """Whether rows are codes; they stand for log-probabilities."""
+    if view.stored == CODES and kind != "logprobs":
+        raise ValueError(f"kind: expected 'logprobs' for {name}, whose rows are codes of them, got {kind!r}")
+    return view.stored == CODES
+
+
 cdef object settle_operands(Call call, object true, object pred, object axis):
     """Shapes, dtypes, and which operand is read in place."""
     cdef Plan *plan = &call.plan
     cdef View *view
-    cdef bint narrow = False
+    cdef bint narrow = False, coded
     task = call.task
     call.pred_operand = operand(pred, call.names[1], axis)
     plan.pred_view = view = &call.pred_operand.view
     call.classes = 0 if task == "binary" else call.pred_operand.classes
     call.rows = call.pred_operand.rows
     plan.classes = call.pred_operand.classes
-    plan.stored = FLOAT32 if view.stored in (FLOAT32, FLOAT16, BFLOAT16) else FLOAT64
-    narrow = view.stored in (FLOAT16, BFLOAT16)
+    plan.stored = FLOAT32 if view.stored in (FLOAT32, FLOAT16, BFLOAT16, CODES) else FLOAT64
+    narrow = view.stored in (FLOAT16, BFLOAT16, CODES)
+    coded = check_codes(view, call.names[1], call.kind_pred)
     if task == "sparse":
         call.label_operand = operand(true, "labels", None)
         if call.label_operand.lead != call.pred_operand.lead:
-            raise labels_shape(call.pred_operand.lead, call.label_operand.lead, np.shape(call.pred_operand.array))
+            raise labels_shape(call.pred_operand.lead, call.label_operand.lead, shape_of(call.pred_operand))
         plan.labels = &call.label_operand.view
     elif task != "entropy":
         call.true_operand = operand(true, call.names[0], axis)
         if call.true_operand.lead != call.pred_operand.lead or call.true_operand.classes != plan.classes:
-            raise operand_shape(task, call.names[0], call.names[1], np.shape(call.pred_operand.array),
-                                np.shape(call.true_operand.array))
+            raise operand_shape(task, call.names[0], call.names[1], shape_of(call.pred_operand),
+                                shape_of(call.true_operand))
         plan.true_view = view = &call.true_operand.view
         if view.stored == FLOAT64:
             plan.stored = FLOAT64
-        elif view.stored not in (FLOAT32, FLOAT16, BFLOAT16):
+        elif view.stored not in (FLOAT32, FLOAT16, BFLOAT16, CODES):
             # targets of an integer type are 0 and 1, and may be float32; counts may not
             if task == "divergence" or call.row_sums != "check":
                 plan.stored = FLOAT64
-        narrow = narrow or view.stored in (FLOAT16, BFLOAT16)
+        narrow = narrow or view.stored in (FLOAT16, BFLOAT16, CODES)
+        coded = check_codes(view, call.names[0], call.kind_true) or coded
     call.sum_tolerance = 2e-2 if narrow else 1e-3
+    if coded:
+        call.sum_tolerance += FLOOR * plan.classes
     plan.tolerance = call.sum_tolerance
 
 
@@ -252,7 +266,7 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
     settle_operands(call, true, pred, axis)
     if class_weight is not None or sample_weight is not None:
         call.class_weight = class_weight
-        settle_weights(call, sample_weight, class_weight, np.shape(call.pred_operand.array), axis)
+        settle_weights(call, sample_weight, class_weight, shape_of(call.pred_operand), axis)
         if call.class_weight is not None:
             call.class_weight = call.weights_of_classes
     if ignore_index is not None:

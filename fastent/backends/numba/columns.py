@@ -42,6 +42,8 @@ PAIR_COLUMNS = {
     "cross_entropy": careful_pair.CROSS,
 }
 SWAPPED = np.array([0, 2, 1, 4, 3], np.int8)  # fault codes of the swapped operands
+# how many of the first classes of p and of q, and of how many their common ones are a share
+OVERLAPS = {"top5_overlap": (5, 5), "top10_overlap": (10, 10), "top1_in_top5": (1, 5)}
 ONE_SIDED = {"entropy_p": 0, "target_entropy": 0, "entropy": 1, "entropy_q": 1}
 NONE = np.empty(0)
 NO_LABELS = np.empty(0, np.int64)
@@ -310,6 +312,8 @@ def _pair(spec, true, pred, labels, out, terms, faults):
             _statistics(spec, x, kind, labels, {"entropy": column}, np.zeros(rows, np.int8))
         elif name in ("accuracy", "top1_agreement"):
             careful_divergence.agreement_rows(*operands, column)
+        elif name in OVERLAPS:
+            careful_divergence.overlap_rows(*operands, *OVERLAPS[name], column)
         elif name == "target_weight":
             column[:] = 1.0
         else:

@@ -214,6 +214,25 @@ class DivergenceBlock(PairBlock):
     def top1_agreement(self):
         return self._same_top()
 
+    @lazy
+    def largest(self):
+        """The ten largest classes of both rows, the earlier one of equals first."""
+        return [np.argsort(-x, axis=1, kind="stable")[:, :10] for x in (self.true, self.pred)]
+
+    def _overlap(self, k):
+        p, q = (places[:, :k] for places in self.largest)
+        return (p[:, :, None] == q[:, None, :]).sum(axis=(1, 2)) / p.shape[1]
+
+    def top5_overlap(self):
+        return self._overlap(5)
+
+    def top10_overlap(self):
+        return self._overlap(10)
+
+    def top1_in_top5(self):
+        p, q = self.largest
+        return (q[:, :5] == p[:, :1]).any(axis=1).astype(np.float64)
+
 
 class BinaryBlock(Block):
     """Elementwise: every number is the probability of its own event."""

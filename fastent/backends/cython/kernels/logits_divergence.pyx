@@ -1,4 +1,4 @@
-"""KL and Jensen-Shannon divergence of two rows of logits or log-probabilities.
+"""KL and Jensen-Shannon divergence, and total variation, of two rows of logits or log-probabilities.
 
 With v = (b − a)/T − c for any constant c of the row, masses e_a ∝ exp(a/T) and e_b = e_a·e^v, and
 φ(v) = e^v − 1 − v >= 0:
@@ -14,24 +14,25 @@ again; rows of a few classes in one flat loop (logit_terms.pxd), others one by o
 Long rows, and what is rare, are done alone (logit_rows.pxd).
 
 JS takes the right centre from the sums of the masses alone, which leaves an error of their rounding,
-and the one of KL where the rows are so near that this would show.
+and the one of KL where the rows are so near that this would show. Total variation, of floats only, is
+half of Σ |e_b − e_a| per mass at the right centre of KL, to which it returns until Σ (e_b − e_a) is 0.
 """
 
 from libc.string cimport memcpy
 
 from fastent.backends.cython.kernels.checks cimport check_log_sum, sum_bounds
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, fe_lane_max_double, fe_lane_max_float, fe_row_sums_double, log1p_of, real,
+    INFINITY, fe_lane_max_double, fe_lane_max_float, fe_row_sums_double, log1p_of, magnitude, real,
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGPROBS, SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.logits_divergence_row cimport (
-    in_reach, kl_value, least_drift_of, least_js, octaves_factor, octaves_of, reach_of, row_alone,
+    in_reach, kl_value, least_drift_of, least_js, most_drift, octaves_factor, octaves_of, reach_of, row_alone,
     share_centre, threshold_of, widen,
 )
 from fastent.backends.cython.kernels.logits_divergence_sums cimport (
-    CENTRED_KL, Constants, JS, LANES, MASSES, Sums, sum_lanes,
+    CENTRED_KL, Constants, DISTANCE, JS, LANES, MASSES, Sums, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
     CENTRE, CENTRE_LOW, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B,
@@ -39,7 +40,7 @@ from fastent.backends.cython.kernels.logits_divergence_terms cimport (
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sums
 from fastent.backends.cython.levels cimport exported
-from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL
+from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION
 
 cdef enum:
     FEW_LOGIT_PAIRS = 48                            # classes up to which rows are mapped in one flat loop,
@@ -406,10 +407,71 @@ cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
     return more
 
 
+cdef void distances(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, PairBatch *batch,
+                    double *out) noexcept nogil:
+    """Total variations of rows whose KL is known, by passes at the right centre, until their masses are the same
+    as far as floats can tell; NaN where they do not become so."""
+    cdef double apart[PIECE]
+    cdef Scale unit = scale_of(1)
+    cdef double limit = most_drift(<real>0)
+    cdef Py_ssize_t r, start, n
+    cdef int attempt, left = 1
+    for r in range(rows):
+        out[r] = -1
+    for attempt in range(4):
+        settle_centres(rows, batch)
+        for r in range(rows):
+            batch.factor[r] = octaves_factor(batch.octaves_a[r], batch.octaves_b[r], batch.right[r], batch.right_low[r],
+                                             unit, <real>0)
+        start = 0
+        while start < rows:
+            n = min(<Py_ssize_t>MOST, rows - start)
+            distance_rows(a, b, start, n, classes, scale, batch, apart)
+            start += n
+        left = 0
+        for r in range(rows):
+            batch.centre[r] = batch.right[r]
+            batch.centre_low[r] = batch.right_low[r]
+            if out[r] < 0 and not batch.nonfinite[r]:
+                if magnitude(batch.mass_difference[r]) <= limit * apart[r]:
+                    out[r] = 0.5 * apart[r] / batch.mass_a[r]
+                else:
+                    left = 1
+        if not left:
+            break
+    for r in range(rows):
+        if out[r] < 0:
+            batch.nonfinite[r] = 1
+
+
+cdef void distance_rows(const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t classes,
+                        Scale scale, PairBatch *batch, double *apart) noexcept nogil:
+    """Σ |e_b − e_a|, Σ (e_b − e_a) and Σ e_a of at most MOST rows."""
+    cdef double lanes[3 * MOST * LANES + LANES]
+    cdef double sums[3 * MOST]
+    cdef Py_ssize_t r, at
+    cdef Constants row
+    row.per_a = row.per_b = 0
+    for r in range(rows):
+        at = start + r
+        row.octaves_a = batch.octaves_a[at]
+        row.octaves_b = batch.octaves_b[at]
+        row.factor = batch.factor[at]
+        row.centre = batch.right[at]
+        row.centre_low = batch.right_low[at]
+        sum_lanes(DISTANCE, a + at * classes, b + at * classes, classes, 0, row, scale, lanes + 3 * r * LANES)
+    fe_row_sums_double(&lanes[0], 3 * rows, LANES, &sums[0])
+    for r in range(rows):
+        apart[start + r] = sums[3 * r]
+        batch.mass_difference[start + r] = sums[3 * r + 1]
+        batch.mass_a[start + r] = sums[3 * r + 2]
+
+
 cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, bint symmetric,
-                        Scale scale, real *t, double *out) noexcept nogil:
+                        Scale scale, real *t, double *out, double *distance) noexcept nogil:
     cdef Py_ssize_t classes = tile.classes, r
     cdef PairBatch batch
+    cdef double value
     cdef bint plain
     cdef int again = 0, nonfinite = 0
     row_tops(a, rows, classes, t + GAP, batch.top_a)
@@ -431,15 +493,22 @@ cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t sta
         for r in range(rows):
             batch.nonfinite[r] |= batch.again[r]
         nonfinite = 1
-    for r in range(rows):
-        out[start + r] = batch.value[r] if batch.value[r] > 0 else 0.0
+    if distance != NULL:
+        distances(a, b, rows, classes, scale, &batch, distance + start)
+        nonfinite = 1
+    if out != NULL:
+        for r in range(rows):
+            out[start + r] = batch.value[r] if batch.value[r] > 0 else 0.0
     if nonfinite:
         for r in range(rows):
             if batch.nonfinite[r]:
-                out[start + r] = row_alone(tile, start + r, symmetric)
+                value = row_alone(tile, start + r, symmetric, distance + start + r if distance != NULL else NULL)
+                if out != NULL:
+                    out[start + r] = value
 
 
-cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogil:
+cdef void divergence_rows(Tile *tile, double *out, double *distance, bint symmetric) noexcept nogil:
+    cdef double value
     cdef Py_ssize_t classes = tile.classes, r = 0, n, most
     cdef Scale scale = scale_of(tile.temperature)
     cdef float *t = <float *>tile.scratch
@@ -450,7 +519,9 @@ cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogi
     cdef const void *b = tile.pred_rows
     if classes > CHUNK:
         for r in range(tile.rows):
-            out[r] = row_alone(tile, r, symmetric)
+            value = row_alone(tile, r, symmetric, distance + r if distance != NULL else NULL)
+            if out != NULL:
+                out[r] = value
         return
     most = min(<Py_ssize_t>MOST, CHUNK // classes)
     if few(classes, <float>0) if tile.precision == SINGLE else few(classes, <double>0):
@@ -459,23 +530,24 @@ cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogi
         n = min(most, tile.rows - r)
         if tile.precision == SINGLE:
             rows_together(tile, <const float *>a + r * classes, <const float *>b + r * classes, r, n, symmetric, scale,
-                          t, out)
+                          t, out, distance)
         elif tile.precision == DOUBLE:
             rows_together(tile, <const double *>a + r * classes, <const double *>b + r * classes, r, n, symmetric,
-                          scale, wide, out)
+                          scale, wide, out, distance)
         else:
             widen(<const float *>a + r * classes, n * classes, wide_a)
             widen(<const float *>b + r * classes, n * classes, wide_b)
-            rows_together(tile, <const double *>wide_a, <const double *>wide_b, r, n, symmetric, scale, wide, out)
+            rows_together(tile, <const double *>wide_a, <const double *>wide_b, r, n, symmetric, scale, wide, out,
+                          distance)
         r += n
 
 
 cdef void kl_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[OUT_KL], False)
+    divergence_rows(tile, out[OUT_KL], out[OUT_TOTAL_VARIATION], False)
 
 
 cdef void js_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[OUT_JS], True)
+    divergence_rows(tile, out[OUT_JS], NULL, True)
 
 
 cdef Kernel table[2]

@@ -17,7 +17,7 @@ from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_o
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile
 from fastent.backends.cython.kernels.logits_divergence_sums cimport (
-    CENTRED_KL, Constants, JS, LANES, MASSES, sum_lanes,
+    CENTRED_KL, Constants, DISTANCE, JS, LANES, MASSES, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
     CENTRE, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, SPARE, far_js, far_kl, far_row, octave,
@@ -42,6 +42,7 @@ cdef enum Task:                         # what a pass over a row computes
     KL_SUMS
     MASS_SUMS
     JS_SUM
+    DISTANCE_SUMS
 
 cdef struct Pair:
     Tile *tile
@@ -140,10 +141,18 @@ cdef inline void widen(const float *x, Py_ssize_t n, double *out) noexcept nogil
 cdef inline void far_sums(Pair *pair, const double *a, const double *b, Py_ssize_t n, double *t, double *sums) noexcept nogil:
     """The sums of n logits beyond the reach of the others."""
     cdef double high, low
+    cdef Py_ssize_t i
     split_centre(pair.centre, pair.centre_low, pair.scale, &high, &low)
     far_row(a, b, n, pair.top_a, pair.top_b, high, low, pair.factor, pair.scale, t, t + CENTRE)
     if pair.task == KL_SUMS:
         far_kl(n, t + CENTRE, t)
+        sums[0] = row_sum(t + GAP, n)
+        sums[1] = row_sum(t + MASS_DIFFERENCE, n)
+        sums[2] = row_sum(t + MASS_A, n)
+    elif pair.task == DISTANCE_SUMS:
+        far_kl(n, t + CENTRE, t)
+        for i in range(n):
+            t[GAP + i] = c_fabs(t[MASS_DIFFERENCE + i])
         sums[0] = row_sum(t + GAP, n)
         sums[1] = row_sum(t + MASS_DIFFERENCE, n)
         sums[2] = row_sum(t + MASS_A, n)
@@ -165,7 +174,7 @@ cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t 
     row.centre_low = pair.centre_low
     row.per_a = 1 / pair.mass_a
     row.per_b = 1 / pair.mass_b
-    sum_lanes(CENTRED_KL if pair.task == KL_SUMS else MASSES if pair.task == MASS_SUMS else JS, a, b, n, n,
+    sum_lanes(CENTRED_KL if pair.task == KL_SUMS else DISTANCE if pair.task == DISTANCE_SUMS else MASSES if pair.task == MASS_SUMS else JS, a, b, n, n,
               row, pair.scale, &lanes[0])
     fe_row_sums_double(&lanes[0], 3, LANES, sums)
 
@@ -363,6 +372,28 @@ cdef inline double js_of(Tile *tile, Pair *pair) noexcept nogil:
     return value if not value < 0 else 0.0
 
 
+cdef inline double most_drift(real unused) noexcept nogil:
+    """Σ (e_b − e_a), which is 0 at the right centre, over Σ |e_b − e_a|: as far as their half may be off."""
+    return 4e-7 if real is float else 1e-9
+
+
+cdef inline double distance_of(Tile *tile, Pair *pair) noexcept nogil:
+    """Total variation of a pair whose KL is known: half of Σ |e_b − e_a| per mass at the right centre. NaN if
+    floats do not come near it."""
+    cdef double apart = 0, most = most_drift(<float>0) if pair.precision == SINGLE else most_drift(<double>0)
+    cdef int attempt
+    pair.guessed = False
+    for attempt in range(4):
+        move_centre(pair)
+        one_pass(tile, pair, DISTANCE_SUMS)
+        apart = total(tile, pair, 0)
+        pair.mass_difference = total(tile, pair, 1)
+        pair.mass_a = total(tile, pair, 2)
+        if c_fabs(pair.mass_difference) <= most * apart:
+            return 0.5 * apart / pair.mass_a
+    return NAN if pair.precision == SINGLE else 0.5 * apart / pair.mass_a
+
+
 cdef inline void check_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
     """Row sums of log-probabilities."""
     cdef double origin_a = pair.octaves_a * 0.69314718055994530942, origin_b = origin_a
@@ -375,7 +406,7 @@ cdef inline void check_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil
         check_log_sum(tile, r, 1, origin_b + pair.centre + pair.centre_low, pair.mass_b)
 
 
-cdef inline double value_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric) noexcept nogil:
+cdef inline double value_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric, double *distance) noexcept nogil:
     """The value from the maxima in `pair`; NaN if they are others than guessed."""
     cdef double value
     first_centre(pair)
@@ -384,10 +415,12 @@ cdef inline double value_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, bint symm
     value = js_of(tile, pair) if symmetric else kl_of(tile, pair)
     if tile.normalise and value == value:
         check_pair(tile, r, pair)
+    if distance != NULL and value == value:
+        distance[0] = distance_of(tile, pair)
     return value
 
 
-cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric) noexcept nogil:
+cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric, double *distance) noexcept nogil:
     cdef double value
     cdef int precision = pair.precision
     pair.certain_a = pair.certain_b = False
@@ -398,7 +431,7 @@ cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetr
         pair.guessed = True
         pair.top_a = pair.parts[TOP_A]
         pair.top_b = pair.parts[TOP_B]
-        value = value_of_pair(tile, r, pair, symmetric)
+        value = value_of_pair(tile, r, pair, symmetric, distance)
         if value == value:
             return value
         pair.precision = precision
@@ -419,10 +452,11 @@ cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetr
     pair.certain_b = pair.top_b == INFINITY
     pair.top_a = 0 if pair.certain_a else pair.top_a
     pair.top_b = 0 if pair.certain_b else pair.top_b
-    return value_of_pair(tile, r, pair, symmetric)
+    return value_of_pair(tile, r, pair, symmetric, distance)
 
 
-cdef inline double row_alone(Tile *tile, Py_ssize_t r, bint symmetric) noexcept nogil:
+cdef inline double row_alone(Tile *tile, Py_ssize_t r, bint symmetric, double *distance) noexcept nogil:
+    """KL or JS, and with KL the total variation where `distance` is not NULL."""
     cdef Py_ssize_t count = blocks_of(tile.classes)
     cdef double few[PARTS * 64]
     cdef double value
@@ -437,11 +471,13 @@ cdef inline double row_alone(Tile *tile, Py_ssize_t r, bint symmetric) noexcept 
     pair.r = r
     pair.scale = scale_of(tile.temperature)
     pair.precision = tile.precision
-    value = pair_value(tile, r, &pair, symmetric)
-    if tile.precision == SINGLE and not value < INFINITY:
+    if distance != NULL:
+        distance[0] = NAN
+    value = pair_value(tile, r, &pair, symmetric, distance)
+    if tile.precision == SINGLE and (not value < INFINITY or (distance != NULL and distance[0] != distance[0])):
         # differences beyond 3.4e38 overflow in float
         pair.precision = WIDENED
-        value = pair_value(tile, r, &pair, symmetric)
+        value = pair_value(tile, r, &pair, symmetric, distance)
     if count > 64:
         free(pair.parts)
     return value

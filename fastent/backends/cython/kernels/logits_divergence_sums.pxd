@@ -5,7 +5,7 @@ registers; what is left is mapped a vector at a time. The sums go on in 16 lanes
 again cost KL of float32 a third of its time.
 """
 
-from fastent.backends.cython.arithmetic.functions cimport real
+from fastent.backends.cython.arithmetic.functions cimport magnitude, real
 from fastent.backends.cython.kernels.logits_exp cimport Scale
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
@@ -21,6 +21,7 @@ cdef enum:
 cdef enum Sums:                         # what is summed
     PLAIN_KL                            # gap, mass_difference and mass of a: c = 0, octaves in common
     CENTRED_KL
+    DISTANCE                            # |mass_difference|, mass_difference and mass of a
     MASSES                              # of a and of b
     JS
 
@@ -35,7 +36,7 @@ cdef struct Constants:                  # of a row
 
 
 cdef inline int sums_of(Sums what) noexcept nogil:
-    return 3 if what <= CENTRED_KL else 2 if what == MASSES else 1
+    return 3 if what <= DISTANCE else 2 if what == MASSES else 1
 
 
 cdef inline void add_class(Sums what, const real *a, const real *b, Constants row, real c, real c_low,
@@ -57,6 +58,8 @@ cdef inline void add_class(Sums what, const real *a, const real *b, Constants ro
         sums[0] = js_term(ea * <real>row.per_a, eb * <real>row.per_b, v)
     else:
         kl_terms(ea, eb, v, &sums[0], &sums[1])
+        if what == DISTANCE:
+            sums[0] = magnitude(sums[1])
         sums[2] = ea
 
 
@@ -167,6 +170,8 @@ cdef inline void sum_lanes(Sums what, const real *a, const real *b, Py_ssize_t n
     (As a member of `row` it made the structure 64 bytes, which are copied while they are still being written.)"""
     if what == MASSES:
         lanes_of(MASSES, a, b, n, ahead, row, scale, lanes)
+    elif what == DISTANCE:
+        lanes_of(DISTANCE, a, b, n, ahead, row, scale, lanes)
     elif what == JS:
         lanes_of(JS, a, b, n, ahead, row, scale, lanes)
     elif row.centre == 0 and row.centre_low == 0 and row.octaves_a == row.octaves_b:

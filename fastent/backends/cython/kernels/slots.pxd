@@ -16,6 +16,9 @@ cdef enum:                              # outputs
     OUT_TOTAL_VARIATION
     OUT_HELLINGER
     OUT_AGREEMENT                       # of the first maxima
+    OUT_TOP5_OVERLAP                    # share of the largest five classes, or ten, that both rows have
+    OUT_TOP10_OVERLAP
+    OUT_TOP1_IN_TOP5                    # whether the first of the true row is among those
     OUT_DIVERGENCE                      # of a kernel that has one value only
     MOST_SLOTS
 

@@ -59,6 +59,17 @@ static inline void fe_brains(const char *restrict at, ptrdiff_t n, float *restri
     }
 }
 
+/* Codes to floats: two roundings, as the program that wrote them has it */
+static inline void fe_codes(const char *restrict at, ptrdiff_t n, float scale, float least,
+                            float *restrict out) {
+    for (ptrdiff_t i = 0; i < n; i++) {
+        uint16_t code;
+        memcpy(&code, at + 2 * i, 2);
+        float product = scale * (float)code;
+        out[i] = product + least;
+    }
+}
+
 /* Blocks of classes are turned into rows: 4 rows of floats or 2 of doubles at a time, of as many
    classes as a vector holds. `at` is the first class of the first row, `stride` the distance of classes
    in bytes, `last` the last class that there is, `step` the distance of rows in `out`. */

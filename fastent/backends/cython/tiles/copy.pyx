@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 from fastent.backends.cython.arithmetic.functions cimport real
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.tiles.operand cimport (
-    BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32,
+    BFLOAT16, BOOL, CODES, CODES_AT, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32,
     Loaders, View, lies_across, row_address,
 )
 
@@ -18,6 +18,7 @@ cdef extern from "copy.h" nogil:
     float fe_brain(uint16_t)
     void fe_halves(const char *, Py_ssize_t, float *)
     void fe_brains(const char *, Py_ssize_t, float *)
+    void fe_codes(const char *, Py_ssize_t, float, float, float *)
     void fe_across_float(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t, Py_ssize_t)
     void fe_across_double(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t, Py_ssize_t)
     void fe_ask(const char *, Py_ssize_t, bint)
@@ -112,6 +113,28 @@ cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, r
         n -= some
 
 
+cdef void copy_codes(const char *row, Py_ssize_t start, Py_ssize_t n, real *out) noexcept nogil:
+    """Classes [start, start + n) of a row of codes, decoded."""
+    cdef float[PIECE] room
+    cdef float scale, least
+    cdef Py_ssize_t some, ahead = 2 * n, i
+    cdef const char *at = row + CODES_AT + 2 * start
+    memcpy(&scale, row, sizeof(float))
+    memcpy(&least, row + sizeof(float), sizeof(float))
+    while n > 0:
+        some = min(n, <Py_ssize_t>PIECE)
+        fe_ask(at + ahead, 2 * some, False)
+        if real is float:
+            fe_codes(at, some, scale, least, out)
+        else:
+            fe_codes(at, some, scale, least, room)
+            for i in range(some):
+                out[i] = room[i]
+        at += 2 * some
+        out += some
+        n -= some
+
+
 cdef inline void across(const char *at, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t classes, real *out,
                         Py_ssize_t step, Py_ssize_t ahead) noexcept nogil:
     if real is float:
@@ -160,7 +183,10 @@ cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcep
     while rows > 0:
         n = min(rows, length - start % length)
         at = row_address(view, start)
-        if classes == 1:
+        if view.stored == CODES:
+            for r in range(n):
+                copy_codes(at + r * down, 0, classes, out + r * classes)
+        elif classes == 1:
             copy_elements(view, at, down, n, out)
         elif wide == view.itemsize and down == classes * wide:
             copy_elements(view, at, wide, n * classes, out)
@@ -174,6 +200,14 @@ cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcep
         out += n * classes
 
 
+cdef inline void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, real *out) noexcept nogil:
+    cdef char *at = row_address(view, row)
+    if view.stored == CODES:
+        copy_codes(at, start, n, out)
+    else:
+        copy_elements(view, at + start * view.class_stride, view.class_stride, n, out)
+
+
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
     load(view, start, rows, out)
 
@@ -183,11 +217,11 @@ cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *ou
 
 
 cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil:
-    copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out)
+    load_classes(view, row, start, n, out)
 
 
 cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil:
-    copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out)
+    load_classes(view, row, start, n, out)
 
 
 cdef Loaders table

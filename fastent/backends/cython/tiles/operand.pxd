@@ -8,7 +8,11 @@ cdef enum:
     MOST_AXES = 32
 
 cdef enum Stored:
-    FLOAT32, FLOAT64, FLOAT16, BFLOAT16, BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64
+    FLOAT32, FLOAT64, FLOAT16, BFLOAT16, BOOL, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64,
+    CODES                               # a row is a float scale, a float minimum, then 16-bit codes
+
+cdef enum:
+    CODES_AT = 8                        # bytes of a row before its codes
 
 ctypedef struct View:
     char *data
@@ -28,6 +32,7 @@ cdef class Operand:
     cdef readonly Py_ssize_t classes
 
 cdef Operand operand(object given, str name, object axis)
+cdef tuple shape_of(Operand op)
 cdef bint in_place(View *view, int stored) noexcept nogil
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
 cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil

@@ -24,6 +24,28 @@ ctypedef fused whole:
     uint64_t
 
 
+CODED = ("scale", "least", "codes")     # fields of a row of codes
+
+
+def coded_rows(Py_ssize_t classes):
+    """The dtype of rows of codes: a number is ``scale * code + least`` in float32. Such rows are operands of
+    log-probabilities; what follows the codes up to a multiple of four bytes means nothing."""
+    return np.dtype({
+        "names": CODED, "formats": ["<f4", "<f4", ("<u2", (classes,))], "offsets": [0, 4, CODES_AT],
+        "itemsize": CODES_AT + 4 * ((classes + 1) // 2),
+    })
+
+
+def decoded(given):
+    """Rows of codes as the kernels see them: float32, (rows, classes)."""
+    cdef Operand op = operand(given, "rows", -1)
+    cdef cnp.ndarray out = np.empty((op.rows, op.classes), np.float32)
+    cdef float *room = <float *>cnp.PyArray_DATA(out)
+    with nogil:
+        load_floats(&op.view, 0, op.rows, room)
+    return out.reshape((*op.lead, op.classes))
+
+
 cdef int stored_as(cnp.ndarray array, str name) except -1:
     cdef int number = cnp.PyArray_TYPE(array)
     if number == cnp.NPY_FLOAT32:
@@ -60,14 +82,22 @@ cdef Operand operand(object given, str name, object axis):
         array = found
     if not cnp.PyArray_ISNOTSWAPPED(array):
         array = array.astype(array.dtype.newbyteorder("="))
-    view.stored = BFLOAT16 if disguised else stored_as(array, name)
+    if axis is not None and array.dtype.names == CODED:
+        if axis != -1 and axis != cnp.PyArray_NDIM(array):
+            raise ValueError(f"axis: expected the last axis of {name}, whose rows are codes, got {axis}")
+        view.stored = CODES
+    else:
+        view.stored = BFLOAT16 if disguised else stored_as(array, name)
     op.array = array
     view.data = cnp.PyArray_BYTES(array)
     view.itemsize = cnp.PyArray_ITEMSIZE(array)
     n = cnp.PyArray_NDIM(array)
     view.classes = 1
     view.class_stride = view.itemsize
-    if axis is not None:
+    if view.stored == CODES:
+        view.itemsize = view.class_stride = 2
+        view.classes = array.dtype["codes"].shape[0]
+    elif axis is not None:
         if n == 0:
             raise ValueError(f"{name}: expected at least 1 dimension, got a scalar")
         class_axis = axis
@@ -113,6 +143,11 @@ cdef Operand operand(object given, str name, object axis):
     elif many:
         raise ValueError(f"{name}: expected at most {<int>MOST_AXES} axes that cannot be read as fewer, got shape {tuple_of(array)}")
     return op
+
+
+cdef tuple shape_of(Operand op):
+    """The shape as a user sees it."""
+    return (*op.lead, op.classes) if op.view.stored == CODES else tuple_of(op.array)
 
 
 cdef tuple tuple_of(cnp.ndarray array):

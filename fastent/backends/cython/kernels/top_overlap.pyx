@@ -1,0 +1,118 @@
+"""How far two rows agree in their largest classes: the first one, five or ten of each.
+
+Of equal numbers the one before comes first, as in the rank of a label. A row is read once: a stretch of
+it is looked at number by number only where its maximum belongs to the largest so far.
+"""
+
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, fe_lane_max_double, fe_lane_max_float, real,
+)
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK
+from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
+from fastent.backends.cython.kernels.row_blocks cimport classes_of
+from fastent.backends.cython.kernels.slots cimport (
+    MOST_SLOTS, OUT_AGREEMENT, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP,
+)
+from fastent.backends.cython.levels cimport exported
+
+cdef enum:
+    MOST_TOP = 10
+    STRETCH = 128
+
+cdef struct Top:                        # the largest of a row, in order
+    double number[MOST_TOP]
+    Py_ssize_t place[MOST_TOP]
+    int count
+    bint nan
+
+
+cdef inline void insert(Top *top, double x, Py_ssize_t place) noexcept nogil:
+    """Take in a number that belongs to the largest so far, of a class after all of them."""
+    cdef int k = top.count
+    if k < MOST_TOP:
+        top.count += 1
+    else:
+        k -= 1
+    while k > 0 and top.number[k - 1] < x:
+        top.number[k] = top.number[k - 1]
+        top.place[k] = top.place[k - 1]
+        k -= 1
+    top.number[k] = x
+    top.place[k] = place
+
+
+cdef void find_top(Tile *tile, int operand, Py_ssize_t r, Top *top, const real *unused) noexcept nogil:
+    cdef Py_ssize_t start = 0, n, first, stop, i
+    cdef const real *x
+    cdef real largest
+    top.count = 0
+    top.nan = False
+    while start < tile.classes:
+        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
+        x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
+        first = 0
+        while first < n:
+            stop = min(n, first + STRETCH)
+            if real is float:
+                largest = fe_lane_max_float(x + first, stop - first)
+            else:
+                largest = fe_lane_max_double(x + first, stop - first)
+            if largest != largest:
+                top.nan = True
+                return
+            if top.count < MOST_TOP or largest > top.number[MOST_TOP - 1]:
+                for i in range(first, stop):
+                    if top.count < MOST_TOP or x[i] > top.number[MOST_TOP - 1]:
+                        insert(top, x[i], start + i)
+            first = stop
+        start += n
+
+
+cdef int shared(Top *a, Top *b, int k) noexcept nogil:
+    """How many of the first k classes both have."""
+    cdef int i, j, found = 0
+    for i in range(k):
+        for j in range(k):
+            found += a.place[i] == b.place[j]
+    return found
+
+
+cdef bint undefined(Top *top, int kind) noexcept nogil:
+    """Whether the row has a NaN or is no distribution: no logit is more than −inf."""
+    return top.nan or (kind != PROBS and top.number[0] == -INFINITY)
+
+
+cdef void overlap_rows(Tile *tile, double **out) noexcept nogil:
+    cdef Top a, b
+    cdef Py_ssize_t r
+    cdef int k, five, ten
+    for r in range(tile.rows):
+        if tile.precision == DOUBLE:
+            find_top(tile, 0, r, &a, <const double *>NULL)
+            find_top(tile, 1, r, &b, <const double *>NULL)
+        else:
+            find_top(tile, 0, r, &a, <const float *>NULL)
+            find_top(tile, 1, r, &b, <const float *>NULL)
+        if undefined(&a, tile.true_kind) or undefined(&b, tile.pred_kind):
+            for k in range(MOST_SLOTS):
+                if out[k] != NULL:
+                    out[k][r] = NAN
+            continue
+        five = min(5, a.count)
+        ten = min(10, a.count)
+        if out[OUT_AGREEMENT] != NULL:
+            out[OUT_AGREEMENT][r] = a.place[0] == b.place[0]
+        if out[OUT_TOP5_OVERLAP] != NULL:
+            out[OUT_TOP5_OVERLAP][r] = <double>shared(&a, &b, five) / five
+        if out[OUT_TOP10_OVERLAP] != NULL:
+            out[OUT_TOP10_OVERLAP][r] = <double>shared(&a, &b, ten) / ten
+        if out[OUT_TOP1_IN_TOP5] != NULL:
+            out[OUT_TOP1_IN_TOP5][r] = 0.0
+            for k in range(five):
+                if b.place[k] == a.place[0]:
+                    out[OUT_TOP1_IN_TOP5][r] = 1.0
+
+
+cdef Kernel table[1]
+table[0] = overlap_rows
+functions = exported(&table)
