@@ -99,8 +99,8 @@ class Dump:
             return np.asarray(decoded(source.read(start, stop, Buffer())))
 
     def __repr__(self) -> str:
-        head = self._header
-        return f"<Dump {head.path!r}: n_ctx {self.n_ctx}, n_vocab {self.n_vocab}, {self.n_chunk} chunks>"
+        size = f"n_ctx {self.n_ctx}, n_vocab {self.n_vocab}, {self.n_chunk} chunks"
+        return f"<Dump {self._header.path!r}: {size}>"
 
 
 def open(path: str | os.PathLike[str], *, whole_chunks: bool = False) -> Dump:

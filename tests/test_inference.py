@@ -31,7 +31,7 @@ def test_quantiles(degrees):
         assert float(exact_two_sided(t, degrees)) == pytest.approx(1 - level, rel=1e-12)
 
 
-@pytest.mark.parametrize(("lost", "gained"), itertools.product([0, 1, 2, 7, 30, 480], repeat=2))
+@pytest.mark.parametrize(("lost", "gained"), [*itertools.product([0, 1, 2, 7, 30, 480], repeat=2)])
 def test_mcnemar(lost, gained):
     few, total = min(lost, gained), lost + gained
     with mp.workdps(60):
