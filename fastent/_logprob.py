@@ -108,7 +108,8 @@ class LogprobCall:
         if bad.any():
             row = int(bad.argmax())
             raise ValueError(
-                f"{name}: expected {expected}, got {float(numbers[row])!r} in row {self._index(row)}"
+                f"{name}: expected {expected}, got {float(numbers[row])!r} in row "
+                f"{self._index(row)}"
             )
 
     def _index(self, row: int) -> Any:

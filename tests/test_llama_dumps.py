@@ -1,4 +1,4 @@
-"""Dumps of llama.cpp: read as they are written, decoded exactly, refused by name where they are cut."""
+"""Dumps of llama.cpp: read as they are written, decoded exactly, refused where they are cut."""
 
 import json
 import os
