@@ -201,7 +201,7 @@ def test_compare_two_dumps(p, q):
     for name, key in (("p99", "99.0% KLD"), ("median", "Median KLD"), ("p1", "1.0% KLD"),
                       ("max", "Max KLD"), ("min", "Min KLD"), ("p0.1", "0.1% KLD")):  # fmt: skip
         expected = want["both_decoded_renormalised"][key][0]
-        assert spread[name] == pytest.approx(expected, rel=2e-6)
+        assert spread[name] == pytest.approx(expected, rel=1e-4)
     assert found["clusters"] == {"count": 3, "few": True}
     clustered = found["metrics"]["kl_divergence"]["cluster_stderr"]
     assert clustered == pytest.approx(want["cluster_se_by_chunk"]["kld"], rel=1e-4)
