@@ -104,12 +104,79 @@ def import_time(fastent: Any, rivals: Sequence[Rival], backend: str | None, quic
     return _line("import fastent, over import numpy", tools, 1e3, "ms", 60)
 
 
+def all_pairs(classes: int, divergence: str) -> Callable[..., dict]:
+    """`fe.pairwise` on one thread beside SciPy's cdist and the row kernel on rows in cache."""
+
+    def measure(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool) -> dict:
+        rows = 30 if quick else 1000 if classes < 500 else 300
+        x = build(Workload(divergence, "probs", "float64", rows, classes))
+        p, q, out = x.true, x.pred, np.empty((rows, rows))
+        some = max(1, 16384 // classes)
+        held = [a[np.arange(some) % rows].copy() for a in (p, q)]
+        function, room = getattr(fastent, divergence), np.empty(some)
+        repeats = -(-rows * rows // some)
+
+        def by_rows() -> None:
+            for _ in range(repeats):
+                function(*held, out=room, num_threads=1)
+
+        contenders = [
+            Contender(
+                "fastent", lambda: fastent.pairwise(divergence, p, q, out=out, num_threads=1)
+            ),
+            Contender("row kernel", by_rows),
+        ]
+        if divergence == "js_divergence" and any(r.name == "scipy" for r in rivals):
+            from scipy.spatial.distance import cdist
+
+            contenders.append(Contender("scipy cdist", lambda: cdist(p, q, "jensenshannon")))
+        _in_turns(contenders, quick)
+        pairs = rows * rows
+        counts = {"fastent": pairs, "row kernel": repeats * some, "scipy cdist": pairs}
+        tools = {c.name: c.best / counts[c.name] for c in contenders}
+        name = f"pairwise {divergence}, {rows:,} × {rows:,} rows of {classes:,} float64, 1 thread"
+        line = _line(name, tools, 1e9, "ns a pair", None)
+        line.update(ratio=tools["row kernel"] / tools["fastent"], ratio_at_least=0.7)
+        return line
+
+    return measure
+
+
+def one_against_many(
+    fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool
+) -> dict:
+    """Every row against one, beside the same rows written out in full."""
+    workload = Workload("kl_divergence", "probs", "float32", 200_000, 100)
+    x = build(workload.quick() if quick else workload)
+    p, q, out = x.true, x.pred, np.empty(x.rows)
+    written_out = np.broadcast_to(q[0], q.shape).copy()
+    options: dict[str, Any] = {"out": out, "num_threads": 1, "backend": backend}
+    contenders = [
+        Contender("fastent", lambda: fastent.kl_divergence(p, q[0], **options)),
+        Contender("written out", lambda: fastent.kl_divergence(p, written_out, **options)),
+    ]
+    if any(r.name == "scipy" for r in rivals):
+        from scipy.stats import entropy
+
+        contenders.append(Contender("scipy", lambda: entropy(p, q[0], axis=-1)))
+    _in_turns(contenders, quick)
+    tools = {c.name: c.best for c in contenders}
+    name = f"kl_divergence of {x.rows:,} rows of 100 float32 against one, 1 thread"
+    line = _line(name, tools, 1e3, "ms", None)
+    line.update(ratio=tools["written out"] / tools["fastent"], ratio_at_least=0.9)
+    return line
+
+
 CALLS: dict[str, Callable[..., dict]] = {
     "one_row": one_row,
     "small_update": small_update,
     "eight_metrics": eight_metrics,
     "two_threads": two_threads,
     "import_time": import_time,
+    "one_against_many": one_against_many,
+    "pairwise_js": all_pairs(50, "js_divergence"),
+    "pairwise_js_wide": all_pairs(1000, "js_divergence"),
+    "pairwise_kl_wide": all_pairs(1000, "kl_divergence"),
 }
 
 

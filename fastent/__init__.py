@@ -18,6 +18,7 @@ _MODULES = (
 )  # fmt: skip
 _HOMES = {
     "_custom": ("divergence",),
+    "_pairwise": ("pairwise",),
     "_settings": ("get_num_threads", "set_backend", "set_num_threads", "show_config"),
     "accumulator": ("Accumulator", "merge"),
     "divergences": (

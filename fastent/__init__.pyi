@@ -19,6 +19,9 @@ from fastent import (
 from fastent._custom import (
     divergence as divergence,
 )
+from fastent._pairwise import (
+    pairwise as pairwise,
+)
 from fastent._settings import (
     get_num_threads as get_num_threads,
     set_backend as set_backend,

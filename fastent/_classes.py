@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,7 +96,9 @@ def _same(label: Any, name: Any, by_text: bool) -> bool:
         return str(label) == str(name)
 
 
-def as_codes(labels: Any, pred: Any, names: Any, ignored: Any, axis: int) -> tuple[Any, int | None]:
+def as_codes(
+    labels: Any, pred: Any, names: Any, ignored: Any, axis: int | None
+) -> tuple[Any, int | None]:
     """Labels that are names as numbers of columns, and the number that does not count.
 
     Raises
@@ -107,7 +110,7 @@ def as_codes(labels: Any, pred: Any, names: Any, ignored: Any, axis: int) -> tup
     shape = getattr(pred, "shape", None)
     shape = np.shape(pred) if shape is None else tuple(shape)
     try:
-        count = shape[axis]
+        count = math.prod(shape) if axis is None else shape[axis]
     except (IndexError, TypeError):  # which the engine tells of
         count = len(classes)
     if count != len(classes):

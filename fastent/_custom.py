@@ -125,7 +125,8 @@ class RowDivergence:
         temperature: float = 1.0,
         sample_weight: ArrayLike | None = None,
         base: float | None = None,
-        axis: int = -1,
+        axis: int | None = -1,
+        keepdims: bool = False,
         out: Array | None = None,
         num_threads: int | None = None,
         **parameters: float,
@@ -143,7 +144,8 @@ class RowDivergence:
         temperature: float = 1.0,
         sample_weight: ArrayLike | None = None,
         base: float | None = None,
-        axis: int = -1,
+        axis: int | None = -1,
+        keepdims: bool = False,
         out: Array | None = None,
         num_threads: int | None = None,
         **parameters: float,
@@ -161,7 +163,8 @@ class RowDivergence:
         temperature: float = 1.0,
         sample_weight: ArrayLike | None = None,
         base: float | None = None,
-        axis: int = -1,
+        axis: int | None = -1,
+        keepdims: bool = False,
         out: Array | None = None,
         num_threads: int | None = None,
         **parameters: float,
@@ -180,7 +183,8 @@ class RowDivergence:
         temperature: float = 1.0,
         sample_weight: ArrayLike | None = None,
         base: float | None = None,
-        axis: int = -1,
+        axis: int | None = -1,
+        keepdims: bool = False,
         out: Array | None = None,
         num_threads: int | None = None,
         **parameters: float,
@@ -208,7 +212,7 @@ class RowDivergence:
             axis=axis,
             num_threads=num_threads,
         )
-        return call.reduce(reduction, out)
+        return call.reduce(reduction, out, keepdims)
 
     def prepare(
         self,

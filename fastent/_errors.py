@@ -48,6 +48,15 @@ def as_reduction(given):
     return one_of(given, "reduction", ("none", "sum", "mean"))
 
 
+def as_keepdims(given, reduction):
+    """Whether the class axis stays, as a bool; it does in row values only."""
+    if not isinstance(given, bool) and getattr(given, "dtype", None) != "bool":
+        raise TypeError(f"keepdims: expected True or False, got {shown(given)}")
+    if given and reduction != "none":
+        raise ValueError(f"keepdims: applies to reduction 'none' only, got {reduction!r}")
+    return bool(given)
+
+
 def as_ignore_index(given):
     """A label that is ignored, as an int; None if there is none."""
     if given is None:
@@ -96,7 +105,10 @@ BINARY = "; one probability a row is what the binary task takes"
 def labels_shape(lead, got, full):
     """The ValueError for labels of a wrong shape, `full` being that of the predictions."""
     hint = "; one target per class is what the categorical task takes" if got == full else ""
-    return ValueError(f"labels: expected shape {lead}, got {got}{hint}")
+    return ValueError(
+        f"labels: expected shape {lead}, or what broadcasts with it, as pred has shape {full}, "
+        f"got {got}{hint}"
+    )
 
 
 def operand_shape(task, name, other, wanted, got):
@@ -109,7 +121,10 @@ def operand_shape(task, name, other, wanted, got):
             hint = f"; {other}[..., 0] has it"
         else:
             hint = "; one prediction per class is what the sparse task takes"
-    return ValueError(f"{name}: expected the shape of {other}, {wanted}, got {got}{hint}")
+    return ValueError(
+        f"{name}: expected the shape of {other}, {wanted}, or what broadcasts with it along the "
+        f"leading axes, got {got}{hint}"
+    )
 
 
 def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):

@@ -213,11 +213,15 @@ class Feed:
 
     def _try_options(self) -> None:
         """Let the engine judge the options now, on no rows, and not in the first batch."""
-        axis = -1 if self._task == "binary" else whole_axis(self._options.get("axis", -1))
+        axis = -1 if self._task == "binary" else self._options.get("axis", -1)
         class_weight: Any = self._options.get("class_weight")
         classes = 2 if np.ndim(class_weight) != 1 else max(1, len(class_weight))
-        shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
-        shape[axis] = classes
+        if axis is None:
+            shape = [classes]  # one row there must be; it is not looked at
+        else:
+            axis = whole_axis(axis)
+            shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
+            shape[axis] = classes
         pred = np.zeros(shape)
         sparse = self._task == "sparse"
         self.batch(np.zeros([0] * (len(shape) - 1), np.int64) if sparse else pred, pred)

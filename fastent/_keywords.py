@@ -37,7 +37,8 @@ class ElementKeywords(TypedDict, total=False):
 
 class RowKeywords(ElementKeywords, total=False):
     row_sums: RowSums
-    axis: int
+    axis: int | None
+    keepdims: bool
 
 
 class PlainDivergenceKeywords(RowKeywords, total=False):
@@ -123,14 +124,15 @@ class AccumulatorKeywords(TypedDict, total=False):
     ignore_index: int | str | None
     classes: Sequence[Any] | None
     base: float | None
-    axis: int
+    axis: int | None
     bins: int
     num_threads: int | None
     backend: Backend | None
 
 
 DEFAULTS = {"task": "sparse", "bins": 15, "kind": "probs", "row_sums": "check", "temperature": 1.0,
-            "eps": 0.0, "label_smoothing": 0.0, "axis": -1, "reduction": "none"}  # fmt: skip
+            "eps": 0.0, "label_smoothing": 0.0, "axis": -1, "keepdims": False,
+            "reduction": "none"}  # fmt: skip
 
 CHOICES = '{"probs", "logprobs", "logits"}'
 TEXTS = {  # in the order of signatures
@@ -185,7 +187,11 @@ TEXTS = {  # in the order of signatures
         "if ΣW is 0.",
     ),
     "base": ("float", "Base of the logarithm; nats by default."),
-    "axis": ("int", "The class axis."),
+    "axis": (
+        "int or None",
+        "The class axis of each operand. None takes the whole array as one row.",
+    ),
+    "keepdims": ("bool", "Whether the class axis stays in row values, with length 1."),
     "bins": ("int", "Equal-width calibration bins of ece and mce."),
     "out": ("ndarray of float64", "Where the result goes."),
     "num_threads": ("int", "Threads to use; see `get_num_threads`."),

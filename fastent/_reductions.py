@@ -16,14 +16,23 @@ def exact_sum(values: np.ndarray) -> float:
     return ExactTotal().add(np.ascontiguousarray(values, np.float64).reshape(-1)).value
 
 
-def reduced(values: np.ndarray, weights: np.ndarray | None, reduction: str, out: Any) -> Any:
-    """Weighted row values, their sum, or sum / Σ weights; a row of weight 0 counts 0."""
+def reduced(
+    values: np.ndarray,
+    weights: np.ndarray | None,
+    reduction: str,
+    out: Any,
+    kept: tuple[int, ...] | None = None,
+) -> Any:
+    """Weighted row values, their sum, or sum / Σ weights; a row of weight 0 counts 0.
+
+    `kept` is the shape of row values whose class axis stays.
+    """
     reduction = as_reduction(reduction)
     if weights is not None:
         with np.errstate(all="ignore"):  # 0·inf is nan, as in the engine
             values = np.where(weights == 0, 0.0, values * weights)
     if reduction == "none":
-        return delivered(values, out)
+        return delivered(values if kept is None else values.reshape(kept), out)
     total = exact_sum(values)
     if reduction == "mean":
         weight = float(values.size) if weights is None else exact_sum(weights)

@@ -19,7 +19,7 @@ from fastent.backends.views import as_numpy, once
 PIECE = 1 << 20  # numbers that are gathered at a time
 
 
-def list_rows(pred: Any, lengths: Any, axis: int = -1) -> Any:
+def list_rows(pred: Any, lengths: Any, axis: int | None = -1) -> Any:
     """Predictions as they are, or as `ListRows` if they are given so.
 
     Raises

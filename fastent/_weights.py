@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,12 @@ def place(flat: int, lead: Shape) -> Any:
 
 
 def whole_labels(given: Any, lead: Shape, classes: int, ignore_index: Any) -> np.ndarray:
-    """Labels as contiguous int64, −1 for ignored rows; what is checked is what is returned."""
+    """Labels as contiguous int64, broadcast to the leading shape, −1 for ignored rows; what is
+    checked is what is returned."""
+    array, disguised = derivatives.as_array(given, "labels")
+    if array.shape != lead:
+        given = np.broadcast_to(as_floats(given, "labels") if disguised else array, lead)
     labels, fraction = derivatives.whole_numbers(given, "labels")
-    if labels.shape != lead:
-        raise ValueError(f"labels: expected shape {lead}, got {labels.shape}")
     index = _errors.as_ignore_index(ignore_index)
     ignored = np.zeros(lead, np.bool_) if index is None else labels == index
     wrong = np.asarray(((labels < 0) | (labels >= classes)) & ~ignored).reshape(-1)
@@ -50,16 +53,17 @@ def row_weights(sample_weight: Any, lead: Shape) -> np.ndarray | None:
 
 
 def row_and_term_weights(
-    sample_weight: Any, class_weight: Any, shape: Shape, at: int, *, several: bool = True
+    sample_weight: Any, class_weight: Any, shape: Shape, at: int | None, *, several: bool = True
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Weights of rows and of terms, whose classes are the last axis; class weights are terms of one
-    row. `at` is where predictions of that shape have their classes."""
+    row. `at` is where predictions of that shape have their classes, None if they are one row."""
     weight = terms = None
-    lead = tuple(np.delete(shape, at).tolist())
+    lead = () if at is None else tuple(np.delete(shape, at).tolist())
+    classes = math.prod(shape) if at is None else shape[at]
     if class_weight is not None:
         terms = as_floats(class_weight, "class_weight")
-        if terms.shape != (shape[at],):
-            raise ValueError(f"class_weight: expected shape {(shape[at],)}, got {terms.shape}")
+        if terms.shape != (classes,):
+            raise ValueError(f"class_weight: expected shape {(classes,)}, got {terms.shape}")
         if not (terms >= 0).all():
             c = int((~(terms >= 0)).argmax())
             raise ValueError(
@@ -69,7 +73,8 @@ def row_and_term_weights(
     if sample_weight is not None:
         given = as_floats(sample_weight, "sample_weight")
         if weighs_terms(given.shape, lead, shape if several else None):
-            own = _checked(np.moveaxis(given, at, -1), lead, shape[at])
+            rows = given.reshape(-1) if at is None else np.moveaxis(given, at, -1)
+            own = _checked(rows, lead, classes)
             terms = own if terms is None else own * terms
         else:
             weight = _checked(np.broadcast_to(given, lead), lead, 1)

@@ -81,7 +81,7 @@ class Accumulator:
         ignore_index: int | str | None = None,
         classes: Sequence[Any] | None = None,
         base: float | None = None,
-        axis: int = -1,
+        axis: int | None = -1,
         bins: int = 15,
         num_threads: int | None = None,
         backend: Backend | None = None,

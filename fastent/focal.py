@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import fastent.backends.cython.derivatives.loop as derivatives
-from fastent._errors import as_number, place_of_axis, shown
+from fastent._errors import (
+    as_keepdims,
+    as_number,
+    as_reduction,
+    labels_shape,
+    place_of_axis,
+    shown,
+)
 from fastent._keywords import (
     Array,
     BinaryFocalKeywords,
@@ -25,6 +32,7 @@ from fastent._keywords import (
     explained,
 )
 from fastent._reductions import log_of_base, reduced
+from fastent._shapes import full_shape, lead_of_elements, lead_of_labels
 from fastent._weights import as_floats, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.engine import evaluate
 from fastent.backends.cython.float_mode import in_default_mode
@@ -82,7 +90,8 @@ def focal_cross_entropy(
     ignore_index: int | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
+    keepdims: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array | float:
@@ -91,7 +100,8 @@ def focal_cross_entropy(
     Parameters
     ----------
     target_or_labels : array_like
-        Class labels of shape (...), or probabilities of the shape of `pred`.
+        Class labels of shape (...), with fewer axes than `pred`, or probabilities of shape
+        (..., C), with as many or more. Leading axes broadcast.
     pred : array_like, shape (..., C)
         Predicted probabilities, log-probabilities or logits.
     gamma : float
@@ -125,7 +135,7 @@ def focal_cross_entropy(
     target_or_labels, pred = once(target_or_labels, "target_or_labels"), once(pred, "pred")
     given, _ = derivatives.as_array(target_or_labels, "target_or_labels")
     shape = derivatives.as_array(pred, "pred")[0].shape
-    if given.shape == shape and len(shape):
+    if given.ndim >= len(shape) > 0:
         for name, value in (("class_weight", class_weight), ("ignore_index", ignore_index)):
             if value is not None:
                 raise ValueError(f"{name}: applies to labels only, got {shown(value)}")
@@ -140,9 +150,12 @@ def focal_cross_entropy(
             reduction=reduction,
             base=base,
             axis=axis,
+            keepdims=keepdims,
             out=out,
             num_threads=num_threads,
         )
+    if keepdims is not False:
+        keepdims = as_keepdims(keepdims, as_reduction(reduction))
     unit = log_of_base(base)
     options: dict[str, Any] = {
         "kind": kind,
@@ -152,11 +165,11 @@ def focal_cross_entropy(
         "axis": axis,
         "num_threads": num_threads,
     }
-    weight = None
+    weight, kept = None, None
     if class_weight is None and sample_weight is None and ignore_index is None:
         losses = evaluate(
             "sparse", ("cross_entropy",), target_or_labels, pred, "none", None, **options
-        )
+        )  # also checks the operands
     else:
         weight = _weight_of_labels(
             target_or_labels, shape, axis, class_weight, sample_weight, ignore_index
@@ -166,7 +179,10 @@ def focal_cross_entropy(
             "sparse", ("cross_entropy",), target_or_labels, pred, "none", None,
             sample_weight=counted, **options,
         )  # fmt: skip
-    return reduced(_focused(np.asarray(losses), focus) / unit, weight, reduction, out)
+    values = np.asarray(_focused(np.asarray(losses), focus) / unit)
+    if keepdims:
+        kept = full_shape(values.shape, 1, axis, len(shape))
+    return reduced(values, weight, reduction, out, kept)
 
 
 @overload
@@ -227,7 +243,7 @@ def binary_focal_cross_entropy(
     ----------
     target : array_like, any shape
         Targets in [0, 1], hard or soft.
-    pred : array_like, the shape of `target`
+    pred : array_like, any shape that broadcasts against it
         Predicted probabilities, their logarithms, or logits log(q/(1−q)).
     gamma : float
         The focusing exponent, at least 0.
@@ -256,7 +272,11 @@ def binary_focal_cross_entropy(
         raise ValueError(f"alpha: expected a number in [0, 1], got {shown(alpha)}")
     target, pred = once(target, "target"), once(pred, "pred")
     unit = log_of_base(base)
-    shape = derivatives.as_array(pred, "pred")[0].shape
+    targets, predictions = (
+        derivatives.as_array(x, name)[0].shape for x, name in ((target, "target"), (pred, "pred"))
+    )
+    # where they do not fit the engine says so
+    shape = lead_of_elements(targets, predictions) or predictions
     weight = row_weights(sample_weight, shape)
     counted = None if weight is None else (weight != 0).astype(np.float64)
 
@@ -279,8 +299,9 @@ def binary_focal_cross_entropy(
     else:
         values = np.zeros(shape)
         for share, scale, hard in ((t, positive, 1.0), (1 - t, negative, 0.0)):
-            terms = _focused(losses(np.full(shape, hard)), focus)
-            values += np.where(share == 0, 0.0, share * scale * terms)
+            terms = _focused(losses(np.broadcast_to(hard, shape)), focus)
+            with np.errstate(all="ignore"):  # 0·inf, of terms that are left out
+                values += np.where(share == 0, 0.0, share * scale * terms)
     return reduced(values / unit, weight, reduction, out)
 
 
@@ -299,15 +320,23 @@ def _focused(losses: np.ndarray, gamma: float) -> np.ndarray:
 def _weight_of_labels(
     given: Any,
     shape: tuple[int, ...],
-    axis: int,
+    axis: int | None,
     class_weight: Any,
     sample_weight: Any,
     ignore_index: int | None,
 ) -> np.ndarray:
     """W of each row: its weight times that of its label; 0 where it is ignored."""
-    at = place_of_axis(axis, len(shape), "pred")
-    lead, classes = shape[:at] + shape[at + 1 :], shape[at]
-    rows, terms = row_and_term_weights(sample_weight, class_weight, shape, at)
+    at = None if axis is None else place_of_axis(axis, len(shape), "pred")
+    lead = () if at is None else shape[:at] + shape[at + 1 :]
+    classes = math.prod(shape) if at is None else shape[at]
+    labels = derivatives.as_array(given, "labels")[0].shape
+    common = lead_of_labels(labels, lead, shape)
+    if common is None or (at is None and common != ()):
+        raise labels_shape(lead, labels, shape)
+    full = shape if at is None else full_shape(common, classes, axis, len(shape))
+    at = None if axis is None else place_of_axis(axis, len(full), "pred")
+    rows, terms = row_and_term_weights(sample_weight, class_weight, full, at)
+    lead = common
     labels = whole_labels(given, lead, classes, ignore_index)
     weight = np.ones(lead) if rows is None else rows
     if terms is not None:

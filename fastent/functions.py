@@ -5,6 +5,9 @@ of float64, float32, float16 or bfloat16, and return float64. Values are right t
 float64 and 1e-6 for narrower inputs, on every row; 0·log 0 is 0, and p > 0 against q = 0 is
 infinity. Bad input raises a one-line ValueError or TypeError that names the argument and the first
 bad row.
+
+Leading axes broadcast as NumPy's do, without a copy: ``P`` of shape (n, C) against one row of shape
+(C,), or ``P[:, None]`` against ``Q[None]``. The numbers of classes must be equal.
 """
 
 from __future__ import annotations
@@ -74,7 +77,8 @@ def sparse_cross_entropy(
     lengths: ArrayLike | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
+    keepdims: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
@@ -122,6 +126,8 @@ def sparse_cross_entropy(
         pred = rows
         if lengths is not None or unequal.width_of(rows, 1).lists == unequal.SEVERAL:
             unequal.refuse_by_class(class_weight=class_weight, classes=classes)
+            if keepdims is not False:
+                raise ValueError("keepdims: does not apply to rows of unequal length")
             return unequal.cross_entropy(
                 labels,
                 rows,
@@ -157,6 +163,7 @@ def sparse_cross_entropy(
         ignore_index=ignore_index,
         base=base,
         axis=axis,
+        keepdims=keepdims,
         num_threads=num_threads,
         backend=backend,
     )
@@ -206,7 +213,8 @@ def categorical_cross_entropy(
     sample_weight: ArrayLike | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
+    keepdims: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
@@ -259,6 +267,7 @@ def categorical_cross_entropy(
         sample_weight=sample_weight,
         base=base,
         axis=axis,
+        keepdims=keepdims,
         num_threads=num_threads,
         backend=backend,
     )
@@ -308,7 +317,7 @@ def binary_cross_entropy(
     ----------
     target : array_like, any shape
         Targets t in [0, 1], hard or soft.
-    pred : array_like, the shape of `target`
+    pred : array_like, any shape that broadcasts against it
         Probabilities q, their logarithms, or logits log(q/(1−q)).
 
     Returns
@@ -383,7 +392,8 @@ def kl_divergence(
     sample_weight: ArrayLike | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
+    keepdims: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
@@ -434,6 +444,7 @@ def kl_divergence(
         sample_weight=sample_weight,
         base=base,
         axis=axis,
+        keepdims=keepdims,
         num_threads=num_threads,
         backend=backend,
     )
@@ -473,7 +484,8 @@ def js_divergence(
     sample_weight: ArrayLike | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
+    keepdims: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
@@ -522,6 +534,7 @@ def js_divergence(
         sample_weight=sample_weight,
         base=base,
         axis=axis,
+        keepdims=keepdims,
         num_threads=num_threads,
         backend=backend,
     )
@@ -553,7 +566,8 @@ def entropy(
     sample_weight: ArrayLike | None = None,
     reduction: Reduction = "none",
     base: float | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
+    keepdims: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
     backend: Backend | None = None,
@@ -598,6 +612,7 @@ def entropy(
         sample_weight=sample_weight,
         base=base,
         axis=axis,
+        keepdims=keepdims,
         num_threads=num_threads,
         backend=backend,
     )

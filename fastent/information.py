@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastent import functions
-from fastent._errors import as_number, as_text, one_of, place_of_axis, shown
+from fastent._errors import (
+    as_keepdims,
+    as_number,
+    as_reduction,
+    as_text,
+    one_of,
+    place_of_axis,
+    shown,
+)
 from fastent._estimators import chao_shen, jackknife, miller_madow
 from fastent._keywords import (
     Array,
@@ -244,10 +252,13 @@ def _of_order(
     row_sums: RowSums = "check",
     temperature: float = 1.0,
     sample_weight: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
+    keepdims: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
+    if keepdims is not False:
+        keepdims = as_keepdims(keepdims, as_reduction(reduction))
     order = as_number(alpha, "alpha")
     if not order >= 0 or (order == np.inf and not infinite):
         expected = "a number" if infinite else "a finite number"
@@ -255,7 +266,14 @@ def _of_order(
     array, disguised = as_array(p, "p")
     if disguised:
         array = as_floats(p, "p")
-    at = place_of_axis(axis, array.ndim, "p")
+    kept = None
+    if keepdims:
+        kept = tuple(
+            1 if axis in (None, i, i - array.ndim) else n for i, n in enumerate(array.shape)
+        )
+    if axis is None and array.ndim:
+        p = array = array.reshape(-1)
+    at = place_of_axis(-1 if axis is None else axis, array.ndim, "p")
     lead = array.shape[:at] + array.shape[at + 1 :]
     weight = row_weights(sample_weight, lead)
     values = functions.entropy(  # also checks the rows
@@ -275,7 +293,7 @@ def _of_order(
             return found
 
         values = by_rows(of_rows, array, at, chosen_threads(num_threads))
-    return reduced(np.asarray(values) / unit, weight, reduction, out)
+    return reduced(np.asarray(values) / unit, weight, reduction, out, kept)
 
 
 @explained

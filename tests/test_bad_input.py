@@ -182,7 +182,7 @@ def test_the_first_bad_row_is_an_index_tuple_along_any_axis(engine):
 @pytest.mark.parametrize(
     "function", ["kl_divergence", "js_divergence", "categorical_cross_entropy"]
 )
-@pytest.mark.parametrize("shape", [(4, 3), (3, 2), (2,), (4, 2, 1), (1, 4, 2), (1, 2)])
+@pytest.mark.parametrize("shape", [(4, 3), (3, 2), (3,), (1,), (4, 2, 1), (4, 1), (2, 3, 2)])
 def test_two_distributions_agree_in_shape(function, shape, engine):
     other = np.full(shape, 0.5)
     with fails(ValueError, "shape", "(4, 2)", str(shape)):
@@ -190,10 +190,10 @@ def test_two_distributions_agree_in_shape(function, shape, engine):
 
 
 def test_shapes_of_labels_and_targets(engine):
-    for shape in ((3,), (5,), (4, 1), (4, 2), ()):
+    for shape in ((3,), (5,), (4, 1), (4, 2)):
         with fails(ValueError, "labels", "shape", str(shape)):
             fe.sparse_cross_entropy(np.zeros(shape, int), HALF, backend=engine)
-    for shape in ((3,), (4, 1), ()):
+    for shape in ((3,), (4, 1)):
         with fails(ValueError, "shape"):
             fe.binary_cross_entropy(np.zeros(shape), np.full(4, 0.5), backend=engine)
 
@@ -231,7 +231,7 @@ def test_no_axis(engine):
     for axis in (2, -3):
         with fails(ValueError, "axis", str(axis)):
             fe.entropy(HALF, axis=axis, backend=engine)
-    for axis in (0.5, "0", True, None, (0, 1)):
+    for axis in (0.5, "0", True, (0, 1)):
         with fails(EITHER, "axis"):
             fe.entropy(HALF, axis=axis, backend=engine)
 

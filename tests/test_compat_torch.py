@@ -298,3 +298,24 @@ def test_kl_div_of_any_shape(shape, reduction):
     wanted = peer.kl_div(logs, p, reduction=reduction)
     found = compat.kl_div(logs, p, reduction=reduction)
     torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-16, equal_nan=True)
+
+
+def test_targets_do_not_broadcast():
+    x = torch.zeros(3, 4)
+    for call in (compat.cross_entropy, compat.nll_loss):
+        with pytest.raises(ValueError, match="target: expected shape"):
+            call(x, torch.zeros(1, dtype=torch.int64))
+    for call in (compat.binary_cross_entropy, compat.binary_cross_entropy_with_logits):
+        with pytest.raises(ValueError, match="target: expected the shape"):
+            call(x, torch.zeros(4))
+
+
+@pytest.mark.filterwarnings("ignore:reduction")
+@pytest.mark.parametrize(
+    "shapes", [((5, 1, 4), (3, 4)), ((4,), (3, 4)), ((3, 1), (3, 4)), ((), (4,))]
+)
+@pytest.mark.parametrize("reduction", [*REDUCTIONS, "batchmean"])
+def test_kl_div_broadcasts(shapes, reduction):
+    p, logs = torch.rand(shapes[0]).double() + 0.1, torch.rand(shapes[1]).double().log()
+    compare("kl_div", (logs, p), reduction=reduction)
+    compare("kl_div", (p.log(), logs.exp()), reduction=reduction)

@@ -76,6 +76,11 @@ CALLS = {
     "kl of logits": (by_backend(fe.kl_divergence, **LOGITS), (X, X[::-1]), WEIGHED),
     "js": (by_backend(fe.js_divergence), (P, Q), WEIGHED),
     "entropy": (by_backend(fe.entropy), (P,), WEIGHED),
+    "sparse, broadcast": (by_backend(fe.sparse_cross_entropy), (Y[:1], Q[:, :1]), WEIGHED),
+    "kl, broadcast": (by_backend(fe.kl_divergence), (P[:, :1], Q[:1]), WEIGHED),
+    "js of one row": (by_backend(fe.js_divergence, **LOGITS), (X[0, 0], X), WEIGHED),
+    "binary, broadcast": (by_backend(fe.binary_cross_entropy), (T[:1], B), WEIGHED),
+    "own, broadcast": (squares, (P[:, :1], Q[:1]), WEIGHED),
     "total_variation": (fe.total_variation, (P, Q), WEIGHED),
     "renyi": (lambda p, q, **more: fe.renyi_divergence(p, q, 2.0, **more), (P, Q), WEIGHED),
     "own": (squares, (P, Q), WEIGHED),
@@ -104,6 +109,7 @@ CALLS = {
     "scipy kl_div": (scipy.kl_div, (P, Q), {}),
 }
 WITHOUT_OUT = {
+    "entropy, whole": (by_backend(fe.entropy, axis=None, row_sums="rescale"), (P,), {}),
     "scipy entropy": (lambda p, q: scipy.entropy(p, q, axis=-1), (P, Q), {}),
     "scipy jensenshannon": (lambda p, q: scipy.jensenshannon(p, q, axis=-1), (P, Q), {}),
     "scipy logsumexp": (lambda a, b: scipy.logsumexp(a, -1, b), (X, P), {}),

@@ -289,7 +289,10 @@ def jensenshannon(
     """
     given = [as_array(p), as_array(q)]
     dtype = summed_dtype(*given)
-    shapes = [(x.ndim, np.take(x.shape, normalised(axis, x.ndim)).tolist()) for x in given]
+    # an axis counted from the end is the same one of both
+    shapes = [
+        (axis < 0 or x.ndim, np.take(x.shape, normalised(axis, x.ndim)).tolist()) for x in given
+    ]
     if shapes[0] != shapes[1]:  # each is normalised before it is broadcast
         with np.errstate(all="ignore"):
             given = [x / np.sum(x, axis=axis, keepdims=True) for x in given]

@@ -89,6 +89,8 @@ def cross_entropy(
     reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
     axis = 1 if input.ndim > 1 else 0
     soft = target.is_floating_point() and target.shape == input.shape
+    if not soft:
+        check_labels(target, input, axis)
 
     def values(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         options: dict[str, Any] = {
@@ -196,6 +198,7 @@ def nll_loss(
     """
     reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
     axis = 1 if input.ndim > 1 else 0
+    check_labels(target, input, axis)
 
     def values(logs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         rows = fe.sparse_cross_entropy(
@@ -226,7 +229,7 @@ def kl_div(
     """Terms p (log p − input) of the divergence of `target` p from e^`input`, or their sum.
 
     As in torch, "mean" divides by the number of elements, "batchmean" by the size of axis 0. The
-    terms one by one are plain torch in float64, as are operands that must be broadcast.
+    terms one by one are plain torch in float64, as are operands whose last axes are not as long.
 
     Parameters
     ----------
@@ -253,21 +256,23 @@ def kl_div(
     reduction = named(reduction, size_average, reduce, ("none", "mean", "batchmean", "sum"))
     kinds: Any = ("logprobs" if log_target else "probs", "logprobs")
 
-    def divisor(terms: Tensor) -> int:
+    def divisor(shape: torch.Size) -> int:
         if reduction == "batchmean":
             return input.shape[0] if input.ndim else 1
-        return terms.numel()
+        return shape.numel()
 
     def values(logs: Tensor, target: Tensor) -> Tensor:
-        if reduction == "none" or logs.shape != target.shape or not logs.ndim or not logs.numel():
+        shape = torch.broadcast_shapes(logs.shape, target.shape)
+        whole = all(x.ndim and x.numel() and x.shape[-1] == shape[-1] for x in (logs, target))
+        if reduction == "none" or not whole:
             terms = kl_terms(logs.double(), target.double(), log_target)
-            return reduced(terms, reduction, divisor(terms))
+            return reduced(terms, reduction, divisor(terms.shape))
         rows = fe.kl_divergence(target, logs, kind=kinds, row_sums="as_is")
-        return reduced(rows, reduction, divisor(logs))
+        return reduced(rows, reduction, divisor(shape))
 
     def torchs(logs: Tensor, target: Tensor) -> Tensor:
         terms = peer.kl_div(logs, target, reduction="none", log_target=log_target)
-        return reduced(terms, reduction, divisor(terms))
+        return reduced(terms, reduction, divisor(terms.shape))
 
     return loss(values, torchs, input, target)
 
@@ -312,6 +317,7 @@ def binary_cross_entropy(
     """
     reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
 
+    check_target(target, input)
     check_spread(input, weight)
 
     def values(q: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
@@ -370,6 +376,7 @@ def binary_cross_entropy_with_logits(
     """
     reduction = named(reduction, size_average, reduce, ("none", "mean", "sum"))
 
+    check_target(target, input)
     check_spread(input, weight, pos_weight)
 
     def values(
@@ -514,6 +521,21 @@ def named(
 
 def doubles(weight: Tensor | None) -> np.ndarray | None:
     return None if weight is None else weight.detach().double().numpy()
+
+
+def check_labels(labels: Tensor, input: Tensor, axis: int) -> None:
+    """torch broadcasts no labels."""
+    lead = input.shape[:axis] + input.shape[axis + 1 :]
+    if labels.shape != lead:
+        raise ValueError(f"target: expected shape {tuple(lead)}, got {tuple(labels.shape)}")
+
+
+def check_target(target: Tensor, input: Tensor) -> None:
+    """Nor targets of two classes."""
+    if target.shape != input.shape:
+        raise ValueError(
+            f"target: expected the shape of input, {tuple(input.shape)}, got {tuple(target.shape)}"
+        )
 
 
 def check_spread(input: Tensor, *weights: Tensor | None) -> None:

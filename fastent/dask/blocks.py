@@ -18,7 +18,14 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArrayBlockIdDep, ArraySliceDep
 
 from fastent._errors import place_of_axis, row_of, with_row
-from fastent._shapes import weighs_terms
+from fastent._shapes import (
+    Shape,
+    common_lead,
+    full_shape,
+    lead_of_elements,
+    lead_of_labels,
+    weighs_terms,
+)
 from fastent.backends.views import as_numpy
 
 SPLIT = 8  # states that one task merges
@@ -75,6 +82,8 @@ def align(operands: dict[str, Any], axis: int | None, task: str, sides: dict[str
     """
     sparse, terms = task == "sparse", task in ("sparse", "categorical")
     arrays = {name: as_dask_array(data, name) for name, data in operands.items()}
+    if len(arrays) == 2:
+        arrays = _broadcast(arrays, axis, sparse)
     # Where an operand is in memory, the cut is that of the one that is not.
     main = next((n for n in reversed(operands) if n in _lazy(operands)), list(operands)[-1])
     if sparse and main != "pred":
@@ -114,6 +123,54 @@ def align(operands: dict[str, Any], axis: int | None, task: str, sides: dict[str
         wanted = tuple(cut[letter] for letter in found[name])
         arrays[name] = _cut(name, array, expected, wanted, name in sides)
     return Blocks(arrays, found, lead, letters, tuple(cut[letter] for letter in lead))
+
+
+def _broadcast(arrays: dict[str, da.Array], axis: int | None, sparse: bool) -> dict[str, da.Array]:
+    """Two operands with one leading shape, each axis cut as the one that is long there; as they are
+    where they do not fit, which is told later."""
+    (true_name, true), (pred_name, pred) = arrays.items()
+    has_classes = {true_name: axis is not None and not sparse, pred_name: axis is not None}
+    moved = {
+        name: da.moveaxis(x, place_of_axis(axis, x.ndim, name), -1) if has_classes[name] else x
+        for name, x in arrays.items()
+    }
+    leads: dict[str, Shape] = {
+        name: x.shape[: x.ndim - has_classes[name]] for name, x in moved.items()
+    }
+    if axis is None:
+        lead = lead_of_elements(true.shape, pred.shape)
+    elif sparse:
+        lead = lead_of_labels(true.shape, leads[pred_name], pred.shape)
+    else:
+        lead = common_lead(*leads.values())
+    sizes = {moved[name].shape[-1] for name in arrays if has_classes[name]}
+    if lead is None or len(sizes) > 1:
+        return arrays
+    whole = {name: (1,) * (len(lead) - len(one)) + one for name, one in leads.items()}
+    short = {
+        name
+        for name, one in whole.items()
+        if leads[name] != one
+        or any(have == 1 != want for have, want in zip(one, lead, strict=True))
+    }
+    if not short:
+        return arrays
+    cuts: list[Any] = [(1,)] * len(lead)
+    for name, one in leads.items():
+        for k, size in enumerate(one, len(lead) - len(one)):
+            if size != 1:
+                cuts[k] = moved[name].chunks[k - len(lead) + len(one)]
+    found = {}
+    for name, x in moved.items():
+        classes = x.shape[len(leads[name]) :]
+        if name in short:
+            cut = (*cuts, *x.chunks[len(leads[name]) :])
+            x = da.broadcast_to(x, (*lead, *classes), chunks=cut)
+        if has_classes[name] and axis is not None:
+            place = full_shape(tuple(range(1, len(lead) + 1)), 0, axis, 0).index(0)
+            x = da.moveaxis(x, -1, place)
+        found[name] = x
+    return found
 
 
 def _lazy(operands: dict[str, Any]) -> list[str]:

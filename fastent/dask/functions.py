@@ -11,12 +11,14 @@ import dask.array as da
 import numpy as np
 
 import fastent
+from fastent._errors import as_keepdims, as_reduction
 from fastent._feed import rows_of
 from fastent._keywords import explained
+from fastent._shapes import full_shape
 from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.float_mode import in_default_mode
-from fastent.dask.blocks import Blocks, align, tree
+from fastent.dask.blocks import Blocks, align, as_dask_array, tree
 from fastent.results import ratio, rounded
 
 WEIGHED = ("sparse", "categorical")  # tasks in which classes and terms have weights
@@ -67,12 +69,26 @@ def _on_dask(
         weight = given.pop("sample_weight", None)
         reduction = given.pop("reduction", "none")
         axis = None if task == "binary" else given.get("axis", -1)
+        keepdims = as_keepdims(given.pop("keepdims", False), as_reduction(reduction))
+        whole = axis is None and task != "binary"
+        axes = 0  # of an array that is one row
+        if whole:
+            rows = {n: as_dask_array(x, n) for n, x in arrays.items()}
+            axes = max(x.ndim for x in rows.values())
+            if len({x.shape for x in rows.values() if x.ndim}) > 1:
+                wanted = " and ".join(f"{x.shape}" for x in rows.values())
+                raise ValueError(f"{operands[0]}: expected one shape with axis=None, got {wanted}")
+            arrays = {n: x.reshape(-1).rechunk(-1) if x.ndim else x for n, x in rows.items()}
+            axis = given["axis"] = -1
         if given.get("num_threads") is None:
             given["num_threads"] = 1
         blocks = align(arrays, axis, task, {"sample_weight": weight})
         _try_options(function, blocks, operands, given, reduction)
         if reduction == "none":
-            return blocks.map(_values, False, function=function, operands=operands, options=given)
+            found = blocks.map(_values, False, function=function, operands=operands, options=given)
+            if keepdims:
+                found = found.reshape(full_shape(found.shape, 1, None if whole else axis, axes))
+            return found
         sums = blocks.map(_sums, True, task=task, column=column, operands=operands, options=given)
         value = tree(sums, _merged, functools.partial(_reduced, reduction=reduction))
         return da.from_delayed(value, (), np.float64)

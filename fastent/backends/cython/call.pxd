@@ -27,11 +27,14 @@ cdef class Call:
     cdef readonly bint weighted
     cdef double unit                    # ln(base)
     cdef object weights_of_classes
+    cdef object axis                        # of the classes; WHOLE, or None where there are none
     cdef object rows_module                 # gives the row values instead of the backend, or None
+    cdef tuple pair_starts                  # of a block of all pairs: what its rows of p and q are called
     cdef list spare                         # memory of blocks that are done
 
     cdef object fill(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply)
     cdef object run(self, Py_ssize_t start, Py_ssize_t stop)
+    cdef tuple shape(self, object length)
     cdef object error(self, int code, int which, Py_ssize_t row, double number)
     cdef object rows_as_array(self, Operand op, bint ready, Py_ssize_t start, Py_ssize_t stop)
     cdef object checked_rows(self, Py_ssize_t start, Py_ssize_t stop)

@@ -11,13 +11,14 @@ import numpy as np
 
 from fastent import _errors, _settings
 from fastent._outputs import check_out, direct
+from fastent._shapes import full_shape
 from fastent.backends.sharing import share
 from fastent.backends.cython.accumulate.exact_sum cimport (
     ExactSum, exact_add, exact_add_floats, exact_add_one, exact_clear, exact_merge, exact_round,
 )
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.threads cimport pass_on
-from fastent.backends.cython.tiles.operand cimport FLOAT32, Operand, load_doubles, load_floats, load_labels
+from fastent.backends.cython.tiles.operand cimport FLOAT32, WHOLE, Operand, load_doubles, load_floats, load_labels
 from fastent.backends.cython.tiles.loop cimport Plan, run_plan
 
 cnp.import_array()
@@ -45,6 +46,16 @@ cdef class Call:
     def lead(self):
         """The leading shape: one row each."""
         return self.pred_operand.lead
+
+    @property
+    def tile_rows(self):
+        """How many rows the kernels see at once."""
+        return self.plan.tile_rows
+
+    def of_pairs(self, first, second):
+        """Name rows in messages as those of p and of q, which begin with these, not as pairs."""
+        self.names = ("p", "q")
+        self.pair_starts = (first, second)
 
     def values(self, Py_ssize_t start, Py_ssize_t stop):
         """Unweighted row values of rows [start, stop): float64, one line a column."""
@@ -114,6 +125,8 @@ cdef class Call:
         index = row
         if len(lead) != 1:
             index = tuple(int(i) for i in np.unravel_index(row, lead)) if lead else ()
+        if self.pair_starts is not None:
+            index = int(index[which]) + self.pair_starts[which]
         name = ("labels", "sample_weight")[which - 2] if which > 1 else self.names[which]
         found = number
         if which == 2:                                  # as it was given: a double is too short for some
@@ -335,13 +348,25 @@ cdef class Call:
             exact_merge(&totals.of[0], &here.of[0])
             exact_merge(&totals.of[1], &here.of[1])
 
-    def reduce(self, reduction, out):
+    cdef tuple shape(self, object length):
+        """Of the operands after broadcasting, with this length of the class axis."""
+        lead = self.pred_operand.lead
+        if self.axis is None:
+            return lead
+        if self.axis is WHOLE:
+            whole = np.shape(self.pred_operand.array)
+            return whole if length != 1 else full_shape(lead, 1, None, len(whole))
+        return full_shape(lead, length, self.axis, 0)
+
+    def reduce(self, reduction, out, keepdims=False):
         """What a public function returns: row values of the first column, their sum or mean."""
         cdef cnp.ndarray room
         if type(reduction) is not str:
             reduction = _errors.as_reduction(reduction)
+        if keepdims is not False:
+            keepdims = _errors.as_keepdims(keepdims, reduction)
         if reduction == "none":
-            shape = self.pred_operand.lead
+            shape = self.shape(1) if keepdims else self.pred_operand.lead
             if out is None:
                 room = np.empty(shape)
             else:

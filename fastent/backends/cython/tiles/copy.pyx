@@ -173,6 +173,33 @@ cdef void load_across(View *view, char *at, Py_ssize_t down, Py_ssize_t rows, re
         r += n
 
 
+cdef void repeat(real *row, Py_ssize_t classes, Py_ssize_t times) noexcept nogil:
+    """The row as often after each other, doubled again and again."""
+    cdef Py_ssize_t done = 1, some
+    while done < times:
+        some = min(done, times - done)
+        memcpy(row + done * classes, row, some * classes * sizeof(real))
+        done += some
+
+
+cdef void load_flat(View *view, Py_ssize_t start, Py_ssize_t rest, real *out) noexcept nogil:
+    """Classes of a row that has several axes, in the order of its indices."""
+    cdef Py_ssize_t n, length = view.shape[view.axes - 1]
+    while rest > 0:
+        n = min(rest, length - start % length)
+        copy_piece(view, row_address(view, start), view.strides[view.axes - 1], n, out)
+        start += n
+        rest -= n
+        out += n
+
+
+cdef void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, real *out) noexcept nogil:
+    if view.flat:
+        load_flat(view, start, n, out)
+    else:
+        copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out)
+
+
 cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcept nogil:
     """Rows [start, start + rows) as a contiguous (rows, classes) tile: in runs of rows at equal
     distances, each in the order of the memory."""
@@ -180,6 +207,9 @@ cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcep
     cdef Py_ssize_t length = view.shape[view.axes - 1] if view.axes > 0 else 1
     cdef Py_ssize_t down = view.strides[view.axes - 1] if view.axes > 0 else 0
     cdef char *at
+    if view.flat:
+        load_flat(view, 0, classes, out)
+        return
     while rows > 0:
         n = min(rows, length - start % length)
         at = row_address(view, start)
@@ -190,6 +220,9 @@ cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcep
             copy_elements(view, at, down, n, out)
         elif wide == view.itemsize and down == classes * wide:
             copy_elements(view, at, wide, n * classes, out)
+        elif down == 0:
+            copy_piece(view, at, wide, classes, out)
+            repeat(out, classes, n)
         elif lies_across(view) and n > 1:
             load_across(view, at, down, n, out)
         else:

@@ -7,8 +7,8 @@ from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add, e
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGITS, SCRATCH, SINGLE, WIDENED, BadRow, Job, RowLoader, Tile
 from fastent.backends.cython.tiles.operand cimport (
-    FLOAT32, View, load_double_classes, load_doubles, load_float_classes, load_floats, load_labels,
-    row_address,
+    FLOAT32, View, in_one_run, load_double_classes, load_doubles, load_float_classes, load_floats,
+    load_labels, ready_rows, repeats, row_address,
 )
 from fastent.backends.cython.tiles.rescale cimport find_power, rescale
 from fastent.backends.cython.threads cimport (
@@ -27,9 +27,17 @@ cdef enum:
     LINE = 64                           # every part of an arena begins at a cache line: a vector of
                                         # 64 bytes that straddles two costs two accesses
 
+# The row that fills a worker's tile of an operand, where tiles before had the same: its address and
+# how often it stands there. NULL: something else does.
+ctypedef struct Repeated:
+    const char *row
+    Py_ssize_t times
+
 # Where one worker's scratch begins, in bytes; every part has room for sums to read past its end.
 ctypedef struct Arena:
     BadRow *bad                         # the first bad row that this worker saw
+    Repeated *true_repeated
+    Repeated *pred_repeated
     char *kernels
     int64_t *labels
     double *weights
@@ -50,6 +58,9 @@ cdef Py_ssize_t lay_out(Plan *plan, char *base, Arena *arena) noexcept nogil:
     cdef Py_ssize_t n = plan.tile_rows, item = 4 if plan.stored == FLOAT32 else 8, at = 0
     arena.bad = <BadRow *>base
     at += padded(sizeof(BadRow))
+    arena.true_repeated = <Repeated *>(base + at)
+    arena.pred_repeated = arena.true_repeated + 1
+    at += padded(2 * sizeof(Repeated))
     arena.kernels = base + at
     at += padded(SCRATCH)
     arena.labels = <int64_t *>(base + at)
@@ -123,15 +134,28 @@ cdef void load_double_block(const void *given, Py_ssize_t r, Py_ssize_t start, P
 
 
 cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssize_t start, Py_ssize_t n, char *room,
-                    char *scratch, const void **rows, RowLoader *source, RowLoader **used) noexcept nogil:
+                    Repeated *repeated, char *scratch, const void **rows, RowLoader *source, RowLoader **used) noexcept nogil:
     """Rows of an operand: where they are, or how to load their blocks."""
+    cdef bint ready = not rescaled and ready_rows(view, plan.stored), run
+    cdef const char *first
     source.view = view
     source.row = start
     source.power = source.more_power = 1
     source.class_weight = NULL
-    if in_place:
+    if in_place or (ready and n == 1):
         rows[0] = row_address(view, start)
-    elif plan.by_blocks:
+        return
+    run = not plan.by_blocks and in_one_run(view, start, n)
+    if run and ready and view.axes > 0 and view.strides[view.axes - 1] == view.classes * view.itemsize:
+        rows[0] = row_address(view, start)
+        return
+    first = row_address(view, start) if run and repeats(view) else NULL
+    if first != NULL and first == repeated.row and n <= repeated.times:
+        rows[0] = room
+        return
+    repeated.row = first
+    repeated.times = n
+    if plan.by_blocks:
         source.load = load_block if plan.stored == FLOAT32 else load_double_block
         if rescaled:
             find_power(source, 0, plan.classes, NULL, <double *>(scratch + LOADED))
@@ -374,9 +398,9 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
     tile.true_source = tile.pred_source = tile.terms_source = NULL
     if plan.true_view != NULL:
         load_side(plan, plan.true_view, plan.true_in_place, plan.rescale_true, start, tile.rows, arena.true_rows,
-                  arena.kernels, &tile.true_rows, &true_source, &tile.true_source)
+                  arena.true_repeated, arena.kernels, &tile.true_rows, &true_source, &tile.true_source)
     load_side(plan, plan.pred_view, plan.pred_in_place, plan.rescale_pred, start, tile.rows, arena.pred_rows,
-              arena.kernels, &tile.pred_rows, &pred_source, &tile.pred_source)
+              arena.pred_repeated, arena.kernels, &tile.pred_rows, &pred_source, &tile.pred_source)
     tile.terms = plan.class_weight
     tile.terms_stride = 0
     if plan.terms != NULL:
@@ -439,7 +463,9 @@ cdef void run_plan(Plan *plan) noexcept nogil:
             plan.no_memory = True
             return
     for k in range(workers):
-        (<BadRow *>(plan.arena + k * plan.arena_size)).row = -1
+        lay_out(plan, plan.arena + k * plan.arena_size, &arena)
+        arena.bad.row = -1
+        arena.true_repeated.row = arena.pred_repeated.row = NULL
     workers_of_rows = workers
     if plan.spread:
         workers_of_rows = 1                             # and the others share each row

@@ -23,6 +23,7 @@ ctypedef struct View:
     Py_ssize_t strides[MOST_AXES]
     Py_ssize_t classes                  # 1 for labels, weights and binary operands
     Py_ssize_t class_stride
+    bint flat                           # one row of several axes, which are those of its classes
 
 cdef class Operand:
     cdef View view
@@ -31,8 +32,11 @@ cdef class Operand:
     cdef readonly Py_ssize_t rows
     cdef readonly Py_ssize_t classes
 
+cdef object WHOLE                        # the axis of an array that is one row
+
 cdef Operand operand(object given, str name, object axis)
 cdef tuple shape_of(Operand op)
+cdef Operand spread(Operand op, str name, object axis, tuple lead)
 cdef bint in_place(View *view, int stored) noexcept nogil
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
 cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
@@ -65,7 +69,7 @@ cdef inline Py_ssize_t magnitude(Py_ssize_t x) noexcept nogil:
 cdef inline bint lies_across(View *view) noexcept nogil:
     """Whether neighbours in memory belong to different rows, as with the class axis first."""
     cdef Py_ssize_t down = view.strides[view.axes - 1] if view.axes > 0 else 0
-    return view.classes > 1 and down != 0 and magnitude(view.class_stride) > magnitude(down)
+    return view.classes > 1 and down != 0 and not view.flat and magnitude(view.class_stride) > magnitude(down)
 
 
 cdef inline bint even(View *view) noexcept nogil:
@@ -75,3 +79,21 @@ cdef inline bint even(View *view) noexcept nogil:
 
 cdef inline Py_ssize_t row_stride(View *view) noexcept nogil:
     return view.strides[0] if view.axes == 1 else 0
+
+
+cdef inline bint ready_rows(View *view, int wanted) noexcept nogil:
+    """Whether each row by itself lies in memory in the wanted form."""
+    return (view.stored == wanted
+            and (view.classes == 1 or view.class_stride == view.itemsize)
+            and not view.flat
+            and (<size_t>view.data) % <size_t>view.itemsize == 0)
+
+
+cdef inline bint repeats(View *view) noexcept nogil:
+    """Whether neighbouring rows are one and the same, as where an operand is broadcast."""
+    return view.axes > 0 and view.strides[view.axes - 1] == 0
+
+
+cdef inline bint in_one_run(View *view, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """Whether rows [start, start + n) are at equal distances."""
+    return view.axes <= 1 or start % view.shape[view.axes - 1] + n <= view.shape[view.axes - 1]

@@ -13,6 +13,8 @@ from fastent.backends.views import as_numpy
 
 cnp.import_array()
 
+WHOLE = "whole"
+
 ctypedef fused whole:
     int8_t
     int16_t
@@ -94,9 +96,13 @@ cdef Operand operand(object given, str name, object axis):
     n = cnp.PyArray_NDIM(array)
     view.classes = 1
     view.class_stride = view.itemsize
+    view.flat = axis is WHOLE
     if view.stored == CODES:
         view.itemsize = view.class_stride = 2
         view.classes = array.dtype["codes"].shape[0]
+    elif view.flat:
+        if n == 0:
+            raise ValueError(f"{name}: expected at least 1 dimension, got a scalar")
     elif axis is not None:
         if n == 0:
             raise ValueError(f"{name}: expected at least 1 dimension, got a scalar")
@@ -107,8 +113,8 @@ cdef Operand operand(object given, str name, object axis):
             class_axis += n
         view.classes = cnp.PyArray_DIM(array, class_axis)
         view.class_stride = cnp.PyArray_STRIDE(array, class_axis)
-        if view.classes == 0:
-            raise ValueError(f"{name}: expected at least one class, got shape {tuple_of(array)}")
+    if cnp.PyArray_SIZE(array) == 0 and (view.flat or view.classes == 0):
+        raise ValueError(f"{name}: expected at least one class, got shape {tuple_of(array)}")
     op.classes = view.classes
     op.rows = 1
     view.axes = 0
@@ -138,6 +144,14 @@ cdef Operand operand(object given, str name, object axis):
             view.strides[k + 1] = cnp.PyArray_STRIDE(array, i)
             view.axes += 1
     op.lead = tuple(lead)
+    if view.flat:                                       # what was found are the axes of the classes
+        op.lead = ()
+        op.classes = view.classes = op.rows
+        op.rows = 1
+        if view.axes <= 1:
+            view.flat = False
+            view.class_stride = view.strides[0] if view.axes else view.itemsize
+            view.axes = 0
     if op.rows == 0:
         view.axes = 0                                   # there is none to be found
     elif many:
@@ -150,17 +164,27 @@ cdef tuple shape_of(Operand op):
     return (*op.lead, op.classes) if op.view.stored == CODES else tuple_of(op.array)
 
 
+cdef Operand spread(Operand op, str name, object axis, tuple lead):
+    """The operand with its leading axes broadcast: the same memory, where rows repeat."""
+    cdef Operand found
+    if axis is None or op.view.stored == CODES:
+        found = operand(np.broadcast_to(op.array, lead), name, axis)
+    else:
+        rows = np.moveaxis(op.array, axis, -1)
+        found = operand(np.broadcast_to(rows, (*lead, op.classes)), name, -1)
+    found.view.stored = op.view.stored                  # bfloat16 may be in disguise
+    return found
+
+
 cdef tuple tuple_of(cnp.ndarray array):
     return tuple(array.shape[i] for i in range(array.ndim))
 
 
 cdef bint in_place(View *view, int wanted) noexcept nogil:
     """Whether the rows lie one after the other in the wanted form."""
-    return (view.stored == wanted
-            and (view.classes == 1 or view.class_stride == view.itemsize)
+    return (ready_rows(view, wanted)
             and even(view)
-            and (view.axes == 0 or view.shape[0] <= 1 or row_stride(view) == view.classes * view.itemsize)
-            and (<size_t>view.data) % <size_t>view.itemsize == 0)
+            and (view.axes == 0 or view.shape[0] <= 1 or row_stride(view) == view.classes * view.itemsize))
 
 
 cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
