@@ -193,13 +193,6 @@ cdef void load_flat(View *view, Py_ssize_t start, Py_ssize_t rest, real *out) no
         out += n
 
 
-cdef void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, real *out) noexcept nogil:
-    if view.flat:
-        load_flat(view, start, n, out)
-    else:
-        copy_elements(view, row_address(view, row) + start * view.class_stride, view.class_stride, n, out)
-
-
 cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcept nogil:
     """Rows [start, start + rows) as a contiguous (rows, classes) tile: in runs of rows at equal
     distances, each in the order of the memory."""
@@ -235,7 +228,9 @@ cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcep
 
 cdef inline void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, real *out) noexcept nogil:
     cdef char *at = row_address(view, row)
-    if view.stored == CODES:
+    if view.flat:
+        load_flat(view, start, n, out)
+    elif view.stored == CODES:
         copy_codes(at, start, n, out)
     else:
         copy_elements(view, at + start * view.class_stride, view.class_stride, n, out)
