@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import fastent.backends.cython.levels as levels
+from fastent import _processors
 from fastent._errors import as_text, shown
 from fastent._keywords import Backend
 from fastent._version import version
@@ -137,7 +138,7 @@ def get_num_threads() -> int:
     """The number of threads of calls that name none.
 
     What was set, else FASTENT_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that this process
-    may use.
+    may use: its affinity, and no more than the quota of its control group, rounded up.
 
     Returns
     -------
@@ -151,9 +152,7 @@ def get_num_threads() -> int:
     """
     if _threads is not None:
         return _threads
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return _processors.usable()
 
 
 def chosen_backend(backend: str | None) -> str:

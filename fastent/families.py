@@ -243,7 +243,7 @@ def gaussian_kl_divergence(
     unit = log_of_base(base)
     p, q = _spread(spread_p, kind, "spread_p"), _spread(spread_q, kind, "spread_q")
     means = [as_floats(x, name) for x, name in ((mean_p, "mean_p"), (mean_q, "mean_q"))]
-    means = [np.atleast_1d(x) for x in means]
+    means = [np.atleast_1d(np.asarray(x, order="C")) for x in means]
     for name, d in (("mean_p", means[0]), ("mean_q", means[1]), ("spread_q", q)):
         if d.shape[-1] != p.shape[-1]:
             raise ValueError(f"{name}: expected {p.shape[-1]} components, got {d.shape[-1]}")
@@ -341,6 +341,7 @@ def _spread(given: Any, kind: str, name: str) -> np.ndarray:
             f"kind: expected 'variance', 'std', 'covariance' or 'cholesky', got {shown(kind)}"
         )
     spread = as_floats(given, name)
+    spread = np.asarray(spread, order="C")  # NumPy sums by the order in memory
     if kind in DIAGONAL:
         spread = np.atleast_1d(spread)
         _check(spread >= 0, spread, name, f"a {kind} of at least 0")

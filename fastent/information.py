@@ -558,4 +558,5 @@ def _as_tables(given: Any, axis: tuple[int, int]) -> tuple[np.ndarray, tuple[int
     _check_totals(largest[..., 0, 0], "table")
     size = np.frexp(np.where(np.isnan(largest), 1.0, largest))[1]
     size = size + int(tables.shape[-2] * tables.shape[-1]).bit_length()
-    return np.ldexp(tables, -size), (first, second)
+    # in C order, as NumPy sums by the order in memory
+    return np.ldexp(tables, -size, order="C"), (first, second)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastent as fe
-from fastent import _settings
+from fastent import _processors, _settings
 from fastent.compat import scipy
 
 
@@ -102,8 +102,7 @@ def environment(monkeypatch, **values):
 def test_threads_of_the_environment(own, omp, count, monkeypatch):
     values = {"FASTENT_NUM_THREADS": own, "OMP_NUM_THREADS": omp}
     environment(monkeypatch, **{k: v for k, v in values.items() if v is not None})
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert fe.get_num_threads() == (count or usable)
+    assert fe.get_num_threads() == (count or _processors.usable())
 
 
 @pytest.mark.parametrize("own", ["0", "-2", "two", "1.5"])
