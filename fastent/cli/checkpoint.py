@@ -101,6 +101,9 @@ class Checkpoint:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
+    def exists(self) -> bool:
+        return self.path is not None and os.path.exists(self.path)
+
     def due(self) -> bool:
         return self.path is not None and time.monotonic() >= self._due
 

@@ -34,7 +34,12 @@ class RowGroups:
 
         self._schema = schema
         self._own = sink if own else None  # to be closed here
-        self._writer = parquet.ParquetWriter(sink, schema)
+        try:
+            self._writer = parquet.ParquetWriter(sink, schema)
+        except BaseException:
+            if own:
+                sink.close()
+            raise
         self._waiting: list[Any] = []
         self._rows = 0
 
@@ -184,7 +189,8 @@ class RowsFile:
             elif keep_parts:
                 self._link()
             else:
-                os.replace(self._parts.pop(), os.path.realpath(self._path))
+                os.replace(self._parts[0], os.path.realpath(self._path))
+                self._parts.clear()
 
     def _link(self) -> None:
         """The only part is the file; it stays a part until the checkpoint is gone."""

@@ -125,7 +125,7 @@ class Run:
             self._checkpoint.remove()
             self._kept_parts = ()
         if self._rows is not None:
-            self._rows.discard(self._kept_parts)
+            self._rows.discard(self._kept_parts if self._checkpoint.exists() else ())
         self._checkpoint.unlock()
 
     def _pause(self) -> bool:
@@ -158,8 +158,9 @@ class Run:
             return
         parts = self._rows.cut() if self._rows is not None else []
         scorer = self._scorer.state(lazily=True)
-        self._checkpoint.save({**self._place(), "parts": parts, "scorer": scorer})
+        # Those of the checkpoint before are among them: what is named stays if saving fails.
         self._kept_parts = tuple(parts)
+        self._checkpoint.save({**self._place(), "parts": parts, "scorer": scorer})
 
     def _place(self) -> dict[str, Any]:
         """How far the run has come, for a checkpoint."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastent.cli.outputs import named_errors
 from fastent.cli.progress import Progress
 from fastent.cli.run import RESULT_BYTES, Run
 from fastent.io.pipeline import Pipeline, blocks_at_once
@@ -82,6 +83,12 @@ class SkippingRun(Run):
             self._abandon(number, part)
             self._failed[number] = " ".join(str(error).split()) or type(error).__name__
             return
+        except BaseException as error:  # of what is written, and no fault of the shard
+            self._abandon(number, part)
+            if isinstance(error, OSError):
+                with named_errors(self._options.rows):
+                    raise
+            raise
         finally:
             shard.close()
         self._scorer.merge(scorer.state())  # type: ignore[attr-defined]

@@ -275,7 +275,7 @@ def agree(call, operands, arrays, options, backend, wanted):
             continue
         with np.errstate(all="ignore"):
             narrow = any(a.dtype.itemsize < 8 and a.dtype.kind in "fV" for a in operands)
-            tiny = 1e-25 if narrow or "eps" in options else 1e-200
+            tiny = 1e-25 if narrow or "eps" in options else 1e-30
             np.testing.assert_allclose(
                 found, wanted, rtol=1e-4 if narrow else 1e-9, atol=tiny,
                 err_msg=f"{other} against {backend}",
@@ -491,14 +491,18 @@ def call_scipy(rng):
     lead, classes = sizes(rng)
     shape = (*lead, classes)
     numbers = [weights_of(rng, shape) for _ in "xy"]
+    if any(a.dtype.hasobject for a in numbers):
+        return call_ufunc(rng)  # SciPy's own wrapper fails on them
+    numbers = [a.astype("f4") if a.dtype == BFLOAT16 else a for a in numbers]  # SciPy's own again
     axis = int(rng.integers(-len(shape), len(shape)))
     function = pick(rng, [scipy.entropy, scipy.jensenshannon, scipy.logsumexp, scipy.softmax,
                           scipy.log_softmax])  # fmt: skip
     if function in (scipy.softmax, scipy.log_softmax):
         return function, [operand(rng, lead, classes, "logits")], {}, {"axis": axis}
     if function is scipy.logsumexp:
-        arrays = {"b": weights_of(rng, shape)} if chance(rng, 0.4) else {}
+        arrays = {"b": numbers[0]} if chance(rng, 0.4) else {}
         logits = operand(rng, lead, classes, "logits")
+        logits = logits.astype("f4") if logits.dtype == BFLOAT16 else logits
         return function, [logits], arrays, {"axis": axis} | some(rng, return_sign=[True])
     return function, numbers, {}, {"axis": axis} | some(rng, base=[2])
 

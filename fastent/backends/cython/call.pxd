@@ -40,6 +40,7 @@ cdef class Call:
     cdef object checked_rows(self, Py_ssize_t start, Py_ssize_t stop)
     cdef object fill_by_module(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply)
     cdef Py_ssize_t block_rows(self, Py_ssize_t rows, int *threads) except -1
+    cdef int fill_block(self, lines, Py_ssize_t start, bint multiply, Py_ssize_t first, Py_ssize_t last) except -1
     cdef object term_rows(self, Py_ssize_t start, Py_ssize_t stop)
     cdef tuple totals(self)
     cdef object total_by_module(self, ExactSum *sums)

@@ -232,6 +232,10 @@ cdef class Call:
 
     def _fill_rows(self, lines, Py_ssize_t start, bint multiply, Py_ssize_t first, Py_ssize_t last):
         """Row values of one block, to its columns in `lines`, which begin at row `start`."""
+        with np.errstate(all="ignore"):                 # inf and 0·inf are values here
+            self.fill_block(lines, start, multiply, first, last)
+
+    cdef int fill_block(self, lines, Py_ssize_t start, bint multiply, Py_ssize_t first, Py_ssize_t last) except -1:
         module = self.rows_module or _settings.backend_module(self.backend)
         labels, weights, terms, error = self.checked_rows(first, last)
         if error is not None:                           # rows before it may be bad too
@@ -259,8 +263,7 @@ cdef class Call:
             if skipped is not None:
                 room[k][skipped] = 0.0
             if multiply and weights is not None:
-                with np.errstate(all="ignore"):         # 0·inf is nan, as in the compiled loops
-                    room[k] *= weights
+                room[k] *= weights                      # 0·inf is nan, as in the compiled loops
                 room[k][weights == 0] = 0.0
         if room is not block:
             block[...] = room
