@@ -14,7 +14,7 @@ from fastent._version import version as __version__
 
 _MODULES = (
     "accumulator", "compat", "cython_api", "dask", "divergences", "families", "focal", "functions",
-    "gradients", "information", "llama", "metrics", "numba_api", "results",
+    "gradients", "information", "llama", "metrics", "numba_api", "reports", "results",
 )  # fmt: skip
 _HOMES = {
     "_custom": ("divergence",),
@@ -36,6 +36,8 @@ _HOMES = {
         "conditional_entropy", "entropy_of_counts", "mutual_information",
         "population_stability_index", "renyi_entropy", "tsallis_entropy",
     ),
+    "reports": ("Report",),
+    "results": ("Result",),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -14,6 +14,7 @@ from fastent import (
     llama as llama,
     metrics as metrics,
     numba_api as numba_api,
+    reports as reports,
     results as results,
 )
 from fastent._custom import (
@@ -69,6 +70,12 @@ from fastent.information import (
     population_stability_index as population_stability_index,
     renyi_entropy as renyi_entropy,
     tsallis_entropy as tsallis_entropy,
+)
+from fastent.reports import (
+    Report as Report,
+)
+from fastent.results import (
+    Result as Result,
 )
 
 __version__: str

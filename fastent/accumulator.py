@@ -31,7 +31,7 @@ from fastent.backends.cython.engine import NAMES
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.backends.views import once
 from fastent.metrics import Metric, find
-from fastent.results import Report
+from fastent.reports import Report
 
 FORMAT = "fastent accumulator"
 VERSION = 1
@@ -221,7 +221,7 @@ class Accumulator:
             hold = (self._hold and self._hold()) or _Hold()
             self._hold = weakref.ref(hold)
             state = self._state
-        return Report(state, self._metrics, self._options["base"], hold)
+        return Report(state, self._metrics, self._options["base"], hold, self._settings())
 
     def _own_state(self) -> Any:
         """The state, to be changed: a copy while a report still reads from it."""

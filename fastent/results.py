@@ -210,11 +210,40 @@ class Result:
             raise ValueError("quantile: not kept by group: over 1000 groups, or too many values")
         return self._part.quantile(self.metric, float(q))
 
+    def to_dict(self, clustered: bool | None = None) -> dict[str, Any]:
+        """The numbers as plain data: value, stderr, count, weight, and cluster_stderr if it has
+        one."""
+        names = ["value", "stderr", "count", "weight"]
+        if self.cluster_stderr is not None if clustered is None else clustered:
+            names.append("cluster_stderr")
+        return {name: getattr(self, name) for name in names}
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all numbers are equal; nan equals nan."""
+        if not isinstance(other, Result):
+            return NotImplemented
+        return self._numbers() == other._numbers()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _numbers(self) -> str:
+        """What is compared, as text in which nan is like nan and 0.0 is not unlike -0.0."""
+        found = (self.value, self.stderr, self.cluster_stderr, self.weight, self.min, self.max)
+        plain = tuple(None if x is None else x + 0.0 for x in found)
+        return f"{self.metric.name} {self.count} {plain!r}"
+
+    def __reduce__(self) -> Any:
+        return _result, (self._part, self.metric.name)
+
     def __repr__(self) -> str:
         return (
             f"Result({self.metric.name}: value={self.value!r}, stderr={self.stderr!r}, "
             f"count={self.count}, weight={self.weight!r})"
         )
+
+
+def _result(part: Part, name: str) -> Result:
+    return part[name]
 
 
 def _scaled(error: float | None, scale: float) -> float | None:
@@ -230,6 +259,7 @@ class Layout:
         self.base = base
         self.log_base = 1.0 if base is None else math.log(base)
         self.bits_of_base = 1.0 if base == 2 else self.log_base / math.log(2)
+        self.given = metrics
         self.metrics = {m.name: m for m in metrics if m.by_row or detailed}
         self.places = {column[0]: i for i, column in enumerate(state.columns)}
         self.kinds = [column[3] for column in state.columns]
@@ -400,42 +430,6 @@ class Part(Mapping[str, Result]):
             return (largest if q else least) * scale
         counts = self.state.histogram(place, self.group)
         return weighted_quantile(counts, q, least, largest) * scale
-
-
-class Report(Part):
-    """Results of an accumulator at one moment: ``report["accuracy"].value``.
-
-    Attributes
-    ----------
-    groups : mapping
-        Results by group name: ``report.groups["de"]["accuracy"].value``.
-    """
-
-    def __init__(self, state: Any, metrics: list[Metric], base: float | None, hold: object = None):
-        super().__init__(state, Layout(state, metrics, base, True), None, hold)
-        self.groups: Mapping[int | str, Part] = Groups(state, metrics, base, hold)
-
-
-class Groups(Mapping["int | str", Part]):
-    """Results by group, integers in order and then strings; worked out when asked for."""
-
-    def __init__(self, state: Any, metrics: list[Metric], base: float | None, hold: object):
-        self._state = state
-        self._layout = Layout(state, metrics, base, state.detailed)
-        self._hold = hold
-        self._codes = {state.groups.names[code]: code for code in state.groups.ordered()}
-
-    def __getitem__(self, name: int | str) -> Part:
-        return Part(self._state, self._layout, self._codes[name], self._hold)
-
-    def __iter__(self) -> Iterator[int | str]:
-        return iter(self._codes)
-
-    def __len__(self) -> int:
-        return len(self._codes)
-
-    def __repr__(self) -> str:
-        return "{" + ", ".join(f"{name!r}: {part!r}" for name, part in self.items()) + "}"
 
 
 def column_name(metric: Metric) -> str:

@@ -12,7 +12,7 @@ import fastent as fe
 from fastent import metrics as registry
 from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
-from fastent.results import Report
+from fastent.reports import Report
 
 
 def column(task, metric, args, kind):

@@ -428,8 +428,9 @@ def test_recipes(name, needs, tmp_path):
     table = pa.table({"label": LABELS, "logits": list(LOGITS)})
     parquet.write_table(table, tmp_path / "scores.parquet", row_group_size=100)
     found = subprocess.run(
-        [sys.executable, "recipe.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
+        [sys.executable, "recipe.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable},  # of its workers
+    )  # fmt: skip
     report = fe.Accumulator(["cross_entropy", "accuracy"], kind="logits").update(LABELS, LOGITS)
     assert found.stdout.split() == [
         repr(report.compute()[name].value) for name in ("cross_entropy", "accuracy")

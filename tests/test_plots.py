@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 pytest.importorskip("matplotlib")
 
@@ -43,10 +44,15 @@ BINS = plots.Bins(
 def test_reliability(figures):
     plot = plots.reliability(BINS, plots.CONFIDENCE)
     above, below = figures[0].axes
-    diagonal, observed = lines(above)
+    diagonal, observed, *_ = lines(above)
     np.testing.assert_array_equal(diagonal, [[0, 1], [0, 1]])
     np.testing.assert_allclose(observed, [[0.3, 0.7, 0.95], [0.25, 0.9, 0.5]])
-    assert [line.get_label() for line in above.get_lines()] == ["calibrated", "observed"]
+    said = [text.get_text() for text in above.get_legend().get_texts()]
+    assert said == ["calibrated", "observed, 95 % interval"]
+    ((_, _, (spread,)),) = above.containers
+    for segment, hits, weight in zip(spread.get_segments(), (1, 9, 1), (4, 10, 2), strict=True):
+        root = scipy.stats.binomtest(hits, weight).proportion_ci(method="wilson")
+        np.testing.assert_allclose(segment[:, 1], [root.low, root.high])
     assert above.get_xlim() == (0, 1) and above.get_ylim()[0] < 0 < 1 < above.get_ylim()[1]
     ((left, width, height),) = bars(below)
     np.testing.assert_allclose(left, [0, 0.2, 0.4, 0.6, 0.8])
@@ -77,7 +83,7 @@ def test_confidence(figures):
     np.testing.assert_allclose(misses, np.array([0, 3, 0, 1, 1]) / 5)
     words = [text.get_text() for text in axes.get_legend().get_texts()]
     assert words == ["target 1 (11 rows)", "target 0 (5 rows)"]
-    assert axes.get_xlabel() == "probability of target 1" and axes.get_xlim() == (0, 1)
+    assert axes.get_xlabel() == "probability of target 1" and axes.get_xlim() == (0.2, 1)
     assert plot.title == "Probability by target"
     twenty = plots.Bins(*(np.repeat(x, 4) / 4 for x in (BINS.weight, BINS.confidence, BINS.hits)))
     assert plots.confidence(twenty, plots.CONFIDENCE).text == (
@@ -92,7 +98,7 @@ def test_distribution(figures, scale):
     weights = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     found = plots.Distribution(values, weights)
     marks = {"median": 2.0, "90 %": 3.0, "99 %": 1e9}
-    plot = plots.distribution("losses", "Row losses", "nats", found, marks)
+    plot = plots.distribution("losses", "Row losses", "loss", found, marks, "nats")
     (axes,) = figures[0].axes
     ((left, width, height),) = bars(axes)
     assert axes.get_xscale() == ("log" if scale > 1 else "linear")
@@ -108,11 +114,11 @@ def test_distribution(figures, scale):
     np.testing.assert_allclose(steps, steps[0])
     drawn = [(line.get_xdata()[0], line.get_label()) for line in axes.get_lines()]
     assert drawn == [(2.0, "median 2"), (3.0, "90 % 3")]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("nats", "rows")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("loss (nats)", "rows")
     left_out = "; 1 of it is 0 and not drawn" if scale > 1 else ""
     low, high = ("0.5", "4e+03") if scale > 1 else ("0", "4")
     assert plot.text == (
-        f"Rows of total weight 28, from {low} to {high}, median 2, 90 % 3, 99 % 1e+09"
+        f"Rows of total weight 28, from {low} to {high} nats, median 2, 90 % 3, 99 % 1e+09"
         f"{left_out}; 7 of it is infinite and not drawn."
     )
 
@@ -145,9 +151,9 @@ def test_worst_groups_are_listed_from_the_highest(figures):
     assert list(axes.get_yticks()) == [3, 2, 1, 0]
     total = next(line for line in axes.get_lines() if line.get_label() == "all rows")
     assert list(total.get_xdata()) == [2.5, 2.5]
-    assert plot.text == "Highest losses: a 4, b c 3, d 2, ...; all rows: 2.5."
+    assert plot.text == "Highest losses: a 4, b c 3, d 2, ...; all rows: 2.5 nats."
     three = plots.worst_groups(names[:3], values[:3], [0.0] * 3, 3.0)
-    assert three.text == "Highest losses: a 4, b c 3, d 2; all rows: 3."
+    assert three.text == "Highest losses: a 4, b c 3, d 2; all rows: 3 nats."
 
 
 def test_names_of_groups_are_three_lines_at_most(figures):
@@ -209,4 +215,4 @@ def test_worst_groups_of_a_document(monkeypatch):
     assert worst_groups({"groups": Groups()}, 1.0) is None
     assert worst_groups({"groups": Groups(a=one, b=two)}, 1.5) == "plot"
     # of a single row there is no error
-    assert given == [(["a", "b"], [one.value, two.value], [0.0, two.stderr], 1.5)]
+    assert given == [(["a", "b"], [one.value, two.value], [0.0, two.stderr], 1.5, "nats")]

@@ -3,12 +3,12 @@
 import io
 import json
 import math
-import sys
 from types import SimpleNamespace
 
 import pytest
 
 from fastent.report import document, table
+from fastent.report.numbers import with_error
 
 METRICS = {
     "cross_entropy": {"value": 1.23456789012, "stderr": 0.0123456, "cluster_stderr": 0.5,
@@ -17,19 +17,53 @@ METRICS = {
 }  # fmt: skip
 
 
-def test_metrics_have_eight_digits_and_their_errors_three():
-    assert table.metric_rows(METRICS) == (
-        ["metric", "value", "std. error", "cluster std. error"],
-        [["cross_entropy", "1.2345679", "0.0123", "0.5"], ["ece", "nan", "", ""]],
-    )
-    alone = {"ece": METRICS["ece"]}
-    assert table.metric_rows(alone) == (["metric", "value", "std. error"], [["ece", "nan", ""]])
+def test_metrics_have_the_digits_that_their_errors_allow():
+    found = table.metric_rows(METRICS)
+    assert found.head == ["metric", "value ± std. error", "cluster std. error", "unit"]
+    assert found.rows == [["cross_entropy", "1.235 ± 0.012", "0.5", "nats"], ["ece", "nan", "", ""]]
+    assert found.values[0] == [None, 1.23456789012, 0.5, None]  # what they are sorted by, in full
+    alone = table.metric_rows({"ece": METRICS["ece"]}, base=2)
+    assert (alone.head, alone.rows) == (
+        ["metric", "value ± std. error", "unit"], [["ece", "nan", ""]],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (0.43211, 0.00123, "0.4321 ± 0.0012"),
+        (0.4321, 0.0996, "0.43 ± 0.10"),
+        (12345.6, 23.4, "12346 ± 23"),
+        (123.4, 456.0, "120 ± 460"),
+        (-0.5, 0.04, "-0.500 ± 0.040"),
+        (0.0, 0.01, "0.000 ± 0.010"),
+        (1e-20, 1e-3, "0.0000 ± 0.0010"),
+        (1.2345e-12, 2.1e-14, "(1.234 ± 0.021)e-12"),
+        (3e8, 1e5, "(3.0000 ± 0.0010)e+08"),
+        (0.123456789, None, "0.123457"),
+        (0.9, 0.0, "0.9"),
+        (math.inf, 1.0, "inf"),
+        (2.5, math.nan, "2.5"),
+        (None, 1.0, ""),
+    ],
+)
+def test_a_value_and_its_error(value, error, expected):
+    assert with_error(value, error) == expected
+
+
+def test_units():
+    names = ["cross_entropy", "bits", "perplexity", "accuracy", "bits_per_byte", "none"]
+    assert [table.unit_of(name) for name in names] == [
+        "nats", "bits", "classes", "", "bits a byte", "",
+    ]  # fmt: skip
+    assert table.unit_of("entropy", 2) == "bits" and table.unit_of("entropy", 10) == "log base 10"
 
 
 def test_quantiles_have_four_digits():
-    head, rows = table.quantile_rows(METRICS)
-    assert (head, rows) == (["metric", "50 %", "99 %"], [["cross_entropy", "0.1235", "inf"]])
-    assert table.quantile_rows({"ece": METRICS["ece"]}) == ([], [])
+    found = table.quantile_rows(METRICS)
+    assert found.head == ["metric", "50 %", "99 %"]
+    assert found.rows == [["cross_entropy", "0.1235", "inf"]]
+    assert table.quantile_rows({"ece": METRICS["ece"]}).rows == []
 
 
 def groups(count):
@@ -56,7 +90,9 @@ def groups(count):
 def test_the_largest_groups_are_shown_with_the_first_metrics():
     found = groups(25)
     names = {"cross_entropy": {}, **{f"m{i}": {} for i in range(9)}}
-    head, rows = table.group_rows({"metrics": names, "groups": found})
+    shown = table.group_rows({"metrics": names, "groups": found})
+    head, rows = shown.head, shown.rows
+    assert shown.shown == "20 of 25 groups"
     assert head == ["group", "rows", "cross_entropy", "m0", "m1", "m2", "m3", "m4"]
     assert [row[0] for row in rows] == [str(i) for i in range(24, 4, -1)]
     assert rows[0] == ["24", "24,000", "inf", "", "", "", "", ""]
@@ -93,22 +129,26 @@ FOUND = {
     "rows": 10,
 }  # fmt: skip
 PLAIN = """\
-metric             value  std. error  cluster std. error
-cross_entropy  1.2345679      0.0123                 0.5
-ece                  nan
+metric         value ± std. error  cluster std. error  unit
+───────────────────────────────────────────────────────────
+cross_entropy       1.235 ± 0.012                 0.5  nats
+ece                           nan
 
-distribution over rows
+Distribution over rows
 metric           50 %  99 %
+───────────────────────────
 cross_entropy  0.1235   inf
 
-3 groups
+Groups
 group   rows  cross_entropy  ece
+────────────────────────────────
 2      2,000            inf
 1      1,000              9
 0          0             10
 
-rows of highest loss
+Rows of highest loss
 file          row  cross_entropy
+────────────────────────────────
 a\\x1b[0m.npy    7            inf
 b.npy           0            2.5
 
@@ -116,18 +156,48 @@ b.npy           0            2.5
 """
 
 
-def words(text):
-    return [line.split() for line in text.splitlines() if line.strip(" ─━")]
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
-def test_the_terminal_shows_it_with_and_without_rich(monkeypatch, capsys):
+def test_the_terminal_shows_it(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     stream = io.StringIO()
     table.show(FOUND, stream)
-    assert words(stream.getvalue()) == words(PLAIN)
-    for name in ("rich", "rich.box", "rich.console", "rich.table", "rich.text"):
-        monkeypatch.setitem(sys.modules, name, None)
-    table.show(FOUND)
-    assert capsys.readouterr().out == PLAIN
+    assert stream.getvalue() == PLAIN
+
+
+@pytest.mark.parametrize("columns", [80, 40, 20])
+def test_no_table_is_wider_than_the_terminal(columns, monkeypatch):
+    """Columns are left out and named, names are cut, numbers never."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    names = [f"metric_{k}" for k in range(6)]
+    entry = {"value": 0.123456, "stderr": 0.0123}
+    parts = {f"a group of a long name {k}": k for k in range(30)}
+    found = document.Groups(parts, lambda *_: dict.fromkeys(names, entry))
+    monkeypatch.setattr(found, "largest", lambda most: [(n, 7) for n in parts][:most])
+    shown = {"metrics": dict.fromkeys(names, entry), "groups": found, "rows": 210}
+    stream = Terminal()
+    table.show(shown, stream)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns if columns > 20 else True
+    assert "\x1b" not in stream.getvalue()
+    text = " ".join(" ".join(lines).split())
+    assert "20 of 30 groups, the others are in --json" in text
+    if columns < 80:
+        assert "metric_5: --json has all" in text and "…" in text
+    assert sum("0.123 ± 0.012" in line for line in lines) >= (6 if columns > 20 else 0)
+
+
+def test_a_terminal_without_these_characters(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    table.show(FOUND, stream)
+    stream.flush()
+    assert b"1.235 +- 0.012" in raw.getvalue() and b"\n-----" in raw.getvalue()
 
 
 def test_the_document_is_json_whatever_it_holds():
@@ -160,7 +230,8 @@ def test_numbers_of_the_document():
 
 def test_yardsticks():
     page = pytest.importorskip("fastent.report.page")
-    title, head, rows = page.yardsticks(0.5, 1.25, 1000)
+    found = page.yardsticks(0.5, 1.25, 1000)
+    title, head, rows = found.title, found.head, found.rows
     assert title == "Yardsticks"
     assert head == ["prediction", "cross-entropy (nats)", "perplexity"]
     assert rows == [
@@ -169,8 +240,8 @@ def test_yardsticks():
         ["uniform over 1,000 classes", "6.9077553", "1,000"],
         ["skill over the base rates", "0.6", ""],
     ]
-    assert [row[0] for row in page.yardsticks(0.5, None, 2)[2]] == [
+    assert [row[0] for row in page.yardsticks(0.5, None, 2).rows] == [
         "these predictions", "uniform over 2 classes",
     ]  # fmt: skip
-    assert len(page.yardsticks(0.5, 0.0, 2)[2]) == 3  # one label only: there is no skill
-    assert page.yardsticks(800.0, None, 2)[2][0] == ["these predictions", "800", "inf"]
+    assert len(page.yardsticks(0.5, 0.0, 2).rows) == 3  # one label only: there is no skill
+    assert page.yardsticks(800.0, None, 2).rows[0] == ["these predictions", "800", "inf"]

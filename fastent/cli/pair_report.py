@@ -224,7 +224,7 @@ def remarks(found: dict[str, Any]) -> list[str]:
     return told
 
 
-def notes(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+def notes(found: dict[str, Any]) -> list[table.Table]:
     """The tables of the page beside that of the metrics."""
-    differences = ("Differences", *table.difference_rows(found["metrics"]))
-    return [differences, ("Remarks", ["remark"], [[line] for line in found["notes"]])]
+    remarks_of = table.Table("Remarks", ["remark"], [[line] for line in found["notes"]])
+    return [table.difference_rows(found["metrics"]), remarks_of]

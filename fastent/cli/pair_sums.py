@@ -15,7 +15,7 @@ from fastent.cli.exact_quantiles import KeptRows
 from fastent.cli.sums import Added, byte_counts, judge_nans
 from fastent.io.shards import Piece
 from fastent.metrics import Metric, find
-from fastent.results import Report
+from fastent.reports import Report
 
 DIVERGENCES = [
     "kl_divergence", "reverse_kl", "js_divergence", "total_variation", "top1_agreement",

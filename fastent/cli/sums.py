@@ -15,7 +15,7 @@ from fastent.io import InputError
 from fastent.io.llama import DumpRows
 from fastent.io.shards import Piece
 from fastent.metrics import find
-from fastent.results import Report
+from fastent.reports import Report
 
 CACHED_ROWS = 10_000
 

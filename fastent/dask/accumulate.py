@@ -11,20 +11,6 @@ from fastent._errors import as_text
 from fastent._keywords import AccumulatorKeywords, explained
 from fastent.accumulator import Accumulator
 from fastent.dask.blocks import align, tree
-from fastent.results import Report
-
-
-class DaskReport(Report):
-    """A report that can travel, as the accumulator it was made from."""
-
-    def __init__(self, accumulator: Accumulator) -> None:
-        super().__init__(
-            accumulator._state, accumulator._metrics, accumulator._options["base"]
-        )  # fmt: skip
-        self._accumulator = accumulator
-
-    def __reduce__(self) -> Any:
-        return DaskReport, (self._accumulator,)
 
 
 @explained
@@ -79,7 +65,7 @@ def accumulate(
     second = "q" if task == "divergence" else "pred"
     blocks = align({first: true, second: pred}, where, task, sides)
     leaves = blocks.map(_add, True, metrics=names, operands=(first, second), options=options)
-    return tree(leaves, _merged, DaskReport)
+    return tree(leaves, _merged, Accumulator.compute)
 
 
 def _add(

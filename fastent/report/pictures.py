@@ -8,12 +8,14 @@ import numpy as np
 
 from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.report import plots
-from fastent.results import Report, rounded
+from fastent.report.calibration import effective
+from fastent.report.table import unit_of
+from fastent.results import Part, rounded
 
 MARKS = {"median": 0.5, "90 %": 0.9, "99 %": 0.99}
 
 
-def row_values(report: Report, name: str) -> plots.Distribution:
+def row_values(report: Part, name: str) -> plots.Distribution:
     """Row values of a metric and the weight at each, from the histogram behind the quantiles."""
     counts = report.state.histogram(report.layout.place(report[name].metric))
     total = sum(counts.values())
@@ -25,27 +27,38 @@ def row_values(report: Report, name: str) -> plots.Distribution:
     )
 
 
-def distribution(report: Report, name: str, title: str, axis: str) -> plots.Plot:
+def distribution(report: Part, name: str, title: str, axis: str) -> plots.Plot:
     """How the row values of a metric are spread."""
     marks = {mark: report[name].quantile(q) for mark, q in MARKS.items()}
     marks = {mark: value for mark, value in marks.items() if math.isfinite(value)}
-    return plots.distribution(name, title, axis, row_values(report, name), marks)
+    unit = unit_of(name, report.layout.base)
+    return plots.distribution(name, title, axis, row_values(report, name), marks, unit)
 
 
-def bins(report: Report) -> plots.Bins | None:
+def bins(report: Part) -> plots.Bins | None:
     """Calibration bins, None where the task has none or a NaN spoilt one."""
     found = report.state.calibration()
     sums = np.array([[rounded(x) for x in triple] for triple in found])
     if not sums.size or not np.isfinite(sums).all():
         return None
     confidence, hits, weight = sums.T
-    return plots.Bins(weight, confidence, hits)
+    return plots.Bins(weight, confidence, hits, effective(report))
 
 
-def score_plots(report: Report, words: plots.Words) -> list[plots.Plot]:
-    axis = "cross-entropy of a row (nats)"
-    drawn = [distribution(report, "cross_entropy", "Row losses", axis)]
+def score_plots(report: Part, words: plots.Words) -> list[plots.Plot]:
+    drawn = [distribution(report, "cross_entropy", "Row losses", "cross-entropy of a row")]
     found = bins(report)
     if found is not None and found.weight.any():
         drawn = [plots.reliability(found, words), *drawn, plots.confidence(found, words)]
     return drawn
+
+
+def report_plots(report: Part, words: plots.Words) -> list[plots.Plot]:
+    """Of a report with any metrics: the losses, or else each metric that has row values."""
+    if "cross_entropy" in report:
+        return score_plots(report, words)
+    return [
+        distribution(report, name, f"{name} over the rows", f"{name} of a row")
+        for name in report
+        if report[name].max is not None and not name.endswith(("accuracy", "agreement"))
+    ]

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from fastent.report.intervals import interval
+
 INK = "#1a1a1a"
 FIRST = "#1f5f99"
 SECOND = "#c8641e"
@@ -46,10 +48,22 @@ class Bins:
     weight: np.ndarray
     confidence: np.ndarray
     hits: np.ndarray
+    rows_a_weight: float = 1.0  # how many rows a weight of 1 stands for
 
     @property
     def edges(self) -> np.ndarray:
         return np.linspace(0, 1, len(self.weight) + 1)
+
+    def table(self) -> dict[str, np.ndarray]:
+        """As `Report.calibration` gives it."""
+        with np.errstate(all="ignore"):
+            used = np.where(self.weight > 0, self.weight, np.nan)
+            low, high = interval(self.hits / used, used * self.rows_a_weight)
+            return {
+                "lower": self.edges[:-1], "upper": self.edges[1:], "weight": self.weight,
+                "confidence": self.confidence / used, "frequency": self.hits / used,
+                "low": low, "high": high,
+            }  # fmt: skip
 
 
 @dataclass
@@ -89,7 +103,9 @@ def _svg(figure: Any, name: str) -> str:
     with warnings.catch_warnings():
         # It measures text with its own font, also where the browser's is used.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -120,12 +136,10 @@ def reliability(bins: Bins, words: Words) -> Plot:
     used = bins.weight > 0
     weight = np.where(used, bins.weight, 1)
     confidence, accuracy = bins.confidence / weight, bins.hits / weight
-    above.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="calibrated")
-    above.plot(confidence[used], accuracy[used], "o-", color=FIRST, label="observed")
-    above.set(ylabel="observed frequency", ylim=(-0.02, 1.02), xlim=(0, 1))
-    above.legend(frameon=False)
+    draw_reliability(above, bins.table(), words)
+    above.set(xlabel="")
     width = 1 / len(bins.weight)
-    below.bar(bins.edges[:-1], bins.weight, width, align="edge", color=FIRST, edgecolor="white")
+    below.bar(bins.edges[:-1], bins.weight, width, align="edge", color=FIRST, edgecolor="none")
     below.set(xlabel=words.axis, ylabel="rows")
     gap = np.abs(confidence - accuracy)[used]
     text = f"{int(used.sum())} of {len(weight)} bins are used"
@@ -139,9 +153,24 @@ def reliability(bins: Bins, words: Words) -> Plot:
     return Plot("reliability", "Reliability", text + ".", _svg(figure, "reliability"))
 
 
+def draw_reliability(axes: Any, table: Mapping[str, np.ndarray], words: Words) -> None:
+    """Observed frequency against what was predicted, with 95 % intervals, on the given axes."""
+    used = table["weight"] > 0
+    x, y = table["confidence"][used], table["frequency"][used]
+    errors = np.abs([y - table["low"][used], table["high"][used] - y])
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="calibrated")
+    axes.errorbar(x, y, errors, fmt="o-", color=FIRST, ecolor=FIRST, elinewidth=1, capsize=2,
+                  markersize=4, label="observed, 95 % interval")  # fmt: skip
+    axes.set(xlabel=words.axis, ylabel="observed frequency", ylim=(-0.02, 1.02), xlim=(0, 1))
+    axes.legend(frameon=False)
+
+
 @_styled
-def distribution(name: str, title: str, axis: str, found: Distribution, marks: Marks) -> Plot:
+def distribution(
+    name: str, title: str, axis: str, found: Distribution, marks: Marks, unit: str = ""
+) -> Plot:
     """Histogram of row values with lines at ``marks``; what cannot be drawn is told in words."""
+    axis, unit = (f"{axis} ({unit})", f" {unit}") if unit else (axis, "")
     figure, axes = _figure()
     finite = np.isfinite(found.values)
     above = found.values[finite & (found.values > 0)]
@@ -151,7 +180,7 @@ def distribution(name: str, title: str, axis: str, found: Distribution, marks: M
     if values.size:
         edges = _edges(values, logarithmic)
         heights, _ = np.histogram(np.maximum(values, edges[0]), edges, weights=weights)
-        axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=FIRST, edgecolor="white")
+        axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=FIRST, edgecolor="none")
         if logarithmic:
             axes.set_xscale("log")
         shown = {m: at for m, at in marks.items() if edges[0] <= at <= edges[-1]}
@@ -165,7 +194,7 @@ def distribution(name: str, title: str, axis: str, found: Distribution, marks: M
     axes.set(xlabel=axis, ylabel="rows")
     text = f"Rows of total weight {found.weights.sum():,.6g}"
     if values.size:
-        text += f", from {values.min():.3g} to {values.max():.3g}"
+        text += f", from {values.min():.3g} to {values.max():.3g}{unit}"
         text += "".join(f", {mark} {at:.4g}" for mark, at in marks.items())
     for left_out, what in ((found.values == 0) & ~drawn, "0"), (np.isinf(found.values), "infinite"):
         weight = found.weights[left_out].sum()
@@ -199,7 +228,9 @@ def confidence(bins: Bins, words: Words) -> Plot:
             bins.edges[:-1], share, width, align="edge", color=color, alpha=0.6,
             edgecolor=color, hatch=hatch, label=f"{label} ({heights.sum():,.6g} rows)",
         )  # fmt: skip
-    axes.set(xlabel=words.axis, ylabel="share of its rows", xlim=(0, 1))
+    seen = np.flatnonzero(bins.weight > 0)
+    low, high = (bins.edges[seen[0]], bins.edges[seen[-1] + 1]) if seen.size else (0, 1)
+    axes.set(xlabel=words.axis, ylabel="share of its rows", xlim=(low, high))
     axes.legend(frameon=False)
     middle = (bins.edges[:-1] + bins.edges[1:]) / 2
     parts = []
@@ -217,7 +248,9 @@ def confidence(bins: Bins, words: Words) -> Plot:
 
 
 @_styled
-def worst_groups(names: list[str], values: list[float], errors: list[float], total: float) -> Plot:
+def worst_groups(
+    names: list[str], values: list[float], errors: list[float], total: float, unit: str = "nats"
+) -> Plot:
     """The groups of highest loss with their standard errors, and the loss of all rows."""
     import matplotlib
 
@@ -230,13 +263,12 @@ def worst_groups(names: list[str], values: list[float], errors: list[float], tot
     axes.errorbar(values, order, xerr=errors, fmt="o", color=FIRST, capsize=3)
     axes.axvline(total, color=INK, linewidth=1, linestyle="--", label="all rows")
     axes.set_yticks(order, labels, fontsize=8, parse_math=False)
-    axes.set(xlabel="cross-entropy", ylim=(-0.7, len(names) - 0.3))
+    axes.set(xlabel=f"cross-entropy ({unit})", ylim=(-0.7, len(names) - 0.3))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", frameon=False)
     pairs = zip(labels[:NAMED], values, strict=False)
     listed = ", ".join(f"{' '.join(label.split())} {value:.4g}" for label, value in pairs)
-    text = (
-        f"Highest losses: {listed}{', ...' if len(names) > NAMED else ''}; all rows: {total:.4g}."
-    )
+    more = ", ..." if len(names) > NAMED else ""
+    text = f"Highest losses: {listed}{more}; all rows: {total:.4g} {unit}."
     return Plot("groups", "Worst groups", text, _svg(figure, "groups"))
 
 

@@ -1,38 +1,95 @@
-"""The report as a table for the terminal; through rich where it is installed."""
+"""The report as tables for the terminal, no wider than it."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from fastent import metrics as registry
 from fastent.report.document import to_float
+from fastent.report.numbers import digits, with_error
 from fastent.report.printable import printable
 
 GROUPS_SHOWN = 20
 GROUP_METRICS = 6
+UNLIMITED = 10_000
+GAP = 2
+LEAST = 8  # of a name that is cut to the width
 
 
-def digits(value: float | None, places: int = 8) -> str:
-    """A number for reading; the full one is in the JSON document."""
-    return "" if value is None else f"{value:.{places}g}"
+@dataclass
+class Table:
+    """A table for reading.
+
+    Attributes
+    ----------
+    title : str
+    head : list of str
+    rows : list of list of str
+    total : int
+        Rows that there are, of which these are shown.
+    what : str
+        What a row is, in the plural.
+    values : list of list of float or None
+        What the cells are sorted by, if they are not text.
+    """
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    total: int = 0
+    what: str = "rows"
+    values: list[list[float | None]] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def shown(self) -> str:
+        """How many of how many, where it is not all of them."""
+        if self.total <= len(self.rows):
+            return ""
+        return f"{len(self.rows):,} of {self.total:,} {self.what}"
 
 
-def metric_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of all metrics."""
+def unit_of(name: str, base: float | None = None) -> str:
+    """Of a metric's values."""
+    if name in ("bits", "bits_per_byte"):
+        return {"bits": "bits", "bits_per_byte": "bits a byte"}[name]
+    known = "cross_entropy" if name.startswith("cross_entropy") else name  # of P, of Q, differences
+    record = registry.METRICS.get(known)
+    if record is None or not record.unit:
+        return ""
+    if not record.entropic or record.statistic == "perplexity":
+        return record.unit
+    return "nats" if base is None else "bits" if base == 2 else f"log base {base:g}"
+
+
+def cell(entry: dict[str, Any]) -> str:
+    """A metric's value with its error."""
+    return with_error(to_float(entry["value"]), to_float(entry.get("stderr")))
+
+
+def metric_rows(metrics: dict[str, Any], base: float | None = None) -> Table:
+    """All metrics."""
     clustered = any("cluster_stderr" in entry for entry in metrics.values())
-    head = ["metric", "value", "std. error"] + (["cluster std. error"] if clustered else [])
-    rows = []
+    head = ["metric", "value ± std. error"] + (["cluster std. error"] if clustered else [])
+    table = Table("Metrics", [*head, "unit"], [], len(metrics), "metrics")
     for name, entry in metrics.items():
         bound = "≥ " if entry.get("bound") == "lower" else ""
-        row = [name, bound + digits(to_float(entry["value"])), digits(to_float(entry["stderr"]), 3)]
+        row = [name, bound + cell(entry)]
+        values = [None, to_float(entry["value"])]
         if clustered:
-            row.append(digits(to_float(entry.get("cluster_stderr")), 3))
-        rows.append(row)
-    return head, rows
+            values.append(to_float(entry.get("cluster_stderr")))
+            row.append(digits(values[-1], 3))
+        table.rows.append([*row, unit_of(name, base)])
+        table.values.append([*values, None])
+    return table
 
 
-def difference_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the differences that have a p-value, with their intervals."""
+def difference_rows(metrics: dict[str, Any]) -> Table:
+    """The differences that have a p-value, with their intervals."""
     found = {name: entry for name, entry in metrics.items() if "p_value" in entry}
     clustered = any("cluster_p_value" in entry for entry in found.values())
     rows = []
@@ -43,40 +100,44 @@ def difference_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]
             row += [digits(to_float(x), 4) for x in (*ends, entry.get(f"{prefix}p_value"))]
         rows.append(row)
     head = ["difference", "95 % from", "to", "p-value"]
-    return head + (["by cluster from", "to", "p-value"] if clustered else []), rows
+    head += ["by cluster from", "to", "p-value"] if clustered else []
+    return Table("Differences", head, rows, len(rows), "differences")
 
 
-def quantile_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the distribution of each metric, where the document has it."""
+def quantile_rows(metrics: dict[str, Any]) -> Table:
+    """The distribution of each metric, where the document has it."""
     found = {name: entry["quantiles"] for name, entry in metrics.items() if "quantiles" in entry}
-    if not found:
-        return [], []
-    names = list(next(iter(found.values())))
+    names = list(next(iter(found.values()))) if found else []
     rows = [
         [name, *(digits(to_float(values[key]), 4) for key in names)]
         for name, values in found.items()
     ]
-    return ["metric", *names], rows
+    return Table("Distribution over rows", ["metric", *names], rows, len(rows), "metrics")
 
 
-def group_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the largest groups, one column a metric."""
+def group_rows(document: dict[str, Any], most: int = GROUPS_SHOWN) -> Table:
+    """The largest groups, one column a metric."""
     metrics = list(document["metrics"])[:GROUP_METRICS]
-    rows = []
-    for name, count in document["groups"].largest(GROUPS_SHOWN):
+    total = len(document["groups"])
+    table = Table("Groups", ["group", "rows", *metrics], [], total, "groups")
+    for name, count in document["groups"].largest(most):
         entries = document["groups"][name]
-        values = [digits(to_float(entries.get(m, {}).get("value")), 4) for m in metrics]
-        rows.append([name, f"{count:,}", *values])
-    return ["group", "rows", *metrics], rows
+        cells = [cell(entries[m]) if m in entries else "" for m in metrics]
+        table.rows.append([name, f"{count:,}", *cells])
+        found = [to_float(entries[m]["value"]) if m in entries else None for m in metrics]
+        table.values.append([None, float(count), *found])
+    return table
 
 
-def worst_rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def worst_rows(document: dict[str, Any]) -> Table:
     head = list(document["worst"][0]) if document["worst"] else []
     rows = [
-        [digits(to_float(row[name])) if name == head[-1] else str(row[name]) for name in head]
+        [digits(to_float(row[name]), 8) if name == head[-1] else str(row[name]) for name in head]
         for row in document["worst"]
     ]
-    return head, rows
+    by = head[-1] if head else "cross_entropy"
+    what = "loss" if by == "cross_entropy" else by
+    return Table(f"Rows of highest {what}", head, rows, len(rows))
 
 
 def counts(document: dict[str, Any]) -> str:
@@ -95,51 +156,89 @@ def counts(document: dict[str, Any]) -> str:
 def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
     """Print the report."""
     stream = stream or sys.stdout
-    tables = [("", *metric_rows(document["metrics"]))]
-    tables.append(("", *difference_rows(document["metrics"])))
-    tables.append(("distribution over rows", *quantile_rows(document["metrics"])))
+    base = document.get("settings", {}).get("base")
+    metrics = document["metrics"]
+    tables = [metric_rows(metrics, base), difference_rows(metrics), quantile_rows(metrics)]
+    tables[0].title = tables[1].title = ""
     if document.get("groups"):
-        tables.append((f"{len(document['groups']):,} groups", *group_rows(document)))
+        tables.append(group_rows(document))
     if document.get("worst"):
-        head, rows = worst_rows(document)
-        by = head[-1] if head else "cross_entropy"
-        what = "loss" if by == "cross_entropy" else by
-        tables.append((f"rows of highest {what}", head, rows))
-    for title, head, rows in tables:
-        if rows:
-            cells = [[printable(cell, stream) for cell in row] for row in rows]
-            print_table(title, head, cells, stream)
+        tables.append(worst_rows(document))
+    for table in tables:
+        if table.rows:
+            if table.title and table.shown:
+                table.title += f": {table.shown}, the others are in --json"
+            print_table(table, stream)
     for line in [*document.get("notes", ()), counts(document)]:
-        stream.write(printable(line, stream) + "\n")
+        stream.write(printable(_drawn(line, stream), stream) + "\n")
 
 
-def print_table(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
-    try:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        _print_plain(title, head, rows, stream)
-        return
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for number, name in enumerate(head):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    # A number that a narrow terminal would cut off is worse than a long line.
-    console = Console(file=stream, width=10_000)
-    with console.capture() as printed:  # it would end the process when nobody reads any more
-        console.print(table)
-    stream.write(printed.get())
+def width_of(stream: TextIO) -> int:
+    """Columns of the terminal; what is no terminal has no limit, unless COLUMNS sets one."""
+    if stream.isatty() or os.environ.get("COLUMNS", "").isdecimal():
+        return shutil.get_terminal_size().columns or UNLIMITED
+    return UNLIMITED
 
 
-def _print_plain(title: str, head: list[str], rows: list[list[str]], stream: TextIO) -> None:
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-    if title:
-        stream.write(title + "\n")
+def fitted(table: Table, width: int) -> Table:
+    """The table in some columns of a terminal: its last columns are left out and named, and then
+    its names are cut; numbers are not."""
+    head, rows = list(table.head), [list(row) for row in table.rows]
+
+    def widths() -> list[int]:
+        return [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
+
+    def total() -> int:
+        found = widths()
+        least = min(found[0], max(LEAST, len(head[0])))
+        return sum(found[1:]) + least + GAP * (len(found) - 1)
+
+    left_out: list[str] = []
+    while len(head) > 2 and total() > width:
+        left_out.insert(0, head.pop())
+        for row in rows:
+            row.pop()
+    room = max(LEAST, width - sum(widths()[1:]) - GAP * (len(head) - 1))
     for row in [head, *rows]:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        stream.write("  ".join(cells).rstrip() + "\n")
+        row[0] = row[0] if len(row[0]) <= room else row[0][: room - 1] + "…"
+    note = f"without {', '.join(left_out)}: --json has all" if left_out else ""
+    return Table(table.title, head, rows, note=note)
+
+
+def print_table(table: Table, stream: TextIO) -> None:
+    width = width_of(stream)
+    cells = [[printable(_drawn(one, stream), stream) for one in row] for row in table.rows]
+    table = fitted(Table(table.title, table.head, cells), width)
+    for text in _wrapped(table.title, width):
+        stream.write(text + "\n")
+    widths = [max(len(row[k]) for row in [table.head, *table.rows]) for k in range(len(table.head))]
+    rule = "─" * min(width, sum(widths) + GAP * (len(widths) - 1))
+    lines = [
+        (" " * GAP).join(
+            one.rjust(w) if k else one.ljust(w)
+            for k, (one, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [table.head, *table.rows]
+    ]
+    for line in [lines[0], rule, *lines[1:]]:
+        stream.write(_drawn(line.rstrip(), stream) + "\n")
+    for text in _wrapped(table.note, width):
+        stream.write(text + "\n")
     stream.write("\n")
+
+
+def _drawn(line: str, stream: TextIO) -> str:
+    """A line of ours, where the terminal has not all of its characters."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        for drawn, plain in (("─", "-"), ("…", "~"), ("±", "+-")):
+            line = line.replace(drawn, plain)
+    return line
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width) if text else []

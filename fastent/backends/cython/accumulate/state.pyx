@@ -392,6 +392,10 @@ cdef class State:
         """An independent state with the same content."""
         return self.empty().merge(self)
 
+    def __reduce__(self):
+        made = (self.columns, self.store.bins, self.store.confidence, self.store.correct, bool(self.store.counts_labels))
+        return loaded, (made, self.to_dict())
+
     cdef list columns_in(self, State other):
         """The place in `other` of each column here; refuses what holds other things."""
         cdef Store* a = &self.store
@@ -716,3 +720,10 @@ cdef void* larger(void* old, Py_ssize_t count, Py_ssize_t wanted, size_t size) e
         check(-1)
     memset(<char*> new + count * size, 0, (wanted - count) * size)
     return new
+
+
+def loaded(made, data):
+    """The state that was pickled."""
+    state = State(*made)
+    state.load(data)
+    return state

@@ -1,0 +1,44 @@
+"""Calibration bins as a table: bounds, weights, what was predicted and what was observed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastent.report.plots import Bins
+from fastent.results import PRODUCT_UNIT, Part, rounded
+
+
+def table(part: Part) -> dict[str, np.ndarray] | None:
+    """Columns of the bins of a report or of a group; None where it has none.
+
+    Parameters
+    ----------
+    part : Part
+
+    Returns
+    -------
+    dict of ndarray
+        `lower`, `upper`, `weight`, `confidence`, `frequency`, `low` and `high`.
+    """
+    if part.group is not None and not part.state.detailed:
+        return None
+    found = part.state.calibration(part.group)
+    if not found:
+        return None
+    confidence, hits, weight = np.array([[rounded(x) for x in triple] for triple in found]).T
+    return Bins(weight, confidence, hits, effective(part)).table()
+
+
+def effective(part: Part) -> float:
+    """How many rows a weight of 1 stands for: Kish's ΣW / ΣW²."""
+    if not part.state.weighted:
+        return 1.0
+    total, squares = part.state.weight(0, part.group)
+    if not (isinstance(total, int) and isinstance(squares, int)) or not squares:
+        return math.nan
+    try:
+        return (total << PRODUCT_UNIT - 1074) / squares
+    except OverflowError:
+        return math.inf
