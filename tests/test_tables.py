@@ -285,6 +285,28 @@ def test_partitioned_folders():
     assert found["groups"]["en"]["accuracy"]["count"] == whole["1"]["accuracy"]["count"]
 
 
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
+def test_lists_in_compressed_batches(kind, codec):
+    lists = {
+        "list": lambda: pyarrow.array(PROBS.tolist()),
+        "large_list": lambda: pyarrow.array(PROBS.tolist(), pyarrow.large_list(pyarrow.float64())),
+        "fixed": lambda: LISTS,
+    }[kind]()
+    pyarrow.feather.write_feather(
+        pyarrow.table({"probs": lists, "label": LABELS}), "x.feather", codec, chunksize=17
+    )
+    right("x.feather")
+
+
+def test_a_row_of_infinities_that_gives_nan_is_told(refused):
+    logits = np.log(PROBS)
+    logits[7] = -np.inf
+    np.save("x.npy", logits)
+    told = refused("x.npy", "--labels", "y.npy", kind="logits")
+    assert told.startswith("fastent: x.npy: row 7 gives NaN")
+
+
 def test_folders_of_hugging_face(refused):
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
