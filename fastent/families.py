@@ -355,8 +355,7 @@ def _spread(given: Any, kind: str, name: str) -> np.ndarray:
         _check(scales > 0, scales, name, "a diagonal above 0")
         return spread
     size = np.max(np.abs(spread), axis=(-2, -1), initial=0.0, keepdims=True)
-    with np.errstate(all="ignore"):
-        even = np.abs(spread - np.swapaxes(spread, -1, -2)) <= 1e-8 * size
+    even = np.abs(spread - np.swapaxes(spread, -1, -2)) <= 1e-8 * size
     _check(even, spread, name, "a symmetric matrix")
     return 0.5 * (spread + np.swapaxes(spread, -1, -2))
 

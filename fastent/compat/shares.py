@@ -37,8 +37,7 @@ def of_axes(x: Any, axis: Axis, name: str) -> Any:
         kept = [n for i, n in enumerate(array.shape) if i not in axes]
         found = found.reshape([*kept, *(array.shape[i] for i in axes)])
         found = np.moveaxis(found, range(-len(axes), 0), axes) if axes else found
-    with np.errstate(all="ignore"):
-        return found.astype(float_dtype(array), copy=False)[()]
+    return found.astype(float_dtype(array), copy=False)[()]
 
 
 def long_rows(x: np.ndarray, out: np.ndarray, name: str) -> None:

@@ -2,16 +2,21 @@
 
 from functools import wraps
 
+import numpy as np
+
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 
 
 def in_default_mode(function):
-    """The function, computed to nearest, with subnormals and without traps, whatever the host set."""
+    """The function, computed to nearest, with subnormals and without traps, whatever the host set, and
+    without NumPy's warnings: inf and nan are values here."""
+    quiet = np.errstate(all="ignore")(function)
+
     @wraps(function)
     def call(*args, **keywords):
         cdef FloatMode was = enter_default_mode()
         try:
-            return function(*args, **keywords)
+            return quiet(*args, **keywords)
         finally:
             restore_mode(was)
     return call
