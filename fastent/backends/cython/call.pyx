@@ -57,6 +57,12 @@ cdef class Call:
         self.names = ("p", "q")
         self.pair_starts = (first, second)
 
+    def judge_like(self, Call other):
+        """Take row sums for 1 where that call does: rows of it may come in a wider dtype."""
+        self.sum_tolerance = other.sum_tolerance
+        if self.row_sums == "check":
+            self.plan.tolerance = self.sum_tolerance
+
     def values(self, Py_ssize_t start, Py_ssize_t stop):
         """Unweighted row values of rows [start, stop): float64, one line a column."""
         out = np.empty((len(self.columns), stop - start))

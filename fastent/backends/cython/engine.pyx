@@ -325,6 +325,18 @@ cdef Call settled(str task, tuple columns, true, pred, kind, row_sums, eps, temp
     return call
 
 
+cdef inline bint maybe_csr(object given):
+    return type(given) is not np.ndarray and hasattr(given, "indptr")
+
+
+cdef object csr_call(str task, tuple columns, true, pred, options, more):
+    """The call for CSR rows, or None if neither operand has them."""
+    from fastent._csr import SparseCall, is_csr
+    if not (is_csr(true) or is_csr(pred)):
+        return None
+    return SparseCall(prepare, task, columns, true, pred, options, more)
+
+
 def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="check", eps=0.0,
             temperature=1.0, label_smoothing=0.0, class_weight=None, sample_weight=None,
             ignore_index=None, base=None, axis=-1, num_threads=None, backend=None,
@@ -336,6 +348,15 @@ def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="chec
     `row_values` of `rows_module` replace the backend's; `order` is the α or γ of a column that has
     one. Raises TypeError and ValueError as they do.
     """
+    if maybe_csr(true) or maybe_csr(pred):
+        options = dict(kind=kind, row_sums=row_sums, eps=eps, temperature=temperature,
+                       label_smoothing=label_smoothing, class_weight=class_weight,
+                       sample_weight=sample_weight, ignore_index=ignore_index, base=base, axis=axis,
+                       num_threads=num_threads, backend=backend)
+        found = csr_call(task, columns, true, pred, options,
+                         dict(by_weight=by_weight, rows_module=rows_module, order=order))
+        if found is not None:
+            return found
     return settled(task, columns, true, pred, kind, row_sums, eps, temperature, label_smoothing,
                    class_weight, sample_weight, ignore_index, base, axis, num_threads, backend,
                    by_weight, rows_module, order)
@@ -352,6 +373,14 @@ def evaluate(str task, tuple columns, true, pred, reduction, out, *, kind="probs
     try:
         if type(reduction) is not str:
             reduction = as_reduction(reduction)
+        if maybe_csr(true) or maybe_csr(pred):
+            options = dict(kind=kind, row_sums=row_sums, eps=eps, temperature=temperature,
+                           label_smoothing=label_smoothing, class_weight=class_weight,
+                           sample_weight=sample_weight, ignore_index=ignore_index, base=base, axis=axis,
+                           num_threads=num_threads, backend=backend)
+            found = csr_call(task, columns, true, pred, options, dict(by_weight=reduction == "mean"))
+            if found is not None:
+                return found.reduce(reduction, out, keepdims)
         call = settled(task, columns, true, pred, kind, row_sums, eps, temperature, label_smoothing,
                        class_weight, sample_weight, ignore_index, base, axis, num_threads, backend,
                        reduction == "mean", None, 0.0)
