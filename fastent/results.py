@@ -201,7 +201,18 @@ class Result:
         return self.metric.statistic in ("mean", "bits")
 
     def quantile(self, q: float) -> float:
-        """The value below which a share q of the weight lies, at most 1 % off."""
+        """The value below which a share q of the weight lies, at most 1 % off.
+
+        Parameters
+        ----------
+        q : float
+            From 0 to 1.
+
+        Raises
+        ------
+        ValueError
+            Another q, a metric without row values, or a group whose histogram is not kept.
+        """
         if not 0 <= q <= 1:
             raise ValueError(f"q: expected a number from 0 to 1, got {shown(q)}")
         if not self._has_row_values:
@@ -211,8 +222,13 @@ class Result:
         return self._part.quantile(self.metric, float(q))
 
     def to_dict(self, clustered: bool | None = None) -> dict[str, Any]:
-        """The numbers as plain data: value, stderr, count, weight, and cluster_stderr if it has
-        one."""
+        """The numbers as plain data: value, stderr, count, weight and, maybe, cluster_stderr.
+
+        Parameters
+        ----------
+        clustered : bool, optional
+            Whether cluster_stderr is among them; None: if there is one.
+        """
         names = ["value", "stderr", "count", "weight"]
         if self.cluster_stderr is not None if clustered is None else clustered:
             names.append("cluster_stderr")
