@@ -19,7 +19,9 @@ _MODULES = (
 _HOMES = {
     "_custom": ("divergence",),
     "_pairwise": ("pairwise",),
+    "_rolling": ("RollingAccumulator",),
     "_settings": ("get_num_threads", "set_backend", "set_num_threads", "show_config"),
+    "_temperature": ("fit_temperature",),
     "accumulator": ("Accumulator", "merge"),
     "divergences": (
         "alpha_divergence", "chi2_divergence", "hellinger_distance", "jeffreys_divergence",

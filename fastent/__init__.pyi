@@ -23,11 +23,17 @@ from fastent._custom import (
 from fastent._pairwise import (
     pairwise as pairwise,
 )
+from fastent._rolling import (
+    RollingAccumulator as RollingAccumulator,
+)
 from fastent._settings import (
     get_num_threads as get_num_threads,
     set_backend as set_backend,
     set_num_threads as set_num_threads,
     show_config as show_config,
+)
+from fastent._temperature import (
+    fit_temperature as fit_temperature,
 )
 from fastent.accumulator import (
     Accumulator as Accumulator,

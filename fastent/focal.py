@@ -171,7 +171,7 @@ def focal_cross_entropy(
             "sparse", ("cross_entropy",), target_or_labels, pred, "none", None, **options
         )  # also checks the operands
     else:
-        weight = _weight_of_labels(
+        weight = weight_of_labels(
             target_or_labels, shape, axis, class_weight, sample_weight, ignore_index
         )
         counted = (weight != 0).astype(np.float64)
@@ -317,7 +317,7 @@ def _focused(losses: np.ndarray, gamma: float) -> np.ndarray:
     return losses * (-np.expm1(-losses)) ** gamma
 
 
-def _weight_of_labels(
+def weight_of_labels(
     given: Any,
     shape: tuple[int, ...],
     axis: int | None,

@@ -98,6 +98,11 @@ def report(p: npt.ArrayLike, q: npt.ArrayLike) -> dict[str, float]:
     one: fe.Result = found["squares"]
     if found == again.compute() and one.count:
         return {"rows": float(found.rows), "text": float(len(found.to_json() + found.to_html()))}
+    rolling = fe.RollingAccumulator(metrics, window=3, by="rows", task="divergence", kind="probs")
+    found = rolling.update(p, q, at=None).compute() if not len(rolling) else found
+    fitted: float = fe.fit_temperature([0, 1], [[1.0, 0.0]] * 2, sample_weight=[1, 2]).temperature
+    named = fe.fit_temperature([0, 1], [[1.0, 0.0]] * 2, groups=["a", "b"])
+    assert fitted > 0 and named["a"].stderr != 0
     value: float = found["squares"].value
     error: float | None = found["squares"].stderr
     return {"squares": value, "error": error or 0.0, "max": found["squares"].quantile(1.0)}
@@ -130,6 +135,9 @@ MISTAKES = [
     'fe.Accumulator("accuracy", row_sums="none")',
     'fe.Accumulator("accuracy", backend="gpu")',
     "fe.Accumulator.from_state_dict({}, threads=2)",
+    'fe.RollingAccumulator("accuracy", window=2, by="row")',
+    'fe.RollingAccumulator("accuracy", window=2, kind="logit")',
+    "number2: float = fe.fit_temperature([0], [[1.0, 0.0]])",
     'fe.set_backend("gpu")',
     "kl_divergence(3, 4)",
     f'squares({PAIR}, kind="logit")',
