@@ -16,7 +16,7 @@ from fastent._errors import one_of, shown
 from fastent._keywords import AccumulatorKeywords, explained
 from fastent._unequal import Widths
 from fastent.accumulator import Accumulator
-from fastent.results import Report
+from fastent.reports import Report
 
 By = Literal["updates", "rows", "span"]
 
