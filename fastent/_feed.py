@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastent._errors import shown, whole_axis
+from fastent._logprob import LogprobCall, check_options
 from fastent.backends.cython.accumulate.group_ids import row_ids
 from fastent.backends.cython.accumulate.state import State
 from fastent.backends.cython.engine import prepare
@@ -150,6 +151,10 @@ class Feed:
                 # Class and term weights weigh the cross-entropy and nothing else.
                 kind = int(name == "cross_entropy" and task in ("sparse", "categorical"))
                 columns[name] = (name, source(m.column), m.threshold, kind, True)
+        if any(m.statistic == "bits_per_byte" for m in metrics):
+            # Squares of the loss, the bytes and their difference give the error of the ratio.
+            for name in ("bytes", "loss_less_bytes"):
+                columns[name] = (name, source(name), 0, 0, False)
         confidence = correct = 0
         if calibrated:
             confidence = source("probability" if task == "binary" else "confidence")
@@ -182,7 +187,11 @@ class Feed:
     ) -> Batch:
         """Settle a batch: TypeError or ValueError for operands that do not fit."""
         calls = []
-        if self.columns or not self._own:
+        if self._task == "logprob":
+            rule = self._options.get("row_sums", "check")
+            base = self._options.get("base")
+            calls.append(LogprobCall(self.columns, pred, true, sample_weight, rule, base))
+        elif self.columns or not self._own:
             calls.append(
                 prepare(
                     self._task,
@@ -213,6 +222,9 @@ class Feed:
 
     def _try_options(self) -> None:
         """Let the engine judge the options now, on no rows, and not in the first batch."""
+        if self._task == "logprob":
+            check_options(self._options)
+            return
         axis = -1 if self._task == "binary" else self._options.get("axis", -1)
         class_weight: Any = self._options.get("class_weight")
         classes = 2 if np.ndim(class_weight) != 1 else max(1, len(class_weight))

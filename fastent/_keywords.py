@@ -22,7 +22,7 @@ RowSums = Literal["check", "rescale", "as_is"]
 Reduction = Literal["none", "sum", "mean"]
 Reduced = Literal["sum", "mean"]
 Backend = Literal["cython", "numba", "numpy"]
-Task = Literal["sparse", "categorical", "binary", "divergence"]
+Task = Literal["sparse", "categorical", "binary", "divergence", "logprob"]
 Array = NDArray[np.float64]
 
 

@@ -125,12 +125,13 @@ class Accumulator:
     def update(
         self,
         true: Any,
-        pred: Any,
+        pred: Any = None,
         sample_weight: Any = None,
         groups: Any = None,
         clusters: Any = None,
         *,
         lengths: Any = None,
+        bytes: Any = None,
     ) -> Accumulator:
         """Add a batch; one that is refused leaves the accumulator as it was.
 
@@ -138,7 +139,8 @@ class Accumulator:
         ----------
         true, pred : array
             What the function of the task takes: labels or targets, then predictions; the
-            divergence task takes p and q.
+            divergence task takes p and q. The task logprob takes log-probabilities alone, one a
+            row, and what follows by keyword.
         sample_weight : array_like, optional
             Of the leading shape: weighs rows. Of the shape of `pred`, in the tasks sparse and
             categorical: weighs terms.
@@ -148,12 +150,24 @@ class Accumulator:
         lengths : array of int, optional
             Of rows of unequal length, for the sparse task: `pred` is then their values one after
             another. A column of lists has its lengths already.
+        bytes : array, optional
+            Of the text behind each row, for the task logprob.
         """
+        if self._task == "logprob":
+            if pred is not None:
+                raise TypeError("pred: task 'logprob' takes log-probabilities alone; name the rest")
+            true, pred = bytes, true
+        elif pred is None:
+            raise TypeError(f"pred: expected an array in task {self._task!r}, got None")
+        elif bytes is not None:
+            raise ValueError(f"bytes: applies to task 'logprob' only, not to {self._task!r}")
         if self._task == "sparse":
             pred = list_rows(pred, lengths, self._options["axis"])
         elif lengths is not None:
             raise ValueError(f"lengths: applies to task 'sparse' only, not to {self._task!r}")
-        else:  # what can be read once only may have to be read for several metrics
+        elif (
+            self._task != "logprob"
+        ):  # what can be read once only may have to be read for several metrics
             names = NAMES[self._task]
             true, pred = once(true, names[0]), once(pred, names[1])
         if sample_weight is not None:

@@ -14,7 +14,7 @@ from fastent._custom import RowDivergence, as_divergence
 from fastent._errors import as_text, shown
 from fastent.divergences import named
 
-TASKS = ("sparse", "categorical", "binary", "divergence")
+TASKS = ("sparse", "categorical", "binary", "divergence", "logprob")
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Metric:
 
     @property
     def unit(self) -> str:
-        if self.statistic in ("bits", "perplexity"):
-            return {"bits": "bits", "perplexity": "classes"}[self.statistic]
+        if self.statistic in UNITS:
+            return UNITS[self.statistic]
         return "nats, or --base" if self.entropic else ""
 
     @property
@@ -88,6 +88,7 @@ def _mean(name: str, tasks: str, description: str, entropic: bool = False) -> Me
     return Metric(name, tuple(tasks.split()), name, "mean", description, entropic)
 
 
+UNITS = {"bits": "bits", "perplexity": "classes", "bits_per_byte": "bits a byte"}
 RANGES = {
     "perplexity": "[1, ∞)",
     "brier": "[0, 2], binary [0, 1]",
@@ -102,11 +103,14 @@ RANGES = {
 
 RECORDS = (
     _mean(
-        "cross_entropy", "sparse categorical binary divergence", "mean of −Σ p log q", entropic=True
+        "cross_entropy",
+        "sparse categorical binary divergence logprob",
+        "mean of −Σ p log q",
+        entropic=True,
     ),
     Metric(
         "perplexity",
-        ("sparse", "categorical"),
+        ("sparse", "categorical", "logprob"),
         "cross_entropy",
         "perplexity",
         "exponential of the mean cross-entropy",
@@ -114,10 +118,18 @@ RECORDS = (
     ),
     Metric(
         "bits",
-        ("sparse", "categorical", "binary"),
+        ("sparse", "categorical", "binary", "logprob"),
         "cross_entropy",
         "bits",
         "mean cross-entropy in bits, whatever the base",
+        entropic=True,
+    ),
+    Metric(
+        "bits_per_byte",
+        ("logprob",),
+        "cross_entropy",
+        "bits_per_byte",
+        "sum of the cross-entropies in bits over that of the bytes behind the rows",
         entropic=True,
     ),
     _mean(

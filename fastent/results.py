@@ -113,6 +113,23 @@ def cluster_error(S: Total, W: Total, clusters: list[tuple[Total, Total]]) -> fl
     return root_of_ratio(squares * count, w**4 * (count - 1))
 
 
+def ratio_error(S: Total, A: Total, W: Total, B: Total, D: Total, n: int) -> float | None:
+    """√(Σ (x − r·y)²) / Σy · √(n/(n−1)) for r = S/W, from Σx = S, Σx² = A, Σy = W, Σy² = B and
+    Σ(x − y)² = D, all exact."""
+    if n < 2:
+        return None
+    singles = [x for x in (S, W) if isinstance(x, int)]
+    products = [x for x in (A, B, D) if isinstance(x, int)]
+    if len(singles) + len(products) < 5 or not singles[1]:
+        return math.nan
+    (s, w), zeros = _stripped(singles)
+    (a, b, d), product_zeros = _stripped(products)
+    # W²·Σ (x − r·y)², the product of x and y by way of the difference
+    squares = a * w * w - s * w * (a + b - d) + s * s * b
+    left = product_zeros - PRODUCT_UNIT - 2 * (zeros - 1074)
+    return root_of_ratio(squares * n << max(0, left), w**4 * (n - 1) << max(0, -left))
+
+
 def weighted_quantile(counts: dict[int, int], q: float, least: float, largest: float) -> float:
     """Middle of the first bucket at which q of all weight is reached, within the extremes."""
     if math.isnan(least):
@@ -179,7 +196,9 @@ class Result:
         self.stderr = self.cluster_stderr = None
         self.count, self.weight = part.size(part.layout.kind(metric))
         self.value: float = getattr(part, metric.statistic)(metric)
-        if metric.by_row:
+        if metric.statistic == "bits_per_byte":
+            self.stderr, self.cluster_stderr = part.ratio_errors(metric)
+        elif metric.by_row:
             scale = part.error_scale(metric, self.value)
             self.stderr = _scaled(part.standard_error(metric), scale)
             self.cluster_stderr = _scaled(part.cluster_error(metric), scale)
@@ -276,6 +295,7 @@ class Layout:
         self.log_base = 1.0 if base is None else math.log(base)
         self.bits_of_base = 1.0 if base == 2 else self.log_base / math.log(2)
         self.given = metrics
+        self.bits_per_unit = 1 / math.log(2) if base is None else self.bits_of_base
         self.metrics = {m.name: m for m in metrics if m.by_row or detailed}
         self.places = {column[0]: i for i, column in enumerate(state.columns)}
         self.kinds = [column[3] for column in state.columns]
@@ -367,6 +387,30 @@ class Part(Mapping[str, Result]):
 
     def perplexity(self, metric: Metric) -> float:
         return perplexity_of(self.mean(metric), self.layout.base)
+
+    def bits_per_byte(self, metric: Metric) -> float:
+        total, count = (
+            self.total(self.layout.place(metric)),
+            self.total(self.layout.places["bytes"]),
+        )
+        return ratio(total, count) * self.layout.bits_per_unit
+
+    def ratio_errors(self, metric: Metric) -> tuple[float | None, float | None]:
+        """Of loss a byte, plain and by cluster, the bytes being as uncertain as the losses."""
+        place, below = self.layout.place(metric), self.layout.places["bytes"]
+        kind = self.layout.kinds[place]
+        n = self.size(kind)[0]
+        S, A, _ = self.sums(place)
+        W, B, _ = self.sums(below)
+        D = self.sums(self.layout.places["loss_less_bytes"])[1]
+        plain = ratio_error(S, A, W, B, D, n)
+        clustered = None
+        if self.group is None and len(self.state.clusters):
+            losses, counts = (self.state.cluster_sums(p) for p in (place, below))
+            pairs = [(a, b) for (a, w), (b, _) in zip(losses, counts, strict=True) if w]
+            clustered = cluster_error(S, W, pairs)
+        unit = abs(self.layout.bits_per_unit)
+        return _scaled(plain, unit), _scaled(clustered, unit)
 
     def root(self, metric: Metric) -> float:
         mean = self.mean(metric)

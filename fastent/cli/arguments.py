@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 import fastent
 
 KINDS = ("probs", "logprobs", "logits")
-SCORED_TASKS = ("sparse", "categorical", "binary")
+SCORED_TASKS = ("sparse", "categorical", "binary", "logprob")
 MOST_THREADS = 1024
 DESCRIPTION = "Cross-entropy, divergences, entropy and calibration of predictions on disk."
 COMMANDS = {
     "demo": "write fastent-demo/ with a digits classifier's logits and score them",
     "score": "score predictions against labels",
     "compare": "how far predictions Q are from predictions P, row by row",
+    "paired": "two runs over the same documents, from the logs that they left",
     "metrics": "names, definitions, ranges and units of all metrics",
     "info": "version, backend, SIMD level, threads and libraries",
 }
@@ -27,11 +28,17 @@ EXAMPLES = {
   fastent score 'out/part-*.parquet' --kind probs --groups lang --json report.json
   fastent score submission.csv --labels truth.csv --kind probs --id id --classes cat,dog,bird
   fastent score preds.parquet:score --labels :clicked --task binary --kind probs
+  fastent score log.parquet:logprob --task logprob --bytes bytes
 """,
     "compare": """examples:
   fastent compare teacher.npy student.npy --kind logits
   fastent compare old/ new/ --kind logprobs,logits --labels labels.npy --html page.html
   fastent compare base.bin quantised.bin
+""",
+    "paired": """examples:
+  fastent paired runs/base/ runs/tuned/
+  fastent paired samples_wikitext_a.jsonl samples_wikitext_b.jsonl --clusters doc.page
+  fastent paired a.parquet b.parquet --value bits --denominator bytes --id page
 """,
 }
 
@@ -82,12 +89,15 @@ def parser() -> Parser:
             _add_score(command)
         elif name == "compare":
             _add_compare(command)
+        elif name == "paired":
+            _add_paired(command)
     return top
 
 
 USAGES = {
     "score": "PRED... --labels LABELS... --kind KIND [options]",
     "compare": "P Q --kind KIND [options]",
+    "paired": "A B [options]",
 }
 
 
@@ -167,6 +177,30 @@ def _add_compare(compare: Parser) -> None:
     )
     _add_running(compare.add_argument_group("running"))
     compare.set_defaults(task="divergence", bins=15)
+
+
+def _add_paired(paired: Parser) -> None:
+    inputs = paired.add_argument_group("inputs")
+    what = "lm-eval's samples_TASK_*.jsonl, a directory of them, or a table"
+    inputs.add_argument("a", metavar="A", help=what)
+    inputs.add_argument("b", metavar="B", help="the same documents by another model")
+    for name, meaning in (
+        ("--value", "of a table: the column of values"),
+        ("--denominator", "the column that they are divided by, sum by sum"),
+        ("--id", "the column by which rows are joined (their order)"),
+        ("--clusters", "a column, or a field as doc.page, of dependent documents"),
+    ):
+        inputs.add_argument(name, metavar="COLUMN", help=meaning)
+    inputs.add_argument("--metrics", metavar="A,B,C", help="of the samples (all)")
+    inputs.add_argument(
+        "--unmatched",
+        choices=("error", "list"),
+        default="error",
+        help="documents of one run only stop the run, or are left out and listed",
+    )
+    outputs = paired.add_argument_group("outputs")
+    outputs.add_argument("--json", metavar="FILE", help="write the report; - is standard output")
+    outputs.add_argument("--quiet", action="store_true", help="no table")
 
 
 def _add_inputs(inputs: Any) -> None:

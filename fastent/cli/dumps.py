@@ -17,6 +17,13 @@ def settle(
 ) -> None:
     """Fill in what was not said, where the files say it; refuse what they contradict."""
     dumped = [_all_dumps(options, part) for part in (p, q) if part is not None]
+    if options.task == "logprob":
+        if any(dumped):
+            raise UsageError(f"{p[0].path}: a dump has many numbers a row, --task logprob one")
+        if options.kind not in (None, "logprobs"):
+            raise UsageError(f"--kind {options.kind}: --task logprob takes logprobs")
+        options.kind = "logprobs"
+        return
     options.kind = settled_kind(options, dumped, [p, q or p])
     if dumped[0]:
         options.clusters = options.clusters or [[":chunk"]]

@@ -16,6 +16,8 @@ ROLES = {
     "true": "labels",
     "target": "labels",
     "pred": "predictions",
+    "logprobs": "predictions",
+    "bytes": "bytes",
     "p": "predictions",
     "q": "other",
     "sample_weight": "weights",

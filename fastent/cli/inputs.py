@@ -36,6 +36,8 @@ def score_shards(options: argparse.Namespace) -> Shards:
     """Predictions with their labels and sides."""
     references = _files(options.predictions)
     dumps.settle(options, references)
+    if options.task == "logprob":
+        return _logprob_shards(options, references)
     role = "labels" if options.task == "sparse" else "targets"
     sides = _sides(options, references, role)
     if role not in sides:
@@ -60,6 +62,23 @@ def score_shards(options: argparse.Namespace) -> Shards:
     if options.task == "categorical":
         _same_classes(shards, "labels")
     shards.left_out, shards.class_names, shards.coded = left_out, names, coded
+    return shards
+
+
+def _logprob_shards(options: argparse.Namespace, references: list[Reference]) -> Shards:
+    """One log-probability a row; labels are of use for the bytes of tokens only."""
+    sides = _sides(options, references, "labels")
+    _add_columns(options, references, sides)
+    parts = _in_step(references, sides)
+    left_out: list[dict[str, str]] = []
+    if options.on_error == "skip":
+        parts, left_out = _usable(parts, options, True)
+    opened, _ = _open(parts, options, True)
+    _count_token_bytes(opened, options)
+    _alike(opened)
+    sources = _by_role(opened)
+    shards = align(sources.pop("predictions"), sources, need_classes=False)
+    shards.left_out = left_out
     return shards
 
 
@@ -315,7 +334,12 @@ def _count_token_bytes(opened: list[dict[str, Source]], options: argparse.Namesp
         if "bytes" in found:
             raise UsageError("--token-bytes and --bytes both say how many bytes rows have")
         width = found["predictions"].classes
-        if found["predictions"].rows and width is not None and width != len(table):
+        if (
+            options.task != "logprob"
+            and found["predictions"].rows
+            and width is not None
+            and width != len(table)
+        ):
             raise InputError(
                 f"{reference.path}: bytes of {len(table)} tokens, expected {width} as "
                 f"{found['predictions'].name} has classes"

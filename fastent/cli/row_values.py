@@ -48,7 +48,7 @@ class RowValues:
         weightless = np.zeros(piece.rows, bool)
         if "weights" in piece.arrays:
             weightless = ~missing & (piece.arrays["weights"] == 0)
-        if weightless.any():
+        if weightless.any() and self._task != "logprob":
             values = values.copy()
             for rows, found in self._unweighted(piece, columns, np.flatnonzero(weightless)):
                 if found is None:

@@ -28,6 +28,7 @@ DEFAULTS = {
     "categorical": "cross_entropy kl_divergence entropy target_entropy perplexity bits brier "
     "accuracy",
     "binary": "cross_entropy bits accuracy brier entropy ece label_entropy skill",
+    "logprob": "cross_entropy perplexity bits",
 }
 
 
@@ -92,6 +93,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
 def chosen_metrics(options: argparse.Namespace, classes: int | None) -> list[str]:
     if options.metrics is None:
         names = DEFAULTS[options.task].split()
+        if options.task == "logprob" and (options.bytes or options.token_bytes):
+            names.append("bits_per_byte")
         if classes is not None and classes <= 5:
             names = [name for name in names if name != "top5_accuracy"]
         return names
@@ -113,7 +116,7 @@ def describe(
     sums = scorer.lanes.total()
     report = sums.report()
     clustered = bool(options.clusters)
-    with_bytes = "bytes" in shards.items[0].sources
+    with_bytes = "bytes" in shards.items[0].sources and options.task != "logprob"
 
     def entries(part: Any, clustered: bool) -> dict[str, Any]:
         found = {n: document.entry(part[n], clustered) for n in shown if n in part}
@@ -205,12 +208,12 @@ def page(
     report = scorer.lanes.total().report()
     loss = report["cross_entropy"].value
     base_rates = None
-    if options.task != "categorical":
+    if options.task in ("sparse", "binary"):
         base_rates = report["label_entropy"].value
     classes = 2 if options.task == "binary" else shards.classes
     nats = 1.0 if options.base is None else math.log(options.base)
     rates = None if base_rates is None else base_rates * nats
-    notes = [yardsticks(loss * nats, rates, classes or 0)]
+    notes = [] if options.task == "logprob" else [yardsticks(loss * nats, rates, classes or 0)]
     drawn = pictures.score_plots(
         report, plots.PROBABILITY if options.task == "binary" else plots.CONFIDENCE
     )

@@ -22,6 +22,7 @@ DRAWN = {
     "sparse": ["cross_entropy", "ece", "label_entropy"],
     "categorical": ["cross_entropy"],
     "binary": ["cross_entropy", "ece", "label_entropy"],
+    "logprob": ["cross_entropy"],
 }
 
 

@@ -54,6 +54,7 @@ class Sums:
 
     def __init__(self, metrics: list[str], settings: dict[str, Any], nan_policy: str) -> None:
         self._metrics = [find(name, settings["task"]) for name in metrics]
+        self._task = settings["task"]
         self._feed = Feed(self._metrics, **settings)
         self._base: float | None = settings.get("base")
         self._state = self._feed.state()
@@ -73,7 +74,8 @@ class Sums:
         """
         arrays = piece.arrays
         sides = [arrays.get(role) for role in ("weights", "groups", "clusters")]
-        batch = self._feed.batch(arrays["labels"], arrays["predictions"], *sides)
+        true = arrays.get("bytes" if self._task == "logprob" else "labels")
+        batch = self._feed.batch(true, arrays["predictions"], *sides)
         counts = byte_counts(piece) if "bytes" in arrays else None
         steps = 1 if whole else -(-batch.rows // (CACHED_ROWS * batch.num_threads))
         step = max(1, -(-batch.rows // max(1, steps)))
