@@ -137,7 +137,7 @@ DEFAULTS = {"task": "sparse", "bins": 15, "kind": "probs", "row_sums": "check", 
 CHOICES = '{"probs", "logprobs", "logits"}'
 TEXTS = {  # in the order of signatures
     "task": (
-        '{"sparse", "categorical", "binary", "divergence"}',
+        '{"sparse", "categorical", "binary", "divergence", "logprob"}',
         "What is compared: labels, target distributions or targets in [0, 1] with predictions, or\n"
         "two distributions.",
     ),

@@ -12,6 +12,7 @@ DOCUMENTS = [
     "docs/dataframes.md",
     "docs/divergences.md",
     "docs/drop-ins.md",
+    "docs/language-models.md",
     "docs/migrating.md",
     "docs/scaling.md",
 ]
