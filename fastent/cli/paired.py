@@ -200,7 +200,7 @@ def show(results: dict[str, Any], left_out: list[dict[str, str]]) -> None:
             if found.get("clusters", FEW_CLUSTERS) < FEW_CLUSTERS:
                 remarks.append(f"{title}: {found['clusters']} clusters, fewer than {FEW_CLUSTERS}: "
                                "errors by cluster are rough")  # fmt: skip
-    table.print_table("", head, rows, sys.stdout)
+    table.print_table(table.Table("", head, rows), sys.stdout)
     remarks += [f"left out: document {x['document']} of {x['file']}" for x in left_out]
     for line in remarks:
         sys.stdout.write(printable(line, sys.stdout) + "\n")
