@@ -22,6 +22,7 @@ def words_of(line):
 @pytest.mark.parametrize(("command", "shown"), BLOCKS, ids=[c.split()[1] for c, _ in BLOCKS])
 def test_a_command_prints_what_the_page_shows(command, shown, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")  # else the tables are as wide as the terminal
     for name in ("llama", "lm_eval"):
         Path(name).symlink_to(ROOT / "tests" / "fixtures" / name)
     log = next(Path("lm_eval/A").glob("samples_mini_rolling*"))
