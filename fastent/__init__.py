@@ -20,6 +20,10 @@ _HOMES = {
     "_custom": ("divergence",),
     "_pairwise": ("pairwise",),
     "_rolling": ("RollingAccumulator",),
+    "_row_gradients": (
+        "entropy_gradient", "focal_cross_entropy_gradient", "js_divergence_gradient",
+        "kl_divergence_gradient",
+    ),
     "_settings": ("get_num_threads", "set_backend", "set_num_threads", "show_config"),
     "_temperature": ("fit_temperature",),
     "accumulator": ("Accumulator", "merge"),

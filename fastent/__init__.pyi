@@ -26,6 +26,12 @@ from fastent._pairwise import (
 from fastent._rolling import (
     RollingAccumulator as RollingAccumulator,
 )
+from fastent._row_gradients import (
+    entropy_gradient as entropy_gradient,
+    focal_cross_entropy_gradient as focal_cross_entropy_gradient,
+    js_divergence_gradient as js_divergence_gradient,
+    kl_divergence_gradient as kl_divergence_gradient,
+)
 from fastent._settings import (
     get_num_threads as get_num_threads,
     set_backend as set_backend,
