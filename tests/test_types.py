@@ -66,6 +66,14 @@ def rows(p: npt.ArrayLike, q: npt.ArrayLike, how: Literal["none", "sum", "mean"]
         squares(p, q, kind="probs", row_sums="rescale"),
         distance(p, q, base=2),
     ]
+    slopes: list[npt.NDArray[Any]] = [
+        fe.kl_divergence_gradient(p, q, wrt="p", temperature=(1.0, 2.0), reduction="mean"),
+        fe.js_divergence_gradient(p, q, kind=("logits", "logits")),
+        fe.entropy_gradient(p, axis=None),
+        fe.focal_cross_entropy_gradient(p, q, gamma=1.0),
+    ]
+    found += slopes
+    found.append(fe.pairwise(fe.kl_divergence, p, q, base=2))
     number: float = fe.jeffreys_divergence(p, q, reduction="mean")
     number += squares(p, q, reduction="sum")
     either: Rows | float = fe.kl_divergence(p, q, reduction=how)
