@@ -44,7 +44,7 @@ def _groups(proc: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
         _, controllers, path = line.split(":", 2)
         if not controllers or "cpu" in controllers.split(","):
             own["cgroup" if controllers else "cgroup2"] = path
-    found = []
+    found: list[tuple[str, str, str, tuple[str, ...]]] = []
     for line in _lines(f"{proc}/mountinfo"):
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -35,6 +36,43 @@ def folder(tmp_path, monkeypatch):
 def score(*words):
     command = ["score", "p0.parquet", "p1.parquet", "--kind", "probs", "--quiet"]
     return main([*command, "--json", "report.json", *words])
+
+
+def test_a_column_of_two_kinds_is_kept_as_text():
+    table = pyarrow.parquet.read_table("p1.parquet")
+    words = pyarrow.array([f"s{k}" for k in range(ROWS)])
+    place = table.column_names.index("split")
+    pyarrow.parquet.write_table(table.set_column(place, "split", words), "p1.parquet")
+    assert score("--rows", "rows.parquet", "--keep", "split") == 0
+    kept = pyarrow.parquet.read_table("rows.parquet")["split"].to_pylist()
+    assert kept == [str(k) for k in range(ROWS)] + words.to_pylist()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather", "csv", "jsonl"])
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int8", "bool"])
+def test_whole_numbers_are_kept_with_all_digits(suffix, dtype):
+    last = {"int64": -(2**63) + 1, "uint64": 2**64 - 1, "int8": -128, "bool": True}[dtype]
+    if suffix in ("csv", "jsonl") and dtype in ("uint64", "bool"):
+        dtype, last = "int64", 2**53 + 1
+    values = [0, None, *([1] * (ROWS - 3)), last]
+    if dtype == "bool":
+        values = [None if value is None else bool(value) for value in values]
+    full = [values[0] if value is None else value for value in values]
+    types = {"int64": pl.Int64, "uint64": pl.UInt64, "int8": pl.Int8, "bool": pl.Boolean}
+    frame = pl.DataFrame({f"p{k}": PROBS[:ROWS, k] for k in range(3)}).with_columns(
+        label=CODES[:ROWS],
+        some=pl.Series(values, dtype=types[dtype]),
+        full=pl.Series(full, dtype=types[dtype]),
+    )
+    write = {"parquet": frame.write_parquet, "feather": frame.write_ipc, "csv": frame.write_csv,
+             "jsonl": frame.write_ndjson}[suffix]  # fmt: skip
+    write(f"x.{suffix}")
+    command = ["score", f"x.{suffix}", "--kind", "probs", "--rows", "rows.parquet", "--quiet"]
+    assert main([*command, "--keep", "some,full", "--worst", "40", "--json", "report.json"]) == 0
+    kept = pyarrow.parquet.read_table("rows.parquet")
+    assert kept["some"].to_pylist() == values and kept["full"].to_pylist() == full
+    worst = json.loads(Path("report.json").read_text())["worst"]
+    assert {row["row"]: row["some"] for row in worst} == dict(enumerate(values))
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])

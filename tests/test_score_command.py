@@ -57,6 +57,14 @@ def assert_same(found, report, metrics):
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize("classes", [5, 6])
+def test_the_five_largest_of_five_are_no_news(classes):
+    np.save("few.npy", LOGITS[:, :classes])
+    np.save("few-labels.npy", LABELS % classes)
+    found = score("few.npy", "--labels", "few-labels.npy", "--kind", "logits")["metrics"]
+    assert ("top5_accuracy" in found) == (classes > 5)
+
+
 def test_the_document():
     found = score("x.npy", "--labels", "y.npy", "--kind", "logits")
     assert_same(found["metrics"], accumulated(SPARSE, LABELS, LOGITS), SPARSE)

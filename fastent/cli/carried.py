@@ -12,9 +12,10 @@ from fastent.io import Buffer
 from fastent.io.llama import as_numbers
 from fastent.io.names import as_text
 from fastent.io.shards import Piece, Shards
+from fastent.io.source import Source
 
 DERIVED = ("label", "predicted")  # what --keep may ask for that is in no column
-TYPES = {"i": "int64", "u": "int64", "f": "double", "b": "bool"}
+TYPES = {"i": "int64", "u": "uint64", "f": "double", "b": "bool"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class Carried:
         for column, kind in self.types:
             values = self.values(column, piece.arrays)
             if kind == "string":
-                values = as_text(values)
-            elif kind == "double":
-                values = values.astype(np.float64)
+                values = _shown(values)
+            else:  # a copy: the piece's memory serves the next one
+                values = values.astype(np.float64 if kind == "double" else values.dtype)
             found.append(pyarrow.array(values, getattr(pyarrow, ALIASES[kind])()))
         return found
 
@@ -80,7 +81,21 @@ class Carried:
         return np.asarray(names[codes])  # the last, -1, stands for what does not count
 
 
-ALIASES = {"string": "string", "int64": "int64", "double": "float64", "bool": "bool_"}
+ALIASES = {
+    "string": "string", "int64": "int64", "uint64": "uint64", "double": "float64", "bool": "bool_",
+}  # fmt: skip
+
+
+def _shown(values: np.ndarray) -> np.ndarray:
+    """Values as text; None stays None."""
+    if values.dtype != object:
+        return as_text(values)
+    return np.array([v if v is None else str(v) for v in values], dtype=object)
+
+
+def _type(source: Source) -> str:
+    """What a column of these rows is in Arrow."""
+    return TYPES.get((source.stands_for or source.dtype).kind, "string")
 
 
 def carried(options: argparse.Namespace, shards: Shards) -> Carried:
@@ -96,7 +111,7 @@ def carried(options: argparse.Namespace, shards: Shards) -> Carried:
             if column == "label" and label == "f":
                 kind = "double"
         else:
-            found = {TYPES.get(s.sources[role].dtype.kind, "string") for s in shards.items}
+            found = {_type(shard.sources[role]) for shard in shards.items}
             kind = found.pop() if len(found) == 1 else "string"
         if column not in dict(types):
             types.append((column, kind))

@@ -24,10 +24,19 @@ class JsonTable(Table):
         self.schema = None
         try:
             with self._open() as reader:
-                self.schema = _widened(reader.schema, role in NULLABLE)
-            self.rows = sum(batch.num_rows for batch in self._open())
+                found = reader.schema
+            try:
+                self.rows = self._count(_widened(found, role in NULLABLE and role != "kept"))
+            except arrow.ArrowInvalid:
+                if role != "kept":
+                    raise
+                self.rows = self._count(_widened(found, True))  # not all of them are whole
         except (arrow.ArrowException, OSError, ValueError) as error:
             raise InputError(f"{path}: not readable JSON lines: {first_line(error)}") from None
+
+    def _count(self, schema: Any) -> int:
+        self.schema = schema
+        return sum(batch.num_rows for batch in self._open())
 
     def _open(self) -> Any:
         import pyarrow.json as json

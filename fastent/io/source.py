@@ -39,9 +39,12 @@ class Source:
         and used later.
     class_names : tuple of str or None
         What the classes are called, where the columns of a table are called after them.
+    stands_for : numpy.dtype or None
+        Dtype of the whole numbers in rows of objects, beside which None stands for a null.
     """
 
     class_names: tuple[str, ...] | None = None
+    stands_for: np.dtype | None = None
     sequential = False
     scattered = False
     mapped = False

@@ -15,7 +15,7 @@ from fastent.io.source import Buffer, Source
 
 BATCH_BYTES = 4 << 20  # what one decoded batch should take
 NAMED = ("groups", "clusters", "labels", "id", "kept")  # roles whose rows may be text
-NULLABLE = ("predictions", "targets", "kept")  # roles where a null is NaN
+NULLABLE = ("predictions", "targets", "kept")  # roles where a null is NaN, or None
 
 
 class Table:
@@ -108,6 +108,12 @@ def _one_column(table: Table, column: str, role: str) -> Source:
     if role in ("groups", "clusters", "id") and what in ("real", "whole"):
         if what == "real" or kind == "bool" or _has_null(table, column):
             return TableRows(table, name, [column], None, np.dtype(object), role)
+    if role == "kept" and what == "whole":  # with all digits, also beside nulls
+        source = TableRows(table, name, [column], None, np.dtype(kind.to_pandas_dtype()), role)
+        source.stands_for = source.dtype
+        if _has_null(table, column):
+            source.dtype = np.dtype(object)
+        return source
     if what in ("real", "whole"):
         return TableRows(table, name, [column], None, dtype_of(kind, role), role)
     if role in NAMED and (what == "text" or role != "labels"):
@@ -239,6 +245,8 @@ class TableRows(Source):
             nulls = column.is_null().to_numpy(zero_copy_only=False)
             row = self._at + int(np.argmax(nulls))
             raise InputError(f"{self.name}: row {row} is null, expected a label")
+        if self._role == "kept" and holds(column.type) == "whole":
+            return np.array(column.to_pylist(), dtype=object)
         if holds(column.type) in ("real", "whole"):
             shown = ["null" if value is None else str(value) for value in column.to_pylist()]
             return np.array(shown, dtype=object)
