@@ -3,7 +3,8 @@
 Float32 logits in a file in the page cache. Reading means that as many threads as are scoring take
 the next stretch of the file into a buffer of their own, again and again, and look at nothing. The
 two run in turns; the best time of each counts. Under other load processor times (of all threads)
-say more than the clock.
+say more than the clock. Then reading of each format beside its library (see bench/reading.py), and
+peaks of memory on tables of many parts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import machine
+from bench import machine, reading
 from bench.table import markdown_table
 from fastent.cli import main as command
 
@@ -106,6 +107,10 @@ def main() -> None:
     every = itertools.product(options.classes, options.threads, options.metrics)
     lines = [line(c, size, threads, names, options.repeats) for c, threads, names in every]
     print(markdown_table(head, lines))
+    print()
+    print(markdown_table(reading.HEAD, reading.lines(200_000, 20, options.repeats)))
+    print()
+    print(markdown_table(["anonymous memory of scoring", "MB"], reading.peaks()))
 
 
 if __name__ == "__main__":

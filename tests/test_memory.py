@@ -121,3 +121,36 @@ def test_what_only_goes_forward_is_read_by_the_piece(tmp_path, monkeypatch):
     blocks = list(found.blocks(0, 1))
     assert max(block.stop - block.start for block in blocks) == shards.PIECE_ROWS
     assert [block.start for block in blocks[1:]] == [block.stop for block in blocks[:-1]]
+
+
+def wide_text(path, columns):
+    """Logits of 0, with names."""
+    with open(path, "w") as stream:
+        stream.write(",".join(f"p{k}" for k in range(columns)) + "\n")
+        stream.writelines((",".join(["0.0"] * columns) + "\n") * 2)
+
+
+def tall_table(path, columns, groups, rows):
+    """Logits of 0 in row groups of some rows."""
+    zeros = np.zeros(rows, np.float32)
+    table = pyarrow.table({f"p{k}": zeros for k in range(columns)})
+    with pyarrow.parquet.ParquetWriter(path, table.schema) as writer:
+        for _ in range(groups):
+            writer.write_table(table)
+
+
+@pytest.mark.slow
+@needs_proc
+@pytest.mark.parametrize(
+    ("columns", "groups", "rows"), [(1000, 400, 8), (16, 20_000, 2), (10**6, 0, 2)]
+)
+def test_anonymous_memory_of_tables(columns, groups, rows, tmp_path, monkeypatch):
+    """Many columns in many row groups, many row groups, and lines of a million columns."""
+    monkeypatch.chdir(tmp_path)
+    if groups:
+        tall_table("x.parquet", columns, groups, rows)
+    else:
+        wide_text("x.csv", columns)
+    np.save("y.npy", np.zeros(max(1, groups) * rows, np.int64))
+    name = "x.parquet" if groups else "x.csv"
+    assert peak(["score", name, "--labels", "y.npy", "--kind", "logits"]) < LIMIT

@@ -56,8 +56,8 @@ def test_the_table_without_rich(monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["score", "x.npy", "--labels", "y.npy", "--kind", "logits"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["metric", "value", "std.", "error"]
-    assert lines[1].split() == ["cross_entropy", f"{np.log(3):.8g}", "0"]
+    assert lines[0].split() == ["metric", "value", "±", "std.", "error", "unit"]
+    assert lines[2].split() == ["cross_entropy", f"{np.log(3):.6g}", "nats"]
     assert lines[-1] == "4 rows"
 
 

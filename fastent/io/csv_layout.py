@@ -193,7 +193,7 @@ def _demand_points(path: str, separator: str, lines: list[list[str]]) -> None:
 def _separator(path: str, line: str, below: list[str], how: Reading) -> str:
     if how.separator is not None:
         return how.separator
-    suffix = suffix_of(path) or ""
+    suffix = how.format or suffix_of(path) or ""
     if suffix.startswith(".tsv"):
         return "\t"
     counts = {mark: line.count(mark) for mark in ",\t;|"}

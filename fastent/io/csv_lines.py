@@ -92,13 +92,14 @@ class LineRows(Source):
         found: Layout,
         name: str,
         rows: int,
+        width: int,
         places: np.ndarray | None,
         dtype: np.dtype,
         start: int,
         role: str,
     ) -> None:
         """``places`` are those of the columns of classes; one place is a single number."""
-        self._width = len(found.first)
+        self._width = width
         classes = None
         if places is None or len(places) > 1:
             classes = self._width if places is None else len(places)
@@ -171,29 +172,33 @@ def open_wide(reference: Reference, found: Layout, header: bool, role: str, how:
     rows = sum(1 for line in lines(found, start) if line.strip())
     if not header and reference.part is None and role == "predictions" and len(found.first) > 1:
         name = f"{path}:f0..f{len(found.first) - 1}"
-        return LineRows(found, name, rows, None, np.dtype(float), start, role)
+        width = len(found.first)
+        found.first, found.sample = [], []
+        return LineRows(found, name, rows, width, None, np.dtype(float), start, role)
     names = found.names(header)
-    texts = sample[0] if sample else ["0"] * len(names)
+    width = len(names)
+    texts = sample[0] if sample else ["0"] * width
     kinds = {
         name: "text"
         if k >= len(texts) or not (fits(texts[k]) or texts[k].strip() in MISSING)
         else "real"
         for k, name in enumerate(names)
     }
-    if len(kinds) < len(names):
+    if len(kinds) < width:
         raise InputError(f"{path}: two columns have the same name")
+    # A million strings each: no more of them at a time than must be.
+    values_of = [] if role in ("predictions", "targets") else found.rows(header)
+    found.first, found.sample, sample, texts = [], [], [], []
     chosen = choose_columns(path, kinds, reference.part, role, how)
     columns = chosen.names
     part = f"{columns[0]}..{columns[-1]}" if len(columns) > 1 else columns[0]
     places: np.ndarray | None = None
     if columns != names or len(columns) == 1:
-        chosen_names = set(columns)
-        found_at = {n: k for k, n in enumerate(names) if n in chosen_names}
-        places = np.array([found_at[column] for column in columns])
+        places = places_of(columns, names)
     dtype: np.dtype = np.dtype(float)
     if not chosen.per_class:
         place = names.index(columns[0])
-        values = [row[place] for row in found.rows(header) if len(row) == len(names)]
+        values = [row[place] for row in values_of if len(row) == width]
         if role in ("groups", "clusters", "id") or (role == "labels" and how.classes is not None):
             dtype = np.dtype(object)
         elif role in ("labels", "bytes", "kept") and all(v.lstrip("+-").isdigit() for v in values):
@@ -202,7 +207,20 @@ def open_wide(reference: Reference, found: Layout, header: bool, role: str, how:
             dtype = np.dtype(object)
     if dtype.kind == "f" and any(kinds[column] == "text" for column in columns):
         raise InputError(f"{path}:{part}: expected numbers for {role}")
-    source = LineRows(found, f"{path}:{part}", rows, places, dtype, start, role)
+    source = LineRows(found, f"{path}:{part}", rows, width, places, dtype, start, role)
     source.class_names = chosen.classes
-    found.first, found.sample = [], []  # a million strings each
     return source
+
+
+def places_of(columns: list[str], names: list[str]) -> np.ndarray:
+    """Where columns are among the names; without a table where they are in their order."""
+    rest = enumerate(names)
+    found = np.fromiter(
+        (next((k for k, name in rest if name == column), -1) for column in columns),
+        np.int64,
+        len(columns),
+    )
+    if (found < 0).any():
+        table = {name: k for k, name in enumerate(names)}
+        found = np.array([table[column] for column in columns])
+    return found

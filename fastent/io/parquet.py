@@ -125,7 +125,10 @@ class ParquetTable(Table):
         """The rows of the row groups that the library knows now, those after ``start``."""
         import pyarrow.parquet as parquet
 
-        names = {file.metadata.schema.column(k).path: k for k in range(file.metadata.num_columns)}
+        # Not by metadata.schema: the two would hold each other, and all that they know, until
+        # Python looks for circles.
+        head = file.metadata.row_group(0)
+        names = {head.column(k).path_in_schema: k for k in range(file.metadata.num_columns)}
         places = [names[column] for column in columns if column in names]  # lists have others
         options = {"metadata": file.metadata, "buffer_size": BUFFER_BYTES, "pre_buffer": False}
         buffered: Any = None
