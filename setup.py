@@ -154,19 +154,19 @@ def translate(extensions):
     sources = sorted(p for p in Path("fastent").rglob("*.p[yx][xd]"))
     stamp = cache.Stamp(
         "build/cython/made-from",
-        cython_version,
-        numpy.__version__,
-        sorted(DIRECTIVES.items()),
-        *((path.as_posix(), path.read_bytes()) for path in sources),
+        tools=[cython_version, numpy.__version__, sorted(DIRECTIVES.items())],
+        sources=[(path.as_posix(), path.read_bytes()) for path in sources],
     )
     if not stamp.holds(ext.c_file for ext in extensions):
-        stamp.forget()
+        everything = not stamp.same_tools()  # else Cython goes by the clock
+        stamp.unset()
         for folder in {ext.folder: None for ext in extensions}:
             cythonize(
                 [ext for ext in extensions if ext.folder == folder],
                 build_dir=f"build/cython/{folder}",
                 compiler_directives=DIRECTIVES,
                 nthreads=CORES,
+                force=everything,
                 quiet=True,
             )
         stamp.set()

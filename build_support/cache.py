@@ -44,24 +44,32 @@ def content_of(source, folders):
 
 
 class Stamp:
-    """A file that says what some outputs were made from."""
+    """A file that says what some outputs were made from, and by which tools."""
 
-    def __init__(self, path, *made_from):
-        self.path, self.key = Path(path), digest(*made_from)
+    def __init__(self, path, tools, sources):
+        self.path = Path(path)
+        self.tools, self.sources = digest(*tools), digest(*sources)
+
+    def _read(self):
+        return self.path.read_text(encoding="ascii").split() if self.path.is_file() else []
 
     def holds(self, outputs):
-        return (
-            self.path.is_file()
-            and self.path.read_text(encoding="ascii") == self.key
-            and all(Path(output).is_file() for output in outputs)
-        )
+        same = self._read() == [self.tools, self.sources]
+        return same and all(Path(output).is_file() for output in outputs)
 
-    def forget(self):
-        self.path.unlink(missing_ok=True)
+    def same_tools(self):
+        return self._read()[:1] == [self.tools]
+
+    def unset(self):
+        """Before the outputs are made: what is cut short must not pass for whole."""
+        if self.same_tools():
+            self.path.write_text(self.tools, encoding="ascii")
+        else:
+            self.path.unlink(missing_ok=True)
 
     def set(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(self.key, encoding="ascii")
+        self.path.write_text(f"{self.tools} {self.sources}", encoding="ascii")
 
 
 class Modules:

@@ -154,6 +154,30 @@ def test_a_source_that_changed_is_translated_again(clone):
     assert len(clone.build(SMALL).compiled) == 2
 
 
+def test_what_was_translated_by_other_tools_or_cut_short_does_not_pass_for_whole(
+    monkeypatch, tmp_path
+):
+    monkeypatch.syspath_prepend(ROOT)
+    from build_support.cache import Stamp
+
+    made = tmp_path / "a.c"
+    made.touch()
+
+    def stamp(tools, sources):
+        return Stamp(tmp_path / "stamp", tools, sources)
+
+    assert not stamp("A", "1").holds([made]) and not stamp("A", "1").same_tools()
+    stamp("A", "1").set()
+    assert stamp("A", "1").holds([made]) and not stamp("A", "1").holds([tmp_path / "b.c"])
+    assert not stamp("A", "2").holds([made]) and stamp("A", "2").same_tools()
+    stamp("A", "2").unset()
+    assert not stamp("A", "1").holds([made]) and stamp("A", "1").same_tools()
+    stamp("A", "1").set()
+    assert not stamp("B", "1").same_tools()
+    stamp("B", "1").unset()
+    assert not stamp("A", "1").same_tools()
+
+
 def test_no_python_headers_is_said(compiler, tmp_path):
     with pytest.raises(
         compiler.UnusableError, match=r"^no Python\.h in .*install .*-dev"
