@@ -5,7 +5,7 @@ and run on the compiled kernels. They are metrics of `Accumulator` too, by thems
 ``functools.partial(fe.renyi_divergence, alpha=2)``.
 
 Values are right to 1e-14 (float32: 1e-6) for operands of one kind, nearly equal rows too, and
-orders up to 10: the rounding of p and q counts |α| times.
+orders up to 10: the rounding of p and q counts ``|α|`` times.
 
 >>> import fastent as fe
 >>> p, q = [0.75, 0.25], [0.5, 0.5]
@@ -480,7 +480,7 @@ def total_variation(
     reduction: Reduction = "none",
     **keywords: Unpack[PlainDivergenceKeywords],
 ) -> Array | float:
-    """Total variation ½ Σ |p − q|, between 0 and 1.
+    """Total variation ``½ Σ |p − q|``, between 0 and 1.
 
     Parameters
     ----------

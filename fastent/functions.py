@@ -332,7 +332,7 @@ def binary_cross_entropy(
 
     Notes
     -----
-    From logits x, log1p(e^−|x|) + |x|·w with w = 1 − t for x >= 0 and t for x < 0.
+    From logits x, ``log1p(e^−|x|) + |x|·w`` with w = 1 − t for x >= 0 and t for x < 0.
 
     Examples
     --------
