@@ -109,7 +109,7 @@ DIRECTIVES = {
 }
 
 
-HEADERS = [f"fastent/backends/cython/{f}" for f in ("arithmetic", "tiles", "accumulate")]
+HEADERS = [f"fastent/backends/cython/{f}" for f in ("arithmetic", "tiles", "accumulate", "")]
 
 
 def extension(module, source, folder, package="fastent.backends.cython"):
@@ -119,7 +119,7 @@ def extension(module, source, folder, package="fastent.backends.cython"):
         [f"{package.replace('.', '/')}/{source.replace('.', '/')}.pyx"],
         include_dirs=[numpy.get_include(), *HEADERS, "fastent/io"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        libraries=["m"],
+        libraries=["m"] if os.name == "posix" else [],
     )
     made.folder = folder
     made.c_file = f"build/cython/{folder}/{made.sources[0].removesuffix('.pyx')}.c"
@@ -185,6 +185,9 @@ class BuildModules(build_ext):
         ]
         for ext in self.extensions:
             fit(ext, found)
+            if self.compiler.compiler_type == "msvc":
+                words = ext.extra_compile_args
+                ext.extra_compile_args = [f"/clang:{word}" for word in words]
         translate(self.extensions)
         self.kept = cache.Modules("build/modules")
         before, self.force = self.force, True  # what is up to date is known by content
@@ -201,8 +204,12 @@ class BuildModules(build_ext):
                 removed += [word for word in broken if word not in removed]
         if removed:
             print(f"fastent: built without {' '.join(removed)}: wrong numbers", file=sys.stderr)
+        command = getattr(self.compiler, "compiler_so", None)
+        if self.compiler.compiler_type == "msvc":  # which knows no vectors; never run so far
+            self.compiler.initialize()
+            self.compiler.cc, command = "clang-cl", ["clang"]
         try:
-            found = compiler.check(self.compiler.compiler_so, self.compiler.include_dirs)
+            found = compiler.check(command, self.compiler.include_dirs)
         except compiler.UnusableError as error:
             sys.exit(f"fastent: {error}")
         if found.machine == "x86-64" and not found.knows_levels:
@@ -211,12 +218,11 @@ class BuildModules(build_ext):
                 "gcc 11 or clang 12",
                 file=sys.stderr,
             )
-        compiler_so = self.compiler.compiler_so
-        version = subprocess.run([*compiler_so, "--version"], capture_output=True).stdout
+        version = subprocess.run([*command, "--version"], capture_output=True).stdout
         self.made_by = (
             version,
-            compiler_so,
-            self.compiler.linker_so,
+            command,
+            getattr(self.compiler, "linker_so", None),
             sys.version,
             numpy.__version__,
         )

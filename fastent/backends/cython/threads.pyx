@@ -15,29 +15,18 @@ from fastent.backends.cython.arithmetic.float_mode cimport enter_default_mode
 cdef extern from "Python.h":
     int PyErr_CheckSignals()
 
-cdef extern from "<time.h>" nogil:
-    """
-    #if defined(CLOCK_MONOTONIC_COARSE)
-    #define FE_CLOCK CLOCK_MONOTONIC_COARSE      /* a few nanoseconds; late by 4 ms at most */
-    #else
-    #define FE_CLOCK CLOCK_MONOTONIC
-    #endif
-    """
+cdef extern from "os_threads.h" nogil:
     struct timespec:
         long tv_sec
         long tv_nsec
     int FE_CLOCK
     int clock_gettime(int, timespec *)
-
-cdef extern from "<signal.h>" nogil:
     ctypedef struct sigset_t:
         pass
     int sigfillset(sigset_t *)
     int sigdelset(sigset_t *, int)
     int SIG_SETMASK
     int SIGBUS
-
-cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
         pass
     ctypedef struct pthread_cond_t:

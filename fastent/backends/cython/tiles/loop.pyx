@@ -16,11 +16,9 @@ from fastent.backends.cython.threads cimport (
 )
 
 # Straight from the system: malloc keeps what is freed, 55 MB after arenas of some different sizes.
-cdef extern from "<sys/mman.h>" nogil:
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
-    void *MAP_FAILED
-    void *mmap(void *, size_t, int, int, int, Py_ssize_t)
-    int munmap(void *, size_t)
+cdef extern from "os_memory.h" nogil:
+    void *fe_take_memory(size_t size)
+    void fe_give_memory(void *, size_t size)
 
 cdef enum:
     SPARE = 1 << 22                     # arenas up to this size are kept for the next call
@@ -458,8 +456,8 @@ cdef void run_plan(Plan *plan) noexcept nogil:
     size = max(plan.arena_size * workers, <Py_ssize_t>SPARE)
     plan.arena = exchange(&spare, NULL) if size <= SPARE else NULL
     if plan.arena == NULL:
-        plan.arena = <char *>mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        if plan.arena == MAP_FAILED:
+        plan.arena = <char *>fe_take_memory(size)
+        if plan.arena == NULL:
             plan.no_memory = True
             return
     for k in range(workers):
@@ -477,4 +475,4 @@ cdef void run_plan(Plan *plan) noexcept nogil:
             plan.bad = found[0]
     plan.arena = exchange(&spare, plan.arena) if size <= SPARE else plan.arena
     if plan.arena != NULL:
-        munmap(plan.arena, size)
+        fe_give_memory(plan.arena, size)
