@@ -166,3 +166,22 @@ def test_no_row_is_copied_whole():
     )
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 32 << 20
+
+
+@pytest.mark.parametrize("backend", ["cython", "numba", "numpy"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_blocks_without_any_mass(backend, dtype):
+    """A whole block at -inf costs everything where the target has mass there, and nothing else."""
+    for classes, empty in ((2049, 1), (2049, 2047), (5000, 2500), (5000, 4998)):
+        logits = np.zeros(classes, dtype)
+        logits[-empty:] = -np.inf
+        target = np.full(classes, 1 / classes)
+        call = partial(fe.categorical_cross_entropy, kind="logits", backend=backend)
+        assert call(target, logits) == np.inf
+        target[-empty:] = 0
+        target /= target.sum()
+        assert call(target, logits) == pytest.approx(np.log(classes - empty), rel=1e-6)
+        logits[0] = np.inf
+        target[1], target[2] = -0.5, target[2] + 0.5 + target[1]
+        with pytest.raises(ValueError, match=r"no negative probabilities, got -0\.5"):
+            call(target, logits)

@@ -66,12 +66,15 @@ cdef inline void add_target(const stored *p, const stored *x, Py_ssize_t n, doub
         negative[0] = True
 
 
-cdef inline void certain_target(const stored *p, const stored *x, Py_ssize_t n, LogitSums *sums) noexcept nogil:
-    """The same where m = +inf: a class at +inf costs nothing, any other everything."""
+cdef inline void certain_target(const stored *p, const stored *x, Py_ssize_t n, LogitSums *sums, bint *negative) noexcept nogil:
+    """The same where m is infinite: a class at +inf costs nothing, any other everything, as in a block
+    of a long row where all are at -inf."""
     cdef Py_ssize_t i
     sums.gap = sums.mass = 0
     for i in range(n):
         sums.mass += p[i]
+        if p[i] < 0:
+            negative[0] = True
         if p[i] != 0 and x[i] != INFINITY:
             sums.gap = INFINITY
 
@@ -86,8 +89,8 @@ cdef void block_of(LongLogitsRow *row, Py_ssize_t block, real *scratch, const st
     sums[0] = logit_sums(x, n, n, row.scale, row.moments, ranks, scratch)
     if paired(row.tile):
         p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, unused)
-        if sums.top == INFINITY:
-            certain_target(p, x, n, sums)
+        if sums.top == INFINITY or sums.top == -INFINITY:
+            certain_target(p, x, n, sums, &row.negative)
         else:
             add_target(p, x, n, sums.top, scratch, sums, &row.negative)
 
@@ -193,7 +196,7 @@ cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch
         p = <const stored *>tile.true_rows + (start + r) * n
         negative = n <= FEW_LOGITS
         if batch.top[r] == INFINITY:
-            certain_target(p, x, n, &sums)
+            certain_target(p, x, n, &sums, &negative)
             batch.gap[r] = sums.gap
             batch.mass[r] = sums.mass
         elif n > FEW_LOGITS:
