@@ -14,7 +14,7 @@ from typing import Any
 # Neither NumPy nor a rival may be imported before _prepare_process.
 from bench.workloads import BACKENDS, WORKLOADS
 
-GROUPS = ("headline", "functions", "calls")
+GROUPS = ("headline", "functions", "calls", "models")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -93,6 +93,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             if wanted(name):
                 _progress(name)
                 report["calls"].append(measure(fastent, rivals, options.backend, options.quick))
+    if "models" in groups and wanted("models"):
+        _progress("models")
+        from bench import models
+
+        report["models"] = models.measure(fastent, options.quick, effort["budget"])
     report["read_limit"] = {
         "gigabytes_per_second": limit.gigabytes_per_second,
         "method": limit.method,
@@ -113,6 +118,10 @@ def main() -> None:
 
     report["goals"] = table.goals(report)
     text = table.markdown(report)
+    if report.get("models"):
+        from bench import models
+
+        text += models.markdown(report["models"]) + "\n"
     print(text)
     if options.goals and report["goals"]:
         print(table.goals_table(report["goals"]))

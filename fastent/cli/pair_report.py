@@ -39,7 +39,7 @@ def describe(
     """The JSON document."""
     sums = scorer.lanes.total()
     divergences, losses = sums.report(), sums.loss_report()
-    with_labels = "labels" in shards.items[0].sources
+    with_labels = sums.with_losses
     with_bytes = "bytes" in shards.items[0].sources
     clusters = cluster_count(sums) if options.clusters else None
 
@@ -91,11 +91,12 @@ def describe(
         }
     clipping: dict[str, Any] = dict(sums.clipping.describe())
     if clipping:
-        above = sums.report_above_floor()
-        clipping["without_targets_at_floor"] = {
-            name: entry(above[name], clusters and cluster_count_of(above, 0), True)
-            for name in CORRELATED
-        }
+        if with_labels:
+            above = sums.report_above_floor()
+            clipping["without_targets_at_floor"] = {
+                name: entry(above[name], clusters and cluster_count_of(above, 0), True)
+                for name in CORRELATED
+            }
         result["clipping"] = clipping
         for side in SIDES.values():
             if side in clipping and clipping[side]["targets_at_floor"]:
@@ -214,7 +215,8 @@ def remarks(found: dict[str, Any]) -> list[str]:
                 f"{side.upper()}: {counts['rows_clipped']:,} rows clipped, "
                 f"{counts['targets_at_floor']:,} labels at the floor"
             )
-    if any(clipping[side]["targets_at_floor"] for side in SIDES.values() if side in clipping):
+    floors = [clipping[s]["targets_at_floor"] for s in SIDES.values() if s in clipping]
+    if any(floors) and "without_targets_at_floor" in clipping:
         above = clipping["without_targets_at_floor"]["cross_entropy_difference"]
         told.append(
             "without labels at a floor the losses differ by "

@@ -115,10 +115,10 @@ class PairSums:
         if CORRELATION in names:
             wanted += CORRELATED
         self._of_labels = [LABELLED[n] for n in names if n in LABELLED]
-        # Where the label stands at a floor is told of the losses, whatever else is asked for.
         needed = [c for c in OF_LABELS if any(w.startswith(c) for w in wanted)]
-        needed = ["cross_entropy", *(c for c in needed if c != "cross_entropy")]
-        self._needed = needed if with_labels else []
+        if wanted:  # the loss, which the others are made of or told beside, first
+            needed = ["cross_entropy", *(c for c in needed if c != "cross_entropy")]
+        self._needed = needed
         self._loss_feeds = [
             Feed(
                 [find(name, "sparse") for name in self._needed],
@@ -128,7 +128,7 @@ class PairSums:
                 temperature=numbers["temperature"] if kind == "logits" else 1.0,
                 row_sums="check" if kind == "logits" else numbers["row_sums"],
             )
-            for kind in (kinds if with_labels else ())
+            for kind in (kinds if needed else ())
         ]
         columns = [f"{c}_{end}" for c in self._needed for end in ("p", "q", "difference")]
         if self._needed:
@@ -136,7 +136,7 @@ class PairSums:
         self._label_columns = columns
         layout = [(name, place, 0, 0, True) for place, name in enumerate(columns)]
         self._losses = State(layout or [("none", 0, 0, 0, True)])
-        above = list(CORRELATED) if with_labels else ["none"]
+        above = list(CORRELATED) if needed else ["none"]
         self._above = State([(name, place, 0, 0, True) for place, name in enumerate(above)])
         self._bytes = State([("bytes", 0, 0, 0, False)])
         own = tuple(m.name for m in divergences if m.divergence is not None)
@@ -185,11 +185,11 @@ class PairSums:
     ) -> None:
         if self._metrics:
             rows.add_to(self._state)
+        counted = None if rows.weights is None else rows.weights > 0
+        floor = self.clipping.add(piece.part(start, stop), counted)
         if of_labels is None:
             return
         replace(rows, values=of_labels).add_to(self._losses)
-        counted = None if rows.weights is None else rows.weights > 0
-        floor = self.clipping.add(piece.part(start, stop), counted)
         if floor is not None:
             weights = np.where(floor, 0.0, 1.0 if rows.weights is None else rows.weights)
             replace(rows, values=of_labels[:3], weights=weights, groups=None).add_to(self._above)
@@ -214,6 +214,11 @@ class PairSums:
         if kept.all():
             return weights
         return kept.astype(np.float64) if weights is None else np.where(kept, weights, 0.0)
+
+    @property
+    def with_losses(self) -> bool:
+        """Whether something is wanted that labels tell."""
+        return bool(self._needed)
 
     def report(self) -> Report:
         """The divergences."""
