@@ -109,8 +109,11 @@ class GradientKeywords(TypedDict, total=False):
 
 
 class ClassGradientKeywords(GradientKeywords, total=False):
+    temperature: float
     class_weight: ArrayLike | None
     ignore_index: int | None
+    reduction: Reduced
+    axis: int | None
 
 
 class AccumulatorKeywords(TypedDict, total=False):

@@ -17,11 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import functions
 from fastent._errors import as_number, as_text, one_of, place_of_axis, shown
+from fastent._feed import rows_of
 from fastent._keywords import Kinds, Reduced, explained
 from fastent._outputs import check_out, direct
+from fastent._reductions import exact_sum
 from fastent._settings import chosen_threads
 from fastent._shapes import Shape, common_lead, full_shape, lead_of_labels
 from fastent._weights import as_floats, row_and_term_weights, row_weights, whole_labels
+from fastent.backends.cython.engine import prepare
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.backends.sharing import share
 
@@ -323,6 +326,99 @@ def focal_cross_entropy_gradient(
     return operand.derive(of_labels, labels_lead, scale, out, [given], num_threads)
 
 
+def cross_entropy_slopes(
+    plain: Any, given: Any, logits: Any, hessian: Any, out: Any, hessian_out: Any, heat: float,
+    axis: int | None, mean: bool, *, sample_weight: Any, class_weight: Any, label_smoothing: float,
+    ignore_index: Any, num_threads: int | None,
+) -> Any:  # fmt: skip
+    """Gradients of cross-entropies that the compiled loop has not: of means, with a temperature,
+    along other axes, of operands that are broadcast. `plain` is what it has."""
+    operand = _Operand(logits, "logits", "logits", axis)
+    target = derivatives.as_array(given, "target_or_labels")[0]
+    soft = target.ndim >= operand.ndim
+    if soft and ignore_index is not None:
+        raise ValueError(f"ignore_index: applies to labels only, got {shown(ignore_index)}")
+    call = prepare(  # settles and checks the operands
+        "categorical" if soft else "sparse", ("cross_entropy",), given, logits, kind="logits",
+        temperature=heat, label_smoothing=label_smoothing, class_weight=class_weight, axis=axis,
+        sample_weight=sample_weight, ignore_index=ignore_index, num_threads=num_threads,
+        by_weight=True,
+    )  # fmt: skip
+    rows = rows_of(call, 0, call.rows)
+    weights = np.ones(call.rows) if rows.weights is None else rows.weights
+    divisor = 1.0
+    if mean:
+        own = weights if rows.target_weights is None else weights * rows.target_weights
+        divisor = exact_sum(own) or math.nan
+    lead: Shape = call.lead
+    if heat == 1 and lead == operand.lead and (not soft or target.shape == operand.shape):
+        options = {
+            "class_weight": class_weight, "label_smoothing": label_smoothing, "hessian": hessian,
+            "ignore_index": ignore_index, "num_threads": num_threads,
+            "sample_weight": _with_classes_last(sample_weight, operand),
+        }  # fmt: skip
+        labels = _with_classes_last(given, operand) if soft else np.broadcast_to(target, lead)
+        found = plain(labels, operand.rows, **options)
+        several = found if hessian is not None else (found,)
+        placed = [operand.placed(x / x.dtype.type(divisor)) for x in several]
+        if hessian is None and hessian_out is not None:
+            raise ValueError("hessian_out: applies with hessian= only")
+        outs = (out, hessian_out)[: len(placed)]
+        done = [
+            x.astype(operand.dtype, copy=False) if o is None
+            else _into(o, x, operand, name)
+            for x, o, name in zip(placed, outs, ("out", "hessian_out"), strict=False)
+        ]  # fmt: skip
+        return tuple(done) if hessian is not None else done[0]
+    if hessian is not None or hessian_out is not None:
+        raise ValueError(
+            "hessian: does not apply with a temperature or where operands are broadcast, "
+            f"got {shown(hessian)}"
+        )
+    at = None if axis is None else place_of_axis(axis, len(lead) + 1, "logits")
+    full = operand.shape if at is None else full_shape(lead, operand.classes, axis, 0)
+    weight, terms = row_and_term_weights(sample_weight, class_weight, full, at)
+    scale = (np.ones(call.rows) if weight is None else weight.reshape(-1)) / divisor
+    labels = None
+    soft_rows: Any = None
+    if soft:
+        soft_rows = _Operand(given, "target_or_labels", "probs", axis)
+    else:
+        labels = whole_labels(given, lead, operand.classes, ignore_index).reshape(-1)
+        scale = np.where(labels < 0, 0.0, scale)
+
+    def of_rows(places: np.ndarray) -> np.ndarray:
+        q = operand.side(operand.places(places, lead), heat).p
+        if labels is None:
+            t = soft_rows.side(soft_rows.places(places, lead), 1.0, q.dtype).p
+        else:
+            t = np.zeros_like(q)
+            np.put_along_axis(t, np.maximum(labels[places], 0)[:, None], 1, -1)
+        u = t if not label_smoothing else t * (1 - label_smoothing) + label_smoothing / q.shape[-1]
+        if terms is not None:
+            several = terms.reshape(-1, operand.classes)
+            u = u * (several if len(several) == 1 else several[places])
+        return np.asarray((q * _others(u) - u * _others(q)) / heat)
+
+    return operand.derive(of_rows, lead, scale, out, [target], num_threads)
+
+
+def _with_classes_last(given: Any, operand: _Operand) -> Any:
+    """What has the axes of the logits, or fewer, in which case it is as it was."""
+    if given is None:
+        return None
+    array, disguised = derivatives.as_array(given, "sample_weight")
+    rows = as_floats(given, "sample_weight") if disguised else array
+    if rows.ndim != operand.ndim:
+        return rows
+    return rows.reshape(-1) if operand.at is None else np.moveaxis(rows, operand.at, -1)
+
+
+def _into(out: Any, found: np.ndarray, operand: _Operand, name: str) -> np.ndarray:
+    check_out(out, operand.shape, operand.dtype, name)[...] = found
+    return np.asarray(out)
+
+
 class _Operand:
     """Rows with their classes last, whatever the axis."""
 
@@ -371,6 +467,12 @@ class _Operand:
         others = np.sum(rest, axis=-1, keepdims=True)
         return Side(e / (1 + others), t - np.log1p(others))
 
+    def placed(self, found: np.ndarray) -> np.ndarray:
+        """Rows of derivatives in the axes of the logits."""
+        if self.at is None:
+            return found.reshape(self.shape)
+        return np.moveaxis(found.reshape((*self.lead, self.classes)), -1, self.at)
+
     def derive(
         self, of_rows: Callable[[np.ndarray], np.ndarray], lead: Shape, scale: np.ndarray, out: Any,
         others: list[Any], num_threads: int | None,
@@ -400,8 +502,7 @@ class _Operand:
         else:  # rows are added to one another, in their order
             for start in range(0, count, step):
                 block(start, min(count, start + step))
-        result = found.astype(self.dtype, copy=False).reshape((*self.lead, self.classes))
-        result = result.reshape(self.shape) if self.at is None else np.moveaxis(result, -1, self.at)
+        result = self.placed(found.astype(self.dtype, copy=False))
         if out is None:
             return result
         out[...] = result if direct(out, [self.given, *others]) else result.copy()
@@ -498,8 +599,6 @@ def _heat(temperature: Any) -> float:
 
 def _scale(weight: np.ndarray | None, lead: Shape, reduction: str) -> np.ndarray:
     """What multiplies each row's derivatives."""
-    from fastent._reductions import exact_sum
-
     reduction = one_of(reduction, "reduction", ("sum", "mean"))
     rows = np.ones(math.prod(lead)) if weight is None else weight.reshape(-1)
     if reduction == "sum":

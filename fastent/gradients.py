@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import _errors, _settings
-from fastent._keywords import ClassGradientKeywords, GradientKeywords, explained
+from fastent._keywords import ClassGradientKeywords, GradientKeywords, Reduced, explained
 from fastent._outputs import check_out, direct
+from fastent._row_gradients import cross_entropy_slopes
 from fastent._weights import place, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.backends.views import once
@@ -51,28 +52,36 @@ def cross_entropy_gradient(
     hessian: Hessian | None = None,
     sample_weight: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
+    temperature: float = 1.0,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
+    reduction: Reduced = "sum",
+    axis: int | None = -1,
     out: Gradient | None = None,
     hessian_out: Gradient | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Gradient of the summed cross-entropy with respect to the logits: softmax − target.
 
-    The loss is that of `sparse_cross_entropy` or `categorical_cross_entropy` with ``kind="logits"``
-    and ``reduction="sum"``; both derivatives come from one pass over the logits.
+    The loss is that of `sparse_cross_entropy` or `categorical_cross_entropy` with
+    ``kind="logits"``; both derivatives come from one pass over the logits.
 
     Parameters
     ----------
     target_or_labels : array_like
-        Class labels of shape (...), or probabilities of shape (..., C) that sum to 1.
+        Class labels of shape (...), or probabilities of shape (..., C) that sum to 1. Leading axes
+        broadcast: with fewer axes than `logits` they are labels, with as many or more
+        probabilities.
     logits : array_like, shape (..., C)
-        The predictions; the classes are the last axis.
+        The predictions. Where they are broadcast the derivatives of all their rows are summed.
     hessian : {"diag", "xgboost", "lightgbm"}, optional
         Also the second derivatives: the diagonal W·q·(1 − q), or what the built-in loss of that
-        library takes for it (twice as much and at least 1e-16; C/(C − 1) times as much).
+        library takes for it (twice as much and at least 1e-16; C/(C − 1) times as much). With a
+        temperature, or where operands are broadcast, it is not to be had.
     ignore_index : int, optional
         Rows with this label have derivatives 0.
+    reduction : {"sum", "mean"}
+        Of the loss; the mean divides by ΣW as that of the loss does.
     out, hessian_out : ndarray, optional
         Where the results go: the shape and dtype of the logits. `out` may be `logits`.
 
@@ -105,6 +114,15 @@ def cross_entropy_gradient(
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(f"logits: expected at least one class, got shape {x.shape}")
     given, _ = derivatives.as_array(target_or_labels, "target_or_labels")
+    heat = _errors.as_number(temperature, "temperature", "a number above 0")
+    mean = _errors.one_of(reduction, "reduction", ("sum", "mean")) == "mean"
+    last = axis is not None and _errors.place_of_axis(axis, x.ndim, "logits") == x.ndim - 1
+    if mean or heat != 1 or not last or given.shape not in (x.shape, x.shape[:-1]):
+        return cross_entropy_slopes(
+            cross_entropy_gradient, target_or_labels, logits, hessian, out, hessian_out, heat, axis,
+            mean, sample_weight=sample_weight, class_weight=class_weight,
+            label_smoothing=label_smoothing, ignore_index=ignore_index, num_threads=num_threads,
+        )  # fmt: skip
     lead, classes = x.shape[:-1], x.shape[-1]
     target = labels = None
     if given.shape == x.shape:

@@ -208,3 +208,64 @@ def test_what_is_refused():
         with pytest.raises(ValueError) as refused:
             call()
         assert needle in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_with_a_temperature(smoothing, dtype):
+    x, _ = rows(dtype)
+    labels, rates = np.array([0, 0, 3, 6, 2, 5]), RNG.random(7)
+    soft = RNG.dirichlet(np.ones(7), 6)
+    options = {"class_weight": rates, "label_smoothing": smoothing, "temperature": 2.0}
+    for given in (labels, soft):
+        found = fe.cross_entropy_gradient(given, x, **options)
+        for k, row in enumerate(x):
+            t = [mpf(int(c == labels[k])) for c in range(7)] if given is labels else soft[k]
+            t = [mpf(v) / mp.fsum(mpf(w) for w in t) for v in t]
+            e = mpf(smoothing)
+            u = [mpf(w) * (v * (1 - e) + e / 7) for v, w in zip(t, rates, strict=True)]
+
+            def loss(q, u=u):
+                return -mp.fsum(v * mp.log(w) for v, w in zip(u, q, strict=True) if v)
+
+            want = numerical(loss, row, 2.0)
+            close(found[k], want, [v + w for v, w in zip(u, shares(row, 2), strict=True)], dtype)
+
+
+def test_cross_entropy_by_axes_means_and_broadcasting():
+    x, _ = rows("float64")
+    labels, soft, w = RNG.integers(0, 7, 6), RNG.dirichlet(np.ones(7), 6), RNG.random(6)
+    rates = RNG.random(7)
+    for given in (labels, soft):
+        for more in ({}, {"sample_weight": w}, {"sample_weight": RNG.random((6, 7))}):
+            options = {"class_weight": rates, "label_smoothing": 0.1}
+            plain, curved = fe.cross_entropy_gradient(given, x, hessian="diag", **options, **more)
+            moved = {k: v.T if v.ndim > 1 else v for k, v in more.items()}
+            turned = given.T if given is soft else given
+            found = fe.cross_entropy_gradient(
+                turned, x.T, hessian="diag", axis=0, **options, **moved
+            )
+            np.testing.assert_array_equal(found[0], plain.T)
+            np.testing.assert_array_equal(found[1], curved.T)
+            out = np.empty_like(x)
+            found = fe.cross_entropy_gradient(
+                given, x, reduction="mean", out=out, **options, **more
+            )
+            assert found is out
+            task = fe.categorical_cross_entropy if given is soft else fe.sparse_cross_entropy
+            loss = [
+                task(given, x, kind="logits", reduction=r, **options, **more)
+                for r in ("sum", "mean")
+            ]
+            np.testing.assert_allclose(found, plain * (loss[1] / loss[0]), rtol=1e-12)
+    with pytest.raises(ValueError, match="hessian"):
+        fe.cross_entropy_gradient(labels, x, temperature=2.0, hessian="diag")
+    found = fe.cross_entropy_gradient(soft, x[0][None])
+    np.testing.assert_allclose(
+        found[0], fe.cross_entropy_gradient(soft, np.tile(x[0], (6, 1))).sum(0)
+    )
+    found = fe.cross_entropy_gradient(2, x.reshape(-1), axis=None)
+    np.testing.assert_array_equal(fe.cross_entropy_gradient(2, x, axis=None).reshape(-1), found)
+    assert np.isnan(
+        fe.cross_entropy_gradient([1], [[0.0, 1.0]], ignore_index=1, reduction="mean")
+    ).all()
