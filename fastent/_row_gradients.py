@@ -338,13 +338,16 @@ def cross_entropy_slopes(
     soft = target.ndim >= operand.ndim
     if soft and ignore_index is not None:
         raise ValueError(f"ignore_index: applies to labels only, got {shown(ignore_index)}")
-    call = prepare(  # settles and checks the operands
-        "categorical" if soft else "sparse", ("cross_entropy",), given, logits, kind="logits",
-        temperature=heat, label_smoothing=label_smoothing, class_weight=class_weight, axis=axis,
-        sample_weight=sample_weight, ignore_index=ignore_index, num_threads=num_threads,
-        by_weight=True,
-    )  # fmt: skip
-    rows = rows_of(call, 0, call.rows)
+    try:
+        call = prepare(  # settles and checks the operands
+            "categorical" if soft else "sparse", ("cross_entropy",), given, logits, kind="logits",
+            temperature=heat, label_smoothing=label_smoothing, class_weight=class_weight, axis=axis,
+            sample_weight=sample_weight, ignore_index=ignore_index, num_threads=num_threads,
+            by_weight=True,
+        )  # fmt: skip
+        rows = rows_of(call, 0, call.rows)
+    except ValueError as error:
+        raise ValueError(_renamed(str(error))) from None
     weights = np.ones(call.rows) if rows.weights is None else rows.weights
     divisor = 1.0
     if mean:
@@ -401,6 +404,15 @@ def cross_entropy_slopes(
         return np.asarray((q * _others(u) - u * _others(q)) / heat)
 
     return operand.derive(of_rows, lead, scale, out, [target], num_threads)
+
+
+def _renamed(text: str) -> str:
+    """A message with the names that the arguments have here."""
+    for theirs, ours in (("labels: ", "target_or_labels: "), ("target: ", "target_or_labels: "),
+                         ("pred: ", "logits: ")):  # fmt: skip
+        if text.startswith(theirs):
+            return (ours + text.removeprefix(theirs)).replace(" pred", " logits")
+    return text
 
 
 def _with_classes_last(given: Any, operand: _Operand) -> Any:

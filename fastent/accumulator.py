@@ -461,10 +461,10 @@ def _distinct(metrics: list[Metric]) -> list[Metric]:
 
 def _plain(value: Any) -> Any:
     """A setting as JSON has it."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.ndim:
         return [_plain(x) for x in value.astype(float).tolist()]
     if isinstance(value, tuple | list):
         return [_plain(x) for x in value]
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic | np.ndarray):
         return value.item()
     return value

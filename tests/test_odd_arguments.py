@@ -57,7 +57,8 @@ def test_keywords_of_functions(function):
     for parameter in known:
         if parameter.kind == parameter.KEYWORD_ONLY:
             # An axis of another length, and what is no kind of weight, are seen by the operands.
-            others = ("labels: expected", "target: expected", "p: expected", "pred: expected")
+            operand = ("labels", "target", "p", "pred", "target_or_labels", "logits")
+            others = tuple(f"{name}: expected" for name in operand)
             said = (parameter.name, others) if parameter.name == "axis" else (parameter.name,)
             polite(
                 lambda given, name=parameter.name: function(*operands, **{name: given}),
