@@ -13,8 +13,9 @@ import fastent._unbuilt  # noqa: F401
 from fastent._version import version as __version__
 
 _MODULES = (
-    "accumulator", "compat", "cython_api", "dask", "divergences", "families", "focal", "functions",
-    "gradients", "information", "llama", "metrics", "numba_api", "reports", "results",
+    "accumulator", "compat", "cython_api", "dask", "divergences", "families", "focal",
+    "functions", "gradients", "information", "integrations", "llama", "metrics", "numba_api",
+    "reports", "results",
 )  # fmt: skip
 _HOMES = {
     "_custom": ("divergence",),

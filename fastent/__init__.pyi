@@ -11,6 +11,7 @@ from fastent import (
     functions as functions,
     gradients as gradients,
     information as information,
+    integrations as integrations,
     llama as llama,
     metrics as metrics,
     numba_api as numba_api,

@@ -9,7 +9,7 @@ import pytest
 
 import fastent
 
-OPTIONAL = ("fastent.dask", "fastent.compat")  # need extras of their own
+OPTIONAL = ("fastent.dask", "fastent.compat", "fastent.integrations")  # need extras of their own
 
 
 def modules():

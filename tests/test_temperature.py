@@ -123,7 +123,9 @@ def test_bad_input():
     with fails(ValueError, "labels", "row 1", "5"):
         fe.fit_temperature([0, 5], [[1.0, 0.0]] * 2)
     with fails(EITHER, "labels", "shape"):
-        fe.fit_temperature([0], [[1.0, 0.0]] * 2)
+        fe.fit_temperature([0] * 3, [[1.0, 0.0]] * 2)
+    one = fe.fit_temperature([0], [[1.0, 0.0], [0.0, 1.5]])  # broadcasts
+    assert one == fe.fit_temperature([0, 0], [[1.0, 0.0], [0.0, 1.5]])
     with fails(ValueError, "sample_weight", "row 0"):
         fe.fit_temperature([0, 1], [[1.0, 0.0]] * 2, sample_weight=[-1, 1])
     with fails(EITHER, "groups"):

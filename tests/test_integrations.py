@@ -1,0 +1,164 @@
+"""Each adapter inside its host has the numbers of the plain accumulator, bit for bit."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastent as fe
+import fastent.integrations
+
+NAMES = ["cross_entropy", "brier", "ece", "accuracy"]
+
+
+def rows(count=60, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(classes, size=count), rng.normal(size=(count, classes)).astype(np.float32)
+
+
+def plain(labels, logits, **keywords):
+    report = fe.Accumulator(NAMES, kind="logits", **keywords).update(labels, logits).compute()
+    return {name: report[name].value for name in NAMES}
+
+
+def test_adapters_are_thin():
+    for file in Path(fastent.integrations.__file__).parent.glob("*.py"):
+        assert len(file.read_text().splitlines()) < 100, file.name
+
+
+# --- torchmetrics --------------------------------------------------------------------------------
+
+
+def worker(rank, address, results):
+    import torch
+    import torch.distributed as dist
+
+    from fastent.integrations.torchmetrics import AccumulatorMetric
+
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    labels, logits = rows()
+    metric = AccumulatorMetric(NAMES, {"kind": "logits"})
+    mine = slice(0, 13) if rank == 0 else slice(13, 60)
+    metric.update(torch.from_numpy(labels[mine]), torch.from_numpy(logits[mine]))
+    found = metric.compute()
+    torch.save(found, f"{results}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore")  # torchmetrics' own
+def test_torchmetrics_in_one_process():
+    pytest.importorskip("torchmetrics")
+    import torch
+
+    from fastent.integrations.torchmetrics import AccumulatorMetric
+
+    labels, logits = rows()
+    true, pred = torch.from_numpy(labels), torch.from_numpy(logits)
+    metric = AccumulatorMetric(NAMES, {"kind": "logits"})
+    batch = metric(true[:20], pred[:20])
+    assert {k: v.item() for k, v in batch.items()} == plain(labels[:20], logits[:20])
+    metric(true[20:], pred[20:])
+    assert {k: v.item() for k, v in metric.compute().items()} == plain(labels, logits)
+    metric.persistent(True)
+    again = AccumulatorMetric(NAMES, {"kind": "logits"})
+    again.persistent(True)
+    again.load_state_dict(metric.state_dict())
+    assert {k: v.item() for k, v in again.compute().items()} == plain(labels, logits)
+    metric.reset()
+    metric.update(true[:5], pred[:5].requires_grad_())
+    assert {k: v.item() for k, v in metric.compute().items()} == plain(labels[:5], logits[:5])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_torchmetrics_in_two_processes(tmp_path):
+    pytest.importorskip("torchmetrics")
+    import torch
+    import torch.multiprocessing as processes
+
+    address = f"file://{tmp_path}/meet"
+    processes.spawn(worker, (address, str(tmp_path)), nprocs=2)
+    expected = plain(*rows())
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert {k: v.item() for k, v in found.items()} == expected
+
+
+# --- transformers --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_trainer(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    import torch
+
+    from fastent.integrations.transformers import TrainerMetrics
+
+    class Echo(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.nn.Embedding(9, 9)
+
+        def forward(self, input_ids, labels=None):
+            logits = self.table(input_ids)
+            return {"loss": logits.sum() * 0, "logits": logits}
+
+    torch.manual_seed(0)
+    model = Echo()
+    tokens = torch.randint(9, (7, 6))
+    labels = tokens.clone()
+    labels[2:4, 3:] = -100
+    data = [{"input_ids": x, "labels": y} for x, y in zip(tokens, labels, strict=True)]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path), per_device_eval_batch_size=3, batch_eval_metrics=True,
+        report_to=[], use_cpu=True,
+    )  # fmt: skip
+    trainer = transformers.Trainer(
+        model=model, args=arguments, eval_dataset=data,
+        compute_metrics=TrainerMetrics(NAMES, shift=True),
+    )  # fmt: skip
+    with torch.no_grad():
+        logits = model.table(tokens).numpy()
+    expected = plain(labels.numpy()[:, 1:], logits[:, :-1], ignore_index=-100)
+    for _ in range(2):  # each evaluation begins anew
+        found = trainer.evaluate()
+        assert {name: found[f"eval_{name}"] for name in NAMES} == expected
+
+
+# --- scikit-learn --------------------------------------------------------------------------------
+
+
+def test_cross_validation_with_a_rare_class():
+    pytest.importorskip("sklearn")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import KFold, cross_validate
+
+    from fastent.integrations.sklearn import Scorer
+
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(90, 3))
+    y = np.array(["a", "b"])[(X[:, 0] + rng.normal(size=90) > 0).astype(int)].astype(object)
+    y[:3] = "rare"  # in the first fold only
+    names = ["cross_entropy", "brier", "ece", "accuracy"]
+    folds = KFold(3)
+    found = cross_validate(LogisticRegression(), X, y, cv=folds, scoring=Scorer(names))
+    assert found["test_neg_cross_entropy"][0] == -math.inf  # it was never seen
+    for k, (train, test) in enumerate(folds.split(X)):
+        model = LogisticRegression().fit(X[train], y[train])
+        if k == 0:
+            continue
+        report = fe.Accumulator(names, classes=list(model.classes_))
+        report = report.update(y[test], model.predict_proba(X[test])).compute()
+        for name in names:
+            sign = 1 if name == "accuracy" else -1
+            score = found[f"test_{'' if sign > 0 else 'neg_'}{name}"][k]
+            assert score == sign * report[name].value
+    clipped = cross_validate(
+        LogisticRegression(), X, y, cv=folds, scoring=Scorer("cross_entropy", eps=1e-6)
+    )
+    assert np.isfinite(clipped["test_score"]).all() and (clipped["test_score"] < 0).all()
+    with pytest.raises(ValueError, match="kind"):
+        Scorer("cross_entropy", kind="logit")
