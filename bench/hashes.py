@@ -3,7 +3,7 @@
 A line for each SIMD level, function, kind and dtype: row values and means of the tests' hard rows,
 with the options that lead to other kernels; gradients; the values of an accumulator.
 ``--output FILE`` before a change, ``--against FILE`` after it: lines that differ are printed, and
-the exit status is 1.
+the exit status is 1. ``--backend numba`` or ``numpy``: those of a backend that has no levels.
 """
 
 from __future__ import annotations
@@ -109,8 +109,14 @@ def main() -> int:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--levels", nargs="*", default=fe._settings.simd_levels())
+    parser.add_argument("--backend", default="cython")
     given = parser.parse_args()
     lines = []
+    if given.backend != "cython":
+        fe.set_backend(given.backend)
+        for part in (functions, accumulators):
+            lines += [f"{given.backend} {name} {found}" for name, found in part()]
+        given.levels = []
     for level in given.levels:
         with fe._settings.use_simd(level):
             for part in (functions, gradients, accumulators):

@@ -18,42 +18,34 @@ import math
 
 import numpy as np
 
+from fastent.backends.numba import codes, slots
 from fastent.backends.numba.careful import single_rows
-from fastent.backends.numba.careful_divergence import careful_pair_rows
-from fastent.backends.numba.careful_pair import KL
-from fastent.backends.numba.constants import (
-    AGAIN,
-    CHECK,
-    CROSS_ENTROPY,
-    ENTROPY,
-    LOGITS,
-    PROBS,
-    kernel,
-)
+from fastent.backends.numba.careful_pair import pair_rows
 from fastent.backends.numba.functions import reduction_unit
 from fastent.backends.numba.logits_cross_entropy import LOSS as LOSS_ALONE, ROWS as LOGIT_ROWS
-from fastent.backends.numba.loops import at, is_single
-from fastent.backends.numba.probs_cross_entropy import ENTROPY as ENTROPY_ROWS
+from fastent.backends.numba.loops import lane_max
+from fastent.backends.numba.probs_cross_entropy import ENTROPIES
 from fastent.backends.numba.probs_divergence import ROWS as PAIR_ROWS, limits
-from fastent.backends.numba.sums import APART, ARRAYS, ROOM, SPARE, lane_max
+from fastent.backends.numba.rows import APART, NONE, SPARE
+from fastent.backends.numba.vectors import at, is_single, kernel
 
 __all__ = ["entropy", "kl_divergence", "logsumexp", "sparse_cross_entropy"]
 
 UNIT = reduction_unit(1.0)
 TOLERANCE = 1e-3
 SUMS = (1.0 - TOLERANCE, 1.0 + TOLERANCE)
-KINDS = np.full(2, PROBS)
-NONE, NO_LABELS, NO_PARTS = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
-LOSS, HEAT = np.array([CROSS_ENTROPY]), np.array([ENTROPY])
-SINGLE_LIMITS, DOUBLE_LIMITS = limits(KL, *SUMS, True), limits(KL, *SUMS, False)
-row_loss, row_divergence = LOGIT_ROWS[False, LOSS_ALONE], PAIR_ROWS[KL, False]
-row_entropy = ENTROPY_ROWS[False]
+KINDS = np.full(2, codes.PROBS)
+NO_LABELS, NO_PARTS = np.empty(0, np.int64), np.empty((0, 0))
+LOSS, HEAT = np.array([slots.CROSS_ENTROPY]), np.array([slots.ENTROPY])
+SINGLE_LIMITS, DOUBLE_LIMITS = limits(*SUMS, True), limits(*SUMS, False)
+row_loss, row_divergence = LOGIT_ROWS[False, LOSS_ALONE], PAIR_ROWS[slots.KL, False]
+row_entropy = ENTROPIES[False]
 
 
 @kernel
 def room_of(row):
     """Scratch memory for the kernels of a row."""
-    return np.empty(ARRAYS * ROOM, row.dtype), np.empty((SPARE + 4) * APART)
+    return np.empty(1, row.dtype), np.empty((SPARE + 4) * APART)
 
 
 @kernel
@@ -83,12 +75,14 @@ def sparse_cross_entropy(label, logits):
     t, s = room_of(row)
     labels, out, faults = np.array([np.int64(label)]), np.empty((1, 1)), np.zeros(1, np.int8)
     least = max(8e-28, 4e-30 * row.size) if is_single(row) and row.size > 1 else -1.0
-    limits = (least, False, -math.inf, math.inf)
+    limits = (-math.inf, math.inf, least)
     others = (NONE, NONE, NONE, NONE, NONE)
     row_loss(row, row.size, labels, UNIT, limits, t, s, out[0], others, faults)
     if faults[0] < 0:
-        faults[0] = AGAIN
-        single_rows(row, row.size, labels, LOSS, LOGITS, CHECK, TOLERANCE, 1.0, out, faults)
+        faults[0] = codes.AGAIN
+        single_rows(
+            row, row.size, labels, LOSS, codes.LOGITS, codes.CHECK, TOLERANCE, 1.0, out, faults
+        )
     return out[0, 0]
 
 
@@ -114,7 +108,7 @@ def logsumexp(x):
     if x.size == 0:
         return -math.inf
     row = np.ascontiguousarray(x)
-    top = np.float64(lane_max(at(row, 0), row.size))
+    top = lane_max(at(row, 0), row.size)
     if not abs(top) < math.inf:
         return top
     place = 0
@@ -148,10 +142,12 @@ def entropy(p):
         return math.nan
     t, s = room_of(row)
     out, faults = np.empty((1, 1)), np.zeros(1, np.int8)
-    row_entropy(row, row.size, SUMS[0], SUMS[1], t, s, out[0], NO_PARTS, faults)
+    row_entropy(row, row.size, SUMS, t, s, out[0], NO_PARTS, faults)
     if faults[0] < 0:
-        faults[0] = AGAIN
-        single_rows(row, row.size, NO_LABELS, HEAT, PROBS, CHECK, TOLERANCE, 1.0, out, faults)
+        faults[0] = codes.AGAIN
+        single_rows(
+            row, row.size, NO_LABELS, HEAT, codes.PROBS, codes.CHECK, TOLERANCE, 1.0, out, faults
+        )
     return math.nan if faults[0] else out[0, 0]
 
 
@@ -180,9 +176,11 @@ def kl_divergence(p, q):
         return math.nan
     t, s = room_of(a)
     out, faults = np.zeros(1), np.zeros(1, np.int8)
-    low, high, threshold, allowed = SINGLE_LIMITS if is_single(a) else DOUBLE_LIMITS
-    row_divergence(a, b, a.size, low, high, threshold, allowed, t, s, out, faults)
+    bounds = SINGLE_LIMITS if is_single(a) else DOUBLE_LIMITS
+    row_divergence(a, b, a.size, bounds, t, s, out, faults)
     if faults[0] < 0:  # nearly equal rows, or bad ones: sorted out in pairs of float64
-        faults[0] = AGAIN
-        careful_pair_rows(a, b, a.size, KL, KINDS, CHECK, TOLERANCE, np.ones(2), 0.0, out, faults)
+        faults[0] = codes.AGAIN
+        pair_rows(
+            a, b, a.size, slots.KL, KINDS, codes.CHECK, TOLERANCE, np.ones(2), 0.0, out, faults
+        )
     return math.nan if faults[0] else out[0]

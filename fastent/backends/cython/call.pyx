@@ -28,7 +28,7 @@ cdef enum:
     COMPILED = 1 << 17                  # that are worth a thread
     EVEN = 1 << 20                      # that a block has at least, where smaller ones even out
     COPIED = 1 << 18                    # of rows that must be copied first: they stay in cache
-    SUMMED = 1 << 18                    # rows whose values wait to be summed
+    SUMMED = 1 << 17                    # rows whose values wait to be summed
 
 
 cdef class TwoSums:

@@ -130,6 +130,13 @@ COLUMNS = {
     "entropy": [Column("entropy", sees=PRED_ONLY, **ENTROPY)],
 }
 IN_NATS = frozenset(c.name for columns in COLUMNS.values() for c in columns if c.in_nats)
+# for the Numba backend, whose modules have the same names
+MODULES = {
+    PROBS_CROSS_ENTROPY: "probs_cross_entropy", PROBS_DIVERGENCE: "probs_divergence",
+    LOGITS_CROSS_ENTROPY: "logits_cross_entropy", LOGITS_DIVERGENCE: "logits_divergence",
+    BINARY_CROSS_ENTROPY: "binary_cross_entropy", CAREFUL: "careful", TOP_OVERLAP: "top_overlap",
+}
+SEEN = {BOTH: (0, 1), SWAPPED: (1, 0), PRED_ONLY: (1,), TRUE_AS_PRED: (0,)}  # of target, prediction
 # float rows with a temperature are widened by these; the others are in double anyway
 WIDEN = (LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE, BINARY_CROSS_ENTROPY)
 
@@ -229,11 +236,9 @@ cdef object settle_steps(Call call):
     for column in COLUMNS[task]:
         if column.name not in wanted or (plan.label_weighs and column.name == "target_weight"):
             continue
-        made_by = usual_kernel(plan, column)
-        if (column.options == "all" and options) or (column.options == "eps" and clips):
-            made_by = None
-        careful = made_by is None
-        module, place = column.careful if careful else made_by
+        module, place = kernel_of(column, plan.true_kind, plan.pred_kind, plan.normalise, plan.temperature,
+                                  plan.stored == FLOAT32, options, clips)
+        careful = (module, place) == column.careful
         if column.unchecked and not checks:
             add_check(plan)
             checks = [column]
@@ -241,22 +246,32 @@ cdef object settle_steps(Call call):
              careful and column.options != "", has_temperature and module in WIDEN)
 
 
-cdef object usual_kernel(Plan *plan, column):
+cpdef tuple kernel_of(column, int true_kind, int pred_kind, bint normalise, double temperature, bint single,
+                      bint options, bint clips):
+    """Which kernel makes a column from operands of these kinds, with these options: what is usual,
+    or what is careful."""
+    usual = usual_kernel(column, true_kind, pred_kind, normalise, temperature, single)
+    if usual is None or (column.options == "all" and options) or (column.options == "eps" and clips):
+        return column.careful
+    return usual
+
+
+cdef object usual_kernel(column, int true_kind, int pred_kind, bint normalise, double temperature, bint single):
     """What makes a column from operands of these kinds, or None."""
-    cdef bint true_logs = plan.true_kind != PROBS, pred_logs = plan.pred_kind != PROBS
-    cdef bint raw_true = not plan.normalise and plan.true_kind != LOGITS
-    cdef bint raw_pred = not plan.normalise and plan.pred_kind != LOGITS
+    cdef bint true_logs = true_kind != PROBS, pred_logs = pred_kind != PROBS
+    cdef bint raw_true = not normalise and true_kind != LOGITS
+    cdef bint raw_pred = not normalise and pred_kind != LOGITS
     cdef bint logs = pred_logs, raw = raw_pred, one_kind = True
     if column.sees == TRUE_AS_PRED:
         logs, raw = true_logs, raw_true
     elif column.sees != PRED_ONLY:
         raw = raw_true or raw_pred
         # a temperature is the logits', not the log-probabilities' beside them
-        one_kind = true_logs == pred_logs and (plan.true_kind == plan.pred_kind or plan.temperature == 1)
+        one_kind = true_logs == pred_logs and (true_kind == pred_kind or temperature == 1)
     if raw and (column.as_is == "all" or (column.as_is == "logs" and logs)):
         return None
     if one_kind:
-        if logs and column.single and plan.stored != FLOAT32:
+        if logs and column.single and not single:
             return None
         return column.logs if logs else column.probs
     return column.probs_logs if pred_logs and not true_logs else None

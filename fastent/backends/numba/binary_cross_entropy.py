@@ -4,24 +4,12 @@ import math
 
 import numpy as np
 
+from . import codes, slots
 from .careful import clip_surprisal, gap_to
-from .constants import (
-    ACCURACY,
-    BRIER,
-    CROSS_ENTROPY,
-    ENTROPY,
-    LOGITS,
-    PRED_RANGE,
-    PROBABILITY,
-    PROBS,
-    TRUE_RANGE,
-    kernel,
-)
-from .double_double import dd_add, dd_divide, dd_exp
-from .functions import largest, less_octaves, rounder, times_power
-from .loops import at, mapped
-from .sums import smaller
-from .vectors import HAS_FMA, choose, madd, polynomial
+from .careful_exp import dd_add, dd_divide, dd_exp
+from .functions import less_octaves, rounder, times_power
+from .loops import largest, over_elements, smaller
+from .vectors import HAS_FMA, at, choose, kernel, madd, polynomial
 
 LN2 = 0.6931471805599453
 PART = 1024  # elements that are computed at a time
@@ -32,11 +20,11 @@ CLOSE = 0.125  # nearer to its target a logistic probability is wanted with more
 @kernel
 def bernoulli(x, kind, temperature):
     """p, 1 - p, -log p and -log(1 - p), each right relative to itself."""
-    if kind == PROBS:
+    if kind == codes.PROBS:
         yes = -math.log(x) if x > 0.0 else (math.inf if x == 0.0 else x)
         no = -math.log1p(-x) if x < 1.0 else (math.inf if x == 1.0 else x)
         return x, 1.0 - x, yes, no
-    if kind == LOGITS:
+    if kind == codes.LOGITS:
         size, tail = gap_to(0.0, abs(x), temperature)
         small = math.exp(size)
         small += small * tail
@@ -63,9 +51,9 @@ def squared_miss(x, t, kind, temperature, p, complement):
     if t == 1.0:
         return complement * complement
     miss = p - t
-    if kind == PROBS or abs(miss) > CLOSE * t or not abs(x) < math.inf:
+    if kind == codes.PROBS or abs(miss) > CLOSE * t or not abs(x) < math.inf:
         return miss * miss
-    if kind == LOGITS:
+    if kind == codes.LOGITS:
         small = dd_exp(*gap_to(0.0, abs(x), temperature), 0)
         pair = dd_divide((1.0, 0.0) if x >= 0.0 else small, dd_add((1.0, 0.0), small))
     else:
@@ -75,7 +63,18 @@ def squared_miss(x, t, kind, temperature, p, complement):
 
 
 @kernel
-def bernoulli_rows(true, x, labels, columns, kind, temperature, eps, smoothing, out,
+def range_fault(t, x, kind):
+    """The code of what is out of range, else 0; there may be a NaN."""
+    if t != t or x != x:
+        return 0
+    if t < 0.0 or t > 1.0:
+        return codes.TRUE_RANGE
+    above = x > (1.0 if kind == codes.PROBS else 0.0) and kind != codes.LOGITS
+    return codes.PRED_RANGE if above or (x < 0.0 and kind == codes.PROBS) else 0
+
+
+@kernel
+def bernoulli_rows(true, x, labels, wanted, kind, temperature, eps, smoothing, out,
                    faults):  # fmt: skip
     """Any column, any option: one element at a time."""
     for i in range(x.size):
@@ -83,39 +82,32 @@ def bernoulli_rows(true, x, labels, columns, kind, temperature, eps, smoothing, 
             out[:, i] = 0.0
             continue
         t, value = np.float64(true[i]), np.float64(x[i])
-        if t != t or value != value:
+        faults[i] = range_fault(t, value, kind)
+        if faults[i] != 0 or t != t or value != value:
             out[:, i] = math.nan
             continue
-        if t < 0.0 or t > 1.0:
-            faults[i] = TRUE_RANGE
-            continue
-        if (kind != LOGITS and value > (1.0 if kind == PROBS else 0.0)) or (
-            kind == PROBS and value < 0.0
-        ):
-            faults[i] = PRED_RANGE
-            continue
         p, complement, yes, no = bernoulli(value, kind, temperature)
-        for k in range(columns.size):
-            column = columns[k]
-            if column == CROSS_ENTROPY:
+        for k in range(wanted.size):
+            slot = wanted[k]
+            if slot == slots.CROSS_ENTROPY:
                 on = (1.0 - smoothing) * t + 0.5 * smoothing
                 off = (1.0 - smoothing) * (1.0 - t) + 0.5 * smoothing
                 a = clip_surprisal(yes, eps) if eps > 0.0 else yes
                 b = clip_surprisal(no, eps) if eps > 0.0 else no
                 out[k, i] = (on * a if on > 0.0 else 0.0) + (off * b if off > 0.0 else 0.0)
-            elif column == ACCURACY:
-                if kind == PROBS:
+            elif slot == slots.ACCURACY:
+                if kind == codes.PROBS:
                     likely = value >= 0.5
                 else:
-                    likely = value >= (0.0 if kind == LOGITS else -LN2)
+                    likely = value >= (0.0 if kind == codes.LOGITS else -LN2)
                 out[k, i] = 1.0 if likely == (t >= 0.5) else 0.0
-            elif column == BRIER:
+            elif slot == slots.BRIER:
                 out[k, i] = squared_miss(value, t, kind, temperature, p, complement)
-            elif column == ENTROPY:
+            elif slot == slots.ENTROPY:
                 out[k, i] = (p * yes if p > 0.0 else 0.0) + (
                     complement * no if complement > 0.0 else 0.0
                 )
-            elif column == PROBABILITY:
+            elif slot == slots.PROBABILITY:
                 out[k, i] = p
 
 
@@ -249,7 +241,7 @@ def near_logit_loss(t, x):
         margin = madd(-x, t, largest(x, x * 0.0))
     else:
         margin = a * choose(x < 0.0, t, 1.0 - t)
-    far = a._new(a.lift(far_of(a))).bits() - a.bits()
+    far = a.filled(far_of(a)).bits() - a.bits()
     return plus_log1p_exp(a, margin), far | outside_unit(t)
 
 
@@ -264,7 +256,7 @@ def logit_loss(t, x):
 def loss_kernel(formula, quick):
     """A kernel of cross-entropies without smoothing, eps or temperature; counts odd elements. Parts
     with something that is odd for the `quick` formula take the other one, as do some after them."""
-    loop, quick_loop = mapped(formula, 2, 1, 0, inner=0), mapped(quick, 2, 1, 0, inner=0)
+    loop, quick_loop = over_elements(formula, 2, inner=0), over_elements(quick, 2, inner=0)
 
     @kernel
     def losses(t, x, out):
@@ -283,18 +275,34 @@ def loss_kernel(formula, quick):
 
 
 LOSSES = {
-    LOGITS: loss_kernel(logit_loss, near_logit_loss),
-    PROBS: loss_kernel(prob_loss, hard_loss),
+    codes.LOGITS: loss_kernel(logit_loss, near_logit_loss),
+    codes.PROBS: loss_kernel(prob_loss, hard_loss),
 }
 
 
 @kernel
 def range_faults(t, x, kind, faults):
-    """Which elements are out of range."""
     for i in range(t.size):
-        if t[i] != t[i] or x[i] != x[i]:
-            continue
-        if t[i] < 0.0 or t[i] > 1.0:
-            faults[i] = TRUE_RANGE
-        elif kind == PROBS and (x[i] < 0.0 or x[i] > 1.0):
-            faults[i] = PRED_RANGE
+        faults[i] = range_fault(t[i], x[i], kind)
+
+
+def plain(kind, spec):
+    """Whether cross-entropies have a kernel of their own."""
+    has_temperature = kind == codes.LOGITS and spec.temperature != 1.0
+    return not (kind == codes.LOGPROBS or has_temperature or spec.eps or spec.label_smoothing)
+
+
+def run(rows, lines, faults):
+    """The columns in `lines`, by slot."""
+    t, x, kind, spec = rows.true, rows.pred, rows.kinds[-1], rows.spec
+    if plain(kind, spec) and slots.CROSS_ENTROPY in lines:
+        if LOSSES[kind](t, x, lines[slots.CROSS_ENTROPY]):
+            range_faults(t, x, kind, faults)
+        return
+    out = np.empty((len(lines), len(faults)))
+    bernoulli_rows(
+        t, x, rows.labels, np.array([*lines]), kind, rows.temperatures[-1], float(spec.eps),
+        float(spec.label_smoothing), out, faults,
+    )  # fmt: skip
+    for line, found in zip(lines.values(), out, strict=True):
+        line[:] = found

@@ -8,27 +8,11 @@ import math
 
 import numpy as np
 
-from .constants import (
-    ACCURACY,
-    AGAIN,
-    BRIER,
-    CHECK,
-    CONFIDENCE,
-    CROSS_ENTROPY,
-    DOUBTFUL,
-    ENTROPY,
-    LOGITS,
-    LOGPROBS,
-    PRED_NEGATIVE,
-    PRED_SUM,
-    PROBS,
-    RANK,
-    RESCALE,
-    SKIP,
-    TARGET_WEIGHT,
-    kernel,
-)
-from .double_double import two_sum
+from . import codes, slots
+from .careful_exp import two_sum
+from .functions import LEAST_DOUBLE
+from .loops import rank_of
+from .vectors import at, kernel
 
 TINY = 1e-290
 
@@ -71,23 +55,25 @@ def largest(x, start, size):
 
 
 @kernel
+def surprisal(p):
+    """−log p, of a negative number NaN."""
+    if p > 0.0:
+        return -math.log(p)
+    return math.inf if p == 0.0 else math.nan
+
+
+@kernel
 def surprisals(x, start, size, kind, rule, temperature, p, n):
     """Fill p with the row's probabilities and n with their negative logarithms."""
-    if kind != PROBS and rule == SKIP and kind != LOGITS:
+    if rule == codes.SKIP and kind != codes.LOGITS:
         for j in range(size):
             value = np.float64(x[start + j])
-            p[j] = math.exp(value)
-            n[j] = -value
-        return
-    if kind == PROBS and rule == SKIP:
-        for j in range(size):
-            value = np.float64(x[start + j])
-            p[j] = value
-            n[j] = -math.log(value) if value > 0.0 else (math.inf if value == 0.0 else math.nan)
+            p[j] = value if kind == codes.PROBS else math.exp(value)
+            n[j] = surprisal(value) if kind == codes.PROBS else -value
         return
     top, place = largest(x, start, size)
     rest = low = 0.0
-    if kind == PROBS:
+    if kind == codes.PROBS:
         for j in range(size):
             if j != place:
                 rest, error = two_sum(rest, np.float64(x[start + j]))
@@ -101,10 +87,8 @@ def surprisals(x, start, size, kind, rule, temperature, p, n):
                 n[j] = math.log1p(rest / top)
             elif p[j] > TINY:
                 n[j] = -math.log(p[j])
-            elif value > 0.0:
-                n[j] = math.log(total) - math.log(value)
             else:
-                n[j] = math.inf if value == 0.0 else math.nan
+                n[j] = surprisal(value) + math.log(total)
         return
     for j in range(size):
         h, tail = gap_to(np.float64(x[start + j]), top, temperature)
@@ -120,28 +104,6 @@ def surprisals(x, start, size, kind, rule, temperature, p, n):
     for j in range(size):
         p[j] /= 1.0 + rest
         n[j] += math.log1p(rest)
-
-
-@kernel
-def sparse_columns(p, n, label, columns, out, i):
-    """Sparse columns of one row from its probabilities and surprisals."""
-    size = p.size
-    for k in range(columns.size):
-        column = columns[k]
-        if column == CROSS_ENTROPY:
-            out[k, i] = n[label]
-        elif column == CONFIDENCE:
-            out[k, i] = largest(p, 0, size)[0]
-        elif column == ENTROPY:
-            out[k, i] = weighted_surprisal(p, n)
-        elif column == BRIER:
-            miss = -math.expm1(-n[label])
-            total, low = miss * miss, 0.0
-            for j in range(size):
-                if j != label:
-                    total, error = two_sum(total, p[j] * p[j])
-                    low += error
-            out[k, i] = total + low
 
 
 @kernel
@@ -184,50 +146,18 @@ def cross_entropy_row(t, n, smoothing, eps, weights):
 
 
 @kernel
-def option_rows(true, x, classes, labels, kinds, rule, temperatures, eps, smoothing,
-                weights, value_out, weight_out, faults):  # fmt: skip
-    """Cross-entropy with weights, eps or smoothing, and its target weight.
-
-    `true` is empty for sparse targets; `weights` is (1, C), (n, C) or (0, 0). Rows already found
-    faulty are left alone; checks of the sums are made by the plain kernels.
-    """
-    p = np.empty(classes)
-    n = np.empty(classes)
-    t = np.zeros(classes)
-    t_log = np.empty(classes)
-    none = np.empty(0)
-    for i in range(value_out.size):
-        if labels.size > 0 and labels[i] < 0:
-            value_out[i] = weight_out[i] = 0.0
-            continue
-        if faults[i] != 0:
-            continue
-        surprisals(x, i * classes, classes, kinds[1], rule, temperatures[1], p, n)
-        if true.size > 0:
-            surprisals(true, i * classes, classes, kinds[0], rule, temperatures[0], t, t_log)
-        else:
-            t[labels[i]] = 1.0
-        w = none
-        if weights.size > 0:
-            w = weights[i if weights.shape[0] > 1 else 0]
-        value_out[i], weight_out[i] = cross_entropy_row(t, n, smoothing, eps, w)
-        if true.size == 0:
-            t[labels[i]] = 0.0
-
-
-@kernel
 def lookup_rows(x, classes, labels, kind, out, faults):
     """Surprisals of the labels in numbers taken as they are: one number a row is read."""
     for i in range(labels.size):
         out[i] = 0.0
         if labels[i] >= 0:
             value = np.float64(x[i * classes + labels[i]])
-            if kind == LOGPROBS:
+            if kind == codes.LOGPROBS:
                 out[i] = -value
             elif value < 0.0:
-                faults[i] = PRED_NEGATIVE
+                faults[i] = codes.PRED_NEGATIVE
             else:
-                out[i] = -math.log(value) if value > 0.0 else (math.inf if value == 0.0 else value)
+                out[i] = surprisal(value)
 
 
 @kernel
@@ -242,85 +172,110 @@ def row_fault(x, start, size, kind, rule, tolerance):
             return -1
         negative |= value < 0.0
         top = value if value > top else top
-        total, error = two_sum(total, value if kind == PROBS else math.exp(value))
+        total, error = two_sum(total, value if kind == codes.PROBS else math.exp(value))
         low += error
-    if kind == LOGITS:
+    if kind == codes.LOGITS:
         return 0
-    if kind == PROBS and negative:
+    if kind == codes.PROBS and negative:
         return 1
-    if rule == SKIP:
+    if rule == codes.SKIP:
         return 0
-    if kind == LOGPROBS and rule == RESCALE:  # any offset of logarithms can be taken out
+    if (
+        kind == codes.LOGPROBS and rule == codes.RESCALE
+    ):  # any offset of logarithms can be taken out
         return 0 if abs(top) < math.inf else 2
     total += low
-    if rule == CHECK:
+    if rule == codes.CHECK:
         return 0 if abs(total - 1.0) <= tolerance else 2
     return 0 if 0.0 < total < math.inf else 2
 
 
 @kernel
-def doubtful_rows(x, classes, faults):
-    """AGAIN for doubtful rows that have a negative number."""
-    for i in range(faults.size):
-        if faults[i] == DOUBTFUL:
-            for j in range(i * classes, (i + 1) * classes):
-                if x[j] < 0.0:
-                    faults[i] = AGAIN
+def sparse_column(slot, x, p, n, label, top, place, kind, temperature):
+    """A column of one row from its numbers, probabilities and surprisals."""
+    if slot == slots.CROSS_ENTROPY:
+        return n[label]
+    if slot == slots.ENTROPY:
+        return weighted_surprisal(p, n)
+    if slot == slots.CONFIDENCE:
+        return largest(p, 0, p.size)[0]
+    if slot == slots.ACCURACY:
+        return 1.0 if place == label else 0.0
+    if slot == slots.RANK:
+        return float(rank_of(at(x, 0), x.size, label))
+    if slot == slots.BRIER:
+        miss = -math.expm1(-n[label])
+        total, low = miss * miss, 0.0
+        for j in range(p.size):
+            if j != label:
+                total, error = two_sum(total, p[j] * p[j])
+                low += error
+        return total + low
+    # the margin p₁ − p₂ = p₁·(1 − p₂/p₁), so that near ones keep their digits
+    second = 0.0 if kind == codes.PROBS else -math.inf
+    for j in range(p.size):
+        second = max(second, np.float64(x[j])) if j != place else second
+    if second == top:
+        return 0.0
+    if kind == codes.PROBS:
+        return p[place] * ((top - second) / top)
+    return p[place] * -math.expm1((second - top) / temperature)
 
 
 @kernel
-def margin_rows(x, classes, labels, kind, rule, temperature, out, faults):
-    """p₁ − p₂ of the two largest: p₁·(1 − p₂/p₁), so that near ones keep their digits."""
-    p = np.empty(classes)
-    n = np.empty(classes)
-    for i in range(out.size):
-        row = i * classes
-        out[i] = math.nan
-        top, place = largest(x, row, classes)
-        if labels[i] < 0:
-            out[i] = 0.0
-        elif faults[i] == 0 and top == top and not (kind == LOGITS and top == -math.inf):
-            surprisals(x, row, classes, kind, rule, temperature, p, n)
-            second = 0.0 if kind == PROBS else -math.inf
-            for j in range(classes):
-                second = max(second, np.float64(x[row + j])) if j != place else second
-            if second == top:
-                out[i] = 0.0
-            elif kind == PROBS:
-                out[i] = p[place] * ((top - second) / top)
-            else:
-                out[i] = p[place] * -math.expm1((second - top) / temperature)
-
-
-@kernel
-def single_rows(x, classes, labels, columns, kind, rule, tolerance, temperature, out, faults):
+def single_rows(x, classes, labels, wanted, kind, rule, tolerance, temperature, out, faults):
     """Sparse columns and entropy of the rows marked AGAIN, whatever they hold."""
-    p = np.empty(classes)
-    n = np.empty(classes)
+    p, n = np.empty(classes), np.empty(classes)
     for i in range(faults.size):
-        if faults[i] != AGAIN:
+        if faults[i] != codes.AGAIN:
             continue
         row, label = i * classes, labels[i] if labels.size > 0 else 0
         fault = row_fault(x, row, classes, kind, rule, tolerance)
-        faults[i] = PRED_NEGATIVE if fault == 1 else PRED_SUM if fault == 2 else 0
+        faults[i] = codes.PRED_NEGATIVE if fault == 1 else codes.PRED_SUM if fault == 2 else 0
         if fault > 0:
             continue
         top, place = largest(x, row, classes)
-        if fault == 0:
+        broken = fault < 0 or (kind == codes.LOGITS and top == -math.inf)
+        if not broken:
             surprisals(x, row, classes, kind, rule, temperature, p, n)
-            sparse_columns(p, n, label, columns, out, i)
-        broken = fault < 0 or (kind == LOGITS and top == -math.inf)
-        for k in range(columns.size):
-            column = columns[k]
-            if column == TARGET_WEIGHT:
-                out[k, i] = 1.0
-            elif broken:
+        for k in range(wanted.size):
+            if broken:
                 out[k, i] = math.nan
-            elif column == ACCURACY:
-                out[k, i] = 1.0 if place == label else 0.0
-            elif column == RANK:
-                rank = 0
-                for j in range(classes):
-                    value, mine = x[row + j], x[row + label]
-                    rank += value > mine or (value == mine and j < label)
-                out[k, i] = float(rank)
+            else:
+                out[k, i] = sparse_column(
+                    wanted[k], x[row : row + classes], p, n, label, top, place, kind, temperature
+                )
+
+
+@kernel
+def option_rows(true, x, classes, labels, kinds, rule, tolerance, temperatures, eps, smoothing,
+                weights, value_out, weight_out, faults):  # fmt: skip
+    """Cross-entropy with weights, eps or smoothing, and its target weight.
+
+    `true` is empty for sparse targets; `weights` is (1, C), (n, C) or (0, 0).
+    """
+    p, n, t, t_log = np.empty(classes), np.empty(classes), np.zeros(classes), np.empty(classes)
+    for i in range(value_out.size):
+        if labels.size > 0 and labels[i] < 0:
+            continue
+        row, fault = i * classes, 0
+        if true.size > 0:
+            fault = row_fault(true, row, classes, kinds[0], rule, tolerance)
+            faults[i] = codes.TRUE_NEGATIVE if fault == 1 else codes.TRUE_SUM if fault == 2 else 0
+        if fault <= 0:
+            fault = row_fault(x, row, classes, kinds[1], rule, tolerance)
+            faults[i] = codes.PRED_NEGATIVE if fault == 1 else codes.PRED_SUM if fault == 2 else 0
+        if fault > 0:
+            continue
+        surprisals(x, row, classes, kinds[1], rule, temperatures[1], p, n)
+        if true.size > 0:
+            surprisals(true, row, classes, kinds[0], rule, temperatures[0], t, t_log)
+            for j in range(classes):
+                if t[j] == 0.0 and t_log[j] < math.inf:  # not 0 beside an infinite surprisal
+                    t[j] = LEAST_DOUBLE
+        else:
+            t[labels[i]] = 1.0
+        w = weights[i if weights.shape[0] > 1 else 0] if weights.size > 0 else p[:0]
+        value_out[i], weight_out[i] = cross_entropy_row(t, n, smoothing, eps, w)
+        if true.size == 0:
+            t[labels[i]] = 0.0

@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 
-from .careful import clip_surprisal, gap_to, largest
-from .constants import LOGITS, PROBS, SKIP, kernel
-from .double_double import dd_add, dd_divide, dd_exp
+from . import codes, slots
+from .careful import clip_surprisal, gap_to, largest, row_fault, surprisal
+from .careful_exp import dd_add, dd_divide, dd_exp
 from .functions import LN2, kl_term
-from .loops import called
+from .loops import lane_max
+from .vectors import at, called, kernel
 
 TINY = 1e-290
 LEAST = 1e-300  # times HELD: a normal number
@@ -25,8 +26,6 @@ ROOT_HELD = 2.0**250
 
 divergence = called(kl_term)
 
-KL, REVERSE_KL, JS, TOTAL_VARIATION, HELLINGER, SQUARES, CROSS = range(7)
-
 
 @kernel
 def normalise(x, start, size, kind, rule, temperature, high, low, n):
@@ -34,16 +33,13 @@ def normalise(x, start, size, kind, rule, temperature, high, low, n):
     top, place = largest(x, start, size)
     total = (0.0, 0.0)
     rest = (0.0, 0.0)
-    plain = rule == SKIP and kind != LOGITS
-    if kind == PROBS:
+    plain = rule == codes.SKIP and kind != codes.LOGITS
+    if kind == codes.PROBS:
         power = 0 if plain or not 0.0 < top < math.inf else math.frexp(top)[1]
         for j in range(size):
             value = np.float64(x[start + j])
             high[j], low[j] = math.ldexp(value, 500 - power), 0.0
-            if value > 0.0:
-                n[j] = -math.log(value)
-            else:
-                n[j] = math.inf if value == 0.0 else math.nan
+            n[j] = surprisal(value)
             if j != place:
                 rest = dd_add(rest, (high[j], 0.0))
         total = dd_add(rest, (high[place], 0.0))
@@ -71,7 +67,7 @@ def normalise(x, start, size, kind, rule, temperature, high, low, n):
     for j in range(size):
         raw = high[j]
         high[j], low[j] = dd_divide((high[j], low[j]), total)
-        if kind != PROBS:
+        if kind != codes.PROBS:
             n[j] += shift
         elif j == place:
             n[j] = math.log1p(rest[0] / raw)
@@ -82,7 +78,7 @@ def normalise(x, start, size, kind, rule, temperature, high, low, n):
 
 
 @kernel
-def pair_row(what, p, p_low, p_log, q, q_low, q_log, plain, eps):
+def pair_row(slot, p, p_low, p_log, q, q_low, q_log, plain, eps):
     """One column from two normalised rows; `plain` says that they are taken as they are."""
     size = p.size
     total = (0.0, 0.0)
@@ -94,9 +90,11 @@ def pair_row(what, p, p_low, p_log, q, q_low, q_log, plain, eps):
         if x != x or y != y:
             return math.nan
         moved = (0.0, 0.0)
-        if eps > 0.0 and (what == KL or what == JS):
+        if eps > 0.0 and (slot == slots.KL or slot == slots.JS):
             clipped = clip_surprisal(y_log, eps)
-            if clipped != y_log and what == KL:  # by surprisals: 1 - eps rounds a confident p away
+            if (
+                clipped != y_log and slot == slots.KL
+            ):  # by surprisals: 1 - eps rounds a confident p away
                 term = 0.0 if x_log == math.inf else x * (clipped - x_log)
                 total = dd_add(total, (term, 0.0))
                 if not plain:  # Σ d = 0
@@ -112,10 +110,7 @@ def pair_row(what, p, p_low, p_log, q, q_low, q_log, plain, eps):
             d = d_low = 0.0
         if plain:
             moved = (d, d_low)
-        if what == KL or what == REVERSE_KL:
-            if what == REVERSE_KL:
-                x, y, d, x_log, y_log = y, x, -d, y_log, x_log
-                moved = (-moved[0], -moved[1])
+        if slot == slots.KL:
             if x_log == math.inf:
                 term = y
             elif y_log == math.inf:
@@ -126,41 +121,81 @@ def pair_row(what, p, p_low, p_log, q, q_low, q_log, plain, eps):
                 term = divergence(x, y, d)
             total = dd_add(total, (term, 0.0))
             total = dd_add(total, (-moved[0], -moved[1]))
-        elif what == JS:
+        elif slot == slots.JS:
             half = 0.5 * x + 0.5 * y
             if x < LEAST and y < LEAST:
                 continue
             first = divergence(x, half, 0.5 * d)
             second = divergence(y, half, -0.5 * d)
             total = dd_add(total, (0.5 * (first + second), 0.0))
-        elif what == TOTAL_VARIATION:
+        elif slot == slots.TOTAL_VARIATION:
             if plain:
                 total = dd_add(total, (0.5 * abs(d), 0.0))
             elif d > 0.0:  # what is won is lost elsewhere, maybe where 106 bits do not show it
                 total = dd_add(total, (d, 0.0))
             else:
                 lost = dd_add(lost, (-d, 0.0))
-        elif what == SQUARES:
+        elif slot == slots.BRIER:
             total = dd_add(total, (d * (d / HELD), 0.0))
-        elif what == HELLINGER:
+        elif slot == slots.HELLINGER:
             if d != 0.0:
                 root = d / (math.sqrt(x) + math.sqrt(y))
                 total = dd_add(total, (0.5 * root * root, 0.0))
-        else:
-            surprisal = clip_surprisal(y_log, eps) if eps > 0.0 else y_log
-            if x_log != math.inf:
-                if x == 0.0 and surprisal < math.inf:
-                    continue
-                total = dd_add(total, (x * surprisal if x > 0.0 else math.inf, 0.0))
-    value = max(total[0], lost[0]) / HELD if what == TOTAL_VARIATION else total[0] / HELD
-    if what == HELLINGER:
+        elif x_log != math.inf and (x != 0.0 or y_log == math.inf):  # cross-entropy
+            total = dd_add(total, (x * y_log if x > 0.0 else math.inf, 0.0))
+    value = max(total[0], lost[0]) / HELD if slot == slots.TOTAL_VARIATION else total[0] / HELD
+    if slot == slots.HELLINGER:
         return math.sqrt(total[0]) / ROOT_HELD
     return value if plain or eps > 0.0 else max(value, 0.0)
 
 
 @kernel
-def pair_value(what, p, q, row, size, kinds, rule, temperatures, eps, work):
-    """One column of one row, both operands from scratch; `work` is (6, size)."""
-    normalise(p, row, size, kinds[0], rule, temperatures[0], work[0], work[1], work[2])
-    normalise(q, row, size, kinds[1], rule, temperatures[1], work[3], work[4], work[5])
-    return pair_row(what, work[0], work[1], work[2], work[3], work[4], work[5], rule == SKIP, eps)
+def pair_fault(p, q, row, size, kinds, rule, tolerance):
+    """The fault code of a pair of rows, 0 if there is none, -1 if there is a NaN."""
+    first = row_fault(p, row, size, kinds[0], rule, tolerance)
+    second = row_fault(q, row, size, kinds[1], rule, tolerance)
+    if first < 0 or second < 0:
+        return -1
+    if first:
+        return codes.TRUE_NEGATIVE if first == 1 else codes.TRUE_SUM
+    if second:
+        return codes.PRED_NEGATIVE if second == 1 else codes.PRED_SUM
+    return 0
+
+
+@kernel
+def pair_rows(p, q, classes, slot, kinds, rule, tolerance, temperatures, eps, out, faults):
+    """One column of the rows marked AGAIN, whatever the kinds and options."""
+    work = np.empty((6, classes))
+    for i in range(faults.size):
+        if faults[i] != codes.AGAIN:
+            continue
+        faults[i] = 0
+        row = i * classes
+        fault = pair_fault(p, q, row, classes, kinds, rule, tolerance)
+        if fault > 0:
+            faults[i] = fault
+        elif fault < 0:
+            out[i] = math.nan
+        elif slot == slots.AGREEMENT:
+            first, second = largest(p, row, classes), largest(q, row, classes)
+            out[i] = 1.0 if first[1] == second[1] else 0.0
+        else:
+            normalise(p, row, classes, kinds[0], rule, temperatures[0], work[0], work[1], work[2])
+            normalise(q, row, classes, kinds[1], rule, temperatures[1], work[3], work[4], work[5])
+            out[i] = pair_row(
+                slot, work[0], work[1], work[2], work[3], work[4], work[5], rule == codes.SKIP, eps
+            )
+
+
+@kernel
+def fault_rows(p, q, classes, labels, kinds, rule, tolerance, missing, faults):
+    """Check rows for columns that do not check both operands; mark those that hold a NaN."""
+    for i in range(faults.size):
+        if labels.size == 0 or labels[i] >= 0:
+            fault = pair_fault(p, q, i * classes, classes, kinds, rule, tolerance)
+            missing[i] = fault < 0
+            for x, kind in ((p, kinds[0]), (q, kinds[1])):
+                if kind == codes.LOGITS and lane_max(at(x, i * classes), classes) == -math.inf:
+                    missing[i] = True  # no class is possible, so nothing is known of the row
+            faults[i] = max(fault, 0)

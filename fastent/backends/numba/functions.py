@@ -1,6 +1,6 @@
 """exp, log, log1p and the non-negative remainders behind KL and JS, for float32 and float64.
 
-Written once for vectors and single numbers of either type (see `lanes`); the polynomials differ in
+Written once for vectors and single numbers of either type (see `vectors`); polynomials differ in
 degree. Bounds and their arguments: docs/numerics.md. Zeros, infinities and NaN are the business of
 the caller unless said otherwise.
 """
@@ -9,12 +9,11 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
+from .loops import largest
 from .vectors import HAS_FMA, choose, madd, polynomial
 
 LN2 = 0.6931471805599453
-LEAST_SINGLE, LEAST_DOUBLE = 1.1754943508222875e-38, 2.2250738585072014e-308
-
-
+LEAST_DOUBLE = 2.2250738585072014e-308
 EXACT_LN2 = Fraction(0x2C5C85FDF473DE6AF278ECE600FCBDABD, 1 << 130)  # to 130 bits
 FLUSH = 708.0  # exp(-708) = 3e-308: beyond, 0 is within the absolute bound
 
@@ -32,11 +31,6 @@ def reduction_unit(temperature):
     return (1.0 / float(exact), high, rest, 1.0 / temperature, -FLUSH * temperature)
 
 
-def lift(x):
-    """Makes every subnormal probability normal; it cancels in ratios of sums."""
-    return 2.0**64 if x.single else 2.0**512
-
-
 def kl_term(x, y, d):
     """x·log(x/y) − x + y >= 0 for x, y >= 0 (normal or 0) and d = y − x, rounded once.
 
@@ -49,15 +43,20 @@ def kl_term(x, y, d):
     return choose(y.same(0.0) & (x > 0.0), math.inf, value)
 
 
+def lifted(x):
+    """x times a power that makes every subnormal probability normal and cancels in ratios of sums;
+    0 becomes a speck, so that nothing divides by it or takes its logarithm."""
+    return madd(x, 2.0**64 if x.single else 2.0**512, speck(x))
+
+
 def speck(x):
     """What 0 is replaced by beside lifted numbers: the least of them rounds it away."""
-    return x._new(x.lift(2.0**-112 if x.single else 2.0**-620))
+    return x.filled(2.0**-112 if x.single else 2.0**-620)
 
 
-def lifted(x):
-    """x times `lift`, exactly; 0 becomes a speck, so that nothing divides by it or takes its
-    logarithm."""
-    return madd(x, lift(x), speck(x))
+def is_speck(y):
+    """Its sign bit says so, of a lifted number."""
+    return y.bits() - speck(y).bits() - 1
 
 
 def without_octaves(y, x, rising=False):
@@ -109,7 +108,7 @@ def positive_gap(x, y):
 
 def excess(v):
     """v − log1p(v) >= 0 for v > −1."""
-    one = v._new(v.lift(1.0))
+    one = v.filled(1.0)
     return kl_term(one, v + 1.0, v)
 
 
@@ -182,11 +181,6 @@ def exp_over(high, low, per_octave, octave, rest, inverse, limit):
     return choose(high >= limit, value, 0.0)
 
 
-def largest(a, b):
-    """The larger one; b where a is NaN."""
-    return choose(a > b, a, b)
-
-
 def _octaves(m, unit):
     """(origin, m − origin, whole octaves of that): what is taken off x before its octaves is m
     itself if it is so large that x − m is exact wherever exp(x − m) > 0, and nothing else, since
@@ -245,42 +239,19 @@ def share(m, single, unit):
     return madd(r * r, exp_tail(-r), -r) + 1.0
 
 
-def exp_below(x, m, unit):
-    """exp((x − m)/T) for x < m, else 0; x − m is never rounded. `unit` is that of `row_unit`."""
-    if x.single:
-        origin, octaves, rho = unit[0], unit[1], unit[2]
-        t = x - origin
-        h = t - (m - origin)
-        shifted = madd(h, 1.4426950408889634, rounder(h))
-        n = (shifted - rounder(h)) + octaves
-        r = madd(-n, 0.693359375, t)
-        r = r - madd(n, -2.12194440054690583e-4, rho)
-        value = times_power(madd(r * r, exp_tail(r), r) + 1.0, shifted)
-        return choose((h >= -87.0) & (x < m), value, 0.0)
-    h = x - m
-    back = h - x
-    low = (x - (h - back)) + (-m - back)
-    return choose(x < m, exp_over(h, low, *unit), 0.0)
-
-
-def row_unit(m, unit):
-    """What `exp_below` needs to know of a row whose maximum is m: in float64 no more than the
-    constants of `reduction_unit`, in float32 m = origin + octaves·ln 2 + rho."""
-    if not m.single:
-        return unit
-    # m itself if it is so large that x − m is exact wherever exp(x − m) > 0
-    origin = choose(abs(m) >= 256.0, m, 0.0)
-    rest = m - origin
-    octaves = (rest * 1.4426950408889634 + rounder(m)) - rounder(m)
-    rho = madd(-octaves, 0.693359375, rest) - octaves * -2.12194440054690583e-4
-    return origin, octaves, rho
-
-
 def lost_by(x, m, high):
     """What the rounding of high = x − m lost; nothing where the difference is infinite."""
     back = high - x
     low = (x - (high - back)) + (-m - back)
     return choose(high > -math.inf, low, 0.0)
+
+
+def exp_below(x, m, unit):
+    """exp((x − m)/T) for x < m, else 0."""
+    high = x - m
+    low = lost_by(x, m, high)
+    value = exp_of_sum(high, low) if x.single else exp_over(high, low, *unit)
+    return choose(x < m, value, 0.0)
 
 
 def phi(v):
@@ -366,7 +337,7 @@ def surprisal_of(x, octaves=0):
         tail = polynomial(
             s * s, 0.29961260160059209527, 0.39973603887646991634, 0.66666816695714421379, 2.0
         )
-        whole = whole._new(whole.lift(octaves << 23)) - whole
+        whole = whole.filled(octaves << 23) - whole
         return madd(s, tail, whole.converted() * 8.26295829486781727573e-8)
     f, e = _reduced(x)
     s = -f / (f + 2.0)
@@ -390,7 +361,7 @@ def log1p_of(x):
     # what 1 + x lost, relative to u: matters up to u = 2^53 only, and an eighth of it does not, so
     # 1/u comes from the bits of u
     lost = choose(whole | (u >= 9007199254740992.0), 0.0, x - (u - 1.0))
-    inverse = (u._new(u.lift(0.0)).bits() - u.bits() + 0x7FDE623822FC16E6).as_number()
+    inverse = (u.filled(0.0).bits() - u.bits() + 0x7FDE623822FC16E6).as_number()
     lost = lost * inverse
     value = log_of_reduced(choose(whole, x, f), e) + lost
     return choose(u < math.inf, value, u)
@@ -400,7 +371,7 @@ def log_positive(x):
     """log(x) in float64 for any x > 0, subnormal ones and infinity included; 0 gives −infinity."""
     small = x < LEAST_DOUBLE
     value = log_normal(choose(small, x * 18014398509481984.0, x))
-    value = value - choose(small, x._new(x.lift(37.429947750237047)), 0.0)
+    value = value - choose(small, x.filled(37.429947750237047), 0.0)
     value = choose(x.same(0.0), -math.inf, value)
     return choose(x < math.inf, value, x)
 
@@ -408,5 +379,5 @@ def log_positive(x):
 def log1p_unit(e):
     """log1p(e) for e in [0, 1]."""
     small = e < 0.41421356
-    whole = choose(small, e._new(e.lift(0.0)), 1.0)
+    whole = choose(small, e.filled(0.0), 1.0)
     return log_of_reduced(choose(small, e, (e - 1.0) * 0.5), whole)

@@ -1,20 +1,37 @@
-"""KL, JS and distances where both rows are logits or log-probabilities.
+"""KL, JS and distances where a row is logits or log-probabilities.
 
-v = (b - m_b) - (a - m_a) - c is the log-ratio of a class, free of any common offset. With weights
-e^a, F the sum of e^a (e^v - 1 - v) and E that of e^a (e^v - 1): KL = F/A - h(E/A), exactly, for
-every centre c. A row in which the two nearly cancel is done again, centred on log1p(E/A).
+If both are: v = (b - m_b) - (a - m_a) - c is the log-ratio of a class, free of any common offset.
+With weights e^a, F the sum of e^a (e^v - 1 - v) and E that of e^a (e^v - 1): KL = F/A - h(E/A),
+exactly, for every centre c. A row in which the two nearly cancel is done again, centred on
+log1p(E/A).
+
+Beside probabilities the logarithmic row becomes probabilities in float64, which is twice the
+precision of float32 input. For float64 input that is enough while the divergence is not small;
+smaller ones go to `careful_pair`, where the exponentials have 106 bits.
 """
 
 import math
 
 import numpy as np
 
-from .careful_pair import HELLINGER, JS, KL, TOTAL_VARIATION
-from .constants import AGAIN, kernel
-from .functions import excess, exp_of_sum, exp_over, kappa, log1p_unit, lost_by, phi
-from .loops import at, called, is_single
-from .sums import APART, SPARE, add_block, block_of, lane_max, settle, smaller, term_loop
-from .vectors import choose
+from . import codes, slots
+from .functions import (
+    excess,
+    exp_of_sum,
+    exp_over,
+    kappa,
+    log1p_unit,
+    lost_by,
+    phi,
+    reduction_unit,
+)
+from .logits_cross_entropy import PAD, arithmetic
+from .loops import APART, lane_max
+from .probabilities import in_chunks, settle_rows
+from .probs_divergence import ROWS as PROBS_ROWS, limits
+from .rows import scratch
+from .sums import FEW, row_sums
+from .vectors import at, called, choose, is_single, kernel
 
 HALF_LN2 = 0.34657359027997265471
 F, E, A, B = 0, APART, 2 * APART, 3 * APART  # where the sums of a row stand
@@ -27,13 +44,8 @@ def differences(a, b, m_a, m_b, centre, centre_low, unit):
     v = ((b_high - a_high) - centre) + ((b_low - a_low) - centre_low)
     if a.single:
         return exp_of_sum(a_high, a_low), exp_of_sum(b_high, b_low), a_high, b_high, v
-    return (
-        exp_over(a_high, a_low, *unit),
-        exp_over(b_high, b_low, *unit),
-        a_high,
-        b_high,
-        v * unit[3],
-    )
+    mine, other = exp_over(a_high, a_low, *unit), exp_over(b_high, b_low, *unit)
+    return mine, other, a_high, b_high, v * unit[3]
 
 
 def centre_terms(a, b, m_a, m_b, centre, centre_low, shrink, unit):
@@ -76,49 +88,41 @@ def hellinger_terms(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
     return 0.5 * root * root, None
 
 
-map_centred = term_loop(centre_terms, 2, 4, over=True)
+add_centred = row_sums(centre_terms, 2, 4, pads=(PAD, PAD))
 excess_of = called(excess)
 
 
 @kernel
-def centred_sums(a, b, row, classes, m_a, m_b, centre, unit, t, s):
-    """Sums of F, E and both weights of one row for a given centre, which is in two parts."""
+def centre_parts(centre, unit, t):
+    """A centre in the unit of the logits: what the arithmetic holds of it, and the rest."""
     scaled = centre[0] / unit[3]
-    single = np.float64(np.float32(scaled)) if is_single(t) else scaled
-    low = (scaled - single) + centre[1] / unit[3]
-    shrink, lost, block = math.exp(-centre[0]), at(s, (SPARE + 3) * APART), block_of(t)
-    for first in range(row, row + classes, block):
-        size = smaller(block, row + classes - first)
-        map_centred(
-            size, a.size - first, at(a, first), at(b, first), at(t, 0), m_a, m_b, single, low,
-            shrink, unit,
-        )  # fmt: skip
-        add_block(at(t, 0), 4, size, at(s, 0), lost, first == row)
-    settle(4, at(s, 0), lost)
+    high = np.float64(np.float32(scaled)) if is_single(t) else scaled
+    return high, (scaled - high) + centre[1] / unit[3]
 
 
-def pair_kernel(what, terms):
+def pair_kernel(slot, terms):
     """A kernel of the rows of a and b: KL, or sums of `terms` around the right centre."""
     again = terms is not None
-    map_terms = term_loop(terms, 2, 1, over=True) if again else map_centred
+    add_terms = row_sums(terms, 2, 1, pads=(PAD, PAD)) if again else add_centred
 
     @kernel
-    def rows(a, b, classes, unit, checks, low, high, t, s, out, faults):
+    def rows(a, b, classes, unit, checks, sums, t, s, out, faults):
         threshold = 0.3 if is_single(t) else 0.5
-        lost, block = at(s, (SPARE + 3) * APART), block_of(t)
         for i in range(out.size):
             row = i * classes
-            m_a = np.float64(lane_max(at(a, row), classes))
-            m_b = np.float64(lane_max(at(b, row), classes))
+            m_a, m_b = lane_max(at(a, row), classes), lane_max(at(b, row), classes)
             if not (abs(m_a) < math.inf and abs(m_b) < math.inf):
-                faults[i] = AGAIN
+                faults[i] = codes.AGAIN
                 continue
             centre, value = (0.0, 0.0), math.nan
             delta = mass_a = mass_b = 0.0
             for attempt in range(3):
-                centred_sums(a, b, row, classes, m_a, m_b, centre, unit, t, s)
-                mass_a = s[A]
-                mass_b = s[B] * math.exp(centre[0])
+                high, low = centre_parts(centre, unit, t)
+                add_centred(
+                    1, classes, a.size - row, at(a, row), at(b, row), at(t, 0), at(s, 0),
+                    at(faults, i), m_a, m_b, high, low, math.exp(-centre[0]), unit,
+                )  # fmt: skip
+                mass_a, mass_b = s[A], s[B] * math.exp(centre[0])
                 gap, second_order = s[F] / mass_a, excess_of(s[E] / mass_a)
                 value = gap - second_order
                 delta = math.log1p(s[E] / mass_a)
@@ -132,35 +136,60 @@ def pair_kernel(what, terms):
                     centre = (delta, 0.0)
                 else:
                     centre = (centre[0], centre[1] + delta)
-                scaled = centre[0] / unit[3]
-                single = np.float64(np.float32(scaled)) if is_single(t) else scaled
-                rest = (scaled - single) + centre[1] / unit[3]
-                for first in range(row, row + classes, block):
-                    size = smaller(block, row + classes - first)
-                    map_terms(
-                        size, a.size - first, at(a, first), at(b, first), at(t, 0), m_a, m_b,
-                        single, rest, 1.0 / mass_a, 1.0 / mass_b, unit,
-                    )  # fmt: skip
-                    add_block(at(t, 0), 1, size, at(s, 0), lost, first == row)
-                settle(1, at(s, 0), lost)
-                value = math.sqrt(s[0]) if what == HELLINGER else s[0]
+                high, low = centre_parts(centre, unit, t)
+                add_terms(
+                    1, classes, a.size - row, at(a, row), at(b, row), at(t, 0), at(s, 0),
+                    at(faults, i), m_a, m_b, high, low, 1.0 / mass_a, 1.0 / mass_b, unit,
+                )  # fmt: skip
+                value = math.sqrt(s[0]) if slot == slots.HELLINGER else s[0]
             sound = value < math.inf or (value == math.inf and not is_single(t))
-            if checks[0]:
-                sound &= low <= math.exp(m_a) * mass_a <= high
-            if checks[1]:
-                sound &= low <= math.exp(m_b) * mass_b <= high
+            if checks[0] > 0.0:
+                sound &= sums[0] <= math.exp(m_a) * mass_a <= sums[1]
+            if checks[1] > 0.0:
+                sound &= sums[0] <= math.exp(m_b) * mass_b <= sums[1]
             if sound:
                 out[i] = 0.0 if value < 0.0 else value
             else:
-                faults[i] = AGAIN
+                faults[i] = codes.AGAIN
 
     return rows
 
 
 ROWS = {
-    KL: pair_kernel(KL, None),
-    JS: pair_kernel(JS, shannon_terms),
-    TOTAL_VARIATION: pair_kernel(TOTAL_VARIATION, variation_terms),
-    HELLINGER: pair_kernel(HELLINGER, hellinger_terms),
+    slots.KL: pair_kernel(slots.KL, None),
+    slots.JS: pair_kernel(slots.JS, shannon_terms),
+    slots.TOTAL_VARIATION: pair_kernel(slots.TOTAL_VARIATION, variation_terms),
+    slots.HELLINGER: pair_kernel(slots.HELLINGER, hellinger_terms),
 }
-WIDE = (TOTAL_VARIATION, HELLINGER)  # a square underflows in float32 before its root does
+WIDE = (
+    slots.TOTAL_VARIATION,
+    slots.HELLINGER,
+)  # a square underflows in float32 before its root does
+
+
+def mixed(rows, slot, out, faults):
+    """KL or JS of a row of probabilities and a logarithmic one, in either order."""
+    side, (p, q), classes = int(rows.kinds[0] == codes.PROBS), rows.operands, rows.classes
+    made, room = PROBS_ROWS[slot, classes <= FEW], scratch(np.float64)
+    bounds = limits(*rows.bounds(), False)
+    enough = 1e-12 if p.dtype == np.float32 else 5e-3
+    for first, n, (x, y) in in_chunks(rows, (0, 1), len(out)):
+        here = slice(first, first + n)
+        made(x, y, classes, bounds, *room, out[here], faults[here])
+        # q has a mass where p has none: of no importance
+        hole = math.nan if side or slot == slots.JS else 0.0
+        settle_rows(p, x, q, hole, first, n, classes, enough, out, faults)
+
+
+def run(rows, lines, faults):
+    """The columns in `lines`, by slot."""
+    a, b, temperature = rows.true, rows.pred, rows.temperatures[0]
+    for slot, out in lines.items():
+        if codes.PROBS in rows.kinds:
+            mixed(rows, slot, out, faults)
+            continue
+        dtype = np.dtype(np.float64) if slot in WIDE else arithmetic(a, temperature)
+        ROWS[slot](
+            a, b, rows.classes, reduction_unit(temperature), rows.checks(), rows.bounds(),
+            *scratch(dtype), out, faults,
+        )  # fmt: skip

@@ -1,252 +1,185 @@
-"""Formulas as loops over memory that Numba code can call.
+"""Formulas as loops over memory that Numba code can call, and what else is done with memory.
 
-A loop works on vectors of 64 bytes whatever the machine has (LLVM cuts them to its registers), so
-a value has the same bits wherever it stands: the last, partial vector goes through a copy.
+A loop works on vectors of 64 bytes whatever the machine has, so a value has the same bits wherever
+it stands: the last, partial vector goes through a copy.
 """
 
-import inspect
+import math
 
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from .vectors import DOUBLE, SINGLE, Bits, Mask, Number, lanes_of
+from . import codes
+from .vectors import (
+    DOUBLE,
+    Bits,
+    Mask,
+    Number,
+    Variable,
+    arguments,
+    choose,
+    each,
+    either,
+    inline,
+    lanes_of,
+    size_of,
+    when,
+)
 
-INT = ir.IntType(64)
-INT32 = ir.IntType(32)
-BYTES = 64  # of a vector
-KEPT = (types.CPointer, types.BaseTuple)  # arguments of loops that are no numbers
-
-
-def size_of(element):
-    return 4 if element == SINGLE else 8
-
-
-def element_of(kind):
-    """The LLVM type of what an array or a pointer holds."""
-    return SINGLE if kind.dtype == types.float32 else DOUBLE
-
-
-def number(value):
-    return ir.Constant(INT, value)
+MOST_ROWS = 512  # of a chunk: their sums and values are vectors too
+APART = MOST_ROWS + 16  # distance of the arrays of sums
 
 
-def load(builder, pointer, index, element, lanes):
-    place = builder.gep(pointer, [index])
-    kind = lanes_of(element, lanes)
-    return builder.load(builder.bitcast(place, kind.as_pointer()), align=size_of(element))
+def spread(number, element, lanes):
+    """A number in all lanes; a tuple of numbers as a tuple."""
+    if isinstance(number, tuple):
+        return tuple(spread(one, element, lanes) for one in number)
+    return number.resized(element).spread(lanes) if isinstance(number, Number) else number
 
 
-def store(builder, value, pointer, index, element):
-    place = builder.gep(pointer, [index])
-    builder.store(value, builder.bitcast(place, value.type.as_pointer()), align=size_of(element))
-
-
-def splat(builder, value, lanes):
-    if lanes == 1:
-        return value
-    kind = ir.VectorType(value.type, lanes)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(INT32, 0))
-    order = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
-    return builder.shuffle_vector(one, one, order)
-
-
-def resized(number, element):
-    """A Number with another type of element."""
-    return number.narrow() if element == SINGLE else number.wide()
-
-
-def below(builder, count, lanes):
-    """The mask of the first `count` lanes."""
-    numbers = ir.Constant(ir.VectorType(INT, lanes), list(range(lanes)))
-    return builder.icmp_signed("<", numbers, splat(builder, count, lanes))
-
-
-def folded(builder, vector, combine):
-    """One number of a vector, by halves."""
-    width = vector.type.count
-    while width > 1:
-        width //= 2
-        low, high = (
-            builder.shuffle_vector(
-                vector,
-                vector,
-                ir.Constant(ir.VectorType(INT32, width), list(range(begin, begin + width))),
-            )
-            for begin in (0, width)
-        )
-        vector = combine(low, high)
-    return builder.extract_element(vector, ir.Constant(INT32, 0))
-
-
-@intrinsic
-def at(typingctx, array, offset):
-    """The address of array[offset]: plain pointers need no wrap-around of negative indices."""
-    pointer = types.CPointer(array.dtype)
-
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.gep(data, [args[1]])
-
-    return pointer(array, types.intp), codegen
-
-
-@intrinsic
-def is_single(typingctx, array):
-    """Whether an array holds float32: a constant of the compiled code, so branches on it vanish."""
-    constant = int(array.dtype == types.float32)
-
-    def codegen(context, builder, signature, args):
-        return ir.Constant(ir.IntType(1), constant)
-
-    return types.boolean(array), codegen
-
-
-def arguments(formula):
-    return len(inspect.signature(formula).parameters)
-
-
-def with_arguments(count):
-    """An intrinsic of `count` arguments; Numba would pass *args on as a tuple."""
-
-    def decorate(function):
-        kind = inspect.Parameter.POSITIONAL_ONLY
-        names = ["typingctx", *(f"a{k}" for k in range(count))]
-        function.__signature__ = inspect.Signature(
-            [inspect.Parameter(name, kind) for name in names]
-        )
-        return intrinsic(function)
-
-    return decorate
-
-
-def called(formula):
-    """A formula of float64 numbers as a function for compiled code."""
-
-    @with_arguments(arguments(formula))
-    def call(typingctx, *args):
-        def codegen(context, builder, signature, values):
-            return formula(*(Number(builder, value) for value in values)).value
-
-        return types.float64(*(types.float64 for _ in args)), codegen
-
-    return call
-
-
-def mapped(formula, reads, writes, room, apart=0, over=False, padded=False, inner=None):
+def over_elements(formula, reads, writes=1, inner=None):
     """A formula as a loop: call it as loop(n, *sources, target, *numbers).
 
-    Sources are pointers, or one pointer to `reads` arrays `apart` elements from each other; the
-    results go to `writes` arrays `room` apart from the target on. Arithmetic is done in the type of
-    the target, or in that of the `inner` source. With `over` the call begins (n, readable, ...):
-    that many elements may be read, which spares a copy of the last vector, and targets have room;
-    `padded` sources and targets all have room. The formula is given the elements and then the
-    numbers; it returns the results and a Mask (or None), and the loop returns how many of the n
-    elements had it. Bits instead of a Mask tell no more than whether a sign bit was seen.
+    Arithmetic is done in the type of the target, or in that of the `inner` source. The formula is
+    given the elements and then the numbers; it returns the results and a Mask, or Bits of which the
+    sign counts, or None. The loop returns whether it was seen anywhere: not for zeros, with which
+    the last vector is filled up.
     """
-    pointers = 1 if apart else reads
 
-    @with_arguments(2 + over + pointers + arguments(formula) - reads)
-    def loop(typingctx, n, *args):
-        def codegen(context, builder, signature, values):
-            given = list(zip(values, signature.args, strict=True))[1 + over :]
-            kinds = [element_of(t) for _, t in given[: pointers + 1]]
-            sources = [value for value, _ in given[:pointers]]
-            target, written = given[pointers][0], kinds.pop()
-            if apart:
-                sources = [builder.gep(sources[0], [number(k * apart)]) for k in range(reads)]
-                kinds *= reads
-            targets = [builder.gep(target, [number(k * room)]) for k in range(writes)]
-            element = written if inner is None else kinds[inner]
-            width = BYTES // size_of(element)
-            numbers = []
-            for value, kind in given[pointers + 1 :]:
-                numbers.append(spread(builder, value, kind, element, width))
-            tally = ir.VectorType(ir.IntType(8 * size_of(element)), width)
-            seen = cgutils.alloca_once_value(builder, ir.Constant(tally, [0] * width))
+    @inline(types.intp, 2 + arguments(formula))
+    def loop(n, *given):
+        sources, target, numbers = given[:reads], given[reads], given[reads + 1 :]
+        element = target.element if inner is None else sources[inner].element
+        lanes = lanes_of(element)
+        numbers = [spread(number, element, lanes) for number in numbers]
+        sign = 8 * size_of(element)
+        seen = Variable(target.zeros(lanes).resized(element).bits())
 
-            signs = []
+        def step(sources, target, index):
+            loaded = [source.load(lanes, index).resized(element) for source in sources]
+            value, odd = formula(*loaded, *numbers)
+            target.store(value.resized(target.element), index)
+            if odd is not None:
+                seen.value = seen.value | (odd.as_bits(sign) if isinstance(odd, Mask) else odd)
 
-            def step(sources, targets, index, limit=None):
-                loaded = [
-                    resized(Number(builder, load(builder, p, index, kind, width)), element)
-                    for p, kind in zip(sources, kinds, strict=True)
-                ]
-                *found, mask = formula(*loaded, *numbers)
-                for value, p in zip(found, targets, strict=True):
-                    store(builder, resized(value, written).value, p, index, written)
-                if mask is None:
-                    return
-                signs.append(isinstance(mask, Bits))
-                if signs[
-                    0
-                ]:  # the copy of a partial vector is padded with zeros, which are positive
-                    builder.store(builder.or_(builder.load(seen), mask.value), seen)
-                    return
-                if limit is not None:
-                    mask = mask & Mask(builder, below(builder, limit, width))
-                one = builder.zext(mask.value, tally)
-                builder.store(builder.add(builder.load(seen), one), seen)
-
-            def partial_step(whole, rest):
-                copies = [copy_room(builder, kind, width) for kind in kinds]
-                for copy, source, kind in zip(copies, sources, kinds, strict=True):
-                    place = builder.gep(source, [whole])
-                    cgutils.raw_memcpy(builder, copy, place, rest, size_of(kind))
-                results = [copy_room(builder, written, width) for _ in targets]
-                step(copies, results, number(0), rest)
-                for result, to in zip(results, targets, strict=True):
-                    place = builder.gep(to, [whole])
-                    cgutils.raw_memcpy(builder, place, result, rest, size_of(written))
-
-            whole = builder.and_(values[0], number(-width))
-            with cgutils.for_range_slice(builder, number(0), whole, number(width)) as (index, _):
-                step(sources, targets, index)
-            rest = builder.sub(values[0], whole)
-            with builder.if_then(builder.icmp_signed(">", rest, number(0))):
-                if padded:
-                    step(sources, targets, whole, rest)
-                elif over:
-                    end = builder.add(whole, number(width))
-                    enough = builder.icmp_signed("<=", end, values[1])
-                    with builder.if_else(enough) as (then, otherwise):
-                        with then:
-                            step(sources, targets, whole, rest)
-                        with otherwise:
-                            partial_step(whole, rest)
-                else:
-                    partial_step(whole, rest)
-            if not signs:
-                return number(0)
-            total = builder.load(seen)
-            if signs[0]:
-                total = folded(builder, total, builder.or_)
-                return builder.zext(builder.icmp_signed("<", total, total.type(0)), INT)
-            return builder.zext(folded(builder, total, builder.add), INT)
-
-        kinds = [types.intp] * over
-        kinds += [a if isinstance(a, KEPT) else types.float64 for a in args[over:]]
-        return types.int64(types.intp, *kinds), codegen
+        whole = n & -lanes
+        with each(0, whole, lanes) as index:
+            step(sources, target, index)
+        rest = n - whole
+        with when(rest > 0):
+            copies, result = [source.room(lanes) for source in sources], target.room(lanes)
+            for copy, source in zip(copies, sources, strict=True):
+                copy.store(copy.zeros(lanes))
+                copy.copy(source + whole, rest)
+            step(copies, result, n.filled(0))
+            (target + whole).copy(result, rest)
+        return seen.value.folded(Bits.__or__).as_sign()
 
     return loop
 
 
-def spread(builder, value, kind, element, width):
-    """A number in all lanes; a tuple of numbers as a tuple."""
-    if isinstance(kind, types.BaseTuple):
-        return tuple(
-            spread(builder, one, types.float64, element, width)
-            for one in cgutils.unpack_tuple(builder, value)
-        )
-    one = resized(Number(builder, value), element).value
-    return Number(builder, splat(builder, one, width))
+def over_rows(formula, reads, writes):
+    """A formula over sums of rows: call it as loop(n, sums, target, *numbers).
+
+    It reads `reads` arrays APART apart and writes as many as `writes`; numbers may be tuples. The
+    loop returns how many of the n rows have the Mask that the formula returns last, or None.
+    """
+
+    @inline(types.intp, 3 + arguments(formula) - reads)
+    def loop(n, sums, target, *numbers):
+        lanes = lanes_of(DOUBLE)
+        numbers = [spread(number, DOUBLE, lanes) for number in numbers]
+        seen = Variable(n.filled(0).spread(lanes))
+        with each(0, n, lanes) as index:
+            loaded = [(sums + k * APART).load(lanes, index) for k in range(reads)]
+            *found, odd = formula(*loaded, *numbers)
+            for k, value in enumerate(found):
+                (target + k * APART).store(value, index)
+            if odd is not None:
+                seen.value = seen.value + (odd & (n - index).first(lanes)).as_count()
+        return seen.value.folded(Bits.__add__)
+
+    return loop
 
 
-def copy_room(builder, element, width):
-    """A vector's worth of zeros on the stack, as a pointer to its elements."""
-    room = cgutils.alloca_once(builder, ir.ArrayType(element, width))
-    pointer = builder.bitcast(room, element.as_pointer())
-    store(builder, ir.Constant(ir.VectorType(element, width), [0.0] * width), pointer,
-           number(0), element)  # fmt: skip
-    return pointer
+def largest(a, b):
+    """The larger one; b where a is NaN."""
+    return choose(a > b, a, b)
+
+
+def top_of(x, n, checked=False):
+    """Largest of n >= 1 numbers; NaN if there is one where that is `checked`, else they are passed
+    over. Four vectors at once, because one running maximum waits for itself; the last vector
+    overlaps the one before."""
+    lanes, chains = lanes_of(x.element), 4
+    low = x.zeros(lanes).filled(-math.inf)
+    best = [Variable(low) for _ in range(chains)]
+    odd = Variable(low.nan())
+
+    def meet(value, chain):
+        if checked:
+            odd.value = odd.value | value.nan()
+        chain.value = largest(value, chain.value)
+
+    with either(n < lanes) as (then, otherwise):
+        with then, each(0, n) as index:  # one by one, in all lanes
+            meet(x.load(1, index).spread(lanes), best[0])
+        with otherwise:
+            whole, last = n & -(lanes * chains), n - lanes
+            with each(0, whole, lanes * chains) as index:
+                for k, chain in enumerate(best):
+                    meet(x.load(lanes, index + k * lanes), chain)
+            with each(whole, n, lanes) as index:
+                meet(x.load(lanes, index.least(last)), best[0])
+    a, b, c, d = (chain.value for chain in best)
+    top = largest(largest(d, c), largest(b, a)).folded(lambda low, high: largest(high, low))
+    return choose(odd.value.any(), math.nan, top) if checked else top
+
+
+@inline(types.float64)
+def lane_max(x, n):
+    """Largest of n >= 1 numbers; NaN if there is one."""
+    return top_of(x, n, checked=True).wide()
+
+
+@inline(types.intp)
+def rank_of(x, classes, label):
+    """How many are above the label's, or equal and before it."""
+    own, rank = x.load(1, label), Variable(label.filled(0))
+    with each(0, classes) as j:
+        value = x.load(1, j)
+        above = (value > own) | (value.same(own) & (j < label))
+        rank.value = rank.value + above.as_count()
+    return rank.value
+
+
+@inline(types.intp)
+def smaller(a, b):
+    """The smaller of two counts."""
+    return a.least(b)
+
+
+@inline()
+def copy(n, source, target):
+    """Copy n numbers."""
+    target.copy(source, n)
+
+
+@inline()
+def mark(n, odd, faults):
+    """AGAIN where a row is odd."""
+    with each(0, n) as index:
+        again = odd.load(1, index) > 0.0
+        faults.store(choose(again, codes.AGAIN, faults.load(1, index)), index)
+
+
+def settled(value, sound):
+    """A row value, and 1 where the row needs another look."""
+    return choose(value < 0.0, 0.0, value), choose(sound, value.filled(0.0), 1.0), ~sound
+
+
+def within(low, high, *sums):
+    sound = None
+    for total in sums:
+        inside = (total >= low) & (total <= high)
+        sound = inside if sound is None else sound & inside
+    return sound

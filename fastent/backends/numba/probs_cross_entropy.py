@@ -1,145 +1,159 @@
-"""Sparse columns and entropy from probabilities.
+"""Cross-entropy of labels and of a target, entropy and the statistics of a row, from probabilities.
 
 log S and log p of a large class cancel when a row is nearly one-hot and its sum S is not exactly 1,
 so the large class (at most one exceeds 3/4) is kept out: its surprisal is log1p(R / p) with R the
 sum of the others. Rows that are odd in any way are marked, and done once more in `careful`.
 """
 
-from functools import partial
+import math
 
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+import numpy as np
 
-from .constants import AGAIN, kernel
+from fastent.backends.sharing import share
+
+from . import codes, slots
 from .functions import (
     LEAST_DOUBLE,
     NEAR,
+    is_speck,
+    lifted,
     log_normal,
     log_of_sum,
     log_positive,
     log_ratio,
     surprisal_of,
 )
-from .fused import row_adder
-from .loops import at, mapped, number
-from .sums import (
-    APART,
-    MOST_ROWS,
-    ROOM,
-    SPARE,
-    block_of,
-    copy,
-    lane_max,
-    mark,
-    row_loop,
-    row_sums,
-    settled,
-    smaller,
-    term_loop,
-    within,
-)
-from .vectors import choose
+from .loops import APART, MOST_ROWS, copy, lane_max, over_rows, settled, smaller, within
+from .rows import NONE, SPARE, pair_kernel, place_labels, scratch, settler
+from .sums import FEW, row_sums
+from .vectors import at, choose, kernel
 
 BIG = 0.75  # the large class is kept out above this
-OWN, VALUE, ODD = 2, 6, 7  # where they stand among the sums of rows
+OWN = 2  # where the label's probability stands among the sums
+LONG_ROW = 1 << 18  # classes from which the parts of a row are shared among threads
+PART = 1 << 14  # classes of a part
+OTHERS = (slots.BRIER, slots.RANK, slots.ACCURACY, slots.CONFIDENCE)
 
 
-def flat(formula):
-    """The same terms as arrays."""
+@kernel
+def negative_rows(x, start, classes, n, faults, begin):
+    """AGAIN for the noted rows that have a negative number: a sign may be that of a zero."""
+    for r in range(n):
+        if faults[begin + r] == codes.NOTED:
+            faults[begin + r] = 0
+            for j in range(start + r * classes, start + (r + 1) * classes):
+                if not x[j] >= 0.0:
+                    faults[begin + r] = codes.AGAIN
 
-    def terms(x):
-        return formula(x)[:-1]
 
-    return terms
+def log_total(wide, total, sound):
+    """log Σ, and whether the row is sound: only sums near 1 are, if not `wide`."""
+    near = abs(total - 1.0) <= NEAR
+    if wide:
+        return choose(near, log_of_sum(total), log_positive(total)), sound
+    return log_of_sum(total), sound & near
+
+
+# --- entropy --------------------------------------------------------------------------------------
 
 
 def entropy_sums(x):
     """−x log x and x without the large class, and the large class."""
     small = x <= BIG  # not true of NaN, which ends up among the large ones
     term = choose(small, x * surprisal_of(x), 0.0)
-    return term, choose(small, x, 0.0), choose(small, 0.0, x), x.bits(), None
+    return term, choose(small, x, 0.0), choose(small, 0.0, x), x.bits()
 
 
-def entropy_value(wide, t, rest, big, low, high):
-    """Odd where the sum is not near 1, if not `wide`."""
+def entropy_value(wide, t, rest, big, limits):
     total = rest + big
-    near = abs(total - 1.0) <= NEAR
-    log_total, sound = log_of_sum(total), within(low, high, total)
-    if wide:
-        log_total = choose(near, log_total, log_positive(total))
-    else:
-        sound = sound & near
-    value = t + rest * log_total + choose(big > 0.0, big * log_ratio(rest, big), 0.0)
+    log_sum, sound = log_total(wide, total, within(*limits, total))
+    value = t + rest * log_sum + choose(big > 0.0, big * log_ratio(rest, big), 0.0)
     return settled(value / total, sound)
 
 
-map_near, map_wide = (row_loop(partial(entropy_value, wide), 3, 2) for wide in (False, True))
+settle_entropy = settler(entropy_value, 3)
 
 
 def entropy_kernel(few):
-    """A kernel of rows that are mapped together or added up by themselves."""
-    map_terms = term_loop(flat(entropy_sums), 1, 3) if few else None
-    add_rows = None if few else row_adder(entropy_sums, 1, 3)
+    add = row_sums(entropy_sums, 1, 3, few)
 
     @kernel
-    def rows(x, classes, low, high, t, s, out, parts, faults):
-        """Entropy of rows of probabilities, into `faults` where a row is odd; `parts`, (3, rows) or
-        empty, is for the sums, where the rows are parts of a longer one."""
-        together = smaller(block_of(t) // classes, MOST_ROWS) if few else MOST_ROWS
-        for begin in range(0, out.size, together):
-            n, start, negative = smaller(together, out.size - begin), begin * classes, 0
-            if few:
-                negative += map_terms(n * classes, at(x, start), at(t, 0))
-                row_sums(at(t, 0), 3, n, classes, at(s, 0))
-            else:
-                add_rows(
-                    n, classes, x.size - start, at(x, start), at(t, 0), at(s, 0), at(faults, begin)
-                )
-            odd = map_near(n, at(s, 0), at(s, VALUE * APART), low, high)
-            if odd > 0:
-                odd = map_wide(n, at(s, 0), at(s, VALUE * APART), low, high)
-            copy(n, at(s, VALUE * APART), at(out, begin))
-            if parts.size > 0:
-                for k in range(3):
-                    copy(n, at(s, k * APART), at(parts[k], begin))
-            if odd + negative > 0:
-                mark(n, at(s, ODD * APART), negative, at(faults, begin))
+    def rows(x, classes, limits, t, s, out, parts, faults):
+        """Entropy; `parts`, (3, rows) or empty, gets the sums of rows that are parts of one."""
+        for begin in range(0, faults.size, MOST_ROWS):
+            n, start = smaller(MOST_ROWS, faults.size - begin), begin * classes
+            noted = add(
+                n, classes, x.size - start, at(x, start), at(t, 0), at(s, 0), at(faults, begin)
+            )
+            if noted > 0:
+                negative_rows(x, start, classes, n, faults, begin)
+            for k in range(parts.shape[0]):
+                copy(n, at(s, k * APART), at(parts[k], begin))
+            if out.size > 0:
+                settle_entropy(n, s, limits, out, faults, begin)
 
     return rows
 
 
-ENTROPY = {few: entropy_kernel(few) for few in (False, True)}
+ENTROPIES = {few: entropy_kernel(few) for few in (False, True)}
+NO_PARTS = np.empty((0, 0))
 
 
-@kernel
-def entropy_of_sums(s, low, high, out, faults):
-    """The entropy of one row from its three sums."""
-    if map_wide(1, at(s, 0), at(s, VALUE * APART), low, high) > 0:
-        faults[0] = AGAIN
-    out[0] = s[VALUE * APART]
+def entropy(rows, x, out, faults):
+    limits = rows.bounds(0.75, 1.5)
+    if rows.classes < LONG_ROW:
+        ENTROPIES[rows.classes <= FEW](
+            x, rows.classes, limits, *scratch(x.dtype), out, NO_PARTS, faults
+        )
+        return
+    for i, row in enumerate(x.reshape(-1, rows.classes)):
+        _long_entropy(rows, row, limits, out[i : i + 1], faults[i : i + 1])
+
+
+def _long_entropy(rows, x, limits, out, faults):
+    """Entropy of one row of very many classes, whose parts are shared among the threads."""
+    whole = x.size // PART
+    sums, odd = np.zeros((3, whole + 1)), np.zeros(whole + 1, np.int8)
+
+    def part(first, last):
+        wide = PART if last <= whole else x.size - first * PART
+        some = np.empty((3, last - first))
+        ENTROPIES[False](
+            x[first * PART : last * PART], wide, limits, *scratch(x.dtype), NONE, some,
+            odd[first:last],
+        )  # fmt: skip
+        sums[:, first:last] = some
+
+    threads = rows.spec.num_threads
+    share(part, 0, whole, max(1, whole // (4 * threads)), threads)
+    if whole * PART < x.size:
+        part(whole, whole + 1)
+    room = scratch(x.dtype)[1]
+    room[[0, APART, 2 * APART]] = [math.fsum(line) for line in sums]
+    if odd.any():
+        faults[:] = codes.AGAIN
+    else:
+        settle_entropy(1, room, limits, out, faults, 0)
+
+
+# --- columns with a label -------------------------------------------------------------------------
 
 
 def plain_sums(x):
-    return x, x.bits(), None
+    return x, x.bits()
 
 
 def square_sums(x):
-    return x, x * x, x.bits(), None
+    return x, x * x, x.bits()
 
 
-def sparse_value(wide, rest, own, low, high):
-    """Odd where the sum is not near 1 or the label has next to nothing, if not `wide`."""
+def sparse_value(wide, rest, _, own, limits):
+    """Odd where the label has next to nothing, if not `wide`."""
     total = rest + own
-    near = abs(total - 1.0) <= NEAR
-    log_total, sound = log_of_sum(total), within(low, high, total)
-    if wide:
-        log_total = choose(near, log_total, log_positive(total))
-        log_own = log_positive(own)
-    else:
-        sound = sound & near & (own >= LEAST_DOUBLE)
-        log_own = log_normal(own)
-    return settled(choose(rest < own, log_ratio(rest, own), log_total - log_own), sound)
+    log_sum, sound = log_total(wide, total, within(*limits, total))
+    log_own = log_positive(own) if wide else log_normal(own)
+    sound = sound if wide else sound & (own >= LEAST_DOUBLE)
+    return settled(choose(rest < own, log_ratio(rest, own), log_sum - log_own), sound)
 
 
 def brier_value(rest, square, own):
@@ -147,95 +161,88 @@ def brier_value(rest, square, own):
     return (square + rest * rest) / (total * total), None
 
 
-map_losses, map_wide_losses = (
-    mapped(partial(sparse_value, wide), 2, 2, APART, apart=OWN * APART, padded=True)
-    for wide in (False, True)
-)
-map_briers = row_loop(brier_value, 3, 1)
-
-
-@intrinsic
-def rank_of(typingctx, x, n, label):
-    """Classes above the label plus equal ones before it; a plain loop, which LLVM vectorises."""
-
-    def codegen(context, builder, signature, args):
-        x, n, label = args
-        own = builder.load(builder.gep(x, [label]))
-        rank = cgutils.alloca_once_value(builder, number(0))
-        with cgutils.for_range(builder, n) as loop:
-            value = builder.load(builder.gep(x, [loop.index]))
-            before = builder.icmp_signed("<", loop.index, label)
-            tie = builder.and_(builder.fcmp_ordered("==", value, own), before)
-            counts = builder.or_(builder.fcmp_ordered(">", value, own), tie)
-            more = builder.zext(counts, rank.type.pointee)
-            builder.store(builder.add(builder.load(rank), more), rank)
-        return builder.load(rank)
-
-    return types.intp(x, types.intp, types.intp), codegen
+settle_losses, map_briers = settler(sparse_value, 3), over_rows(brier_value, 3, 1)
 
 
 @kernel
-def extra_columns(x, begin, n, classes, labels, s, rows):
-    brier, rank, accuracy, confidence = rows
+def extra_columns(x, begin, n, classes, labels, s, others):
+    brier, rank, accuracy, confidence = others
     if brier.size > 0:
         map_briers(n, at(s, 0), at(s, SPARE * APART))
         copy(n, at(s, SPARE * APART), at(brier, begin))
-    for r in range(n):
-        row, label = (begin + r) * classes, labels[begin + r]
-        if label < 0:
-            continue
-        if rank.size + accuracy.size > 0:
-            found = rank_of(at(x, row), classes, label)
-            if rank.size > 0:
-                rank[begin + r] = found
-            if accuracy.size > 0:
-                accuracy[begin + r] = 1.0 if found == 0 else 0.0
-        if confidence.size > 0:
-            total = s[r] + s[OWN * APART + r]
-            confidence[begin + r] = lane_max(at(x, row), classes) / total
+    if rank.size + accuracy.size > 0:
+        place_labels(x, begin, n, classes, labels, rank, accuracy)
+    for r in range(n if confidence.size > 0 else 0):
+        total = s[r] + s[OWN * APART + r]
+        confidence[begin + r] = lane_max(at(x, (begin + r) * classes), classes) / total
 
 
 def sparse_kernel(few, squares):
-    """A kernel of sparse columns of rows that are mapped together or added up by themselves; the
-    Brier score, ranks and confidence only if `squares`."""
-    formula, arrays = (square_sums, 2) if squares else (plain_sums, 1)
-    map_terms = term_loop(flat(formula), 1, arrays) if few else None
-    add_rows = None if few else row_adder(formula, 1, arrays, label=True)
+    """Cross-entropy of labels; Brier score, ranks and confidence only if `squares`."""
+    formula, sums = (square_sums, 2) if squares else (plain_sums, 1)
+    add = row_sums(formula, 1, sums, few, label=True)
 
     @kernel
-    def rows(x, classes, labels, low, high, t, s, out, others, faults):
-        together = smaller(block_of(t) // classes, MOST_ROWS) if few else MOST_ROWS
-        for begin in range(0, labels.size, together):
-            n = smaller(together, labels.size - begin)
-            start, negative = begin * classes, 0
+    def rows(x, classes, labels, limits, t, s, out, others, faults):
+        for begin in range(0, labels.size, MOST_ROWS):
+            n, start = smaller(MOST_ROWS, labels.size - begin), begin * classes
             for r in range(n):
                 label = labels[begin + r]
                 s[OWN * APART + r] = x[start + r * classes + label] if label >= 0 else 1.0
-            if few:
-                negative += map_terms(n * classes, at(x, start), at(t, 0))
-                for r in range(n):
-                    if labels[begin + r] >= 0:
-                        place = r * classes + labels[begin + r]
-                        t[place] = 0.0
-                        if squares:
-                            t[place + ROOM] = 0.0
-                row_sums(at(t, 0), arrays, n, classes, at(s, 0))
-            else:
-                add_rows(
-                    n, classes, x.size - start, at(x, start), at(t, 0), at(s, 0),
-                    at(faults, begin), at(labels, begin),
-                )  # fmt: skip
-            odd = map_losses(n, at(s, 0), at(s, VALUE * APART), low, high)
-            if odd > 0:
-                odd = map_wide_losses(n, at(s, 0), at(s, VALUE * APART), low, high)
-            if out.size > 0:
-                copy(n, at(s, VALUE * APART), at(out, begin))
+            noted = add(
+                n, classes, x.size - start, at(x, start), at(t, 0), at(s, 0), at(faults, begin),
+                at(labels, begin),
+            )  # fmt: skip
+            if noted > 0:
+                negative_rows(x, start, classes, n, faults, begin)
+            settle_losses(n, s, limits, out, faults, begin)
             if squares:
                 extra_columns(x, begin, n, classes, labels, s, others)
-            if odd + negative > 0:
-                mark(n, at(s, ODD * APART), negative, at(faults, begin))
 
     return rows
 
 
 SPARSE = {(few, more): sparse_kernel(few, more) for few in (False, True) for more in (False, True)}
+
+
+# --- a target and a prediction --------------------------------------------------------------------
+
+
+def cross_sums(p, q):
+    """−x log y without classes of y above 3/4, and x and y of either side, and whether y is 0."""
+    y = lifted(q)
+    small = q <= BIG
+    term = choose(small, p * surprisal_of(y, 64 if q.single else 512), 0.0)
+    sides = (choose(small, p, 0.0), choose(small, 0.0, p), choose(small, q, 0.0))
+    return term, *sides, choose(small, 0.0, q), p.bits() | q.bits() | is_speck(y)
+
+
+def cross_value(wide, t, rest, big, pred_rest, pred_big, limits):
+    mass, total = rest + big, pred_rest + pred_big
+    log_sum, sound = log_total(wide, total, within(*limits, mass, total))
+    value = t + rest * log_sum
+    value = value + choose(big > 0.0, big * log_ratio(pred_rest, pred_big), 0.0)
+    return settled(value / mass, sound)
+
+
+CROSS = {few: pair_kernel(cross_sums, cross_value, 5, few) for few in (False, True)}
+
+
+def run(rows, lines, faults):
+    """The columns in `lines`, by slot."""
+    x, few, room = rows.pred, rows.classes <= FEW, scratch(rows.pred.dtype)
+    if slots.ENTROPY in lines:
+        entropy(rows, x, lines[slots.ENTROPY], faults)
+    elif rows.true is not None:
+        CROSS[few](
+            rows.true, x, rows.classes, rows.bounds(), *room, lines[slots.CROSS_ENTROPY], faults
+        )
+    else:
+        loss = lines.get(slots.CROSS_ENTROPY, NONE)
+        others = tuple(
+            lines.get(slot, NONE)
+            for slot in (slots.BRIER, slots.RANK, slots.ACCURACY, slots.CONFIDENCE)
+        )
+        SPARSE[few, any(line.size for line in others)](
+            x, rows.classes, rows.labels, rows.bounds(0.75, 1.5), *room, loss, others, faults
+        )

@@ -1,394 +1,316 @@
-"""Sums and maxima over fixed lanes, and what else is done with sums: no flag of LLVM's is needed.
+"""Sums over rows of terms that are computed on the way, without a trip to memory.
 
-Terms of few classes, and of two rows of logits, are mapped into scratch memory by chunks, then
-summed row by row (others are added up as they are mapped, see `fused`). A row of many classes goes
-block by block, and the blocks are added with their rounding errors. Either way a row's sums are cut
-at the same places whatever its neighbours are.
+Rows of few classes lie across the vectors, one in each lane. Others are added up one by one: eight
+vectors of terms meet in a tree of additions in the precision of the row (three roundings at most),
+and only their sum is widened to the eight lanes of float64 of the row; blocks of a long row are
+added with their rounding errors. How a row is cut depends on its length alone.
 """
 
 import math
 
-import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from .constants import AGAIN, DOUBTFUL
-from .loops import (
-    BYTES,
-    INT32,
-    below,
-    element_of,
-    folded,
-    load,
-    mapped,
-    number,
-    size_of,
-    splat,
-    store,
-)
-from .vectors import DOUBLE, SINGLE, Number, choose
+from . import codes
+from .loops import APART, largest, spread, top_of
+from .vectors import DOUBLE, Variable, arguments, choose, each, either, inline, lanes_of, when
 
-SUMMED = 16  # lanes of a sum
-FEW_CLASSES = 4  # whose rows are summed across the vectors
-FEW = 16  # classes up to which rows of probabilities are mapped together
-SINGLE_BLOCK = 2048  # elements that are mapped at once: they stay in the first cache
+FEW = 16  # classes up to which rows lie across the vectors
+SLIM = 4  # classes up to which neighbouring rows are loaded at once
+UNROLLED = 8
+LANES = 8  # of a row's sum
+SINGLE_BLOCK = 2048  # elements that are added up at once
 DOUBLE_BLOCK = 512  # so that the error of 200,000 equal terms stays below 37 roundings
-ROOM = SINGLE_BLOCK + 64  # distance of the arrays of terms
-MOST_ROWS = 512  # of a chunk: their sums and values are vectors too
-APART = MOST_ROWS + 16  # distance of the arrays of sums
-ARRAYS = 8  # of terms
-SPARE = 8  # the first array of sums that is free for other uses, of four
+FIRST_CACHE = 1 << 13  # elements that stay there from one pass over them to the next
 
 
-def scratch(dtype):
-    """Room for terms, of the type of the arithmetic, and for the sums of rows."""
-    return np.empty(ARRAYS * ROOM, dtype), np.empty((SPARE + 4) * APART)
+def row_sums(formula, reads, sums, few=False, pads=(0.0, 0.0), prepare=None, label=False):
+    """A formula over the rows of `reads` arrays whose terms are added up: call it as
+    add(rows, classes, readable, *sources, like, target, faults, [labels], [tops], *numbers).
 
-
-def term_loop(formula, reads, writes, over=False):
-    """A formula over elements, into arrays of terms."""
-    return mapped(formula, reads, writes, ROOM, over=over)
-
-
-def row_loop(formula, reads, writes):
-    """A formula over sums of rows, into arrays of sums."""
-    return mapped(formula, reads, writes, APART, apart=APART, padded=True)
-
-
-def settled(value, sound):
-    """A row value, and 1 where the row needs another look."""
-    odd = choose(sound, value._new(value.lift(0.0)), 1.0)
-    return choose(value < 0.0, 0.0, value), odd, ~sound
-
-
-def within(low, high, *sums):
-    sound = None
-    for total in sums:
-        inside = (total >= low) & (total <= high)
-        sound = inside if sound is None else sound & inside
-    return sound
-
-
-def _partial(builder, pointer, first, rest, element):
-    """The numbers from `first` on as SUMMED lanes, 0 beyond `rest` of them."""
-    tail = load(builder, pointer, first, element, SUMMED)
-    kept = ir.Constant(tail.type, [0.0] * SUMMED)
-    return builder.select(below(builder, rest, SUMMED), tail, kept)
-
-
-def _widened(builder, vector):
-    wide = ir.VectorType(DOUBLE, SUMMED)
-    return builder.fpext(vector, wide) if vector.type.element == SINGLE else vector
-
-
-def _lanes(builder, pointer, size, element):
-    """Sums of `size` numbers in SUMMED lanes of float64; 15 more may be read.
-
-    float32 numbers are added in pairs first, 16 apart: half a rounding of float32, and half the
-    conversions, which are most of the work.
+    `readable` elements of each source may be read. Arithmetic is done in the type of `like`. Sums
+    go to arrays of the target APART apart, which have room for a vector more. The formula is given
+    the elements and then the numbers; it returns its terms, which are 0 (or too little to count)
+    where the sources are `pads`, and Bits or None: a sign bit says that the row needs a look, which
+    is NOTED in `faults`; the call returns how many do. With `prepare` the maximum of each row of
+    the last source (NaN is passed over) goes to `tops`, and prepare(maximum, *numbers) makes the
+    numbers of the row; with `label` the elements of the labels are replaced by `pads`.
     """
-    wide, step = ir.VectorType(DOUBLE, SUMMED), 2 * SUMMED
-    lanes = cgutils.alloca_once(builder, wide)
-    builder.store(ir.Constant(wide, [0.0] * SUMMED), lanes)
+    fixed = 3 + label + (prepare is not None)
+    plain = arguments(prepare) - 1 if prepare else arguments(formula) - reads
 
-    def add(vector):
-        builder.store(builder.fadd(builder.load(lanes), _widened(builder, vector)), lanes)
+    @inline(types.intp, 3 + reads + fixed + plain)
+    def add(rows, classes, readable, *given):
+        sources, (like, target, faults, *more) = given[:reads], given[reads:]
+        work = (_Across if few else _Along)(sources, like.element, formula, sums, pads, prepare)
+        work.labels = more.pop(0) if label else None
+        work.tops = more.pop(0) if prepare else None
+        numbers = [spread(number, work.element, work.lanes) for number in more]
+        return work.add(rows, classes, readable, target, faults, numbers)
 
-    pairs = builder.and_(size, number(-step))
-    with cgutils.for_range_slice(builder, number(0), pairs, number(step)) as (j, _):
-        first = load(builder, pointer, j, element, SUMMED)
-        second = load(builder, pointer, builder.add(j, number(SUMMED)), element, SUMMED)
-        if element == SINGLE:
-            add(builder.fadd(first, second))
-        else:
-            add(first)
-            add(second)
-    full = builder.and_(size, number(-SUMMED))
-    with builder.if_then(builder.icmp_signed("<", pairs, full)):
-        add(load(builder, pointer, pairs, element, SUMMED))
-    rest = builder.sub(size, full)
-    with builder.if_then(builder.icmp_signed(">", rest, number(0))):
-        add(_partial(builder, pointer, full, rest, element))
-    return builder.load(lanes)
+    return add
 
 
-def _halved(builder, vector):
-    """16 lanes as 8."""
-    low, high = (
-        builder.shuffle_vector(
-            vector, vector, ir.Constant(ir.VectorType(INT32, 8), list(range(first, first + 8)))
-        )
-        for first in (0, 8)
-    )
-    return builder.fadd(low, high)
+class _Sums:
+    """What both ways to add share."""
+
+    def __init__(self, sources, element, formula, sums, pads, prepare):
+        self.sources, self.element, self.formula = sources, element, formula
+        self.pads, self.prepare, self.lanes = pads[: len(sources)], prepare, lanes_of(element)
+        self.zero = sources[0].zeros(self.lanes).resized(element)
+        self.sums = [Variable(sources[0].zeros(self.width).wide()) for _ in range(sums)]
+        self.note = Variable(self.zero.bits())
+
+    def clear(self, places):
+        for place in places:
+            place.value = place.value.filled(0)
+
+    def terms(self, vectors, numbers, kept=None):
+        """The formula's terms; what it notes is gathered, in the `kept` lanes."""
+        *found, note = self.formula(*vectors, *numbers)
+        if note is not None:
+            note = note if kept is None else choose(kept, note, 0)
+            self.note.value = self.note.value | note
+        return found
+
+    def padded(self, where, vectors):
+        return [choose(where, pad, v) for v, pad in zip(vectors, self.pads, strict=True)]
 
 
-def summed(builder, pointer, size, element):
-    """Sum in float64 of `size` numbers of scratch memory, of which 15 more may be read."""
-    return folded(builder, _lanes(builder, pointer, size, element), builder.fadd)
+class _Along(_Sums):
+    """Row by row."""
+
+    width = LANES
+
+    def add(self, rows, classes, readable, target, faults, numbers):
+        count = range(len(self.sums))
+        self.parts = [Variable(self.zero) for _ in count]
+        self.high, self.low = ([Variable(total.value) for total in self.sums] for _ in range(2))
+        self.copies = [source.room(self.lanes) for source in self.sources]
+        self.own, found = Variable(rows.filled(-1)), Variable(rows.filled(0))
+        rooms = [target.room(8 * LANES) for _ in count]
+        group = rows.filled(8).least(classes.within(FIRST_CACHE) + 1)
+        with each(0, rows, 8) as start:
+            most = (rows - start).least(8)
+            with each(0, most, group) as first:
+                last = most.least(first + group)
+                if self.prepare:
+                    with each(first, last) as k:
+                        top = top_of(self.sources[-1] + (start + k) * classes, classes)
+                        self.tops.store(top.wide(), start + k)
+                with each(first, last) as k:
+                    self.row(start + k, classes, readable, numbers)
+                    for room, high, low in zip(rooms, self.high, self.low, strict=True):
+                        room.store(high.value + low.value, k * LANES)
+                    with when((self.note.value < 0).any(), likely=False):
+                        faults.store(faults.zeros().filled(codes.NOTED), start + k)
+                        found.value = found.value + 1
+            for k, room in enumerate(rooms):
+                vectors = [room.load(LANES, j * LANES) for j in range(8)]
+                (target + k * APART).store(_sums_of(vectors), start)
+        return found.value
+
+    def row(self, index, classes, readable, numbers):
+        if self.prepare:
+            top = spread(self.tops.load(1, index), self.element, self.lanes)
+            numbers = self.prepare(top, *numbers)
+        self.clear([self.note])
+        block = DOUBLE_BLOCK if self.element == DOUBLE else SINGLE_BLOCK
+        with each(0, classes, block) as first:
+            if self.labels:
+                place = self.labels.load(1, index) - first
+                self.own.value = choose((place >= 0) & (place < block), place, -1)
+            start, size = index * classes + first, (classes - first).least(block)
+            self.block([source + start for source in self.sources], size, readable - start, numbers)
+            with either(first.same(0)) as (then, otherwise):
+                with then:
+                    self.clear(self.low)
+                    for total, high in zip(self.sums, self.high, strict=True):
+                        high.value = total.value
+                with otherwise:
+                    for places in zip(self.sums, self.high, self.low, strict=True):
+                        _add_twofold(*places)
+
+    def block(self, sources, size, readable, numbers):
+        """The sums of a block's terms."""
+        lanes, step = self.lanes, UNROLLED * self.lanes
+
+        def terms(sources, index, place, kept=None):
+            vectors = [source.load(lanes, index).resized(self.element) for source in sources]
+            if kept is not None:
+                vectors = self.padded(~kept, vectors)
+            if self.labels:
+                vectors = self.padded((self.own.value - place).only(lanes), vectors)
+            return self.terms(vectors, numbers, kept)
+
+        def add(found):
+            for part, term in zip(self.parts, found, strict=True):
+                part.value = part.value + term
+
+        self.clear(self.sums)
+        whole, full = size & -step, size & -lanes
+        with each(0, whole, step) as index:
+            found = [terms(sources, index + k * lanes, index + k * lanes) for k in range(UNROLLED)]
+            for total, vectors in zip(self.sums, zip(*found, strict=True), strict=True):
+                _widen(total, _tree(vectors))
+        with when(whole < size):
+            self.clear(self.parts)
+            with each(whole, full, lanes) as index:
+                add(terms(sources, index, index))
+            rest = size - full
+            with when(rest > 0):
+                last = [
+                    enough(source + full, rest, readable - full, lanes, copy)
+                    for source, copy in zip(sources, self.copies, strict=True)
+                ]
+                add(terms(last, 0, full, rest.first(lanes)))
+            for total, part in zip(self.sums, self.parts, strict=True):
+                _widen(total, part.value)
 
 
-@intrinsic
-def lane_sum(typingctx, terms, n):
-    """Sum in float64 of n numbers of scratch memory, of which 15 more may be read."""
+class _Across(_Sums):
+    """A row in each lane; two columns at once."""
 
-    def codegen(context, builder, signature, args):
-        return summed(builder, *args, element_of(signature.args[0]))
+    @property
+    def width(self):
+        return self.lanes
 
-    return types.float64(terms, types.intp), codegen
+    def add(self, rows, classes, readable, target, faults, numbers):
+        lanes = self.lanes
+        columns = [source.room((FEW + 1) * lanes, self.element) for source in self.sources]
+        copies = [source.room((FEW + 1) * lanes) for source in self.sources]
+        labels = self.labels and self.labels.room(lanes)
+        notes, noted = faults.room(lanes, self.note.value.element), Variable(rows.filled(0))
+        with each(0, rows, lanes) as start:
+            left, first = (rows - start).least(lanes), start * classes
+            needed = (lanes - 1) * classes + FEW
+            places = [
+                enough(source + first, left * classes, readable - first, needed, copy)
+                for source, copy in zip(self.sources, copies, strict=True)
+            ]
+            if labels:
+                self.own = enough(self.labels + start, left, left, lanes, labels).load(lanes)
+            self.clear([*self.sums, self.note])
+            with either(classes.same(2)) as (two, others):
+                with two:
+                    pairs = [place.load(2 * lanes).resized(self.element) for place in places]
+                    pair = [[v.shuffled(range(k, 2 * lanes, 2)) for v in pairs] for k in range(2)]
+                    top = largest(pair[1][-1], pair[0][-1])
+                    self.columns(left.filled(0), pair, self.numbers(start, top, numbers))
+                with others:
+                    for place, to, pad in zip(places, columns, self.pads, strict=True):
+                        _lay_across(place, classes, to, lanes)
+                        to.store(self.zero.filled(pad), classes * lanes)
+                    top = self.top(classes, columns[-1]) if self.prepare else None
+                    mine = self.numbers(start, top, numbers)
+                    with each(0, classes, 2) as c:
+                        pair = [[to.load(lanes, (c + k) * lanes) for to in columns] for k in (0, 1)]
+                        self.columns(c, pair, mine)
+            for k, total in enumerate(self.sums):
+                (target + k * APART).store(total.value, start)
+            with when((self.note.value < 0).any(), likely=False):
+                notes.store(self.note.value)
+                with each(0, left) as k, when(notes.load(1, k) < 0):
+                    faults.store(faults.zeros().filled(codes.NOTED), start + k)
+                    noted.value = noted.value + 1
+        return noted.value
+
+    def columns(self, c, pair, numbers):
+        """Add the terms of columns c and c + 1."""
+        found = []
+        for k, vectors in enumerate(pair):
+            if self.labels:
+                vectors = self.padded(self.own.same((c + k).spread(self.lanes)), vectors)
+            found.append(self.terms(vectors, numbers))
+        for total, terms in zip(self.sums, zip(*found, strict=True), strict=True):
+            total.value = total.value + _tree(terms).wide()
+
+    def top(self, classes, columns):
+        best = Variable(self.zero.filled(-math.inf))
+        with each(0, classes) as c:
+            best.value = largest(columns.load(self.lanes, c * self.lanes), best.value)
+        return best.value
+
+    def numbers(self, start, top, numbers):
+        if not self.prepare:
+            return numbers
+        self.tops.store(top.wide(), start)
+        return self.prepare(top, *numbers)
 
 
-@intrinsic
-def block_of(typingctx, t):
-    """How many elements are mapped at once."""
-
-    def codegen(context, builder, signature, args):
-        single = element_of(signature.args[0]) == SINGLE
-        return number(SINGLE_BLOCK if single else DOUBLE_BLOCK)
-
-    return types.intp(t), codegen
+def enough(source, count, readable, needed, room):
+    """Where `needed` elements may be read: the source, or a copy of `count` in `room`."""
+    place = Variable(source)
+    with when(readable < needed, likely=False):
+        room.copy(source, count)
+        place.value = room
+    return place.value
 
 
-@intrinsic
-def smaller(typingctx, a, b):
-    """The smaller of two counts."""
-
-    def codegen(context, builder, signature, args):
-        return builder.select(builder.icmp_signed("<", *args), *args)
-
-    return types.intp(types.intp, types.intp), codegen
-
-
-def _few_sums(builder, terms, rows, classes, out, element):
-    """Row sums for up to FEW_CLASSES, 8 rows at a time, as if rows were a multiple of 8: the rows
-    lie across the vector."""
-    width = 8
-    wide = ir.VectorType(DOUBLE, width)
-    for count in range(1, FEW_CLASSES + 1):
-        with builder.if_then(builder.icmp_signed("==", classes, number(count))):
-            with cgutils.for_range_slice(builder, number(0), rows, number(width)) as (r, _):
-                first = builder.mul(r, number(count))
-                together = load(builder, terms, first, element, count * width)
-                total = None
-                for c in range(count):
-                    order = ir.Constant(
-                        ir.VectorType(INT32, width), list(range(c, count * width, count))
-                    )
-                    part = builder.shuffle_vector(together, together, order)
-                    part = builder.fpext(part, wide) if element == SINGLE else part
-                    total = part if total is None else builder.fadd(total, part)
-                store(builder, total, out, r, DOUBLE)
+def _lay_across(source, classes, to, lanes):
+    """Columns of as many rows as a vector has lanes; whatever is in those past the last."""
+    with either(classes <= SLIM) as (then, otherwise):
+        with then:
+            for count in range(1, SLIM + 1):
+                with when(classes.same(count)):
+                    rows = source.load(count * lanes)
+                    for c in range(count):
+                        column = rows.shuffled(range(c, count * lanes, count))
+                        to.store(column.resized(to.element), c * lanes)
+        with otherwise:
+            for first in range(0, FEW, lanes):
+                with when(classes > first):
+                    rows = [(source + classes * k).load(lanes, first) for k in range(lanes)]
+                    for k, column in enumerate(_turned(rows)):
+                        to.store(column.resized(to.element), (first + k) * lanes)
 
 
-def together(builder, vectors):
+def _turned(vectors):
+    """A square block of as many vectors as they have lanes, transposed by exchanging ever larger
+    halves of neighbours."""
+    size, side = len(vectors), 1
+    while side < size:
+        orders = [
+            [k + size - side if k & side else k for k in range(size)],
+            [k + size if k & side else k + side for k in range(size)],
+        ]
+        for k in range(size):
+            if not k & side:
+                a, b = vectors[k], vectors[k | side]
+                vectors[k], vectors[k | side] = (a.shuffled(order, b) for order in orders)
+        side *= 2
+    return vectors
+
+
+def _tree(vectors):
+    while len(vectors) > 1:
+        vectors = [a + b for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+def _widen(total, vector):
+    """Add a vector of terms to the lanes of a sum."""
+    for first in range(0, vector.count, LANES):
+        total.value = total.value + vector.shuffled(range(first, first + LANES)).wide()
+
+
+def _sums_of(vectors):
     """The sums of 8 vectors of 8 lanes, as one vector: neighbours first."""
     for width in (1, 2, 4):
-        orders = []
-        for side in (0, 1):
-            order = []
-            for k in range(0, 8, 2 * width):
-                for vector in (0, 8):
-                    order += [vector + k + side * width + j for j in range(width)]
-            orders.append(ir.Constant(ir.VectorType(INT32, 8), order))
-        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        orders = [
+            [v + k + side + j for k in range(0, 8, 2 * width) for v in (0, 8) for j in range(width)]
+            for side in (0, width)
+        ]
         vectors = [
-            builder.fadd(*(builder.shuffle_vector(a, b, order) for order in orders))
-            for a, b in pairs
+            a.shuffled(orders[0], b) + a.shuffled(orders[1], b)
+            for a, b in zip(vectors[::2], vectors[1::2], strict=True)
         ]
     return vectors[0]
 
 
-@intrinsic
-def row_sums(typingctx, terms, arrays, rows, classes, sums):
-    """Sums of arrays of terms, row by row, into arrays of sums."""
-
-    def codegen(context, builder, signature, args):
-        terms, arrays, rows, classes, sums = args
-        element = element_of(signature.args[0])
-        eight = ir.VectorType(DOUBLE, 8)
-        room = cgutils.alloca_once(builder, ir.ArrayType(eight, 8))
-        few = builder.icmp_signed("<=", classes, number(FEW_CLASSES))
-        short = builder.icmp_signed("<=", classes, number(SUMMED))
-        with cgutils.for_range(builder, arrays) as loop:
-            source = builder.gep(terms, [builder.mul(loop.index, number(ROOM))])
-            out = builder.gep(sums, [builder.mul(loop.index, number(APART))])
-            with builder.if_else(few) as (then, otherwise):
-                with then:
-                    _few_sums(builder, source, rows, classes, out, element)
-                with (
-                    otherwise,
-                    cgutils.for_range_slice(builder, number(0), rows, number(8)) as (r, _),
-                ):
-                    with builder.if_else(short) as (one_vector, several):
-                        with one_vector:
-                            vectors = []
-                            for k in range(8):
-                                row = builder.mul(builder.add(r, number(k)), classes)
-                                part = _partial(builder, source, row, classes, element)
-                                vectors.append(_halved(builder, _widened(builder, part)))
-                            store(builder, together(builder, vectors), out, r, DOUBLE)
-                        with several:
-                            left = builder.sub(rows, r)
-                            most = builder.icmp_signed("<", left, number(8))
-                            most = builder.select(most, left, number(8))
-                            with cgutils.for_range(builder, most) as inner:
-                                row = builder.mul(builder.add(r, inner.index), classes)
-                                row = builder.gep(source, [row])
-                                lanes = _halved(builder, _lanes(builder, row, classes, element))
-                                place = builder.gep(room, [number(0), inner.index])
-                                builder.store(lanes, place)
-                            vectors = [
-                                builder.load(builder.gep(room, [number(0), number(k)]))
-                                for k in range(8)
-                            ]
-                            store(builder, together(builder, vectors), out, r, DOUBLE)
-        return context.get_dummy_value()
-
-    return types.void(terms, types.intp, types.intp, types.intp, sums), codegen
-
-
-@intrinsic
-def add_block(typingctx, terms, arrays, n, sums, lost, first):
-    """Add a block of a long row to its sums, one in each array; `lost` keeps their rounding errors.
-    The `first` block takes the place of what was there."""
-
-    def codegen(context, builder, signature, args):
-        terms, arrays, n, sums, lost, first = args
-        element = element_of(signature.args[0])
-        with cgutils.for_range(builder, arrays) as loop:
-            source = builder.gep(terms, [builder.mul(loop.index, number(ROOM))])
-            place = builder.gep(sums, [builder.mul(loop.index, number(APART))])
-            rest = builder.gep(lost, [loop.index])
-            more = Number(builder, summed(builder, source, n, element))
-            zero = ir.Constant(DOUBLE, 0.0)
-            before = Number(builder, builder.select(first, zero, builder.load(place)))
-            gone = Number(builder, builder.select(first, zero, builder.load(rest)))
-            total = before + more
-            back = total - before
-            low = (before - (total - back)) + (more - back)
-            gone = gone + choose(abs(total) < math.inf, low, 0.0)
-            builder.store(total.value, place)
-            builder.store(gone.value, rest)
-        return context.get_dummy_value()
-
-    given = (terms, types.intp, types.intp, sums, lost, types.boolean)
-    return types.void(*given), codegen
-
-
-@intrinsic
-def settle(typingctx, arrays, sums, lost):
-    """What the sums of a long row lost goes back to them."""
-
-    def codegen(context, builder, signature, args):
-        arrays, sums, lost = args
-        with cgutils.for_range(builder, arrays) as loop:
-            place = builder.gep(sums, [builder.mul(loop.index, number(APART))])
-            rest = builder.load(builder.gep(lost, [loop.index]))
-            builder.store(builder.fadd(builder.load(place), rest), place)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, sums, lost), codegen
-
-
-@intrinsic
-def copy(typingctx, n, source, target):
-    """Copy n numbers."""
-
-    def codegen(context, builder, signature, args):
-        n, source, target = args
-        cgutils.raw_memcpy(builder, target, source, n, size_of(element_of(signature.args[1])))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, source, target), codegen
-
-
-@intrinsic
-def mark(typingctx, n, odd, negative, faults):
-    """AGAIN where a row is odd; DOUBTFUL for the others of a chunk with a negative number."""
-
-    def codegen(context, builder, signature, args):
-        n, odd, negative, faults = args
-        byte = ir.IntType(8)
-        doubt = builder.icmp_signed(">", negative, number(0))
-        other = builder.select(doubt, ir.Constant(byte, DOUBTFUL), ir.Constant(byte, 0))
-        with cgutils.for_range(builder, n) as loop:
-            flag = builder.load(builder.gep(odd, [loop.index]))
-            again = builder.fcmp_ordered(">", flag, ir.Constant(DOUBLE, 0.0))
-            code = builder.select(again, ir.Constant(byte, AGAIN), other)
-            place = builder.gep(faults, [loop.index])
-            same = builder.icmp_signed("==", code, ir.Constant(byte, 0))
-            builder.store(builder.select(same, builder.load(place), code), place)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, odd, types.intp, faults), codegen
-
-
-def _lane_max(checked):
-    """Largest of n >= 1 numbers; NaN if there is one where that is `checked`, else they are passed
-    over. Four vectors at once, because one running maximum waits for itself; the last vector
-    overlaps the one before."""
-
-    @intrinsic
-    def lane_max(typingctx, x, n):
-        def codegen(context, builder, signature, args):
-            pointer, size = args
-            element = element_of(signature.args[0])
-            width, chains = BYTES // size_of(element), 4
-            low = ir.Constant(ir.VectorType(element, width), [-math.inf] * width)
-            best = [cgutils.alloca_once(builder, low.type) for _ in range(chains)]
-            odd = cgutils.alloca_once(builder, ir.VectorType(ir.IntType(1), width))
-            for chain in best:
-                builder.store(low, chain)
-            builder.store(ir.Constant(odd.type.pointee, [0] * width), odd)
-
-            def larger(a, b):
-                return builder.select(builder.fcmp_ordered(">", b, a), b, a)
-
-            def meet(index, chain):
-                v = load(builder, pointer, index, element, width)
-                if checked:
-                    nan = builder.fcmp_unordered("uno", v, v)
-                    builder.store(builder.or_(builder.load(odd), nan), odd)
-                builder.store(larger(builder.load(chain), v), chain)
-
-            few = builder.icmp_signed("<", size, number(width))
-            with builder.if_else(few) as (then, otherwise):
-                with then:  # one by one, in all lanes
-                    with cgutils.for_range(builder, size) as loop:
-                        v = builder.load(builder.gep(pointer, [loop.index]))
-                        one = splat(builder, v, width)
-                        builder.store(larger(builder.load(best[0]), one), best[0])
-                        if checked:
-                            nan = builder.fcmp_unordered("uno", v, v)
-                            builder.store(
-                                builder.or_(builder.load(odd), splat(builder, nan, width)), odd
-                            )
-                with otherwise:
-                    step = width * chains
-                    whole = builder.and_(size, number(-step))
-                    with cgutils.for_range_slice(builder, number(0), whole, number(step)) as (
-                        index,
-                        _,
-                    ):
-                        for k, chain in enumerate(best):
-                            meet(builder.add(index, number(k * width)), chain)
-                    last = builder.sub(size, number(width))
-                    with cgutils.for_range_slice(builder, whole, size, number(width)) as (index, _):
-                        inside = builder.icmp_signed("<", index, last)
-                        meet(builder.select(inside, index, last), best[0])
-            vectors = [builder.load(chain) for chain in best]
-            vector = larger(larger(vectors[0], vectors[1]), larger(vectors[2], vectors[3]))
-            found = folded(builder, vector, larger)
-            if not checked:
-                return found
-            nan = folded(builder, builder.load(odd), builder.or_)
-            return builder.select(nan, ir.Constant(element, math.nan), found)
-
-        return x.dtype(x, types.intp), codegen
-
-    return lane_max
-
-
-lane_max, lane_top = _lane_max(True), _lane_max(False)
+def _add_twofold(total, high, low):
+    """Add a block's lanes to those of the row, with their rounding errors."""
+    before, more = high.value, total.value
+    both = before + more
+    back = both - before
+    lost = (before - (both - back)) + (more - back)
+    high.value, low.value = both, low.value + choose(abs(both) < math.inf, lost, 0.0)

@@ -6,13 +6,8 @@ A pair (high, low) stands for high + low with |low| at most half an ulp of high.
 import math
 from fractions import Fraction
 
-from numba import njit
-
 from .functions import EXACT_LN2
-from .loops import called
-from .vectors import exact_fma
-
-plain = njit(nogil=True, error_model="numpy")
+from .vectors import called, exact_fma, kernel
 
 
 def _split(exact, parts, bits=53):
@@ -31,11 +26,10 @@ TERMS = 11
 INVERSE_FACTORIALS = tuple(_split(Fraction(1, math.factorial(k)), 2) for k in range(TERMS + 1))
 HALVINGS = 6
 
-
 fma = called(exact_fma)
 
 
-@plain
+@kernel
 def two_sum(a, b):
     """a + b as its rounding and the exact error; the error is 0 where the sum is not finite."""
     s = a + b
@@ -44,14 +38,14 @@ def two_sum(a, b):
     return s, (low if abs(s) < math.inf else 0.0)
 
 
-@plain
+@kernel
 def two_product(a, b):
     """a * b as its rounding and the exact error."""
     p = a * b
     return p, fma(a, b, -p)
 
 
-@plain
+@kernel
 def dd_add(a, b):
     high, low = two_sum(a[0], b[0])
     tail, rest = two_sum(a[1], b[1])
@@ -59,13 +53,13 @@ def dd_add(a, b):
     return two_sum(high, low + rest)
 
 
-@plain
+@kernel
 def dd_multiply(a, b):
     high, low = two_product(a[0], b[0])
     return two_sum(high, low + (a[0] * b[1] + a[1] * b[0]))
 
 
-@plain
+@kernel
 def dd_divide(a, b):
     first = a[0] / b[0]
     high, low = two_product(first, b[0])
@@ -77,7 +71,7 @@ def dd_divide(a, b):
     return two_sum(high, low + third)
 
 
-@plain
+@kernel
 def dd_exp(high, low, power):
     """exp(high + low) times 2**power for high <= 0 as a pair."""
     if high != high:

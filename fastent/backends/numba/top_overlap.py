@@ -1,0 +1,50 @@
+"""Which classes are the largest of both operands."""
+
+import numpy as np
+
+from . import slots
+from .vectors import kernel
+
+# how many of the first classes of p and of q, and of how many their common ones are a share
+OVERLAPS = {
+    slots.AGREEMENT: (1, 1),
+    slots.TOP5_OVERLAP: (5, 5),
+    slots.TOP10_OVERLAP: (10, 10),
+    slots.TOP1_IN_TOP5: (1, 5),
+}
+
+
+@kernel
+def find_top(x, row, classes, count, numbers, places):
+    """Places of the largest of a row in order, the earlier one of equals first."""
+    found = 0
+    for j in range(classes):
+        if found == count and not x[row + j] > numbers[count - 1]:
+            continue
+        k = found if found < count else count - 1
+        found = min(found + 1, count)
+        while k > 0 and numbers[k - 1] < x[row + j]:
+            numbers[k], places[k] = numbers[k - 1], places[k - 1]
+            k -= 1
+        numbers[k], places[k] = x[row + j], j
+    return found
+
+
+@kernel
+def overlap_rows(p, q, classes, of_p, of_q, out):
+    """Share of the largest classes of p that are among those of q."""
+    numbers, ours, theirs = np.empty(of_q), np.empty(of_p, np.int64), np.empty(of_q, np.int64)
+    for i in range(out.size):
+        count = find_top(p, i * classes, classes, of_p, numbers, ours)
+        others = find_top(q, i * classes, classes, of_q, numbers, theirs)
+        both = 0
+        for j in ours[:count]:
+            for k in theirs[:others]:
+                both += j == k
+        out[i] = both / count
+
+
+def run(rows, lines, faults):
+    """The columns in `lines`, by slot."""
+    for slot, out in lines.items():
+        overlap_rows(*rows.operands, rows.classes, *OVERLAPS[slot], out)
