@@ -154,3 +154,14 @@ def test_uniform_rows_of_many_classes(classes):
         rows = np.full((1, classes), value)
         assert not check("entropy", kind, None, rows)
         assert not check("sparse", kind, None, rows, np.array([classes // 2]))
+
+
+@pytest.mark.parametrize("kind", ["probs", "logprobs"])
+def test_columns_of_rows_as_they_are_do_not_depend_on_their_company(kind):
+    r = np.random.default_rng(4)
+    p, q = (r.random((6, 5)) * (1 if kind == "probs" else -3) for _ in range(2))
+    spec = make_spec("divergence", (kind, kind), row_sums="as_is")
+    whole = evaluate(spec, p, q)
+    for name, line in zip(spec.columns, whole, strict=True):
+        alone = make_spec("divergence", (kind, kind), columns=(name,), row_sums="as_is")
+        assert np.array_equal(evaluate(alone, p, q)[0], line), name

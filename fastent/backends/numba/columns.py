@@ -18,6 +18,7 @@ from . import (
     probs_cross_entropy,
     probs_divergence,
     slots,
+    top_overlap,
 )
 
 RUN = {
@@ -34,6 +35,7 @@ MORE = {
     1: dict.fromkeys((slots.KL, slots.JS), "logits_divergence"),
     2: {slots.CROSS_ENTROPY: "logits_cross_entropy", slots.HELLINGER: "logits_divergence"},
 }
+LOSS = {slots.CROSS_ENTROPY, slots.TARGET_WEIGHT}  # what `careful` makes both of at once
 SWAPPED = np.array([0, 2, 1, 4, 3, 6, 5], np.int8)  # fault codes of the swapped operands
 NO_LABELS, NO_WEIGHTS = np.empty(0, np.int64), np.empty((0, 0))
 
@@ -109,7 +111,7 @@ def row_values(spec, true, pred, labels, out, terms=None):
             made_by = _made_by(spec, column, terms)
             # pairs one by one: which rows are odd for a column is not another one's business
             alone = column.slot if spec.task != "sparse" and made_by[0] != "careful" else None
-            step = (*made_by, column.sees, bool(column.options), alone)
+            step = (*made_by, column.sees, bool(column.options), alone, column.slot in LOSS)
             steps.setdefault(step, {})[column.slot] = line
             one_sided |= len(SEEN[column.sees]) == 1 or column.unchecked
     missing = slice(0)
@@ -119,7 +121,7 @@ def row_values(spec, true, pred, labels, out, terms=None):
             *rows.operands, rows.classes, rows.labels, rows.kinds, rows.rule,
             float(spec.sum_tolerance), missing, faults,
         )  # fmt: skip
-    for (module, _, sees, follows, _), lines in steps.items():
+    for (module, _, sees, follows, *_), lines in steps.items():
         rows = rows_of(spec, (true, pred), labels, SEEN[sees])
         found = np.zeros(len(faults), np.int8)
         if module == "careful":
@@ -162,7 +164,7 @@ def _made_by(spec, column, terms):
 def _careful(rows, lines, faults, follows, terms):
     """Columns of all rows by the plain loops; `follows` says that they follow options."""
     spec = rows.spec
-    if {slots.CROSS_ENTROPY, slots.TARGET_WEIGHT} & lines.keys() and follows:
+    if LOSS & lines.keys():
         _options(rows, lines, faults, terms)
         return
     faults[:] = codes.AGAIN
