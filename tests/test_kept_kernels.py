@@ -245,12 +245,12 @@ from fastent import numba_api
 @njit
 def loss(x):
     return numba_api.sparse_cross_entropy(1, x) + numba_api.entropy(np.full(4, 0.25))
-print(loss(np.zeros(8)), sum(numba_api.sparse_cross_entropy.stats.cache_hits.values()))
+print(round(loss(np.zeros(8)), 9), sum(numba_api.sparse_cross_entropy.stats.cache_hits.values()))
 """
 )
 
 
 @pytest.mark.slow
 def test_kernels_in_functions_of_users(tmp_path):
-    assert run(FROM_USERS, tmp_path) == ["3.4657359027997265", "0"]
-    assert run(FROM_USERS, tmp_path) == ["3.4657359027997265", "1"]
+    assert run(FROM_USERS, tmp_path) == ["3.465735903", "0"]
+    assert run(FROM_USERS, tmp_path) == ["3.465735903", "1"]

@@ -204,7 +204,7 @@ class _Across(_Sums):
                     mine = self.numbers(start, top, numbers)
                     with each(0, classes, 2) as c:
                         pair = [[to.load(lanes, (c + k) * lanes) for to in columns] for k in (0, 1)]
-                        self.columns(c, pair, mine)
+                        self.columns(c, pair, mine, (c + 1 < classes).spread(lanes))
             for k, total in enumerate(self.sums):
                 (target + k * APART).store(total.value, start)
             with when((self.note.value < 0).any(), likely=False):
@@ -214,13 +214,14 @@ class _Across(_Sums):
                     noted.value = noted.value + 1
         return noted.value
 
-    def columns(self, c, pair, numbers):
-        """Add the terms of columns c and c + 1."""
+    def columns(self, c, pair, numbers, kept=None):
+        """Add the terms of columns c and, where it is `kept`, c + 1."""
         found = []
         for k, vectors in enumerate(pair):
             if self.labels:
                 vectors = self.padded(self.own.same((c + k).spread(self.lanes)), vectors)
-            found.append(self.terms(vectors, numbers))
+            terms = self.terms(vectors, numbers)
+            found.append([choose(kept, t, 0.0) for t in terms] if k and kept else terms)
         for total, terms in zip(self.sums, zip(*found, strict=True), strict=True):
             total.value = total.value + _tree(terms).wide()
 
