@@ -20,8 +20,8 @@ from fastent.metrics import RECORDS, TASKS
 
 # What has submodules instead of names of its own.
 PACKAGES = {"compat": ("scipy", "sklearn", "torch")}
-# Modules that others of this package use too: what users need of them.
-FOR_USERS = {"results": ("Report", "Result"), "metrics": (), "divergences": ()}
+# Modules that others of this package use too: users need what the top level offers of them.
+FOR_USERS = ("results", "metrics", "divergences", "report")
 FIRST = ("functions", "accumulator", "results", "divergences", "focal", "gradients", "information")
 
 
@@ -47,7 +47,7 @@ def public(module: types.ModuleType) -> list[str]:
     if hasattr(module, "__all__"):
         names = module.__all__
     elif short in FOR_USERS:
-        names = [*offered, *(n for n in FOR_USERS[short] if n not in offered)]
+        names = offered
     else:
         own = [
             n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__
@@ -85,7 +85,6 @@ def module_page(module: types.ModuleType, full_names: dict[str, Any]) -> str:
     )
 
 
-SETTINGS = ("show_config", "set_num_threads", "get_num_threads", "set_backend", "divergence")
 INDEX = """# Reference
 
 The order is always (true, predicted). `import fastent as fe` is understood.
@@ -94,7 +93,7 @@ The order is always (true, predicted). `import fastent as fe` is understood.
 | --- | --- |
 {rows}
 
-## Settings, and divergences of your own
+## Settings, and more of the top level
 
 | name | what |
 | --- | --- |
@@ -118,8 +117,10 @@ def write(folder: Path) -> None:
         made |= {full: page(full, thing) for full, thing in names.items()}
     pages = [module.__name__ for module in modules()]
     settings = []
-    for name in SETTINGS:
+    for name in sorted(set(fastent.__all__) - {"__version__"}):
         full = f"fastent.{name}"
+        if full in made:
+            continue
         made[full] = page(full, getattr(fastent, name))
         settings.append(f"| [{full}]({full}.md) | {first_line(getattr(fastent, name))} |")
         pages.append(full)
