@@ -21,7 +21,7 @@ from fastent.metrics import RECORDS, TASKS
 # What has submodules instead of names of its own.
 PACKAGES = {"compat": ("scipy", "sklearn", "torch")}
 # Modules that others of this package use too: users need what the top level offers of them.
-FOR_USERS = ("results", "metrics", "divergences", "report")
+FOR_USERS = ("results", "metrics", "divergences", "reports")
 FIRST = ("functions", "accumulator", "results", "divergences", "focal", "gradients", "information")
 
 
