@@ -151,7 +151,7 @@ def _made_by(spec, column, terms):
     made_by = kernel_of(column, *kinds, normalise, temperature, True, bool(options), clips)
     module, place = MODULES[made_by[0]], made_by[1]
     raw = not normalise and any(kind != codes.LOGITS for kind in seen)
-    if raw and MODULES[column.careful[0]] == "careful":
+    if raw and (column.careful is None or MODULES[column.careful[0]] == "careful"):
         return "careful", 0
     logs = sum(kind != codes.PROBS for kind in seen)
     asked = (column.options == "all" and options) or (column.options == "eps" and clips)

@@ -148,11 +148,11 @@ def square_sums(x):
 
 
 def sparse_value(wide, rest, _, own, limits):
-    """Odd where the label has next to nothing, if not `wide`."""
+    """Odd where the label has less than nothing, which no sum notes; if not `wide`, next to it."""
     total = rest + own
     log_sum, sound = log_total(wide, total, within(*limits, total))
     log_own = log_positive(own) if wide else log_normal(own)
-    sound = sound if wide else sound & (own >= LEAST_DOUBLE)
+    sound = sound & (own >= (0.0 if wide else LEAST_DOUBLE))
     return settled(choose(rest < own, log_ratio(rest, own), log_sum - log_own), sound)
 
 
