@@ -256,4 +256,4 @@ def test_the_cost_is_that_of_what_is_stored():
 
 def test_scipy_is_not_imported():
     code = "import sys, fastent as fe; fe.entropy([[0.5, 0.5]]); sys.exit('scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+import fastent
+
+ROOT = Path(fastent.__file__).parent.parent
 
 # What a process found compiled and what it compiled itself, and the bits of its results.
 PROCESS = """
@@ -40,7 +42,7 @@ def run(code, folder, fails=False, **environment):
     settings = {**os.environ, "NUMBA_CACHE_DIR": str(folder), **environment}
     settings = {name: value for name, value in settings.items() if value is not None}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-P", "-W", "error", "-c", code],
         env=settings, cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -212,7 +214,7 @@ def test_many_workers_write_at_once(first, tmp_path, how):
 def test_two_processes_write_at_once(first, tmp_path):
     settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     begun = [
-        subprocess.Popen([sys.executable, "-c", ONCE], env=settings, cwd=ROOT, stdout=-1)
+        subprocess.Popen([sys.executable, "-P", "-c", ONCE], env=settings, cwd=ROOT, stdout=-1)
         for _ in range(4)
     ]
     for process in begun:
