@@ -9,7 +9,10 @@ from importlib import import_module
 
 import fastent._command  # before what takes long to import
 import fastent._interpreter  # before compiled modules: it refuses subinterpreters
-import fastent._unbuilt  # noqa: F401
+import fastent._unbuilt
+
+# isort: split
+import fastent._settings  # noqa: F401  (it fills the table of SIMD functions, which all others use)
 from fastent._version import version as __version__
 
 _MODULES = (

@@ -13,13 +13,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastent.backends.cython.levels as levels
 from fastent import _processors
 from fastent._errors import as_text, shown
-from fastent._keywords import Backend
 from fastent._version import version
+
+if TYPE_CHECKING:
+    from fastent._keywords import Backend
 
 BACKENDS = ("cython", "numba", "numpy")
 

@@ -134,6 +134,18 @@ def test_the_top_level_is_lazy():
     )
 
 
+def test_any_module_can_be_the_first():
+    run(
+        """
+        import numpy as np
+        from fastent.backends.cython.accumulate.state import State
+        state = State([("loss", 0, 0, 0, True)], 15, 1, 2, True)
+        rows = np.arange(5000)
+        state.add(np.ones((1, 5000)), np.ones(5000), labels=rows % 3, groups=rows % 7)
+        """
+    )
+
+
 def test_listed_names_are_public_ones_and_subjects():
     run(
         """
