@@ -502,7 +502,7 @@ class _Operand:
             rows = np.arange(start, stop)
             with np.errstate(all="ignore"):
                 weight = scale[start:stop, None]
-                slopes = of_rows(rows) * weight
+                slopes = of_rows(rows) * weight + 0.0  # -0.0, where terms cancel, is 0.0
                 slopes[np.broadcast_to(weight == 0, slopes.shape)] = 0
                 if same:
                     found[start:stop] = slopes

@@ -186,6 +186,14 @@ class Result:
         Extreme row values; None where a metric has no row values, as perplexity.
     cluster_stderr : float or None
         Cluster-robust standard error; None unless every row came with a cluster.
+
+    Examples
+    --------
+    >>> import fastent as fe
+    >>> acc = fe.Accumulator("accuracy").update([0, 1], [[0.75, 0.25], [0.25, 0.75]])
+    >>> result = acc.compute()["accuracy"]
+    >>> result.value, result.stderr, result.count
+    (1.0, 0.0, 2)
     """
 
     __slots__ = ("_part", "cluster_stderr", "count", "metric", "stderr", "value", "weight")

@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 
 import pytest
+from test_help import MADE_BY_COMPUTE
 
 import fastent
 
@@ -49,7 +50,9 @@ def test_public_names_are_documented(module):
         text = inspect.getdoc(made) or ""
         signature = inspect.signature(getattr(made, "py_func", made))
         sections = ["Examples"]
-        if signature.parameters:
+        if name in MADE_BY_COMPUTE:
+            sections.append("Attributes")
+        elif signature.parameters:
             sections.append("Parameters")
         if not isinstance(made, type) and signature.return_annotation not in (None, "None"):
             sections.append("Returns")

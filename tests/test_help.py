@@ -138,6 +138,6 @@ print(float(fe.total_variation([0.75, 0.25], [0.5, 0.5])))
 
 
 def test_without_docstrings():
-    command = [sys.executable, "-OO", "-c", PROGRAM]
+    command = [sys.executable, "-P", "-OO", "-c", PROGRAM]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert found.stdout == "0.25\n", re.sub(r"\s+", " ", found.stderr)

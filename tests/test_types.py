@@ -136,7 +136,7 @@ MISTAKES = [
     'fe.renyi_entropy([1.0], 2, kind="logit")',
     "fe.tsallis_entropy([1.0], 2, base=2)",
     'fe.exponential_family_kl("weibull", 1.0, 2.0)',
-    'fe.Accumulator("accuracy").update([0])',
+    'fe.Accumulator("accuracy").update()',
     'fe.Accumulator("accuracy", task="binari")',
     'fe.Accumulator("accuracy", kind="logit")',
     'fe.Accumulator("accuracy", kind=("probs", "logit"))',
