@@ -86,8 +86,11 @@ def test_accuracy_report_keeps_the_bounds(tmp_path):
 def test_scoring_is_measured_beside_reading():
     printed = run("bench.scoring", "--megabytes", "2", "--classes", "10", "--threads", "1", "2",
                   "--metrics", "cross_entropy", "--repeats", "1")  # fmt: skip
-    _, _, *lines = printed.splitlines()
-    assert len(lines) == 2
-    for line in lines:
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[:2] == ["cross_entropy", "10"] and float(cells[5]) > 0
+    scoring, reading, peaks = (
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+        for table in printed.split("\n\n")
+    )
+    assert [cells[:3] for cells in scoring] == [["cross_entropy", "10", k] for k in "12"]
+    assert all(float(cells[5]) > 0 for cells in scoring)
+    assert len(reading) == 7 and len(peaks) == 4
+    assert all(float(cells[-1]) > 0 for cells in reading + peaks)

@@ -149,7 +149,7 @@ WITHOUT_OUT = {
         lambda *args, **more: repr(
             fastent.dask.accumulate(["cross_entropy", "accuracy"], *args, **more)
             .compute(scheduler="sync")
-            ._accumulator.state_dict()
+            .state.to_dict()
         ),
         (Y, Q),
         {"sample_weight": W, "groups": NAMES},
