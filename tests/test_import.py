@@ -1,13 +1,10 @@
 """Importing fastent changes nothing in the process, and calls stay quiet."""
 
 import ast
-import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-
-import pytest
 
 import fastent
 
@@ -197,34 +194,3 @@ def test_every_public_name_exists():
         assert wanted <= set(fe.__all__), wanted - set(fe.__all__)
         """
     )
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="each in a process of its own, by fork")
-def test_any_module_may_come_first():
-    """The SIMD level is in use before what calls its functions: they would be NULL."""
-    folder = Path(fastent.__file__).parent
-    compiled = {
-        ".".join(path.relative_to(folder.parent).parts).split(".cpython")[0].split(".abi3")[0]
-        for pattern in ("*.so", "*.pyd")
-        for path in folder.rglob(pattern)
-    }
-    names = sorted(n for n in compiled if not n.endswith(("_base", "_v2", "_v3", "_v4")))
-    assert "fastent.backends.cython.accumulate.state" in names
-    unready = run(
-        f"""
-        import os, sys
-        import fastent.backends.cython.levels as levels
-        import numpy
-        below = ("threads", "levels", "arithmetic", "float_mode")  # call none
-        for name in {names}:
-            if name.removeprefix("fastent.backends.cython.").split(".")[0] in below:
-                continue
-            child = os.fork()
-            if child == 0:
-                __import__(name)
-                os._exit(levels.active is None)
-            if os.waitpid(child, 0)[1]:
-                print(name)
-        """
-    )
-    assert not unready

@@ -2,5 +2,3 @@
 
 May import: tiles, kernels, arithmetic, levels, threads.
 """
-
-import fastent._settings  # noqa: F401  # what is here calls functions of the SIMD level in use
