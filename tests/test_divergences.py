@@ -360,3 +360,19 @@ def test_what_numba_compiled_already():
 def test_it_looks_like_the_function():
     assert squares.__name__ == "squares"
     assert squares.__doc__ == "Squared distance."
+
+
+def test_accumulators_do_not_look_at_rows_of_weight_0():
+    p, q = np.array([[0.5, 0.5], [3.0, 7.0]]), np.array([[0.4, 0.6], [0.5, 0.5]])
+
+    @fe.divergence
+    def squares(p, q):
+        return (p - q) ** 2
+
+    for metric in (squares, fe.chi2_divergence, "kl_divergence"):
+        found = fe.Accumulator([metric], task="divergence", kind="probs")
+        first = fe.Accumulator([metric], task="divergence", kind="probs").update(p[:1], q[:1])
+        for one in found.update(p, q, sample_weight=[1.0, 0.0]).compute().values():
+            assert one.value == next(iter(first.compute().values())).value
+        with pytest.raises(ValueError, match=r"got 10\.0 in row 1"):
+            found.update(p, q)

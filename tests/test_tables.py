@@ -285,6 +285,19 @@ def test_partitioned_folders():
     assert found["groups"]["en"]["accuracy"]["count"] == whole["1"]["accuracy"]["count"]
 
 
+def test_the_only_matrix_of_an_archive_is_the_predictions():
+    np.savez("z.npz", a=np.ones(ROWS), some=PROBS, other=LABELS)
+    right("z.npz", "--labels", "z.npz:other")
+
+
+def test_class_weights_from_a_file():
+    Path("w.txt").write_text("1\n2\n0.5\n")
+    expected = fe.sparse_cross_entropy(LABELS, PROBS, class_weight=[1, 2, 0.5], reduction="mean")
+    for given in ("w.txt", "@w.txt", "1,2,0.5"):
+        found = loss("x.npy", "--labels", "y.npy", "--class-weight", given)
+        assert found == pytest.approx(expected, rel=1e-14)
+
+
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 @pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
 def test_lists_in_compressed_batches(kind, codec):
