@@ -606,7 +606,10 @@ def accumulate(rng):
     options = {"task": task, "kind": kind, "backend": pick(rng, BACKENDS)} | some(rng, base=[2])
     if task == "divergence":
         options["kind"] = (kind, kind_of(rng))
-    if task == "binary":
+    if task == "logprob":
+        del options["kind"]
+        operands = [-rng.exponential(3, n) * (rng.random(n) < 0.9)]
+    elif task == "binary":
         operands = [fractions_of(rng, (n,)), fractions_of(rng, (n,), kind)]
     else:
         pred = operand(rng, (n,), classes, kind if task != "divergence" else options["kind"][1])

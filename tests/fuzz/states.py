@@ -82,10 +82,10 @@ def states():
     labels, groups, w = rng.integers(0, 4, 30), rng.integers(0, 3, 30), rng.random(30)
     found = []
     for task in fe.metrics.TASKS:
-        metrics = [name for name in fe.metrics.names(task) if "{" not in name]
-        true, pred = {"sparse": (labels, q), "binary": (q[:, 0], p[:, 0])}.get(task, (p, q))
+        metrics = [m for m in fe.metrics.names(task) if "{" not in m and m != "bits_per_byte"]
+        operands = {"sparse": (labels, q), "binary": (q[:, 0], p[:, 0]), "logprob": (-w,)}
         for more in ({}, {"sample_weight": w, "groups": groups, "clusters": groups.astype(str)}):
-            acc = fe.Accumulator(metrics, task=task).update(true, pred, **more)
+            acc = fe.Accumulator(metrics, task=task).update(*operands.get(task, (p, q)), **more)
             found.append(json.loads(json.dumps(acc.state_dict())))
     return found
 

@@ -36,6 +36,7 @@ def main(case: Case, about: str, patience: float = 60) -> int:
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--seconds", type=float, default=60, help="how long (default: 60)")
+    parser.add_argument("--cases", type=int, default=10**9, help="how many at the most")
     parser.add_argument("--seed", type=int, default=1, help="of all cases (default: 1)")
     parser.add_argument("--case", type=int, help="this one only, and in this process")
     parser.add_argument("--no-numba", action="store_true", help="two backends: no compiling")
@@ -46,34 +47,37 @@ def main(case: Case, about: str, patience: float = 60) -> int:
         case(np.random.default_rng((options.seed, options.case)))
         return 0
     if options.worker is not None:
-        return _work(case, options.seed, options.worker)
-    return _watch(options.seed, options.seconds, patience)
+        return _work(case, options.seed, range(options.worker, options.cases))
+    return _watch(options.seed, options.seconds, options.cases, patience)
 
 
-def _work(case: Case, seed: int, number: int) -> int:
+def _work(case: Case, seed: int, numbers: range) -> int:
     warnings.simplefilter("error")
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    while True:
+    for number in numbers:
         print("case", number, file=told, flush=True)
         try:
             case(np.random.default_rng((seed, number)))
         except Exception:
             text = traceback.format_exc()
             print("found", repr(text), file=told, flush=True)
-        number += 1
+    print("done", file=told, flush=True)
+    return 0
 
 
-def _watch(seed: int, seconds: float, patience: float) -> int:
+def _watch(seed: int, seconds: float, cases: int, patience: float) -> int:
     name = os.path.basename(sys.argv[0])
     end = time.monotonic() + seconds
     number, finds, seen = 0, 0, set()
-    while time.monotonic() < end and finds < MOST_FINDS:
+    while time.monotonic() < end and finds < MOST_FINDS and number < cases:
         command = [sys.executable, *sys.argv, "--worker", str(number), "--seed", str(seed)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:
             why = ""
             lines = _lines(worker.stdout.fileno(), end, patience)
             for line in lines:
+                if line == "done":
+                    break
                 if line.startswith("case"):
                     number = int(line.split()[1])
                 elif line.startswith("found"):
