@@ -169,3 +169,28 @@ def test_metrics_and_help(capsys):
         text = capsys.readouterr().out
         for title in ("inputs:", "what to compute:", "outputs:", "running:", "examples:"):
             assert f"\n{title}\n" in text
+
+
+@pytest.mark.parametrize("more", [[], ["--checkpoint", "progress"]])
+def test_when_all_files_are_left_out(more, capsys):
+    for k in range(2):
+        np.save(f"x-{k}.npy", PROBS[:ROWS] + (np.arange(ROWS) == 7)[:, None])
+        np.save(f"y-{k}.npy", CODES[:ROWS])
+    command = ["score", "x-*.npy", "--labels", "y-*.npy", "--kind", "probs", "--on-error", "skip"]
+    for _ in range(2):
+        assert main([*command, *more]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("fastent: no file could be used; the first: x-0.npy: expected rows")
+
+
+def test_no_thread_is_the_fault_of_no_file(monkeypatch, capsys):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    words = ["--on-error", "skip", "--checkpoint", "progress"]
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", start)
+        assert score(*words) == 2
+        assert "no thread could be started" in capsys.readouterr().err
+    assert score(*words) == 0
+    assert json.loads(Path("report.json").read_text())["rows"] == 2 * ROWS

@@ -25,7 +25,7 @@ from fastent.io import (
 from fastent.io.llama import is_dump
 from fastent.io.names import AsText, ClassCodes, Combined, distinct, is_text
 from fastent.io.references import suffix_of
-from fastent.io.shards import Shards, align, resolve
+from fastent.io.shards import Shards, align, nothing_left, resolve
 from fastent.io.token_bytes import OfTokens, token_bytes
 
 SIDES = ("labels", "groups", "clusters", "weights", "bytes")
@@ -313,7 +313,7 @@ def _usable(
         except InputError as error:
             left_out.append({"file": shard["predictions"].name, "error": str(error)})
     if not widths:
-        raise InputError(f"no file could be used; the first: {left_out[0]['error']}")
+        raise nothing_left(left_out)
     for usual, _ in Counter(filter(None, widths.values())).most_common(1):
         for number in [n for n, width in widths.items() if width not in (usual, None)]:
             name = parts[number]["predictions"].name

@@ -8,6 +8,7 @@ from typing import Any
 from fastent.cli.outputs import named_errors
 from fastent.cli.progress import Progress
 from fastent.cli.run import RESULT_BYTES, Run
+from fastent.io.errors import NoThreadError
 from fastent.io.pipeline import Pipeline, blocks_at_once
 from fastent.io.shards import Block, Shard, Shards
 
@@ -79,6 +80,9 @@ class SkippingRun(Run):
                 return
             if part is not None:
                 part.close()
+        except NoThreadError:
+            self._abandon(number, part)
+            raise
         except (ValueError, TypeError, MemoryError) as error:
             self._abandon(number, part)
             self._failed[number] = " ".join(str(error).split()) or type(error).__name__

@@ -15,6 +15,10 @@ class UnclearHeaderError(InputError):
     """A text file whose first line may be a header or a row; the rows of other files may tell."""
 
 
+class NoThreadError(InputError):
+    """The system starts no thread: the fault of no file."""
+
+
 def first_line(error: BaseException) -> str:
     """What a library says, without the rest of what it says."""
     lines = str(error).strip().splitlines()

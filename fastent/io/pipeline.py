@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fastent.io.errors import InputError
+from fastent.io.errors import NoThreadError
 from fastent.io.shards import Block, Piece
 from fastent.io.source import Buffer
 
@@ -75,7 +75,7 @@ class Pipeline:
                 started.append(worker)
         except RuntimeError as error:  # no more threads: those there are will do
             if not started:
-                raise InputError(f"no thread could be started: {error}") from None
+                raise NoThreadError(f"no thread could be started: {error}") from None
         try:
             self._gather(stop, started)
         finally:

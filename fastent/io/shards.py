@@ -146,6 +146,11 @@ def check_ids(shard: Shard, start: int, arrays: dict[str, np.ndarray]) -> None:
             )
 
 
+def nothing_left(left_out: list[dict[str, str]]) -> InputError:
+    """What to say when all files had to be left out."""
+    return InputError(f"no file could be used; the first: {left_out[0]['error']}")
+
+
 @dataclass
 class Shards:
     """All files of a run, and those that had to be left out with the reason.
@@ -162,6 +167,8 @@ class Shards:
         """Go on without a shard; the rows of the others keep their numbers."""
         self.items.remove(shard)
         self.left_out.append({"file": shard.main.name, "error": why})
+        if not self.items:
+            raise nothing_left(self.left_out)
 
     @property
     def rows(self) -> int:
