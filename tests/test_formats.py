@@ -2,6 +2,7 @@
 
 import errno
 import os
+import struct
 from itertools import product
 
 import ml_dtypes
@@ -40,6 +41,7 @@ def write_stream(found, path):
         stream.write_table(found, max_chunksize=150)
 
 
+MAGIC = {"lz4": b"\x04\x22\x4d\x18", "zstd": b"\x28\xb5\x2f\xfd"}
 TABLES = {
     ".parquet": lambda t, path: pyarrow.parquet.write_table(t, path, row_group_size=150),
     ".feather": lambda t, path: pyarrow.feather.write_feather(t, path, chunksize=150),
@@ -284,6 +286,51 @@ def test_columns_of_batches_that_do_not_fit(suffix, tmp_path, monkeypatch):
             read(f"{path}:class_1", "labels")
     TABLES[suffix](pyarrow.table({"flag_0": LABELS > 1, "flag_1": LABELS > 2}), path)
     np.testing.assert_array_equal(read(path), np.stack([LABELS > 1, LABELS > 2], 1))
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("told", [11 << 40, -2])
+def test_damaged_length_of_a_compressed_buffer(kind, codec, told, tmp_path):
+    """Refused before anything is allocated, for numbers and for text."""
+    words = [f"{k} of {ROWS}" for k in LABELS]
+    found = pyarrow.table({"logits": LOGITS[:, 0], "words": words})
+    options = pyarrow.ipc.IpcWriteOptions(compression=codec)
+    sink = pyarrow.BufferOutputStream()
+    make = pyarrow.ipc.new_file if kind == "file" else pyarrow.ipc.new_stream
+    with make(sink, found.schema, options=options) as out:
+        out.write_table(found)
+    data = sink.getvalue().to_pybytes()
+    path = tmp_path / "x.arrow"
+    for column, role in (("logits", "predictions"), ("words", "groups")):
+        size = found[column].chunk(0).buffers()[-1].size
+        length = struct.pack("<q", size)
+        at = data.rindex(length + MAGIC[codec])
+        path.write_bytes(data[:at] + struct.pack("<q", told) + data[at + 8 :])
+        with pytest.raises(InputError, match=f"cannot hold {told}"):
+            read(f"{path}:{column}", role)
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_an_arrow_message_of_another_type(kind, tmp_path):
+    """It may have been a batch: its rows are not left out without a word."""
+    found = pyarrow.table({"logits": LOGITS[:, 0]})
+    sink = pyarrow.BufferOutputStream()
+    make = pyarrow.ipc.new_file if kind == "file" else pyarrow.ipc.new_stream
+    with make(sink, found.schema) as out:
+        out.write_table(found)
+    data = sink.getvalue().to_pybytes()
+    start = data.index(b"\xff" * 4, data.index(b"\xff" * 4) + 4) + 8  # of the second message
+    (root,) = struct.unpack_from("<I", data, start)
+    (back,) = struct.unpack_from("<i", data, start + root)
+    (place,) = struct.unpack_from("<H", data, start + root - back + 6)  # header_type
+    at = start + root + place
+    assert data[at] == 3
+    path = tmp_path / "x.arrow"
+    for other in (0, 1, 4):
+        path.write_bytes(data[:at] + bytes([other]) + data[at + 1 :])
+        with pytest.raises(InputError, match=r"^.*x\.arrow: "):
+            read(path)
 
 
 @pytest.mark.parametrize(

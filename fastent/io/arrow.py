@@ -78,14 +78,18 @@ class ArrowTable(Table):
         whole = self._mapped() if whole is None else whole
         reader = self._reader(whole, columns)
         heads: list[Batch] = []
-        if self.compressed and all(bulky(self.schema.field(name).type) for name in columns):
+        large: list[bool] = []
+        if self.compressed:
             heads = list(batches_of(whole, self.is_file))
-        large = [self._decoded(head, columns) > LARGEST_BATCH for head in heads]
+        if heads and all(bulky(self.schema.field(name).type) for name in columns):
+            large = [self._decoded(head, columns) > LARGEST_BATCH for head in heads]
         if any(large) and not self.is_file:  # of a stream the library skips none
             large = [True] * len(large)
         place = 0
         for number, rows in enumerate(self.batch_rows):
             wanted = rows and place + rows > start
+            if heads and (wanted or not self.is_file):
+                self._inflated_bytes(heads[number])  # before the library asks for so much
             if large and large[number]:
                 if wanted:
                     yield place, inflated(self.schema, heads[number], columns, self.path)
@@ -98,6 +102,12 @@ class ArrowTable(Table):
                 batch = None  # or it would stay while the next one is read
             place += rows
 
+    def _inflated_bytes(self, head: Batch) -> int:
+        try:
+            return head.inflated_bytes()
+        except EOFError as error:
+            raise InputError(f"{self.path}: truncated or corrupted: {error}") from None
+
     def _decoded(self, head: Batch, columns: list[str]) -> int:
         """Bytes of some columns of a batch; of lists of a free length, all that it has."""
         total = 0
@@ -107,7 +117,7 @@ class ArrowTable(Table):
             if hasattr(kind, "list_size"):
                 total += head.rows * kind.list_size * kind.value_type.bit_width // 8
             elif is_list(kind):
-                total += 8 * sum(length for _, length in head.buffers)
+                total += self._inflated_bytes(head)
             else:
                 total += head.rows * kind.bit_width // 8
         return total

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 CODECS = ("lz4", "zstd")  # CompressionType
+# Bytes that one byte can stand for: a length byte of lz4; four of zstd repeat one for 128 KiB
+INFLATION = {"lz4": 255, "zstd": 32768}
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,30 @@ class Batch:
     buffers: list[tuple[int, int]]
     body: Any
 
+    def inflated_bytes(self) -> int:
+        """Bytes of all buffers as they say themselves, if what they hold can be so much."""
+        if self.codec is None:
+            return sum(length for _, length in self.buffers)
+        total, body = 0, memoryview(self.body)
+        for offset, length in self.buffers:
+            if not length:
+                continue
+            if offset < 0 or length < 8 or offset + length > len(body):
+                raise EOFError(f"a buffer of {length} bytes at {offset} of {len(body)}")
+            (told,) = struct.unpack_from("<q", body, offset)
+            if not -1 <= told <= INFLATION[self.codec] * (length - 8):
+                raise EOFError(f"{length - 8} bytes of {self.codec} cannot hold {told}")
+            total += told if told >= 0 else length - 8
+        return total
+
 
 def batches_of(whole: Any, is_file: bool) -> Iterator[Batch]:
     """The record batches of a mapped file; their bodies are not touched."""
     import pyarrow.ipc as ipc
 
     if not is_file:
-        for message in ipc.MessageReader.open_stream(whole):
-            if message.type == "record batch":
+        for number, message in enumerate(ipc.MessageReader.open_stream(whole)):
+            if message.type != ("dictionary" if number else "schema"):
                 yield _batch(message)
         return
     (length,) = struct.unpack("<i", whole.slice(whole.size - 10, 4).to_pybytes())
@@ -53,6 +71,8 @@ def batches_of(whole: Any, is_file: bool) -> Iterator[Batch]:
 
 def _batch(message: Any) -> Batch:
     """RecordBatch, the header of Message: length, nodes, buffers, compression."""
+    if message.type != "record batch":  # or its rows would be left out without a word
+        raise EOFError(f"a message of type {message.type}, expected a record batch")
     data = message.metadata.to_pybytes()
     batch = _table(data, _field(data, _table(data, 0), 2))
     length, buffers, compression = (_field(data, batch, number) for number in (0, 2, 3))

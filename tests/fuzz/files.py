@@ -165,6 +165,9 @@ def by_csv(path, columns):
     data = pyarrow.input_stream(path).read().decode("utf-8-sig", "replace")
     rows = [row for row in csv.reader(io.StringIO(data, newline="")) if row]
     names = [name.strip() for name in rows[0]]
+    if not {*columns} <= {*names}:  # the damage took the header: the first line is a row
+        names = [f"f{k}" for k in range(len(names))]
+        rows.insert(0, names)
     missing = ("", "NA", "N/A", "NULL", "null", "None")
     values = [["nan" if x.strip() in missing else x for x in row] for row in rows[1:]]
     return np.array([[float(row[names.index(c)]) for c in columns] for row in values])
