@@ -70,6 +70,11 @@ def width_of(pred: Any, classes: int) -> Widths:
     return Widths(0, SEVERAL if pred.unequal >= 0 else classes)
 
 
+def several(pred: Any) -> bool:
+    """Whether rows are of different lengths."""
+    return isinstance(pred, ListRows) and width_of(pred, 1).lists == SEVERAL
+
+
 SEVERAL = -1
 
 

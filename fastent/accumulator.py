@@ -22,6 +22,7 @@ from fastent._unequal import (
     list_rows,
     of_rows,
     refuse_by_class,
+    several,
     some,
     width_of,
 )
@@ -172,20 +173,19 @@ class Accumulator:
             true, pred = once(true, names[0]), once(pred, names[1])
         if sample_weight is not None:
             sample_weight = once(sample_weight, "sample_weight")
-        if lengths is not None or width_of(pred, 1).lists == SEVERAL:
+        if lengths is not None or several(pred):
             return self._update_unequal(true, pred, sample_weight, groups, clusters)
         if self._names is not None:
             axis, ignored = self._options["axis"], self._options["ignore_index"]
             true, _ = as_codes(true, pred, self._names, ignored, axis)
         batch = self._feed.batch(true, pred, sample_weight, groups, clusters)
         widths = width_of(pred, batch.classes) if batch.rows else Widths()
-        refused = f"{batch.names[1]}: expected {{}} classes, got {{}}"
-        self._widths.joined(widths, refused)
+        self._with(widths, batch)  # refuses others
         if batch.rows <= BLOCK_ROWS:
             rows = batch.read(0, batch.rows)
             with self._lock:
                 rows.add_to(self._own_state())
-                self._widths = self._widths.joined(widths, refused)
+                self._widths = self._with(widths, batch)
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
@@ -193,8 +193,14 @@ class Accumulator:
             batch.read(start, min(batch.rows, start + BLOCK_ROWS)).add_to(waiting)
         with self._lock:
             self._own_state().merge(waiting)
-            self._widths = self._widths.joined(widths, refused)
+            self._widths = self._with(widths, batch)
         return self
+
+    def _with(self, widths: Widths, batch: Any) -> Widths:
+        """Numbers of classes of the rows so far and of a batch, most often the same."""
+        if widths == self._widths:
+            return widths
+        return self._widths.joined(widths, f"{batch.names[1]}: expected {{}} classes, got {{}}")
 
     def _update_unequal(
         self, labels: Any, rows: Any, sample_weight: Any, groups: Any, clusters: Any

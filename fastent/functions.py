@@ -124,7 +124,7 @@ def sparse_cross_entropy(
     if lengths is not None or type(pred) is not ndarray or pred.dtype.char == "O":
         rows: Any = unequal.list_rows(pred, lengths, axis)
         pred = rows
-        if lengths is not None or unequal.width_of(rows, 1).lists == unequal.SEVERAL:
+        if lengths is not None or unequal.several(rows):
             unequal.refuse_by_class(class_weight=class_weight, classes=classes)
             if keepdims is not False:
                 raise ValueError("keepdims: does not apply to rows of unequal length")

@@ -228,3 +228,11 @@ def test_crafted_checkpoints_end_in_one_line(path, capsys):
 def test_a_full_disk_under_the_checkpoint(capsys):
     assert main([*COMMAND[:-3], "/dev/full"]) == 2
     assert "/dev/full" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_had_begun_to_write_is_removed():
+    Path(".progress.0123456789abcdef.partial").write_text("half")
+    Path(".other.0123456789abcdef.partial").write_text("of another file")
+    assert main([*COMMAND, "--json", "whole.json"]) == 0
+    assert not Path(".progress.0123456789abcdef.partial").exists()
+    assert Path(".other.0123456789abcdef.partial").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import time
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastent.cli import long_lists
-from fastent.cli.outputs import remove_quietly, write_whole
+from fastent.cli.outputs import partial_name, remove_quietly, write_whole
 from fastent.io import InputError
 from fastent.io.errors import first_line
 
@@ -45,6 +46,7 @@ class Checkpoint:
         if self.path is None:
             return None
         self._lock()
+        self._clear()
         try:
             kept = long_lists.read(self.path)
             state: dict[str, Any] = kept["state"]
@@ -94,6 +96,14 @@ class Checkpoint:
             os.close(self._lock_fd)
             self._lock_fd = -1
             raise InputError(f"{self.path}: another run is writing this checkpoint")
+
+    def _clear(self) -> None:
+        """Remove what a run that was killed had begun to write: nobody else writes here now."""
+        assert self.path is not None
+        with contextlib.suppress(OSError):
+            name = glob.escape(partial_name(self.path, word="\0"))
+            for begun in glob.glob(name.replace("\0", "*")):
+                remove_quietly(begun)
 
     def unlock(self) -> None:
         if self._lock_fd >= 0:
