@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,7 +44,7 @@ def kl_divergence_gradient(
     p: ArrayLike,
     q: ArrayLike,
     *,
-    wrt: str = "q",
+    wrt: Literal["p", "q"] = "q",
     kind: Kinds = "logits",
     temperature: float | tuple[float, float] = 1.0,
     sample_weight: ArrayLike | None = None,
@@ -107,7 +107,7 @@ def js_divergence_gradient(
     p: ArrayLike,
     q: ArrayLike,
     *,
-    wrt: str = "q",
+    wrt: Literal["p", "q"] = "q",
     kind: Kinds = "logits",
     temperature: float | tuple[float, float] = 1.0,
     sample_weight: ArrayLike | None = None,

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastent.cli.accumulators import Lanes, lane_count
+from fastent.cli.accumulators import lane_count
 from fastent.cli.carried import Carried
 from fastent.cli.errors import located
 from fastent.cli.pair_sums import LABELLED, PairSums
-from fastent.cli.worst import Worst
-from fastent.io.shards import Block, Piece
+from fastent.cli.scored_rows import Measured, Scorer
+from fastent.io.shards import Piece
 
 HIDDEN = ("delta_p_squared",)
 
 
-@dataclass
-class Measured:
-    """What is kept of a piece once its rows are added."""
-
-    nans: int
-    ignored: int
-    rows: Any  # Arrow batch of row values, or None
-    first_row: int
-    by: np.ndarray | None
-    counted: np.ndarray | None
-
-
-class CompareScorer:
+class CompareScorer(Scorer):
     """Adds pieces of both operands up and keeps what else was asked for."""
 
     def __init__(
@@ -55,8 +42,7 @@ class CompareScorer:
                 names, settings, options.nan_policy, threads // lanes, with_labels, exact
             )
 
-        self._empty = make
-        self.lanes = Lanes(make, lanes)
+        super().__init__(make, lanes, options.worst)
         with self.lanes.borrow() as sums:
             self._columns = sums.columns
         wanted = {LABELLED[name].column if name in LABELLED else name for name in shown}
@@ -66,10 +52,7 @@ class CompareScorer:
             self.rows_columns = (*carrier.columns, *((name, "double") for name in self._written))
         self._carrier = carrier
         self._ignore_index = settings["ignore_index"]
-        self.worst = Worst(options.worst)
         self.kept = len(self.rows_columns) + bool(options.worst)
-        self.nans = 0
-        self.ignored = 0
 
     def work(self, piece: Piece) -> Measured:
         whole = bool(self.kept)
@@ -99,36 +82,3 @@ class CompareScorer:
             row = values[self._columns.index(name)]
             arrays.append(pyarrow.array(row, mask=missing))
         return pyarrow.record_batch(arrays, names=[name for name, _ in self.rows_columns])
-
-    def collect(self, block: Block, results: list[Measured]) -> list[Any]:
-        for found in results:
-            self.nans += found.nans
-            self.ignored += found.ignored
-            if found.by is not None:
-                self.worst.add(found.by, found.first_row, found.counted)
-        return [found.rows for found in results if found.rows is not None]
-
-    def state(self, lazily: bool = False) -> dict[str, Any]:
-        return {
-            "sums": self.lanes.total().state(lazily),
-            "worst": self.worst.state(),
-            "nans": self.nans,
-            "ignored": self.ignored,
-        }
-
-    def merge(self, state: dict[str, Any]) -> None:
-        """Add the state of other rows."""
-        other = self._empty()
-        other.load(state["sums"])
-        with self.lanes.borrow() as sums:
-            sums.merge(other)
-        self.worst.merge(state["worst"])
-        self.nans += state["nans"]
-        self.ignored += state["ignored"]
-
-    def restore(self, state: dict[str, Any]) -> None:
-        with self.lanes.borrow() as sums:
-            sums.load(state["sums"])
-        self.worst.restore(state["worst"])
-        self.nans = state["nans"]
-        self.ignored = state["ignored"]
