@@ -119,6 +119,7 @@ PAIR = "[0.5, 0.5], [0.5, 0.5]"
 MISTAKES = [
     'fe.entropy([0.5, 0.5], kind="logit")',
     f'fe.kl_divergence({PAIR}, kind=("probs", "logit"))',
+    f'fe.kl_divergence_gradient({PAIR}, wrt="r")',
     f'fe.js_divergence({PAIR}, row_sums="never")',
     f'fe.kl_divergence({PAIR}, eps="small")',
     f'fe.categorical_cross_entropy({PAIR}, reduction="average")',
