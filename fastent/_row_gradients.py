@@ -87,7 +87,7 @@ def kl_divergence_gradient(
     -----
     (q − p)/T in the logits of q, and p·(log(p/q) − KL)/T in those of p. With x the larger of p and
     q in a class, a component is right to 1e-14 of itself and 1e-18·x/T (of float32: 1e-6 of itself
-    and 1e-14·x/T), times the largest of |log p| and |log q| where that is above 1.
+    and 1e-14·x/T), times the largest of −log p and −log q where that is above 1.
 
     Examples
     --------
