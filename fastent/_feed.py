@@ -16,7 +16,7 @@ from fastent._errors import shown, whole_axis
 from fastent._logprob import LogprobCall, check_options
 from fastent.backends.cython.accumulate.group_ids import row_ids
 from fastent.backends.cython.accumulate.state import State
-from fastent.backends.cython.engine import prepare
+from fastent.backends.cython.engine import Settled
 from fastent.metrics import Metric
 from fastent.results import column_name
 
@@ -28,7 +28,7 @@ TARGETS = -1
 MOST_BINS = 1000
 
 
-@dataclass
+@dataclass(slots=True)
 class Rows:
     """Rows of a batch as a state takes them.
 
@@ -171,6 +171,10 @@ class Feed:
             correct,
             self.counts_labels,
         )
+        self._engine = None
+        if task != "logprob" and (self.columns or not self._own):
+            by_weight = "cross_entropy" in self.columns
+            self._engine = Settled(task, self.columns, by_weight=by_weight, **options)
         self._try_options()
 
     def state(self) -> State:
@@ -191,18 +195,8 @@ class Feed:
             rule = self._options.get("row_sums", "check")
             base = self._options.get("base")
             calls.append(LogprobCall(self.columns, pred, true, sample_weight, rule, base))
-        elif self.columns or not self._own:
-            calls.append(
-                prepare(
-                    self._task,
-                    self.columns,
-                    true,
-                    pred,
-                    sample_weight=sample_weight,
-                    by_weight="cross_entropy" in self.columns,
-                    **self._options,
-                )
-            )
+        elif self._engine is not None:
+            calls.append(self._engine.call(true, pred, sample_weight))
         for m in self._own:
             for name in ("eps", "label_smoothing"):
                 if value := self._options.get(name):

@@ -130,7 +130,8 @@ class LogprobCall:
                 f"{float(logprobs[row])!r} in row {self._index(start + row)}"
             )
         found = np.empty((len(self.columns), stop - start))
-        loss = (0.0 - logprobs) / self._unit
+        with np.errstate(over="ignore"):
+            loss = (0.0 - logprobs) / self._unit
         for name, line in zip(self.columns, found, strict=True):
             if name == "cross_entropy":
                 line[:] = loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ class Accumulator:
         self._hold: weakref.ref[_Hold] | None = None
         self._lock = Lock()  # the state is moved and freed as it grows
 
-    @in_default_mode
+    @partial(in_default_mode, compiled=True)
     def update(
         self,
         true: Any,

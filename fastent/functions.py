@@ -153,8 +153,8 @@ def sparse_cross_entropy(
         pred,
         reduction,
         out,
-        kind=kind,
-        row_sums=row_sums,
+        kind,  # by position: see evaluate
+        row_sums,
         eps=eps,
         temperature=temperature,
         label_smoothing=label_smoothing,
