@@ -293,6 +293,7 @@ def test_quantiles_of_subnormal_negative_and_huge_values():
         ((["perplexity"],), {"task": "binary"}, "no 'perplexity'"),
         (("accuracy",), {"task": "multiclass"}, "task"),
         (("accuracy",), {"bins": 0}, "bins"),
+        (("accuracy",), {"bins": 1001}, "bins"),
         (("accuracy",), {"bins": 1.5}, "bins"),
         (("accuracy",), {"kind": "odds"}, "kind"),
         (("accuracy",), {"temperature": 2.0}, "temperature"),

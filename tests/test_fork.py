@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastent as fe
+from fastent import _fork
 from fastent.compat import scipy as drop_in
 
 pytestmark = [
@@ -171,3 +172,17 @@ def test_a_fork_inside_a_fork():
     with Busy(lambda: acc.update(LABELS, P).reset()):
         for _ in range(ROUNDS // 4):
             assert int(in_child(look).strip("'")) % len(P) == 0
+
+
+def test_a_lock_waits_for_a_fork_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr(_fork, "PATIENCE", 0.2)
+    lock = _fork.Lock()
+    monkeypatch.setattr(_fork, "_forks", [1])
+    start = time.monotonic()
+    with lock:
+        assert 0.2 <= time.monotonic() - start
+    monkeypatch.setattr(_fork, "_forks", [])
+    start = time.monotonic()
+    with lock:
+        pass
+    assert time.monotonic() - start < 0.2

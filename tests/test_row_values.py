@@ -1,5 +1,9 @@
 """`--rows`: the metrics of every row, whatever its weight, and null where it is ignored."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -116,3 +120,15 @@ def test_another_format_is_refused_before_the_work(path, capsys, tmp_path):
     line = capsys.readouterr().err
     assert line.startswith(f"fastent: --rows {path}: it is Parquet, expected .parquet, got .")
     assert line.count("\n") == 1 and sorted(tmp_path.iterdir()) == before
+
+
+def test_a_pipe_is_written_directly(tmp_path):
+    np.save("x.npy", LOGITS)
+    np.save("y.npy", LABELS)
+    os.mkfifo("rows.parquet")
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(Path("rows.parquet").read_bytes)
+        score("x.npy", "--labels", "y.npy", "--kind", "logits", "--rows", "rows.parquet")
+        table = pyarrow.parquet.read_table(pyarrow.py_buffer(heard.result(20)))
+    assert table["row"].to_pylist() == list(range(ROWS))
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix == ".parquet") == ["rows.parquet"]

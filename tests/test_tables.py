@@ -451,6 +451,85 @@ def test_groups_in_wide_text(monkeypatch):
     right("x.csv")
 
 
+def quoted(values):
+    return [f'"{value}"' for value in values]
+
+
+FIELDS = {
+    "label": {
+        "numbers": LABELS,
+        "names": [f"p{k}" for k in LABELS],
+        "names in quotes": quoted(f"p{k}" for k in LABELS),
+        "numbers in quotes": quoted(LABELS),
+        "reals": LABELS + 0.0,
+        "halves": LABELS + 0.5,
+        "one is missing": ["", *LABELS[1:]],
+        "one is NA": [*LABELS[:-1], "NA"],
+        "one is a word": [*LABELS[:-1], "dog"],
+        "out of range": [*LABELS[:-1], 3],
+    },
+    "p0": {
+        "numbers in quotes": quoted(P["p0"]),
+        "spaces": [f" {p!r} " for p in P["p0"].tolist()],
+        "one is missing": ["", *P["p0"][1:]],
+        "one is a word": [*P["p0"][:-1], "x"],
+        "first is a word": ["x", *P["p0"][1:]],
+        "one is NaN": ["nan", *P["p0"][1:]],
+    },
+    "w": {"text": ["a"] * ROWS, "one is missing": ["", *range(1, ROWS)], "negative": [-1] * ROWS},
+    "lang": {
+        "numbers": LABELS,
+        "numbers with zeros": [f"0{k}" for k in LABELS],
+        "some are missing": ["", "NA", *"ab" * (ROWS // 2 - 1)],
+        "quotes": quoted("ab" * (ROWS // 2)),
+        "separators": quoted(["a,b", "c"] * (ROWS // 2)),
+    },
+    "id": {"large": [2**53 + 1 + k for k in range(ROWS)], "text": [f"r{k}" for k in range(ROWS)],
+           "missing": ["", *range(1, ROWS)], "reals": np.arange(ROWS) / 8},
+}  # fmt: skip
+
+
+REFUSED = {
+    "label": ["halves", "one is missing", "one is NA", "one is a word", "out of range"],
+    "p0": ["one is missing", "one is a word", "first is a word", "one is NaN"],
+    "w": list(FIELDS["w"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "case"), [(column, case) for column in FIELDS for case in FIELDS[column]]
+)
+def test_wide_text_is_read_as_other_text(column, case, monkeypatch, capsys):
+    """Files of thousands of columns are read by the line, and say the same, or refuse it."""
+    table = {**P, "label": LABELS, "w": LABELS + 1, "lang": list("ab" * (ROWS // 2)),
+             "id": range(ROWS)}  # fmt: skip
+    table[column] = FIELDS[column][case]
+    text(list(zip(*table.values(), strict=True)), ",".join(table))
+    words = [
+        "x.csv",
+        "--weights",
+        "w",
+        "--groups",
+        "lang",
+        "--rows",
+        "rows.parquet",
+        "--keep",
+        "id",
+    ]
+    told = []
+    for wide in (2000, 2):
+        monkeypatch.setattr("fastent.io.csv.WIDE", wide)
+        code = run(*words)
+        lines = capsys.readouterr().err.count("\n")
+        assert lines == (code == 2)
+        told.append([code])
+        if code == 0:
+            table = pyarrow.parquet.read_table("rows.parquet").to_pydict()
+            told[-1] += [Path("report.json").read_text(), repr(table)]
+    assert told[0] == told[1]
+    assert told[0][0] == (2 if case in REFUSED.get(column, ()) else 0)
+
+
 def test_several_groups():
     table = pyarrow.table({**P, "label": LABELS, "a": LABELS % 2, "b": ["x", "y"] * (ROWS // 2)})
     pyarrow.parquet.write_table(table, "x.parquet")

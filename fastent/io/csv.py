@@ -10,22 +10,20 @@ from fastent.io.csv_layout import (
     SPACES,
     Layout,
     counted_classes,
-    fits,
     layout,
     open_bytes,
     real,
     unspoilt,
     whole,
 )
-from fastent.io.csv_lines import WIDE, bad_value, count_lines, open_wide
+from fastent.io.csv_lines import WIDE, bad_value, count_lines, kind_of, open_wide
 from fastent.io.errors import InputError, UnclearHeaderError, first_line, require_pyarrow
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Source
-from fastent.io.table import NAMED, NULLABLE, Table, open_columns
+from fastent.io.table import NULLABLE, Table, open_columns
 
 BLOCK_BYTES = 1 << 20
-TEXT_ROLES = ("groups", "clusters", "id")
 
 
 class CsvTable(Table):
@@ -58,20 +56,12 @@ class CsvTable(Table):
         arrow = self._arrow
         rows = self.layout.rows(self._header)
 
-        def kind(place: int, name: str) -> Any:
-            values = [row[place].strip() for row in rows if len(row) > place]
-            values = [value for value in values if value not in MISSING]
-            numbers = [value for value in values if fits(value)]
-            # A column that begins with a number is one of numbers; another value is an error.
-            text = bool(rows) and (not numbers or (role in NAMED and values[0] not in numbers))
-            if role in TEXT_ROLES or text or (role == "labels" and how.classes is not None):
-                return arrow.string()
-            whole_numbers = all(v.lstrip("+-").isdigit() for v in numbers)
-            if role in ("labels", "bytes", "kept") and whole_numbers:
-                return arrow.int64()
-            return arrow.float64()
+        types = {"text": arrow.string(), "whole": arrow.int64(), "real": arrow.float64()}
 
-        return arrow.schema([(name, kind(k, name)) for k, name in enumerate(self.names)])
+        def kind(place: int) -> Any:
+            return types[kind_of([row[place] for row in rows if len(row) > place], role, how)]
+
+        return arrow.schema([(name, kind(k)) for k, name in enumerate(self.names)])
 
     def _open(self, types: dict[str, Any]) -> Any:
         import pyarrow.csv as csv

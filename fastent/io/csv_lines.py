@@ -20,6 +20,7 @@ from fastent.io.csv_layout import (
     Layout,
     fits,
     open_bytes,
+    real,
     split,
     whole,
 )
@@ -28,9 +29,25 @@ from fastent.io.parts import choose_columns
 from fastent.io.reading import Reading
 from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source
+from fastent.io.table import NAMED, NULLABLE
 
+TEXT_ROLES = ("groups", "clusters", "id")
+DTYPES = {"text": np.dtype(object), "whole": np.dtype(np.int64), "real": np.dtype(np.float64)}
 WIDE = 2000  # columns from which on a file is read by the line
 STEP = 1 << 20
+
+
+def kind_of(values: list[str], role: str, how: Reading) -> str:
+    """Whether a column whose first values these are is "text", "whole" numbers or "real" ones."""
+    given = [value for value in map(str.strip, values) if value not in MISSING]
+    numbers = [value for value in given if fits(value)]
+    # A column that begins with a number is one of numbers; another value is an error.
+    text = bool(values) and (not numbers or (role in NAMED and given[0] not in numbers))
+    if role in TEXT_ROLES or text or (role == "labels" and how.classes is not None):
+        return "text"
+    if role in ("labels", "bytes", "kept") and all(v.lstrip("+-").isdigit() for v in numbers):
+        return "whole"
+    return "real"
 
 
 def lines(found: Layout, start: int) -> Iterator[str]:
@@ -107,7 +124,7 @@ class LineRows(Source):
         self._layout = found
         self._places = places
         self._start = start
-        self._missing = role in ("predictions", "targets")
+        self._missing = role in NULLABLE
         self._lines: Iterator[str] | None = None
         self._at = 0
 
@@ -143,6 +160,8 @@ class LineRows(Source):
                 f"{self.name}: row {self._at}: {len(fields)} columns, expected {self._width}"
             )
         chosen = fields if self._places is None else [fields[place] for place in self._places]
+        if self.stands_for is not None:
+            return None if chosen[0].strip() in MISSING else self._number(chosen[0])
         if self.dtype == object:
             return chosen[0]
         try:
@@ -154,9 +173,9 @@ class LineRows(Source):
     def _number(self, text: str) -> Any:
         if self._missing and text.strip() in MISSING:
             return np.nan
-        kind = whole if self.dtype.kind == "i" else float
+        kind = whole if (self.stands_for or self.dtype).kind == "i" else real
         if not fits(text, kind):
-            raise InputError(f"{self.name}: row {self._at}: expected a number, got {text!r}")
+            raise InputError(f"{self.name}: row {self._at}: expected {KINDS[kind]}, got {text!r}")
         return kind(text)
 
     def close(self) -> None:
@@ -199,15 +218,14 @@ def open_wide(reference: Reference, found: Layout, header: bool, role: str, how:
     if not chosen.per_class:
         place = names.index(columns[0])
         values = [row[place] for row in values_of if len(row) == width]
-        if role in ("groups", "clusters", "id") or (role == "labels" and how.classes is not None):
-            dtype = np.dtype(object)
-        elif role in ("labels", "bytes", "kept") and all(v.lstrip("+-").isdigit() for v in values):
-            dtype = np.dtype(np.int64)
-        elif role in ("labels", "kept") and not all(map(fits, values)):
-            dtype = np.dtype(object)
-    if dtype.kind == "f" and any(kinds[column] == "text" for column in columns):
+        dtype = DTYPES[kind_of(values, role, how)]
+        if dtype.kind == "O" and role not in NAMED:
+            raise InputError(f"{path}:{part}: expected numbers for {role}")
+    elif any(kinds[column] == "text" for column in columns):
         raise InputError(f"{path}:{part}: expected numbers for {role}")
     source = LineRows(found, f"{path}:{part}", rows, width, places, dtype, start, role)
+    if role == "kept" and dtype.kind == "i":  # with all digits, also beside missing ones
+        source.stands_for, source.dtype = dtype, np.dtype(object)
     source.class_names = chosen.classes
     return source
 
