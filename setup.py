@@ -151,7 +151,8 @@ def fit(ext, found):
 
 def translate(extensions):
     """Cython's part, where sources, Cython or what it is told have changed since the last time."""
-    sources = sorted(p for p in Path("fastent").rglob("*.p[yx][xd]"))
+    # headers too: Cython copies them beside what it makes
+    sources = sorted(p for kind in ("*.p[yx][xd]", "*.h") for p in Path("fastent").rglob(kind))
     stamp = cache.Stamp(
         "build/cython/made-from",
         tools=[cython_version, numpy.__version__, sorted(DIRECTIVES.items())],

@@ -4,6 +4,7 @@ SciPy."""
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 LEVEL = 0.95  # of intervals
@@ -112,6 +113,7 @@ def two_sided(t: float, degrees: float) -> float:
     return incomplete_beta(degrees / 2, 0.5, degrees / total, square / total)
 
 
+@lru_cache(maxsize=1024)  # a report asks for the same one for each of its means
 def quantile(degrees: float, level: float = LEVEL) -> float:
     """t for which P(|T| < t) is ``level``; nan for no degrees of freedom."""
     if degrees <= 0:

@@ -117,18 +117,40 @@ static int guard_advise(int k, size_t offset, size_t count, int advice) {
     return madvise(guard_slots[k].start + first, count + (offset - first), advice);
 }
 
-/* 0 once all pages of a stretch are there, so that none is waited for while computing. What is not
-   in the page cache is asked for as a whole first: page faults read ahead by little. */
-static int guard_load(int k, int fd, size_t offset, size_t count) {
+/* 1 if a byte of the file is in the page cache, 0 if the file has ended before it, else less. */
+static int guard_cached(int fd, size_t offset) {
 #ifdef RWF_NOWAIT                                       /* not in older C libraries */
     char byte;
     struct iovec one = {&byte, 1};
-    if (preadv2(fd, &one, 1, offset, RWF_NOWAIT) < 0 && errno == EAGAIN)
-        posix_fadvise(fd, offset, count, POSIX_FADV_WILLNEED);
+    return (int)preadv2(fd, &one, 1, offset, RWF_NOWAIT);
 #else
     (void)fd;
+    (void)offset;
+    return -1;
 #endif
-    return guard_advise(k, offset, count, MADV_POPULATE_READ);
+}
+
+/* 0 once all pages of a stretch are there, so that none is waited for while computing. What is not
+   in the page cache is asked for as a whole first: page faults read ahead by little. What is there is
+   mapped by touching it: a fault brings the 16 pages around it, at half of what it costs to have
+   each of them looked up (0.03 and 0.06 ns a byte). */
+static int guard_load(int k, int fd, size_t offset, size_t count) {
+    size_t around = (size_t)64 << 10, at = offset & ~(around - 1), end = offset + count;
+    volatile char byte = 0;
+    int last;
+    if (count == 0)
+        return 0;
+    last = guard_cached(fd, end - 1);
+    if (last < 0 || guard_cached(fd, offset) < 0) {
+        posix_fadvise(fd, offset, count, POSIX_FADV_WILLNEED);
+        return guard_advise(k, offset, count, MADV_POPULATE_READ);
+    }
+    if (last == 0)
+        return -1;
+    for (; at < end; at += around)
+        byte = guard_slots[k].start[at];
+    (void)byte;
+    return 0;
 }
 
 /* Large pages as a whole, the one that the stretch begins in too: to drop a part of one splits it, and

@@ -1,12 +1,10 @@
 """How far two rows agree in their largest classes: the first one, five or ten of each.
 
 Of equal numbers the one before comes first, as in the rank of a label. A row is read once: a stretch of
-it is looked at number by number only where its maximum belongs to the largest so far.
+it is looked at number by number only where one of them is larger than the least of the largest so far.
 """
 
-from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, fe_lane_max_double, fe_lane_max_float, real,
-)
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, real
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
@@ -15,9 +13,14 @@ from fastent.backends.cython.kernels.slots cimport (
 )
 from fastent.backends.cython.levels cimport exported
 
+cdef extern from "above.h" nogil:
+    bint fe_some_above_float(const float *x, Py_ssize_t n, float bound)
+    bint fe_some_above_double(const double *x, Py_ssize_t n, double bound)
+
 cdef enum:
     MOST_TOP = 10
-    STRETCH = 128
+    STRETCH = 256                       # a multiple of
+    SHORT = 16
 
 cdef struct Top:                        # the largest of a row, in order
     double number[MOST_TOP]
@@ -41,10 +44,34 @@ cdef inline void insert(Top *top, double x, Py_ssize_t place) noexcept nogil:
     top.place[k] = place
 
 
+cdef inline bint some_above(const real *x, Py_ssize_t n, double bound) noexcept nogil:
+    """Whether one of n numbers is above the bound, itself such a number, or NaN."""
+    if real is float:
+        return fe_some_above_float(x, n, <float>bound)
+    else:
+        return fe_some_above_double(x, n, bound)
+
+
+cdef void take_in(Top *top, const real *x, Py_ssize_t n, Py_ssize_t place) noexcept nogil:
+    """Look at n numbers, of classes from `place` on, after those that were seen."""
+    cdef Py_ssize_t i = 0, k, stop
+    while i < n and top.count < MOST_TOP:
+        top.nan |= x[i] != x[i]
+        insert(top, x[i], place + i)
+        i += 1
+    while i < n and not top.nan:
+        stop = min(n, i + SHORT)
+        if some_above(x + i, stop - i, top.number[MOST_TOP - 1]):
+            for k in range(i, stop):
+                top.nan |= x[k] != x[k]
+                if x[k] > top.number[MOST_TOP - 1]:
+                    insert(top, x[k], place + k)
+        i = stop
+
+
 cdef void find_top(Tile *tile, int operand, Py_ssize_t r, Top *top, const real *unused) noexcept nogil:
-    cdef Py_ssize_t start = 0, n, first, stop, i
+    cdef Py_ssize_t start = 0, n, first, some
     cdef const real *x
-    cdef real largest
     top.count = 0
     top.nan = False
     while start < tile.classes:
@@ -52,19 +79,12 @@ cdef void find_top(Tile *tile, int operand, Py_ssize_t r, Top *top, const real *
         x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
         first = 0
         while first < n:
-            stop = min(n, first + STRETCH)
-            if real is float:
-                largest = fe_lane_max_float(x + first, stop - first)
-            else:
-                largest = fe_lane_max_double(x + first, stop - first)
-            if largest != largest:
-                top.nan = True
+            some = min(n - first, <Py_ssize_t>STRETCH)
+            if top.count < MOST_TOP or some_above(x + first, some, top.number[MOST_TOP - 1]):
+                take_in(top, x + first, some, start + first)
+            if top.nan:
                 return
-            if top.count < MOST_TOP or largest > top.number[MOST_TOP - 1]:
-                for i in range(first, stop):
-                    if top.count < MOST_TOP or x[i] > top.number[MOST_TOP - 1]:
-                        insert(top, x[i], start + i)
-            first = stop
+            first += some
         start += n
 
 
