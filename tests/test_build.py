@@ -139,7 +139,8 @@ def test_a_second_build_compiles_nothing(clone):
     # a header counts by its content, and only where it is included, also through another
     header = clone.folder / "fastent/io/guard.h"
     header.write_text(header.read_text(encoding="utf-8") + "/* changed */\n", encoding="utf-8")
-    assert [c for c in clone.build(small, other).compiled if "float_mode" in c] == []
+    (compiled,) = clone.build(small, other).compiled
+    assert "mapping" in compiled
     assert clone.build(small, other).compiled == []
     # and so do the options
     assert len(clone.build(small, CFLAGS="-DOTHER=1").compiled) == 2

@@ -24,6 +24,8 @@ DIVERGENCES = [
 TASK = ("compare",)
 SIDES = {"predictions": "p", "other": "q"}
 OF_LABELS = ("cross_entropy", "accuracy", "brier")  # of each side
+# What the pass over a side for its losses tells as well, of the side that the last letter names.
+ENTROPIES = ("entropy_p", "entropy_q")
 
 
 def _metric(name: str, description: str, column: str = "", statistic: str = "mean") -> Metric:
@@ -110,6 +112,7 @@ class PairSums:
         self._feed = Feed(
             divergences, task="divergence", kind=kinds, num_threads=num_threads, **numbers
         )
+        self._pairs = self._feed  # those of them that need both sides at once
         self._state = self._feed.state()
         wanted = [LABELLED[n].column for n in names if n in LABELLED]
         if CORRELATION in names:
@@ -119,9 +122,19 @@ class PairSums:
         if wanted:  # the loss, which the others are made of or told beside, first
             needed = ["cross_entropy", *(c for c in needed if c != "cross_entropy")]
         self._needed = needed
+        of_sides = list(needed)
+        if needed and not {m.name for m in divergences}.isdisjoint(ENTROPIES):
+            of_sides.append("entropy")
+            self._pairs = Feed(
+                [m for m in divergences if m.name not in ENTROPIES],
+                task="divergence",
+                kind=kinds,
+                num_threads=num_threads,
+                **numbers,
+            )
         self._loss_feeds = [
             Feed(
-                [find(name, "sparse") for name in self._needed],
+                [find(name, "sparse") for name in of_sides],
                 kind=kind,
                 ignore_index=settings["ignore_index"],
                 num_threads=num_threads,
@@ -150,7 +163,10 @@ class PairSums:
         arrays = piece.arrays
         given = self._weights(piece)
         ids = [arrays.get(role) for role in ("groups", "clusters")]
-        batch = self._feed.batch(arrays["predictions"], arrays["other"], given, *ids)
+        p, q = arrays["predictions"], arrays["other"]
+        # Operands of two precisions are both computed in the wider one.
+        shared = self._pairs is not self._feed and is_single(p.dtype) == is_single(q.dtype)
+        batch = (self._pairs if shared else self._feed).batch(p, q, given, *ids)
         loss_batches = [
             feed.batch(arrays["labels"], arrays[role], given)
             for role, feed in zip(SIDES, self._loss_feeds, strict=False)
@@ -158,16 +174,18 @@ class PairSums:
         counts = byte_counts(piece) if "bytes" in arrays else None
         added = Added(None, given, 0)
         values = np.empty((len(self.columns), piece.rows)) if whole else None
-        for start, stop in steps(piece, batch.num_threads):
+        for start, stop in steps(piece, batch.num_threads, bool(loss_batches)):
             rows = batch.read(start, stop)
             found = rows.values
             of_labels = None
             if loss_batches:
-                p, q = (one.read(start, stop).values for one in loss_batches)
-                of_labels = differences(p, q, self._needed)
+                sides = [one.read(start, stop).values for one in loss_batches]
+                if shared:
+                    rows.values = self._with_entropies(rows.values, sides)
+                of_labels = differences(*sides, self._needed)
                 found = np.vstack([rows.values, of_labels])
-                sides = of_labels[0] + of_labels[1]  # of infinite losses it is no NaN
-                rows.values = rows.values if len(rows.values) else sides[None]
+                both = of_labels[0] + of_labels[1]  # of infinite losses it is no NaN
+                rows.values = rows.values if len(rows.values) else both[None]
             added.nans += judge_nans(rows, self._nan_policy, piece, start)
             rows.values = found[: len(found) - len(self._label_columns)]
             self._add(rows, of_labels, piece, start, stop)
@@ -179,6 +197,16 @@ class PairSums:
                 values[:, start:stop] = found
         added.values = values
         return added
+
+    def _with_entropies(self, values: np.ndarray, sides: list[np.ndarray]) -> np.ndarray:
+        """All columns of the divergences; the entropies are the last one of their side."""
+        rest = iter(values)
+        return np.stack(
+            [
+                sides["pq".index(name[-1])][-1] if name in ENTROPIES else next(rest)
+                for name in self._feed.columns
+            ]
+        )
 
     def _add(
         self, rows: Rows, of_labels: np.ndarray | None, piece: Piece, start: int, stop: int
@@ -277,15 +305,20 @@ class PairSums:
         self.counts = {name: int(state["counts"][name]) for name in self.counts}
 
 
-STEP_BYTES = 2 << 20  # of both operands, a thread: they are read again for the losses
+STEP_BYTES = 2 << 20  # of both operands, a thread
 
 
-def steps(piece: Piece, threads: int) -> list[tuple[int, int]]:
-    """Ranges of rows of a piece that stay in the cache."""
+def steps(piece: Piece, threads: int, again: bool) -> list[tuple[int, int]]:
+    """Ranges of rows of a piece; of rows that stay in the cache where they are read again."""
     sources = piece.shard.sources
     row_bytes = sum(sources[role].row_bytes for role in SIDES)
-    step = max(4 * threads, STEP_BYTES * threads // max(1, row_bytes))
+    step = max(4 * threads, STEP_BYTES * threads // max(1, row_bytes)) if again else piece.rows
     return [(start, min(piece.rows, start + step)) for start in range(0, piece.rows, step)]
+
+
+def is_single(dtype: np.dtype) -> bool:
+    """Whether rows of a dtype are computed in single precision: 16-bit ones, and codes, are."""
+    return dtype.names is not None or (dtype.kind in "fV" and dtype.itemsize <= 4)
 
 
 def differences(p: np.ndarray, q: np.ndarray, names: list[str]) -> np.ndarray:
