@@ -182,7 +182,7 @@ class PairSums:
                 sides = [one.read(start, stop).values for one in loss_batches]
                 if shared:
                     rows.values = self._with_entropies(rows.values, sides)
-                of_labels = differences(*sides, self._needed)
+                of_labels = differences(sides[0], sides[1], self._needed)
                 found = np.vstack([rows.values, of_labels])
                 both = of_labels[0] + of_labels[1]  # of infinite losses it is no NaN
                 rows.values = rows.values if len(rows.values) else both[None]
