@@ -1,6 +1,8 @@
 """Imports go down: a folder of the core takes only what it says, nothing goes in a circle."""
 
 import re
+import tomllib
+from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -71,3 +73,13 @@ def test_no_import_in_a_circle():
         TopologicalSorter({name: imported(name) for name in SOURCES}).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_every_file_of_python_has_tests_of_its_subject():
+    """Mutants meet the tests that are named there."""
+    subjects = tomllib.loads((ROOT / "scripts/subjects.toml").read_text())["subjects"]
+    for path in ROOT.glob("fastent/**/*.py"):
+        name = path.relative_to(ROOT).as_posix()
+        assert any(fnmatch(name, pattern) for pattern in subjects), f"{name}: no tests named"
+    for file in {file for files in subjects.values() for file in files}:
+        assert (ROOT / f"tests/test_{file}.py").exists(), file
