@@ -68,19 +68,20 @@ class RollingAccumulator:
     def update(
         self,
         true: Any,
-        pred: Any,
+        pred: Any = None,
         sample_weight: Any = None,
         groups: Any = None,
         clusters: Any = None,
         *,
         lengths: Any = None,
+        bytes: Any = None,
         at: Any = None,
     ) -> RollingAccumulator:
         """Add a batch and drop what leaves the window; one that is refused changes nothing.
 
         Parameters
         ----------
-        true, pred, sample_weight, groups, clusters, lengths
+        true, pred, sample_weight, groups, clusters, lengths, bytes
             As in `Accumulator.update`.
         at : number or datetime, optional
             With ``by="span"``: when, which must not fall.
@@ -88,7 +89,7 @@ class RollingAccumulator:
         kept = self._checked_stamp(at)
         one = self._empty.copy()
         one._widths = self._widths
-        one.update(true, pred, sample_weight, groups, clusters, lengths=lengths)
+        one.update(true, pred, sample_weight, groups, clusters, lengths=lengths, bytes=bytes)
         self._widths = one._widths
         self._newer.append((one, one._state.rows(), at))
         self._rows += one._state.rows()

@@ -133,3 +133,17 @@ def test_merges_do_not_grow_with_the_window(monkeypatch):
     for _ in range(640):
         rolling.update([0], [[0.5, 0.5]])
     assert len(merges) <= 2 * 640
+
+
+def test_log_probabilities_that_are_already_there():
+    """One operand, and bytes by keyword, as in the accumulator."""
+    metrics = ["cross_entropy", "bits_per_byte"]
+    rolling = fe.RollingAccumulator(metrics, window=2, task="logprob")
+    whole = fe.Accumulator(metrics, task="logprob")
+    rng = np.random.default_rng(3)
+    for k in range(4):
+        logprobs, sizes = -rng.exponential(2, 5), rng.integers(1, 9, 5)
+        rolling.update(logprobs, bytes=sizes, sample_weight=rng.random(5) if k < 2 else None)
+        if k >= 2:
+            whole.update(logprobs, bytes=sizes)
+    assert rolling.compute() == whole.compute()

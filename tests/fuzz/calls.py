@@ -497,6 +497,58 @@ def call_binary_gradient(rng):
     return fe.binary_cross_entropy_gradient, operands, weighed(rng, shape, 0, False), options
 
 
+def call_pair_gradient(rng):
+    options, operands, arrays = pair(rng)
+    for name in ("backend", "keepdims", "row_sums", "base"):
+        options.pop(name, None)
+    if options.get("reduction") == "none":
+        del options["reduction"]
+    function = pick(rng, [fe.kl_divergence_gradient, fe.js_divergence_gradient])
+    return function, operands, arrays, options | some(rng, wrt=["p", "q"])
+
+
+def call_row_gradient(rng):
+    lead, classes = sizes(rng)
+    options = some(rng, temperature=[2.0, (1.0, 2.0), 0], reduction=["sum", "mean"])
+    logits = operand(rng, lead, classes, "logits")
+    if chance(rng, 0.5):
+        arrays = weighed(rng, lead, classes, False)
+        return fe.entropy_gradient, turned(rng, options, logits), arrays, options
+    soft = chance(rng, 0.4)
+    true = operand(rng, lead, classes, "probs") if soft else labels_of(rng, lead, classes)
+    options |= some(rng, gamma=[0, 0.5, 3], ignore_index=[-100, 1])
+    arrays = weighed(rng, lead, classes, True)
+    return fe.focal_cross_entropy_gradient, [true, logits], arrays, options
+
+
+def call_temperature(rng):
+    n, classes = int(pick(rng, [0, 1, 3, 40, 700])), int(pick(rng, [1, 2, 3, 10]))
+    operands = [labels_of(rng, (n,), classes), operand(rng, (n,), classes, "logits")]
+    return fe.fit_temperature, operands, weighed(rng, (n,), classes, False), some(
+        rng, ignore_index=[-100, 1])  # fmt: skip
+
+
+def call_lengths(rng):
+    """Rows of unequal length, one after another."""
+    lengths = rng.integers(1, pick(rng, [2, 5, 40]), int(pick(rng, [1, 3, 40])))
+    kind = kind_of(rng)
+    rows = [operand(rng, (), int(n), kind) for n in lengths]
+    kept = pick(rng, FLOATS)
+    labels = spoilt(rng, (rng.random(len(lengths)) * lengths).astype(int).astype(float))
+    with np.errstate(all="ignore"):
+        labels = np.nan_to_num(labels, nan=-3, posinf=2**40, neginf=-5).astype(pick(rng, WHOLE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of complex numbers and of large ones
+        joined = np.concatenate([row.astype(kept) for row in rows])
+    options = common(rng) | {"kind": kind, "lengths": lengths}
+    return (
+        fe.sparse_cross_entropy,
+        [labels, joined],
+        {},
+        options,
+    )
+
+
 def call_table(rng):
     lead, classes = sizes(rng)
     table = weights_of(rng, (*lead[-2:], pick(rng, [1, 2, 5]), min(classes, 100)))
@@ -586,6 +638,10 @@ CALLS = {
     "family": (call_family, "out"),
     "gradient": (call_gradient, "threads"),
     "binary gradient": (call_binary_gradient, "threads"),
+    "pair gradient": (call_pair_gradient, "threads"),
+    "row gradient": (call_row_gradient, "threads"),
+    "temperature": (call_temperature, ""),
+    "lengths": (call_lengths, "threads"),
     "table": (call_table, "threads"),
     "stability": (call_stability, "threads"),
     "gaussian": (call_gaussian, "out"),
@@ -668,18 +724,36 @@ def accumulate(rng):
     total = fe.merge([pick(rng, way)(a) for a in found])
     assert total.state_dict()["state"] == whole.state_dict()["state"], (parts, shown(
         operands, arrays, options))  # fmt: skip
-    whole.compute()
+    report = whole.compute()
     assert told(whole) == want
+    assert fe.Accumulator.from_state_dict(json.loads(told(whole))).compute() == report
+    json.loads(report.to_json())
+
+    window = int(pick(rng, [1, 2, 5, 50]))
+    rolling = fe.RollingAccumulator(metrics, window=window, by="updates", **options)
+    for part in parts:
+        rolling.update(*(elsewhere(rng, a[part]) for a in operands),
+                       **{k: elsewhere(rng, a[part]) for k, a in arrays.items()})  # fmt: skip
+    latest = empty.copy()
+    for part in parts[-window:]:
+        latest.update(*(a[part] for a in operands), **{k: a[part] for k, a in arrays.items()})
+    assert rolling.compute() == latest.compute(), (parts, window)
 
 
-COVERED = {"Accumulator", "merge", "metrics", "divergence", *(
-    "sparse_cross_entropy categorical_cross_entropy binary_cross_entropy kl_divergence "
-    "js_divergence entropy renyi_divergence tsallis_divergence alpha_divergence chi2_divergence "
-    "jeffreys_divergence total_variation hellinger_distance focal_cross_entropy "
-    "binary_focal_cross_entropy cross_entropy_gradient binary_cross_entropy_gradient "
-    "mutual_information conditional_entropy population_stability_index gaussian_entropy "
-    "gaussian_kl_divergence pairwise renyi_entropy tsallis_entropy entropy_of_counts "
-    "exponential_family_kl").split()}  # fmt: skip
+COVERED = set(
+    """
+metrics Accumulator RollingAccumulator Report Result merge divergence
+sparse_cross_entropy categorical_cross_entropy binary_cross_entropy kl_divergence
+js_divergence entropy renyi_divergence tsallis_divergence alpha_divergence
+chi2_divergence jeffreys_divergence total_variation hellinger_distance
+focal_cross_entropy binary_focal_cross_entropy cross_entropy_gradient
+binary_cross_entropy_gradient mutual_information conditional_entropy
+population_stability_index gaussian_entropy gaussian_kl_divergence pairwise
+renyi_entropy tsallis_entropy entropy_of_counts exponential_family_kl
+kl_divergence_gradient js_divergence_gradient entropy_gradient
+focal_cross_entropy_gradient fit_temperature
+""".split()
+)
 SETTINGS = {"set_backend", "set_num_threads", "get_num_threads", "show_config"}
 
 
