@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 import fastent as fe
-from fastent.cli import main
+from fastent.cli import long_lists, main, skipping
 
 ROWS = 40
 NAMES = np.array(["cat", "dog", "bird"])
@@ -194,3 +195,23 @@ def test_no_thread_is_the_fault_of_no_file(monkeypatch, capsys):
         assert "no thread could be started" in capsys.readouterr().err
     assert score(*words) == 0
     assert json.loads(Path("report.json").read_text())["rows"] == 2 * ROWS
+
+
+def test_asked_to_leave_between_files(monkeypatch):
+    words = ["--on-error", "skip", "--checkpoint", "progress"]
+    own = skipping.SkippingRun._score
+
+    def then_stop(run, number, shard):
+        own(run, number, shard)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert score(*words) == 0
+    expected = Path("report.json").read_bytes()
+    Path("report.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(skipping.SkippingRun, "_score", then_stop)
+        assert score(*words) == 143
+    assert not Path("report.json").exists()
+    assert long_lists.read("progress")["state"]["done"] == [0]
+    assert score(*words) == 0
+    assert Path("report.json").read_bytes() == expected
