@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 MOST_AXES = 64  # of NumPy's arrays
 
 ROW_SUM, NEGATIVE, RANGE, LABEL, FRACTION, WEIGHT = 1, 2, 3, 4, 5, 6
@@ -23,10 +25,15 @@ def as_number(given, name, expected="a number"):
 def shown(given):
     """A value as messages show it: on one line that is not too long."""
     try:
-        text = " ".join(repr(given).split())
+        text = " ".join((array(given) if isinstance(given, np.ndarray) else repr(given)).split())
     except ValueError:  # an integer of more digits than Python prints
         return f"{type(given).__name__} of {given.bit_length()} bits"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def array(given):
+    """An array as messages show it, whatever its byte order and precision."""
+    return f"array({np.array2string(given, separator=', ')})"
 
 
 def as_text(given):

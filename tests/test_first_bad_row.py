@@ -65,3 +65,17 @@ def test_the_first_of_two(call, backend):
             operands[place][(row, 1)[: operands[place].ndim]] = bad(row)
         with pytest.raises(ValueError, match=r"row 15\b"):
             call(*operands, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_of_one_row_the_first_operand(backend, dtype):
+    """And a negative number before the sum that it spoils, wherever the rows lie."""
+    p = np.full((700, C), 1 / C, dtype)
+    q = p.copy()
+    q[64, 3] = -0.1
+    layouts = (np.asarray, np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2])
+    for name, first in (("p", q), ("q", p)):
+        for rows, layout in itertools.product((C, 700), layouts):
+            with pytest.raises(ValueError, match=f"^{name}: expected no negative .* in row 64$"):
+                fe.kl_divergence(layout(first[:rows]), layout(q[:rows]), backend=backend)

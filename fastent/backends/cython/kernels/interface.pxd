@@ -93,10 +93,12 @@ cdef inline Kernel kernel(Module module, int number) noexcept nogil:
 
 
 cdef inline void report(Tile *tile, Py_ssize_t row, int code, int operand, double number) noexcept nogil:
-    """Keep the first bad row of the tile."""
+    """Keep the first bad row of the tile; of one row the first operand, and a negative number before the sum
+    that it spoils, whichever was looked at first."""
+    cdef BadRow *bad = &tile.bad
     if tile.labels != NULL and tile.labels[row] < 0:
         return
-    if tile.bad.row < 0 or row < tile.bad.row:
+    if bad.row < 0 or row < bad.row or (row == bad.row and 4 * operand - code < 4 * bad.operand - bad.code):
         tile.bad.row = row
         tile.bad.code = code
         tile.bad.operand = operand
