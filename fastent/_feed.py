@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fastent import _confusion
+from fastent._derived import DERIVED, derived
 from fastent._errors import shown, whole_axis
 from fastent._logprob import LogprobCall, check_options
 from fastent.backends.cython.accumulate.group_ids import row_ids
@@ -45,6 +47,8 @@ class Rows:
     groups, clusters : object or None
         Ids of the rows.
     num_threads : int
+    items : pair of arrays or None
+        What rows add to the sums of numbered items.
     """
 
     values: np.ndarray
@@ -55,6 +59,7 @@ class Rows:
     groups: Any = None
     clusters: Any = None
     num_threads: int = 1
+    items: tuple[np.ndarray, np.ndarray] | None = None
 
     def add_to(self, state: State) -> None:
         state.add(
@@ -66,6 +71,7 @@ class Rows:
             self.groups,
             self.clusters,
             self.num_threads,
+            self.items,
         )
 
 
@@ -89,10 +95,21 @@ class Batch:
         if len(self._calls) > 1:
             own = (more.values(start, stop) for more in self._calls[1:])
             rows.values = np.vstack([rows.values, *own])
-        if self._feed.counts_labels:
+        feed = self._feed
+        if feed.counts_labels:
             rows.labels = call.labels(start, stop)
-        if self._feed.needs_targets:
+        if feed.needs_targets:
             rows.targets = call.labels(start, stop)
+        if feed.derived or feed.pairs:
+            known = dict(zip(feed.columns, rows.values, strict=False))
+            if rows.targets is not None:
+                known["target"] = rows.targets
+            if feed.derived:
+                rows.values = np.vstack([rows.values, *derived(feed.derived, known)])
+            if feed.pairs:
+                rows.labels = _confusion.pairs_of(known, rows.labels)
+                if rows.weights is not None:
+                    rows.items = _confusion.items_of(rows.labels, rows.weights)
         if self._groups is not None:
             rows.groups = self._groups[start:stop]
         if self._clusters is not None:
@@ -137,8 +154,13 @@ class Feed:
         self._own = [m for m in metrics if m.divergence is not None]
         labelled = any(m.needs_labels for m in metrics)
         calibrated = any(m.needs_bins for m in metrics)
-        self.counts_labels = labelled and task == "sparse"
-        self.needs_targets = task == "binary" and (labelled or calibrated)
+        overlaps = any(m.statistic == "tversky" for m in metrics)
+        self.pairs = [m.name for m in metrics if m.needs_pairs]
+        self.counts_labels = task == "sparse" and bool(labelled or self.pairs)
+        self.needs_targets = task == "binary" and bool(
+            labelled or calibrated or overlaps or self.pairs
+        )
+        self.derived: list[str] = []
         sources: dict[str, int] = {}
         columns: dict[str, tuple[str, int, int, int, bool]] = {}
 
@@ -159,9 +181,19 @@ class Feed:
         if calibrated:
             confidence = source("probability" if task == "binary" else "confidence")
             correct = TARGETS if task == "binary" else source("accuracy")
+        if self.pairs:
+            for name in _confusion.COLUMNS[task]:
+                source(name)
+        if overlaps:
+            place = source("probability")
+            columns.setdefault("probability", ("probability", place, 0, 0, False))
+            self.derived += [n for n, (of, _) in DERIVED.items() if of == ("probability", "target")]
         for k, m in enumerate(self._own):  # after those of the engine
             columns[m.name] = (m.name, len(sources) + k, 0, 0, True)
-        if labelled and task == "binary":
+        for name in self.derived:
+            place = len(sources) + len(self._own) + self.derived.index(name)
+            columns[name] = (name, place, 0, 0, False)
+        if (labelled or overlaps) and task == "binary":
             columns["target"] = ("target", TARGETS, 0, 0, False)
         self.columns = tuple(sources)
         self._layout = (
@@ -169,7 +201,7 @@ class Feed:
             bins if calibrated else 0,
             confidence,
             correct,
-            self.counts_labels,
+            self.counts_labels or bool(self.pairs),
         )
         self._engine = None
         if task != "logprob" and (self.columns or not self._own):
@@ -212,7 +244,13 @@ class Feed:
                     **options,
                 )
             )
-        return Batch(calls, self, groups, clusters)
+        batch = Batch(calls, self, groups, clusters)
+        if self.pairs and batch.classes > _confusion.MOST_CLASSES:
+            raise ValueError(
+                f"metrics: {self.pairs[0]} needs a table of at most {_confusion.MOST_CLASSES} "
+                f"classes, got {batch.classes}"
+            )
+        return batch
 
     def _try_options(self) -> None:
         """Let the engine judge the options now, on no rows, and not in the first batch."""

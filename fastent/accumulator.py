@@ -207,7 +207,11 @@ class Accumulator:
         self, labels: Any, rows: Any, sample_weight: Any, groups: Any, clusters: Any
     ) -> Accumulator:
         """Add rows of unequal length, those of one length at a time: sums have no order."""
-        refuse_by_class(class_weight=self._options["class_weight"], classes=self._names)
+        refuse_by_class(
+            class_weight=self._options["class_weight"],
+            classes=self._names,
+            metrics=self._feed.pairs or None,
+        )
         count = rows.lengths.size
         labels = of_rows(labels, "labels", count)
         weights = of_rows(sample_weight, "sample_weight", count)
@@ -242,7 +246,9 @@ class Accumulator:
             hold = (self._hold and self._hold()) or _Hold()
             self._hold = weakref.ref(hold)
             state = self._state
-        return Report(state, self._metrics, self._options["base"], hold, self._settings())
+        names: Any = self._names.names if self._names is not None else range(self._widths.fixed)
+        names = range(2) if self._task == "binary" else names
+        return Report(state, self._metrics, self._options["base"], hold, self._settings(), names)
 
     def _own_state(self) -> Any:
         """The state, to be changed: a copy while a report still reads from it."""

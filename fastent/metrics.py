@@ -6,6 +6,7 @@ record here and, if it needs a new column, a formula in each backend.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,7 +63,7 @@ class Metric:
     @property
     def range(self) -> str:
         """Where its values lie."""
-        return RANGES.get(self.name, "[0, ∞)")
+        return RANGES.get(self.name, RANGES.get(self.statistic, "[0, ∞)"))
 
     @property
     def unit(self) -> str:
@@ -74,6 +75,15 @@ class Metric:
     def by_row(self) -> bool:
         """Whether it has row values, and so a standard error, extremes and quantiles."""
         return self.statistic in ("mean", "perplexity", "bits", "root")
+
+    @property
+    def by_class(self) -> bool:
+        """Whether it has a value for each class, and is made of a confusion table."""
+        return self.statistic in ("precision", "recall", "f1", "jaccard")
+
+    @property
+    def needs_pairs(self) -> bool:
+        return self.by_class or self.statistic == "confusion"
 
     @property
     def needs_labels(self) -> bool:
@@ -98,8 +108,26 @@ RANGES = {
                     "[0, ln C]"),
     "confidence": "[1/C, 1]",
     **dict.fromkeys(("accuracy", "top{k}_accuracy", "ece", "mce", "total_variation", "hellinger",
-                     "top1_agreement", "top5_overlap", "top10_overlap", "top1_in_top5"), "[0, 1]"),
+                     "precision", "recall", "f1", "iou", "dice",
+                     "tversky", "top1_agreement", "top5_overlap", "top10_overlap",
+                     "top1_in_top5"), "[0, 1]"),
 }  # fmt: skip
+
+CLASSED = ("sparse", "categorical", "binary")
+
+
+def _by_class(name: str, statistic: str, ratio: str) -> Metric:
+    return Metric(name, CLASSED[:2], "", statistic, f"mean over the classes of their {ratio}")
+
+
+def _of_one(name: str, ratio: str) -> Metric:
+    return Metric(name, ("binary",), "", name, f"{ratio}, of class 1", parameters=(("class", 1),))
+
+
+def _overlap(name: str, description: str, alpha: float, beta: float) -> Metric:
+    weights = (("alpha", alpha), ("beta", beta))
+    return Metric(name, ("binary",), "", "tversky", description, parameters=weights)
+
 
 RECORDS = (
     _mean(
@@ -172,6 +200,26 @@ RECORDS = (
         "skill",
         "1 − cross_entropy / label_entropy, McFadden's R²",
     ),
+    Metric(
+        "confusion",
+        CLASSED,
+        "",
+        "confusion",
+        "table of weights by label (rows) and first maximum (binary: t ≥ ½ and p ≥ ½)",
+    ),
+    _by_class("precision", "precision", "hits over predictions"),
+    _by_class("recall", "recall", "hits over labels"),
+    _by_class("f1", "f1", "twice the hits over labels and predictions"),
+    _by_class("iou", "jaccard", "hits over rows that have it as label or prediction"),
+    _by_class("dice", "f1", "f1, by the name that it has for images"),
+    _of_one("precision", "hits over predictions"),
+    _of_one("recall", "hits over labels"),
+    _of_one("f1", "twice the hits over labels and predictions"),
+    _overlap("dice", "2I / (Σp + Σt), I = Σ p·t of the probabilities as they are", 0.5, 0.5),
+    _overlap("iou", "I / (Σp + Σt − I), I = Σ p·t of the probabilities as they are", 1.0, 1.0),
+    _overlap(
+        "tversky({alpha},{beta})", "I / (I + alpha·(Σp − I) + beta·(Σt − I)), I = Σ p·t", 1, 1
+    ),
     _mean("kl_divergence", "categorical divergence", "mean of Σ p log(p/q)", entropic=True),
     _mean("reverse_kl", "divergence", "mean of Σ q log(q/p)", entropic=True),
     _mean("js_divergence", "divergence", "mean Jensen-Shannon divergence", entropic=True),
@@ -189,9 +237,11 @@ RECORDS = (
     ),
 )
 
-METRICS = {record.name: record for record in RECORDS}
+METRICS = {record.name: record for record in reversed(RECORDS)}
+_OF_TASK = {(record.name, task): record for record in RECORDS for task in record.tasks}
 
 _TOP = re.compile(r"top([1-9]\d{0,8})_accuracy")
+_TVERSKY = re.compile(r"tversky\(\s*(?:alpha\s*=)?([^,=]*),\s*(?:beta\s*=)?([^,=]*)\)")
 
 
 def names(task: str) -> list[str]:
@@ -199,11 +249,16 @@ def names(task: str) -> list[str]:
     return [record.name for record in RECORDS if task in record.tasks]
 
 
+def listed(text: str) -> list[str]:
+    """The names in a list like ``cross_entropy,tversky(0.3,0.7)``."""
+    return [name.strip() for name in re.split(r",(?![^()]*\))", text)]
+
+
 def find(metric: Any, task: str) -> Metric:
     """The metric of that name, or that a divergence is.
 
-    ``top5_accuracy`` and the like are made on demand, and so are ready-made divergences by their
-    names, ``renyi_divergence(alpha=2.0)``.
+    ``top5_accuracy`` and the like are made on demand, and so are ``tversky(0.3,0.7)`` and
+    ready-made divergences by their names, ``renyi_divergence(alpha=2.0)``.
     """
     task = as_text(task)
     if type(task) is not str or task not in TASKS:
@@ -213,17 +268,34 @@ def find(metric: Any, task: str) -> Metric:
     if not isinstance(metric, str):
         return _of_divergence(metric, task)
     metric = as_text(metric)
-    record = METRICS.get(metric)
+    record = _OF_TASK.get((metric, task))
     top = _TOP.fullmatch(metric)
-    if top:
+    if top and task == "sparse":
         record = replace(METRICS["top{k}_accuracy"], name=metric, threshold=int(top[1]))
+    if (weights := _TVERSKY.fullmatch(metric)) and task == "binary":
+        record = _tversky(metric, *weights.groups())
     if record is None and (ready := named(metric)) is not None:
         return _of_divergence(ready, task)
-    if record is None or "{" in metric or task not in record.tasks:
+    if record is None or "{" in metric:
         raise ValueError(
             f"metrics: no {shown(metric)} in task {shown(task)}; it has {', '.join(names(task))}"
         )
     return record
+
+
+def _tversky(metric: str, *weights: str) -> Metric:
+    """By its weights of what is predicted wrongly and of what is missed, in one spelling."""
+    try:
+        alpha, beta = map(float, weights)
+    except ValueError:
+        alpha = beta = -1.0
+    if not (0 <= alpha < math.inf and 0 <= beta < math.inf):
+        raise ValueError(
+            f"metrics: expected tversky(alpha,beta) of two numbers from 0 on, got {shown(metric)}"
+        )
+    name = ",".join(repr(x + 0.0).removesuffix(".0") for x in (alpha, beta))
+    record = METRICS["tversky({alpha},{beta})"]
+    return replace(record, name=f"tversky({name})", parameters=(("alpha", alpha), ("beta", beta)))
 
 
 def _of_divergence(metric: Any, task: str) -> Metric:

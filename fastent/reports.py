@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastent.backends.cython.float_mode import in_default_mode
 from fastent.metrics import Metric
 from fastent.report import calibration, document
 from fastent.report.numbers import with_error
-from fastent.results import Layout, Part
+from fastent.results import Layout, Part, Result
 
 SHOWN_GROUPS = 20
 LIBRARIES = ("pandas", "polars")
@@ -48,10 +48,13 @@ class Report(Part):
         base: float | None,
         hold: object = None,
         settings: dict[str, Any] | None = None,
+        classes: Sequence[Any] | None = None,
     ):
         self._settings = settings or {}
-        super().__init__(state, Layout(state, metrics, base, True), None, hold)
-        self.groups: Mapping[int | str, Report] = Groups(state, metrics, base, hold, self._settings)
+        super().__init__(state, Layout(state, metrics, base, True, classes), None, hold)
+        self.groups: Mapping[int | str, Report] = Groups(
+            state, metrics, base, hold, self._settings, classes
+        )
 
     @classmethod
     def _of_group(
@@ -67,6 +70,7 @@ class Report(Part):
         name = None if self.group is None else self.state.groups.names[self.group]
         return _restored, (
             self.state, list(self.layout.given), self.layout.base, self._settings, name,
+            self.layout.classes,
         )  # fmt: skip
 
     def __dir__(self) -> list[str]:
@@ -146,19 +150,26 @@ class Report(Part):
         -------
         DataFrame
             Columns `group` (missing for all rows), `metric`, `value`, `stderr`, `count`, `weight`,
-            and `cluster_stderr` where rows came in clusters.
+            and `cluster_stderr` where rows came in clusters. With metrics by class also `class`
+            and `predicted`, missing where they do not apply: further rows have the values of each
+            class, and the cells of the confusion table that are not 0.
         """
         columns: dict[str, list[Any]] = {"group": [], "metric": []}
+        if self.layout.paired:
+            columns |= {"class": [], "predicted": []}
         parts: Iterator[tuple[Any, Report]] = iter([(None, self), *self.groups.items()])
         clustered = self._clustered
         names = ["value", "stderr", "count", "weight", *(["cluster_stderr"] if clustered else [])]
         columns |= {name: [] for name in names}
         for group, part in parts:
             for metric, result in part.items():
-                columns["group"].append(None if group is None else str(group))
-                columns["metric"].append(metric)
-                for name in names:
-                    columns[name].append(getattr(result, name))
+                for place, numbers in _rows(result):
+                    columns["group"].append(None if group is None else str(group))
+                    columns["metric"].append(metric)
+                    for name in {"class", "predicted"} & columns.keys():
+                        columns[name].append(None if name not in place else str(place[name]))
+                    for name in names:
+                        columns[name].append(numbers.get(name, getattr(result, name)))
         return _frame(columns, library)
 
     # --- calibration
@@ -256,7 +267,9 @@ class Report(Part):
 
     def __repr__(self) -> str:
         lines = [
-            f"{name}: {with_error(result.value, result.stderr)}" for name, result in self.items()
+            f"{name}: {with_error(result.value, result.stderr)}"
+            for name, result in self.items()
+            if name != "confusion"
         ]
         if self.groups:
             lines.append(f"{len(self.groups):,} groups")
@@ -272,10 +285,10 @@ class Groups(Mapping["int | str", Report]):
 
     def __init__(
         self, state: Any, metrics: list[Metric], base: float | None, hold: object,
-        settings: dict[str, Any],
+        settings: dict[str, Any], classes: Sequence[Any] | None = None,
     ):  # fmt: skip
         self._state = state
-        self._layout = Layout(state, metrics, base, state.detailed)
+        self._layout = Layout(state, metrics, base, state.detailed, classes)
         self._hold = hold
         self._settings = settings
         self._codes = {state.groups.names[code]: code for code in state.groups.ordered()}
@@ -295,17 +308,36 @@ class Groups(Mapping["int | str", Report]):
 
     def __reduce__(self) -> Any:
         metrics = list(self._layout.given)
-        return Groups, (self._state, metrics, self._layout.base, None, self._settings)
+        layout = self._layout
+        return Groups, (self._state, metrics, layout.base, None, self._settings, layout.classes)
 
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{name!r}: {part!r}" for name, part in self.items()) + "}"
 
 
 def _restored(
-    state: Any, metrics: list[Metric], base: float | None, settings: dict[str, Any], group: Any
-) -> Report:
-    report = Report(state, metrics, base, None, settings)
+    state: Any, metrics: list[Metric], base: float | None, settings: dict[str, Any], group: Any,
+    classes: Sequence[Any] | None = None,
+) -> Report:  # fmt: skip
+    report = Report(state, metrics, base, None, settings, classes)
     return report if group is None else report.groups[group]
+
+
+def _rows(result: Result) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """What a result gives to a dataframe: of which class, and what is not of the whole."""
+    if result.classes is None:
+        yield {}, {}
+    elif result.metric.by_class:
+        yield {}, {}
+        errors = [None] * len(result.classes)
+        errors = errors if result.per_class_stderr is None else result.per_class_stderr.tolist()
+        values = result.per_class.tolist() if result.per_class is not None else []
+        for name, value, error in zip(result.classes, values, errors, strict=True):
+            yield {"class": name}, {"value": value, "stderr": error}
+    else:
+        for label, predicted in np.argwhere(result.value != 0).tolist():
+            place = {"class": result.classes[label], "predicted": result.classes[predicted]}
+            yield place, {"value": float(result.value[label, predicted])}
 
 
 def _frame(columns: dict[str, list[Any]], library: str | None) -> Any:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from fastent._confusion import Confusion, Ratios
 from fastent._errors import shown
 from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.backends.cython.float_mode import in_default_mode
@@ -177,7 +180,8 @@ class Result:
     value : float
         The metric; nan without rows.
     stderr : float or None
-        Its standard error; None below two rows and for ece, mce, label_entropy and skill.
+        Its standard error; None below two rows and for confusion, ece, mce, label_entropy and
+        skill.
     count : int
         Rows with positive weight.
     weight : float
@@ -186,6 +190,13 @@ class Result:
         Extreme row values; None where a metric has no row values, as perplexity.
     cluster_stderr : float or None
         Cluster-robust standard error; None unless every row came with a cluster.
+    classes : tuple or None
+        What the classes of confusion and of the metrics by class are called, in order.
+    per_class, per_class_stderr : float64 array or None
+        Values of metrics by class, whose `value` is their mean over the classes that have one
+        (binary: that of class 1), and their errors. A class without what it is divided by has nan:
+        recall without labels, precision without predictions, the others without both; this is the
+        rule of scikit-learn's ``zero_division=nan``.
 
     Examples
     --------
@@ -194,18 +205,38 @@ class Result:
     >>> result = acc.compute()["accuracy"]
     >>> result.value, result.stderr, result.count
     (1.0, 0.0, 2)
+    >>> acc = fe.Accumulator(["confusion", "recall"])
+    >>> report = acc.update([0, 1, 1], [[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]).compute()
+    >>> report["confusion"].value
+    array([[1., 0.],
+           [1., 1.]])
+    >>> report["recall"].value, report["recall"].per_class
+    (0.75, array([1. , 0.5]))
     """
 
-    __slots__ = ("_part", "cluster_stderr", "count", "metric", "stderr", "value", "weight")
+    __slots__ = (
+        "_part", "classes", "cluster_stderr", "count", "metric", "per_class", "per_class_stderr",
+        "stderr", "value", "weight",
+    )  # fmt: skip
 
     def __init__(self, metric: Metric, part: Part):
         self.metric = metric
         self._part = part
         self.stderr = self.cluster_stderr = None
+        self.value: Any  # a float, of confusion an array
+        self.classes: tuple[Any, ...] | None = None
+        self.per_class: np.ndarray | None = None
+        self.per_class_stderr: np.ndarray | None = None
         self.count, self.weight = part.size(part.layout.kind(metric))
-        self.value: float = getattr(part, metric.statistic)(metric)
-        if metric.statistic == "bits_per_byte":
-            self.stderr, self.cluster_stderr = part.ratio_errors(metric)
+        if metric.needs_pairs:
+            self.classes = part.classes
+        if metric.by_class:
+            found = part.by_class(metric)
+            self.value, self.stderr, self.per_class, self.per_class_stderr = found
+            return
+        self.value = getattr(part, metric.statistic)(metric)
+        if metric.statistic in ERRORS:
+            self.stderr, self.cluster_stderr = getattr(part, ERRORS[metric.statistic])(metric)
         elif metric.by_row:
             scale = part.error_scale(metric, self.value)
             self.stderr = _scaled(part.standard_error(metric), scale)
@@ -259,7 +290,12 @@ class Result:
         names = ["value", "stderr", "count", "weight"]
         if self.cluster_stderr is not None if clustered is None else clustered:
             names.append("cluster_stderr")
-        return {name: getattr(self, name) for name in names}
+        if self.classes is not None:
+            names += [
+                "classes",
+                *(["per_class", "per_class_stderr"] if self.metric.by_class else []),
+            ]
+        return {name: _plain(getattr(self, name)) for name in names}
 
     def __eq__(self, other: object) -> bool:
         """Whether all numbers are equal; nan equals nan."""
@@ -271,9 +307,10 @@ class Result:
 
     def _numbers(self) -> str:
         """What is compared, as text in which nan is like nan and 0.0 is not unlike -0.0."""
-        found = (self.value, self.stderr, self.cluster_stderr, self.weight, self.min, self.max)
-        plain = tuple(None if x is None else x + 0.0 for x in found)
-        return f"{self.metric.name} {self.count} {plain!r}"
+        found = (self.value, self.stderr, self.cluster_stderr, self.weight, self.min, self.max,
+                 self.per_class, self.per_class_stderr)  # fmt: skip
+        plain = tuple(None if x is None else _plain(x + 0.0) for x in found)
+        return f"{self.metric.name} {self.count} {self.classes} {plain!r}"
 
     def __reduce__(self) -> Any:
         return _result, (self._part, self.metric.name)
@@ -283,6 +320,16 @@ class Result:
             f"Result({self.metric.name}: value={self.value!r}, stderr={self.stderr!r}, "
             f"count={self.count}, weight={self.weight!r})"
         )
+
+
+ERRORS = {"bits_per_byte": "ratio_errors", "tversky": "overlap_errors"}  # plain, by cluster
+
+
+def _plain(found: Any) -> Any:
+    """Without arrays and tuples."""
+    if isinstance(found, np.ndarray):
+        return found.tolist()
+    return list(found) if isinstance(found, tuple) else found
 
 
 def _result(part: Part, name: str) -> Result:
@@ -295,11 +342,66 @@ def _scaled(error: float | None, scale: float) -> float | None:
     return error * scale if error else 0.0
 
 
+class Overlap:
+    """I / (I + α·(P − I) + β·(T − I)) of exact sums: of w·p·t, w·p and w·t.
+
+    Attributes
+    ----------
+    above, below : int or float
+        What is divided by what, exactly, with the weights α and β as whole numbers.
+    """
+
+    def __init__(self, metric: Metric, both: Total, p: Total, t: Total) -> None:
+        (a, a_unit), (b, b_unit) = (x.as_integer_ratio() for _, x in metric.parameters)
+        self._unit = max(a_unit, b_unit)  # powers of 2
+        self._weights = a * (self._unit // a_unit), b * (self._unit // b_unit)
+        self._both = both
+        self._finite = all(isinstance(x, int) for x in (both, p, t))
+        self.above: Total = math.nan
+        self.below: Total = math.nan
+        if self._finite:
+            self._apart = int(self._weights[0] * (p - both) + self._weights[1] * (t - both))
+            self.above = self._unit * both
+            self.below = self.above + self._apart
+
+    @property
+    def value(self) -> float:
+        return ratio(self.above, self.below)
+
+    def error(self, squares: list[Total], n: int) -> float | None:
+        """By the delta method, from sums of squares of w·p·t, w·p, w·t, w·p(1 − t), w·t(1 − p) and
+        of the last two together."""
+        if n < 2:
+            return None
+        if not self._finite or not all(isinstance(x, int) for x in squares) or not self.below:
+            return math.nan
+        both, p, t, alone_p, alone_t, apart = squares
+        a, b = self._weights
+        # a row changes M·i − I·(a·x + b·y): i, x and y are its parts, M what is apart of all;
+        # twice the products of the parts come from squares, i + x being p, and i + y being t
+        crosses = a * (p - both - alone_p) + b * (t - both - alone_t)
+        own = a * a * alone_p + b * b * alone_t + a * b * (apart - alone_p - alone_t)
+        change = int(
+            self._apart**2 * both + self._both**2 * own - self._apart * self._both * crosses
+        )
+        shift = PRODUCT_UNIT - 2 * 1074
+        return root_of_ratio(self._unit**2 * change * n, int(self.below) ** 4 * (n - 1) << shift)
+
+
 class Layout:
     """Where a state keeps what metrics are made of: the same for all groups of a report."""
 
-    def __init__(self, state: Any, metrics: list[Metric], base: float | None, detailed: bool):
+    def __init__(
+        self,
+        state: Any,
+        metrics: list[Metric],
+        base: float | None,
+        detailed: bool,
+        classes: Sequence[Any] | None = None,
+    ):
         self.base = base
+        self.classes = classes
+        self.paired = any(m.needs_pairs for m in metrics)  # labels are pairs with predictions
         self.log_base = 1.0 if base is None else math.log(base)
         self.bits_of_base = 1.0 if base == 2 else self.log_base / math.log(2)
         self.given = metrics
@@ -334,6 +436,7 @@ class Part(Mapping[str, Result]):
         self._sums: dict[int, tuple[Total, Total, Total]] = {}
         self._totals: dict[int, float] = {}
         self._sizes: dict[int, tuple[int, float]] = {}
+        self._confusion: Confusion | None = None
 
     @in_default_mode
     def __getitem__(self, name: str) -> Result:
@@ -420,6 +523,48 @@ class Part(Mapping[str, Result]):
         unit = abs(self.layout.bits_per_unit)
         return _scaled(plain, unit), _scaled(clustered, unit)
 
+    def _overlap(self, metric: Metric) -> Overlap:
+        names = ("overlap", "probability", "target")
+        places = [self.layout.places[name] for name in names]
+        return Overlap(metric, *(self.sums(place)[0] for place in places))
+
+    def tversky(self, metric: Metric) -> float:
+        return self._overlap(metric).value
+
+    def overlap_errors(self, metric: Metric) -> tuple[float | None, float | None]:
+        """Plain and by cluster."""
+        overlap = self._overlap(metric)
+        names = ("overlap", "probability", "target", "alone_p", "alone_t", "apart")
+        squares = [self.sums(self.layout.places[name])[1] for name in names]
+        plain = overlap.error(squares, self.size(0)[0])
+        clustered = None
+        if self.group is None and len(self.state.clusters):
+            sums = [self.state.cluster_sums(self.layout.places[name]) for name in names[:3]]
+            parts = [
+                Overlap(metric, *(total for total, _ in one)) for one in zip(*sums, strict=True)
+            ]
+            pairs = [(part.above, part.below) for part in parts]
+            clustered = cluster_error(overlap.above, overlap.below, pairs)
+        return plain, clustered
+
+    @property
+    def _table(self) -> Confusion:
+        if self._confusion is None:
+            self._confusion = Confusion(self.state, self.group, self.layout.classes)
+        return self._confusion
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """What classes are called."""
+        return tuple(self._table.names)
+
+    def confusion(self, metric: Metric) -> np.ndarray:
+        return self._table.table()
+
+    def by_class(self, metric: Metric) -> Ratios:
+        only = dict(metric.parameters).get("class")
+        return self._table.by_class(metric.statistic, None if only is None else int(only))
+
     def root(self, metric: Metric) -> float:
         mean = self.mean(metric)
         return math.sqrt(mean) if mean >= 0 else math.nan
@@ -439,6 +584,8 @@ class Part(Mapping[str, Result]):
             weights = [total, weight - total]
         else:
             weights = list(self.state.label_counts(self.group).values())
+            if self.layout.paired:
+                weights = self._table.labels
         return frequency_entropy(weights) / self.layout.log_base
 
     def skill(self, metric: Metric) -> float:

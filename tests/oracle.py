@@ -18,9 +18,11 @@ ENTROPIC = {
     "entropy_p", "entropy_q",
 }  # fmt: skip
 COLUMNS = {
-    "sparse": ("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence", "margin"),
+    "sparse": ("cross_entropy", "accuracy", "rank", "brier", "entropy", "confidence", "margin",
+               "predicted"),
     "categorical": (
         "cross_entropy", "kl_divergence", "entropy", "target_entropy", "brier", "accuracy",
+        "predicted", "labelled",
     ),
     "binary": ("cross_entropy", "accuracy", "brier", "entropy", "probability"),
     "divergence": (
@@ -177,6 +179,7 @@ def rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps, te
                 "entropy": entropy,
                 "confidence": lambda: max(q.p) if not mp.isnan(q.p[0]) else nan,
                 "margin": lambda: margin(q.p, counts) if not mp.isnan(q.p[0]) else nan,
+                "predicted": lambda: predicted_first,
             }
         p = side(first, t_values, temperature)
         agreement = lambda: predicted_first == first_maximum(true)  # noqa: E731
@@ -192,6 +195,8 @@ def rowwise(task, columns, true, pred, label, kind, row_sums, tolerance, eps, te
                 "target_entropy": lambda: dot(counts, p.p, p.surprisal),
                 "brier": lambda: brier(counts, q.p, p.p),
                 "accuracy": agreement,
+                "predicted": lambda: predicted_first,
+                "labelled": lambda: first_maximum(true),
             }
         js_divergence = lambda: js(counts, p, q, eps)  # noqa: E731
         return {

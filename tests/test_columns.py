@@ -13,7 +13,8 @@ from fastent.backends.cython.engine import prepare
 
 # what is compared, counted or copied has no rounding at all
 DISCRETE = {
-    "accuracy", "rank", "top1_agreement", "top5_overlap", "top10_overlap", "top1_in_top5",
+    "accuracy", "rank", "predicted", "labelled", "top1_agreement", "top5_overlap", "top10_overlap",
+    "top1_in_top5",
 }  # fmt: skip
 DIVERGENCES = {"kl_divergence", "reverse_kl", "js_divergence"}
 TASKS = {

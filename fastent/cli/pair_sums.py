@@ -14,7 +14,7 @@ from fastent.cli.clipping import Clipping
 from fastent.cli.exact_quantiles import KeptRows
 from fastent.cli.sums import Added, byte_counts, judge_nans
 from fastent.io.shards import Piece
-from fastent.metrics import Metric, find
+from fastent.metrics import Metric, find, listed
 from fastent.reports import Report
 
 DIVERGENCES = [
@@ -61,7 +61,7 @@ def chosen(metrics: str | None, with_labels: bool) -> list[str]:
     """Names of the metrics of a run; ValueError for one that there is not."""
     if metrics is None:
         return DIVERGENCES + ([*LABELLED, CORRELATION] if with_labels else [])
-    names = list(dict.fromkeys(name.strip() for name in metrics.split(",")))
+    names = list(dict.fromkeys(listed(metrics)))
     for name in names:
         if name in LABELLED or name == CORRELATION:
             if not with_labels:

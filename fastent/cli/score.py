@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -98,10 +99,14 @@ def chosen_metrics(options: argparse.Namespace, classes: int | None) -> list[str
         if classes is not None and classes <= 5:
             names = [name for name in names if name != "top5_accuracy"]
         return names
-    names = [name.strip() for name in options.metrics.split(",")]
-    for name in names:
-        registry.find(name, options.task)
+    names = [registry.find(name, options.task).name for name in registry.listed(options.metrics)]
     return list(dict.fromkeys(names))
+
+
+def class_names(shards: Shards) -> Sequence[Any] | None:
+    """What classes are called: their numbers, where they have no names."""
+    numbered = None if shards.classes is None else range(shards.classes)
+    return shards.class_names or numbered
 
 
 def describe(
@@ -114,7 +119,7 @@ def describe(
 ) -> dict[str, Any]:
     """The JSON document."""
     sums = scorer.lanes.total()
-    report = sums.report()
+    report = sums.report(class_names(shards))
     clustered = bool(options.clusters)
     with_bytes = "bytes" in shards.items[0].sources and options.task != "logprob"
 
@@ -205,7 +210,7 @@ def page(
     from fastent.report import pictures, plots
     from fastent.report.page import render, worst_groups, yardsticks
 
-    report = scorer.lanes.total().report()
+    report = scorer.lanes.total().report(class_names(shards))
     loss = report["cross_entropy"].value
     base_rates = None
     if options.task in ("sparse", "binary"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,9 +114,10 @@ class Sums:
     def columns(self) -> tuple[str, ...]:
         return self._feed.columns
 
-    def report(self) -> Report:
+    def report(self, classes: Sequence[Any] | None = None) -> Report:
         """Results of the rows so far; of the sums themselves, as a copy would double them."""
-        return Report(self._state, self._metrics, self._base)
+        classes = range(2) if self._task == "binary" else classes
+        return Report(self._state, self._metrics, self._base, classes=classes)
 
     def bytes_of(self, group: int | None) -> int | float:
         """Σ w·bytes of all rows, or of those of a group by its code in the report."""

@@ -22,14 +22,26 @@ def number(value: float | None) -> float | str | None:
 def entry(metric: Any, clustered: bool = False) -> dict[str, Any]:
     """One metric of an accumulator's report."""
     found = {
-        "value": number(metric.value),
+        "value": numbers(metric.value),
         "stderr": number(metric.stderr),
         "count": metric.count,
         "weight": number(metric.weight),
     }
     if clustered:
         found["cluster_stderr"] = number(metric.cluster_stderr)
+    for name in ("classes", "per_class", "per_class_stderr"):
+        if getattr(metric, name, None) is not None:  # what is no Result has none
+            found[name] = numbers(getattr(metric, name))
     return found
+
+
+def numbers(found: Any) -> Any:
+    """The same of an array, and names as they are."""
+    if hasattr(found, "tolist"):
+        found = found.tolist()
+    if isinstance(found, list | tuple):
+        return [numbers(x) for x in found]
+    return number(found) if isinstance(found, float) else found
 
 
 def to_float(value: float | str | None) -> float | None:

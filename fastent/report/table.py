@@ -15,6 +15,7 @@ from fastent.report.printable import printable
 
 GROUPS_SHOWN = 20
 GROUP_METRICS = 6
+CLASSES_SHOWN = 20
 UNLIMITED = 10_000
 GAP = 2
 LEAST = 8  # of a name that is cut to the width
@@ -67,8 +68,16 @@ def unit_of(name: str, base: float | None = None) -> str:
 
 
 def cell(entry: dict[str, Any]) -> str:
-    """A metric's value with its error."""
+    """A metric's value with its error; of a table how large it is."""
+    if isinstance(entry["value"], list):
+        return f"{len(entry['value']):,} × {len(entry['value']):,}"
     return with_error(to_float(entry["value"]), to_float(entry.get("stderr")))
+
+
+def value_of(entry: dict[str, Any]) -> float | None:
+    """A metric's value, if it is a number."""
+    value = entry["value"]
+    return None if isinstance(value, list) else to_float(value)
 
 
 def metric_rows(metrics: dict[str, Any], base: float | None = None) -> Table:
@@ -79,7 +88,7 @@ def metric_rows(metrics: dict[str, Any], base: float | None = None) -> Table:
     for name, entry in metrics.items():
         bound = "≥ " if entry.get("bound") == "lower" else ""
         row = [name, bound + cell(entry)]
-        values = [None, to_float(entry["value"])]
+        values = [None, value_of(entry)]
         if clustered:
             values.append(to_float(entry.get("cluster_stderr")))
             row.append(digits(values[-1], 3))
@@ -104,6 +113,21 @@ def difference_rows(metrics: dict[str, Any]) -> Table:
     return Table("Differences", head, rows, len(rows), "differences")
 
 
+def class_rows(metrics: dict[str, Any]) -> Table:
+    """The metrics that each class has, and the weights of its labels where there is a table."""
+    found = {name: entry for name, entry in metrics.items() if "per_class" in entry}
+    classes = next(iter(found.values()))["classes"] if found else []
+    table = Table("Classes", ["class", *found], [], len(classes), "classes")
+    for k, name in enumerate(classes[:CLASSES_SHOWN]):
+        values = [to_float(entry["per_class"][k]) for entry in found.values()]
+        errors = [to_float(entry["per_class_stderr"][k]) if "per_class_stderr" in entry else None
+                  for entry in found.values()]  # fmt: skip
+        cells = [with_error(*pair) for pair in zip(values, errors, strict=True)]
+        table.rows.append([str(name), *cells])
+        table.values.append([None, *values])
+    return table
+
+
 def quantile_rows(metrics: dict[str, Any]) -> Table:
     """The distribution of each metric, where the document has it."""
     found = {name: entry["quantiles"] for name, entry in metrics.items() if "quantiles" in entry}
@@ -124,7 +148,7 @@ def group_rows(document: dict[str, Any], most: int = GROUPS_SHOWN) -> Table:
         entries = document["groups"][name]
         cells = [cell(entries[m]) if m in entries else "" for m in metrics]
         table.rows.append([name, f"{count:,}", *cells])
-        found = [to_float(entries[m]["value"]) if m in entries else None for m in metrics]
+        found = [value_of(entries[m]) if m in entries else None for m in metrics]
         table.values.append([None, float(count), *found])
     return table
 
@@ -158,7 +182,8 @@ def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     base = document.get("settings", {}).get("base")
     metrics = document["metrics"]
-    tables = [metric_rows(metrics, base), difference_rows(metrics), quantile_rows(metrics)]
+    tables = [metric_rows(metrics, base), difference_rows(metrics), class_rows(metrics),
+              quantile_rows(metrics)]  # fmt: skip
     tables[0].title = tables[1].title = ""
     if document.get("groups"):
         tables.append(group_rows(document))

@@ -73,6 +73,11 @@ PAIR = dict(sees=BOTH, careful=(CAREFUL, CAREFUL_PAIR))
 TOPS = dict(
     sees=BOTH, probs=(TOP_OVERLAP, 0), logs=(TOP_OVERLAP, 0), careful=(TOP_OVERLAP, 0), unchecked=True,
 )
+MAXIMA = 1                              # a place in top_overlap
+MAXIMUM = dict(
+    slot=OUT_DIVERGENCE, probs=(TOP_OVERLAP, MAXIMA), logs=(TOP_OVERLAP, MAXIMA), careful=(TOP_OVERLAP, MAXIMA),
+    unchecked=True,
+)
 BINARY = dict(sees=BOTH, careful=(BINARY_CROSS_ENTROPY, 0), options="all")
 
 
@@ -90,6 +95,7 @@ COLUMNS = {
         Column("entropy", sees=PRED_ONLY, **ENTROPY),
         Column("confidence", OUT_CONFIDENCE, **SPARSE, **STATISTICS),
         Column("margin", OUT_MARGIN, sees=PRED_ONLY, careful=(CAREFUL, CAREFUL_STATISTICS)),
+        Column("predicted", sees=PRED_ONLY, **MAXIMUM),
     ],
     "categorical": [
         Column("target_weight", OUT_TARGET_WEIGHT, sees=BOTH, **TARGET_WEIGHT),
@@ -99,6 +105,8 @@ COLUMNS = {
         Column("kl_divergence", sees=BOTH, options="eps", **KL),
         Column("accuracy", OUT_AGREEMENT, **PAIR),
         Column("brier", OUT_BRIER, **PAIR),
+        Column("predicted", sees=PRED_ONLY, **MAXIMUM),
+        Column("labelled", sees=TRUE_AS_PRED, **MAXIMUM),
     ],
     "binary": [
         Column("cross_entropy", OUT_CROSS_ENTROPY, in_nats=True, **BINARY),
@@ -164,15 +172,15 @@ cdef inline void step(Plan *plan, Kernel made_by, int seen, int first, int slot,
     s.slot[slot] = first
 
 
-cdef inline void add_check(Plan *plan) noexcept:
-    """Look at the rows of both operands, and make nothing of them."""
+cdef inline void add_check(Plan *plan, bint pairs) noexcept:
+    """Look at the rows of all operands, and make nothing of them."""
     cdef Step *s = &plan.steps[plan.step_count]
     cdef int k
-    if plan.true_kind == LOGITS and plan.pred_kind == LOGITS:
+    if plan.pred_kind == LOGITS and (plan.true_kind == LOGITS or not pairs):
         return
     plan.step_count += 1
-    s.kernel = kernel(CAREFUL, CAREFUL_PAIR)
-    s.seen = BOTH
+    s.kernel = kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS)
+    s.seen = BOTH if pairs else PRED_ONLY
     s.clips = s.widens = False
     for k in range(MOST_SLOTS):
         s.slot[k] = -1
@@ -232,7 +240,9 @@ cdef object settle_steps(Call call):
     plan.label_weighs = task == "sparse" and plan.class_weight != NULL and not options and not raw_pred
     if task != "sparse" and plan.class_weight != NULL:
         options = True
-    checks = [c for c in COLUMNS[task] if c.name in wanted and c.sees in (BOTH, SWAPPED) and not c.unchecked]
+    pairs = task != "sparse"
+    checks = [c for c in COLUMNS[task]
+              if c.name in wanted and (c.sees in (BOTH, SWAPPED) or not pairs) and not c.unchecked]
     for column in COLUMNS[task]:
         if column.name not in wanted or (plan.label_weighs and column.name == "target_weight"):
             continue
@@ -240,7 +250,7 @@ cdef object settle_steps(Call call):
                                   plan.stored == FLOAT32, options, clips)
         careful = (module, place) == column.careful
         if column.unchecked and not checks:
-            add_check(plan)
+            add_check(plan, pairs)
             checks = [column]
         step(plan, kernel(<Module><int>module, place), column.sees, wanted[column.name], column.slot,
              careful and column.options != "", has_temperature and module in WIDEN)

@@ -57,6 +57,12 @@ class Block:
     def entropy(self):
         return self.q.entropy()
 
+    def predicted(self):
+        return self.pred.argmax(axis=1).astype(np.float64)
+
+    def labelled(self):
+        return self.true.argmax(axis=1).astype(np.float64)
+
     def clip(self, losses):
         """-log q for q clipped to [eps, 1 - eps]."""
         eps = self.spec.eps

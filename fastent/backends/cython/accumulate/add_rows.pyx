@@ -18,7 +18,9 @@ from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, 
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
     SpanSum, span_add, span_add_at, span_reserve, span_reserve_at,
 )
-from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, widen
+from fastent.backends.cython.accumulate.state_data cimport (
+    BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, widen,
+)
 from fastent.backends.cython.accumulate.histogram cimport (
     RECENT, Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_count, tally_flush,
     tally_key, tally_missing, tally_reserve,
@@ -47,7 +49,7 @@ cdef struct Task:
 
 
 cdef void add_part(void* context, Py_ssize_t index, int worker) noexcept nogil:
-    """One of the parts of a store that share nothing: columns, weights, bins, labels."""
+    """One of the parts of a store that share nothing: columns, weights, bins, labels, items."""
     cdef Task* task = <Task*> context
     cdef Store* store = task.store
     cdef int bad = 0
@@ -57,10 +59,13 @@ cdef void add_part(void* context, Py_ssize_t index, int worker) noexcept nogil:
     elif index == 1:
         if store.counts_labels and (not task.final or task.rows.groups != NULL):
             bad = add_labels(task)
-    elif index < 2 + store.K:
-        bad = add_column(task, <int> index - 2)
+    elif index == 2:
+        if task.rows.item_lines and (not task.final or task.rows.groups != NULL):
+            bad = add_items(task)
+    elif index < 3 + store.K:
+        bad = add_column(task, <int> index - 3)
     else:
-        bad = add_weights(task, <int> index - 2 - store.K)
+        bad = add_weights(task, <int> index - 3 - store.K)
     if bad < 0:
         task.bad = bad
 
@@ -68,7 +73,7 @@ cdef void add_part(void* context, Py_ssize_t index, int worker) noexcept nogil:
 cdef int add_rows(Store* store, Store* fresh, Rows* rows, bint final, int threads) noexcept nogil:
     """One of the two passes; negative when there was no memory."""
     cdef Task task
-    cdef Py_ssize_t i, parts = store.K + store.kinds + 2
+    cdef Py_ssize_t i, parts = store.K + store.kinds + 3
     if final and rows.groups == NULL and rows.clusters == NULL:
         return 0
     task.store = store
@@ -403,7 +408,7 @@ cdef int add_bins(Task* task) noexcept nogil:
         start += n
     if counted:
         for b in range(store.bins):
-            bad |= keep_bin(task.fresh.bin_sum + 3 * b, counts[b])
+            bad |= keep_bin(task.fresh.bin_sum + BIN_SUMS * b, counts[b])
     return bad
 
 
@@ -467,10 +472,13 @@ cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
             cell = cell if cell < store.cell_room else 0
         if rows.weight[0] != NULL:
             w = rows.weight[0][start + i]
-        s = bin_sum + 3 * (cell * store.bins + b)
+        s = bin_sum + BIN_SUMS * (cell * store.bins + b)
         bad |= enter(s, w * v, final)
         bad |= enter(s + 1, w * correct[i], final)
         bad |= enter(s + 2, w, final)
+        if rows.weight[0] != NULL:
+            bad |= enter_product(s + BIN_CROSS, w, w * v, final)
+            bad |= enter_product(s + BIN_CROSS + 1, w, w * correct[i], final)
     return bad
 
 
@@ -523,4 +531,42 @@ cdef int add_labels(Task* task) noexcept nogil:
         bad |= tally_reserve(tally, missing)
     if counted:
         bad |= keep_counts(tally, &counts, 0)
+    return bad
+
+
+cdef int add_items(Task* task) noexcept nogil:
+    """What rows add to the sums of items."""
+    cdef Rows* rows = task.rows
+    cdef Tally* tally = (task.fresh if rows.groups == NULL else task.store).tally + task.store.K + 1
+    cdef uint64_t key[BLOCK]
+    cdef double amount[BLOCK]
+    cdef const int64_t* items
+    cdef const double* amounts
+    cdef Py_ssize_t line, start, i, n, left
+    cdef uint64_t cell = 0
+    cdef int64_t missing = 0
+    cdef int bad = 0
+    for line in range(rows.item_lines):
+        items = rows.items + line * rows.stride
+        amounts = rows.amounts + line * rows.stride
+        start = 0
+        while start < rows.stride:
+            n = min(<Py_ssize_t> BLOCK, rows.stride - start)
+            left = 0
+            for i in range(start, start + n):
+                if items[i] < 0 or not amounts[i] > 0:
+                    continue
+                if rows.groups != NULL:
+                    cell = <uint64_t> rows.groups[i] + 1
+                    cell = cell if cell < <uint64_t> task.store.cell_room else 0
+                key[left] = tally_key(cell, <uint64_t> items[i])
+                amount[left] = amounts[i]
+                left += 1
+            if rows.groups != NULL and not task.final:
+                missing += tally_missing(tally, key, amount, left)
+            else:
+                bad |= tally_add(tally, key, amount, left)
+            start += n
+    if rows.groups != NULL and not task.final:
+        bad |= tally_reserve(tally, missing)
     return bad

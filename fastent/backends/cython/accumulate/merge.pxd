@@ -9,14 +9,14 @@ from libc.stdint cimport int64_t
 from fastent.backends.cython.accumulate.exact_sum cimport exact_merge
 from fastent.backends.cython.accumulate.exact_sum_short cimport span_merge, span_reserve_merge
 from fastent.backends.cython.accumulate.histogram cimport tally_merge, tally_reserve_merge
-from fastent.backends.cython.accumulate.state_data cimport Store, widen
+from fastent.backends.cython.accumulate.state_data cimport BIN_SUMS, Store, widen
 
 
 cdef inline int reserve_merge(Store* into, Store* other, const int64_t* place, const int64_t* cells) noexcept nogil:
     """Room for the histograms and bins; negative when there is no memory."""
-    cdef Py_ssize_t i, g, k, width = 3 * into.bins
+    cdef Py_ssize_t i, g, k, width = BIN_SUMS * into.bins
     cdef int c
-    for c in range(into.K + 1):
+    for c in range(into.K + 2):
         if tally_reserve_merge(&into.tally[c], &other.tally[place[c] if place != NULL else c], cells) < 0:
             return -1
     for i in range(3 * into.K + 2 * into.kinds):
@@ -39,7 +39,7 @@ cdef inline void merge_extremes(double* into, const double* other, int64_t rows)
 
 cdef inline void merge(Store* into, Store* other, const int64_t* place, const int64_t* cells) noexcept nogil:
     """All but groups and clusters."""
-    cdef Py_ssize_t i, g, k, width = 3 * into.bins
+    cdef Py_ssize_t i, g, k, width = BIN_SUMS * into.bins
     cdef int c
     for c in range(into.K):
         k = place[c] if place != NULL else c
@@ -52,7 +52,7 @@ cdef inline void merge(Store* into, Store* other, const int64_t* place, const in
         span_merge(&into.far[i], &other.far[i])
     for c in range(2):
         into.count[c] += other.count[c]
-    for c in range(into.K + 1):
+    for c in range(into.K + 2):
         tally_merge(&into.tally[c], &other.tally[place[c] if place != NULL else c], cells)
     for g in range(other.cell_room):
         k = cells[g] if cells != NULL else g

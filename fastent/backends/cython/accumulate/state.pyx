@@ -9,11 +9,11 @@ on the order of the rows.  With x = fl(w·v) the term of a row and W its weight:
     ΣW, ΣW², rows with W > 0           shared by the columns of one weight kind
     least and largest v, and a histogram of v weighted by W
 
-and beside the columns calibration bins and label counts.  Everything can be added, in any order,
+and beside the columns calibration bins, label counts and sums of items.  Everything can be added, in any order,
 to give the same state.  Unit weights keep no B, ΣW, ΣW²: they are S and the count.
 
 Python methods: `add`, `merge`, `copy`, `sums`, `extremes`, `histogram`, `calibration`,
-`label_counts`, `cluster_sums`, `to_dict` and `load`; fastent.results makes metrics of them.
+`label_counts`, `item_sums`, `cluster_sums`, `to_dict` and `load`; fastent.results makes metrics of them.
 """
 import numpy as np
 
@@ -29,15 +29,17 @@ from fastent.backends.cython.accumulate.exact_sum_short cimport (
     span_reserve_at, span_reserve_merge, span_reserve_merge_at,
 )
 from fastent.backends.cython.accumulate.merge cimport merge, merge_extremes, reserve_merge
-from fastent.backends.cython.accumulate.state_data cimport CROSS, SQUARE, SUM, Column, Rows, Store, check
+from fastent.backends.cython.accumulate.state_data cimport (
+    BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, check,
+)
 from fastent.backends.cython.accumulate.histogram cimport (
-    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_clear, tally_free, tally_merge,
+    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_clear, tally_free, tally_merge, tally_weight,
 )
 from fastent.backends.cython.accumulate.state_json cimport (
     cluster_text, group_text, load_store, store_text, tally_entry,
 )
 from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, packed, product_object, span_object
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, PRODUCT_UNIT
 
 from fastent._errors import shown
 from fastent.backends.cython.accumulate.group_ids import Keys
@@ -91,16 +93,16 @@ cdef class State:
         self.store.kinds = 1
         self.store.column = <Column*> calloc(self.store.K + 1, sizeof(Column))
         self.store.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
-        self.store.tally = <Tally*> calloc(self.store.K + 1, sizeof(Tally))
+        self.store.tally = <Tally*> calloc(self.store.K + 2, sizeof(Tally))
         self.store.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
         self.store.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
         self.fresh.K = self.store.K
         self.fresh.cell_room = 1
         self.fresh.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
-        self.fresh.tally = <Tally*> calloc(self.store.K + 1, sizeof(Tally))
+        self.fresh.tally = <Tally*> calloc(self.store.K + 2, sizeof(Tally))
         self.fresh.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
         self.fresh.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
-        self.fresh.bin_sum = <SpanSum*> calloc(3 * bins + 1, sizeof(SpanSum))
+        self.fresh.bin_sum = <SpanSum*> calloc(BIN_SUMS * bins + 1, sizeof(SpanSum))
         if not (self.store.column and self.store.extreme and self.store.tally and self.store.total
                 and self.store.far and self.fresh.extreme and self.fresh.tally and self.fresh.total
                 and self.fresh.far and self.fresh.bin_sum):
@@ -122,18 +124,18 @@ cdef class State:
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        for i in range(self.store.K + 1):
+        for i in range(self.store.K + 2):
             if self.store.tally:
                 tally_free(&self.store.tally[i])
             if self.fresh.tally:
                 tally_free(&self.fresh.tally[i])
-        for i in range(3 * self.store.bins if self.fresh.bin_sum else 0):
+        for i in range(BIN_SUMS * self.store.bins if self.fresh.bin_sum else 0):
             span_free(&self.fresh.bin_sum[i])
         for i in range(self.store.group_room * (3 * self.store.K + 2 * self.store.kinds)):
             span_free(&self.store.group_sum[i])
         for i in range(self.store.cluster_room * (self.store.K + self.store.kinds)):
             span_free(&self.store.cluster_sum[i])
-        for i in range(self.store.cell_room * 3 * self.store.bins):
+        for i in range(self.store.cell_room * BIN_SUMS * self.store.bins):
             span_free(&self.store.bin_sum[i])
         free(self.fresh.extreme)
         free(self.fresh.tally)
@@ -166,9 +168,9 @@ cdef class State:
         for i in range(self.store.K):
             self.fresh.extreme[2 * i] = INFINITY
             self.fresh.extreme[2 * i + 1] = -INFINITY
-        for i in range(self.store.K + 1):
+        for i in range(self.store.K + 2):
             tally_clear(&self.fresh.tally[i])
-        for i in range(3 * self.store.bins):
+        for i in range(BIN_SUMS * self.store.bins):
             span_clear(&self.fresh.bin_sum[i])
 
     cdef int give_up(self, Py_ssize_t groups, Py_ssize_t clusters) except -1:
@@ -181,7 +183,7 @@ cdef class State:
     # --- room -----------------------------------------------------------------------------------
 
     cdef int make_cells(self, Py_ssize_t wanted) except -1:
-        cdef Py_ssize_t width = 3 * self.store.bins
+        cdef Py_ssize_t width = BIN_SUMS * self.store.bins
         if wanted > self.store.cell_room:
             self.store.bin_sum = <SpanSum*> larger(
                 self.store.bin_sum, self.store.cell_room, wanted, width * sizeof(SpanSum))
@@ -222,7 +224,7 @@ cdef class State:
         cdef int64_t entries = 0
         cdef int c
         if self.detailed and len(self.groups):
-            for c in range(self.store.K + 1):
+            for c in range(self.store.K + 2):
                 entries += self.store.tally[c].used
             self.detailed = len(self.groups) <= DETAILED_GROUPS and entries <= DETAILED_ENTRIES
         if not self.detailed and self.store.cell_room > 1:
@@ -231,17 +233,17 @@ cdef class State:
     cdef void forget_details(self) noexcept:
         """Histograms, bins and labels of single groups become part of the whole, for good; later if
         there is no memory now."""
-        cdef Py_ssize_t i, width = 3 * self.store.bins
+        cdef Py_ssize_t i, width = BIN_SUMS * self.store.bins
         cdef int c, bad = 0
         cdef int64_t* nowhere = <int64_t*> calloc(self.store.cell_room, sizeof(int64_t))
-        cdef Tally* whole = <Tally*> calloc(self.store.K + 1, sizeof(Tally))
+        cdef Tally* whole = <Tally*> calloc(self.store.K + 2, sizeof(Tally))
         if nowhere != NULL and whole != NULL:
-            for c in range(self.store.K + 1):
+            for c in range(self.store.K + 2):
                 bad |= tally_merge(&whole[c], &self.store.tally[c], nowhere)
             for i in range(width, self.store.cell_room * width):
                 bad |= span_reserve_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i], True)
             if bad == 0:
-                for c in range(self.store.K + 1):
+                for c in range(self.store.K + 2):
                     tally_free(&self.store.tally[c])
                     self.store.tally[c] = whole[c]
                     memset(&whole[c], 0, sizeof(Tally))
@@ -249,7 +251,7 @@ cdef class State:
                     span_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i])
                     span_free(&self.store.bin_sum[i])
                 self.store.cell_room = 1
-            for c in range(self.store.K + 1):
+            for c in range(self.store.K + 2):
                 tally_free(&whole[c])
         free(nowhere)
         free(whole)
@@ -266,6 +268,10 @@ cdef class State:
             for k in range(2 * self.store.kinds):
                 check(span_reserve_at(&s[3 * self.store.K + k], <double> self.store.group_count[2 * g + k // 2],
                                       <int> FAR if k % 2 else 0))
+        for g in range(self.store.cell_room * self.store.bins):
+            s = self.store.bin_sum + BIN_SUMS * g
+            for k in range(BIN_SUMS - BIN_CROSS):
+                check(span_reserve_merge_at(&s[BIN_CROSS + k], &s[k], FAR, True))
         return 0
 
     cdef void keep_weights(self):
@@ -285,12 +291,16 @@ cdef class State:
             for k in range(2 * self.store.kinds):
                 span_add_at(&s[3 * self.store.K + k], <double> self.store.group_count[2 * g + k // 2],
                             <int> FAR if k % 2 else 0)
+        for g in range(self.store.cell_room * self.store.bins):
+            s = self.store.bin_sum + BIN_SUMS * g
+            for k in range(BIN_SUMS - BIN_CROSS):
+                span_merge_at(&s[BIN_CROSS + k], &s[k], FAR)
 
     # --- adding rows ----------------------------------------------------------------------------
 
     def add(self, const double[:, ::1] values, weights=None, target_weights=None,
             const double[::1] targets=None, const int64_t[::1] labels=None,
-            groups=None, clusters=None, int num_threads=1):
+            groups=None, clusters=None, int num_threads=1, items=None):
         """Add rows.
 
         Parameters
@@ -306,9 +316,14 @@ cdef class State:
             What `keys.row_ids` gives.
         num_threads : int
             Threads that columns are shared among when there are many rows.
+        items : pair of arrays (lines, rows), optional
+            Numbers, int64 below 2^34, negative for none; and what is added to the sums of these, not
+            negative and not NaN, 0 in rows of weight 0.
         """
         cdef Py_ssize_t n = values.shape[1], groups_before, clusters_before
         cdef const int64_t[::1] group_codes, cluster_codes
+        cdef const int64_t[:, ::1] numbers
+        cdef const double[:, ::1] amounts
         cdef Rows rows
         cdef FloatMode mode
         cdef bint weighted = self.weighted
@@ -324,6 +339,11 @@ cdef class State:
             rows.targets = &targets[0]
         if labels is not None:
             rows.labels = &labels[0]
+        if items is not None:
+            numbers, amounts = items
+            rows.items = &numbers[0, 0]
+            rows.amounts = &amounts[0, 0]
+            rows.item_lines = numbers.shape[0]
         groups_before, clusters_before = len(self.groups), len(self.clusters)
         try:
             if groups is not None:
@@ -420,7 +440,7 @@ cdef class State:
         cdef FloatMode mode
         cdef int c
         places = self.columns_in(other)
-        cdef const int64_t[::1] place = np.array([*places, self.store.K], np.int64)
+        cdef const int64_t[::1] place = np.array([*places, self.store.K, self.store.K + 1], np.int64)
         cdef const int64_t[::1] sums = np.array(      # what is not of one column keeps its place
             [*(3 * p + part for p in places for part in range(3)), *range(3 * self.store.K, width)], np.int64)
         cdef const int64_t[::1] by_cluster = np.array(
@@ -562,6 +582,34 @@ cdef class State:
         """Exact weight by label."""
         return self.counted(self.store.K, group)
 
+    def unit_counts(self, group=None):
+        """(labels, rows) as int64 arrays, in no order; None unless all weights are 1."""
+        cdef Tally* tally = self.store.tally + self.store.K
+        cdef TallyEntry* entry
+        cdef uint64_t low, high
+        cdef int64_t i, cell = -1 if group is None else <int64_t> group + 1
+        cdef int64_t[::1] label, rows
+        cdef Py_ssize_t n = 0
+        if self.weighted:
+            return None
+        tally_weight(1.0, &low, &high)
+        labels, counts = np.empty(tally.used, np.int64), np.empty(tally.used, np.int64)
+        label, rows = labels, counts
+        for i in range(tally.capacity):
+            entry = tally.entries + i
+            if entry.key == ~(<uint64_t> 0):
+                continue
+            if cell >= 0 and <int64_t> (entry.key >> (LABEL_BITS + WINDOW_BITS)) != cell:
+                continue
+            label[n] = <int64_t> ((entry.key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1))
+            rows[n] = <int64_t> (entry.high // high)
+            n += 1
+        return labels[:n], counts[:n]
+
+    def item_sums(self, group=None):
+        """Exact sum by item, as integers in units of 2^-1074."""
+        return self.counted(self.store.K + 1, group)
+
     cdef dict counted(self, int t, group):
         cdef Tally* tally = self.store.tally + t
         cdef TallyEntry* entry
@@ -581,7 +629,11 @@ cdef class State:
 
     def calibration(self, group=None):
         """Σ w·confidence, Σ w·correct and Σ w of each bin, as `sums` gives totals."""
-        cdef Py_ssize_t first = 0, stop = self.store.cell_room, b, cell, width = 3 * self.store.bins
+        return [sums[:BIN_CROSS] for sums in self.bin_sums(group)]
+
+    def bin_sums(self, group=None):
+        """The same, and Σ W·x of the first two, as totals of products."""
+        cdef Py_ssize_t first = 0, stop = self.store.cell_room, b, cell, width = BIN_SUMS * self.store.bins
         cdef SpanSum merged
         if group is not None:
             first = <Py_ssize_t> group + 1
@@ -595,7 +647,10 @@ cdef class State:
                 found.append(span_object(&merged))
             finally:
                 span_free(&merged)
-        return [tuple(found[b:b + 3]) for b in range(0, width, 3)]
+        if not self.weighted:
+            for b in range(0, width, BIN_SUMS):
+                found[b + BIN_CROSS:b + BIN_SUMS] = map(as_product, found[b:b + BIN_SUMS - BIN_CROSS])
+        return [tuple(found[b:b + BIN_SUMS]) for b in range(0, width, BIN_SUMS)]
 
     def cluster_sums(self, int c):
         """S and ΣW of a column in every cluster, as `sums` gives totals."""
@@ -629,6 +684,7 @@ cdef class State:
             },
             **text,
             "labels": ordered(self.tally_text(self.store.K, places)),
+            "items": ordered(self.tally_text(self.store.K + 1, places)),
             "groups": whole(map(self.group_text, groups)),
             "clusters": whole(map(self.cluster_text, clusters)),
             "calibration": whole(map(self.calibration_text, cells)),
@@ -648,7 +704,9 @@ cdef class State:
         return cluster_text(&self.store, cluster)
 
     def calibration_text(self, group):
-        return [[packed(x) for x in b] for b in self.calibration(group)]
+        kept = BIN_SUMS if self.weighted else BIN_CROSS
+        units = [PRODUCT_UNIT if k >= BIN_CROSS else 1074 for k in range(kept)]
+        return [[packed(x, unit) for x, unit in zip(sums, units)] for sums in self.bin_sums(group)]
 
     def load(self, data):
         """Fill this empty state with what `to_dict` gave."""

@@ -10,6 +10,10 @@ cdef enum:
     SUM = 0                   # places of the three sums of a column
     SQUARE = 1
     CROSS = 2
+    # of a calibration bin: Σ w·confidence, Σ w·correct and Σ w, then, where rows have weights, Σ W·x of
+    # the first two
+    BIN_SUMS = 5
+    BIN_CROSS = 3
 
 cdef struct Column:
     Py_ssize_t source         # row of the matrix of values; -1: the targets of a binary task
@@ -24,6 +28,9 @@ cdef struct Rows:             # what one call adds; weights as compacted by `kee
     const int64_t* labels
     const int64_t* groups
     const int64_t* clusters
+    const int64_t* items      # (item_lines, stride); negative: none
+    const double* amounts     # what is added to the items; 0 in rows of weight 0
+    Py_ssize_t item_lines
     Py_ssize_t count[2]       # rows with weight > 0, by weight kind
     const int64_t* keep[2]    # their places, or NULL for all
     const double* factor[2]   # w of the term fl(w·v); NULL for 1
@@ -42,7 +49,7 @@ cdef struct Store:
     SpanSum* far              # what their products are more than that, as sums of products
     int64_t count[2]
     double* extreme           # (K, 2)
-    Tally* tally              # K histograms, then the label counts
+    Tally* tally              # K histograms, then the label counts and the sums of items
     Py_ssize_t group_room
     Py_ssize_t cluster_room
     Py_ssize_t cell_room
@@ -50,7 +57,7 @@ cdef struct Store:
     int64_t* group_count      # (groups, 2)
     double* group_extreme     # (groups, K, 2)
     SpanSum* cluster_sum      # (clusters, K + kinds)
-    SpanSum* bin_sum          # (1 + groups, bins, 3)
+    SpanSum* bin_sum          # (1 + groups, bins, BIN_SUMS)
 
 
 cdef inline void widen(double* least, double* largest, double v) noexcept nogil:

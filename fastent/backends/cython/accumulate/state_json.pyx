@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from fastent.backends.cython.accumulate.state_data cimport Store, check
+from fastent.backends.cython.accumulate.state_data cimport BIN_CROSS, BIN_SUMS, Store, check
 from fastent.backends.cython.accumulate.histogram cimport (
     LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_grow, tally_key, tally_put,
 )
@@ -87,6 +87,7 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
             store.extreme[2 * c + i] = float.fromhex(text)
         load_tally(&store.tally[c], saved["histogram"], store.cell_room)
     load_tally(&store.tally[K], data["labels"], store.cell_room)
+    load_tally(&store.tally[K + 1], data["items"], store.cell_room)
     for g, part in enumerate(sized(data["groups"], groups)):
         counts, sums, weights, extremes = part
         for c, n in enumerate(sized(counts, kinds)):
@@ -103,8 +104,9 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
             span_add_object(&store.cluster_sum[g * (K + kinds) + i], unpacked(text))
     for g, cell in enumerate(sized(data["calibration"], cells)):
         for c, sums in enumerate(sized(cell, store.bins)):
-            for i, text in enumerate(sized(sums, 3)):
-                span_add_object(&store.bin_sum[3 * (g * store.bins + c) + i], unpacked(text))
+            for i, text in enumerate(sized(sums, BIN_SUMS if weighted else BIN_CROSS)):
+                span_add_object(&store.bin_sum[BIN_SUMS * (g * store.bins + c) + i],
+                                unpacked(text, UNITS[i // BIN_CROSS]))
     return 0
 
 

@@ -1,4 +1,5 @@
-"""How far two rows agree in their largest classes: the first one, five or ten of each.
+"""The largest class of a row, and how far two rows agree in their largest classes: the first one, five
+or ten of each.
 
 Of equal numbers the one before comes first, as in the rank of a label. A row is read once: a stretch of
 it is looked at number by number only where one of them is larger than the least of the largest so far.
@@ -9,7 +10,7 @@ from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
 from fastent.backends.cython.kernels.slots cimport (
-    MOST_SLOTS, OUT_AGREEMENT, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP,
+    MOST_SLOTS, OUT_AGREEMENT, OUT_DIVERGENCE, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP,
 )
 from fastent.backends.cython.levels cimport exported
 
@@ -133,6 +134,44 @@ cdef void overlap_rows(Tile *tile, double **out) noexcept nogil:
                     out[OUT_TOP1_IN_TOP5][r] = 1.0
 
 
-cdef Kernel table[1]
+cdef double first_maximum(Tile *tile, Py_ssize_t r, const real *unused) noexcept nogil:
+    """Its place; NaN for a row without one."""
+    cdef Py_ssize_t start = 0, n, first, stop, i, found = -1
+    cdef const real *x
+    cdef real largest, best = 0
+    while start < tile.classes:
+        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
+        x = classes_of(tile, 1, r, start, n, tile.scratch, unused)
+        first = 0
+        while first < n:
+            stop = min(n, first + STRETCH)
+            if real is float:
+                largest = fe_lane_max_float(x + first, stop - first)
+            else:
+                largest = fe_lane_max_double(x + first, stop - first)
+            if largest != largest:
+                return NAN
+            if found < 0 or largest > best:
+                best = largest
+                for i in range(first, stop):
+                    if x[i] == largest:
+                        found = start + i
+                        break
+            first = stop
+        start += n
+    return NAN if tile.pred_kind != PROBS and best == -INFINITY else <double>found
+
+
+cdef void predicted_rows(Tile *tile, double **out) noexcept nogil:
+    cdef Py_ssize_t r
+    for r in range(tile.rows):
+        if tile.precision == DOUBLE:
+            out[OUT_DIVERGENCE][r] = first_maximum(tile, r, <const double *>NULL)
+        else:
+            out[OUT_DIVERGENCE][r] = first_maximum(tile, r, <const float *>NULL)
+
+
+cdef Kernel table[2]                    # see MAXIMA in columns
 table[0] = overlap_rows
+table[1] = predicted_rows
 functions = exported(&table)
