@@ -136,30 +136,27 @@ cdef void overlap_rows(Tile *tile, double **out) noexcept nogil:
 
 cdef double first_maximum(Tile *tile, Py_ssize_t r, const real *unused) noexcept nogil:
     """Its place; NaN for a row without one."""
-    cdef Py_ssize_t start = 0, n, first, stop, i, found = -1
+    cdef Py_ssize_t start = 0, n, first, stop, i, found = 0
     cdef const real *x
-    cdef real largest, best = 0
+    cdef double best = 0
     while start < tile.classes:
         n = min(<Py_ssize_t>CHUNK, tile.classes - start)
         x = classes_of(tile, 1, r, start, n, tile.scratch, unused)
+        if start == 0:
+            best = x[0]
         first = 0
-        while first < n:
-            stop = min(n, first + STRETCH)
-            if real is float:
-                largest = fe_lane_max_float(x + first, stop - first)
-            else:
-                largest = fe_lane_max_double(x + first, stop - first)
-            if largest != largest:
-                return NAN
-            if found < 0 or largest > best:
-                best = largest
+        while first < n and best == best:
+            stop = min(n, first + SHORT)
+            if some_above(x + first, stop - first, best):
                 for i in range(first, stop):
-                    if x[i] == largest:
+                    if x[i] > best or x[i] != x[i]:
+                        best = x[i]
                         found = start + i
-                        break
+                    if best != best:
+                        return NAN
             first = stop
         start += n
-    return NAN if tile.pred_kind != PROBS and best == -INFINITY else <double>found
+    return NAN if best != best or (tile.pred_kind != PROBS and best == -INFINITY) else <double>found
 
 
 cdef void predicted_rows(Tile *tile, double **out) noexcept nogil:
