@@ -31,6 +31,7 @@ KERNELS = [
     "kernels.power_divergence",
     "kernels.focal_cross_entropy",
     "kernels.top_overlap",
+    "kernels.topk_divergence",
     "accumulate.simd_loops",
     "tiles.copy",
     "derivatives.gradient",

@@ -30,6 +30,7 @@ _HOMES = {
     ),
     "_settings": ("get_num_threads", "set_backend", "set_num_threads", "show_config"),
     "_temperature": ("fit_temperature",),
+    "_topk": ("topk_divergence",),
     "accumulator": ("Accumulator", "merge"),
     "divergences": (
         "alpha_divergence", "chi2_divergence", "hellinger_distance", "jeffreys_divergence",

@@ -42,6 +42,9 @@ from fastent._settings import (
 from fastent._temperature import (
     fit_temperature as fit_temperature,
 )
+from fastent._topk import (
+    topk_divergence as topk_divergence,
+)
 from fastent.accumulator import (
     Accumulator as Accumulator,
     merge as merge,

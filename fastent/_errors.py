@@ -134,7 +134,7 @@ def operand_shape(task, name, other, wanted, got):
     )
 
 
-def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):
+def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0, padded=False):
     """The ValueError for the first offending row.
 
     Parameters
@@ -147,16 +147,19 @@ def bad_row(code, name, row, number, *, kind="probs", classes=0, tolerance=0.0):
         0-based; a tuple for more than one leading axis.
     number : float or int
         The offending number: a row sum, a probability, a label, a weight.
+    padded : bool
+        Whether a row whose sum is less than 1 has log-probabilities of −inf.
     """
     where = f"row {0 if row == () else row}"
     if code == ROW_SUM and tolerance < 0:
         text = f"expected a positive finite row sum, got {number!r} in {where}"
     elif code == ROW_SUM:
         what = "exponentials that sum to 1" if kind == "logprobs" else "rows that sum to 1"
-        text = (
-            f"expected {what} within {tolerance:g}, got {number!r} in {where}"
-            "; see kind= for logits or log-probabilities and row_sums='rescale' for counts"
-        )
+        text = f"expected {what} within {tolerance:g}, got {number!r} in {where}"
+        if padded:
+            text += "; of a list of the largest classes, padded with -inf, see topk_divergence"
+        else:
+            text += "; see kind= for logits or log-probabilities and row_sums='rescale' for counts"
         if classes == 1:
             text += BINARY
     elif code == NEGATIVE:

@@ -74,6 +74,7 @@ def rows(p: npt.ArrayLike, q: npt.ArrayLike, how: Literal["none", "sum", "mean"]
     ]
     found += slopes
     found.append(fe.pairwise(fe.kl_divergence, p, q, base=2))
+    found.append(fe.topk_divergence([0], [-1.0], q, kind="probs", cap=None, base=2).low)
     number: float = fe.jeffreys_divergence(p, q, reduction="mean")
     number += squares(p, q, reduction="sum")
     either: Rows | float = fe.kl_divergence(p, q, reduction=how)
@@ -127,6 +128,7 @@ MISTAKES = [
     'fe.binary_cross_entropy([0], [0.5], row_sums="check")',
     f'fe.total_variation({PAIR}, kind="logit")',
     f"fe.chi2_divergence({PAIR}, base=2)",
+    'fe.topk_divergence([0], [-1.0], [0.5, 0.5], backend="numba")',
     f"fe.renyi_divergence({PAIR})",
     "fe.focal_cross_entropy([0], [[0.5, 0.5]], gama=2)",
     'fe.binary_focal_cross_entropy([0], [0.5], kind="prob")',

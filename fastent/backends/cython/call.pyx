@@ -69,6 +69,10 @@ cdef class Call:
         self.fill(start, stop, out, False)
         return out
 
+    def pred_rows(self, Py_ssize_t start, Py_ssize_t stop):
+        """Rows [start, stop) of the prediction: contiguous, float32 or float64, to be read only."""
+        return self.rows_as_array(self.pred_operand, self.plan.pred_in_place, start, stop)
+
     def weights(self, Py_ssize_t start, Py_ssize_t stop):
         """Row weights, 0 for ignored rows; None where every row counts 1."""
         cdef cnp.ndarray out
@@ -139,7 +143,14 @@ cdef class Call:
             found = np.asarray(self.label_operand.array)[index].item()
         tolerance = self.sum_tolerance if self.row_sums == "check" else -1.0
         kind = self.kind_pred if which else self.kind_true
-        return _errors.bad_row(code, name, index, found, kind=kind, classes=self.classes, tolerance=tolerance)
+        padded = code == _errors.ROW_SUM and kind == "logprobs" and number < 1 and self.is_padded(which, row)
+        return _errors.bad_row(code, name, index, found, kind=kind, classes=self.classes, tolerance=tolerance,
+                               padded=padded)
+
+    def is_padded(self, int which, Py_ssize_t row):
+        """Whether a row of log-probabilities has numbers of −infinity."""
+        rows = self.rows_as_array(self.pred_operand if which else self.true_operand, False, row, row + 1)
+        return bool(np.isneginf(rows).any())
 
     # --- other backends ---------------------------------------------------------------------------
 

@@ -136,6 +136,7 @@ COLUMNS = {
         Column("top1_in_top5", OUT_TOP1_IN_TOP5, **TOPS),
     ],
     "entropy": [Column("entropy", sees=PRED_ONLY, **ENTROPY)],
+    "topk": [],                         # its kernel takes lists, and no tiles: see fastent/_topk.py
 }
 IN_NATS = frozenset(c.name for columns in COLUMNS.values() for c in columns if c.in_nats)
 # for the Numba backend, whose modules have the same names

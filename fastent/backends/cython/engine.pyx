@@ -38,7 +38,9 @@ NAMES = {
     "binary": ("target", "pred"),
     "divergence": ("p", "q"),
     "entropy": (None, "p"),
+    "topk": (None, "pred"),
 }
+ALONE = ("entropy", "topk")              # tasks of one operand
 # e⁻¹⁶ and what may be lost in it: a class that a clipped row raises to its floor adds this much to the sum.
 FLOOR = 1.2e-7
 FOCAL = ("focal_cross_entropy",)         # a divergence of target and prediction
@@ -197,7 +199,7 @@ cdef object settle_operands(Call call, object true, object pred, object axis):
         if call.label_operand.lead != call.pred_operand.lead:
             broadcast_labels(call, axis)
         plan.labels = &call.label_operand.view
-    elif task != "entropy":
+    elif task not in ALONE:
         call.true_operand = operand(true, call.names[0], axis)
         if call.true_operand.lead != call.pred_operand.lead or call.true_operand.classes != plan.classes or axis is WHOLE:
             broadcast_pair(call, axis)

@@ -1,0 +1,838 @@
+"""A teacher that is known by a list of its largest classes against rows of logits.
+
+S are the k classes of the list, with p_i = e^{a_i} and τ = 1 − Σ p_i left for the other m = V − k, none
+of which has more than c; T are those, of which the student has σ = Σ_T q. With n = ⌊τ/c⌋, r = τ − n·c:
+
+    bucket    Σ_S p ln(p/q) + τ ln(τ/σ): the divergence of the k + 1 classes
+    low       over all tails x <= c, Σx = τ: x = min(c, λq)
+    high      the same, c on the n smallest q and r on the next
+
+Both ends are attained. A divergence is summed as terms p·φ(ln(q/p)), φ(u) = e^u − 1 − u, none of which
+is negative: Σp + τ = Σq + σ = 1 makes up for what they add. The sum over T is formed of T alone. Sums of
+float rows are formed again in double where the two rows are so near that rounding would show.
+"""
+
+from libc.math cimport floor
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, c_fma, exp_of_sum, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
+    log1p_of, log_positive, phi, real, stored,
+)
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM, blocks_of
+from fastent.backends.cython.arithmetic.sums cimport two_sum_add
+from fastent.backends.cython.kernels.interface cimport SCRATCH
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, exp_over, merge_into, scale_of
+from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
+
+cdef extern from "argmax.h" nogil:
+    int fe_above_float(const float *x, Py_ssize_t n, float m)
+    int fe_above_double(const double *x, Py_ssize_t n, double m)
+
+cdef extern from "extremes.h" nogil:
+    Py_ssize_t fe_ends_float(const float *x, Py_ssize_t n, float low, float high, float *out)
+    Py_ssize_t fe_ends_double(const double *x, Py_ssize_t n, double low, double high, double *out)
+
+HEAD, TAIL_P, TAIL_Q, BUCKET, LOW, HIGH, CE_LOW, CE_HIGH, ENTROPY_LOW, ENTROPY_HIGH, OVERLAP = range(11)
+COUNT = 11
+# what is wrong with a row
+RANGE, DUPLICATE, MASS, NOT_TOP, ROW_SUM = range(1, 6)
+
+cdef enum:
+    C_HEAD, C_TAIL_P, C_TAIL_Q, C_BUCKET, C_LOW, C_HIGH, C_CE_LOW, C_CE_HIGH, C_ENTROPY_LOW, C_ENTROPY_HIGH
+    C_OVERLAP, C_COUNT
+    C_RANGE = 1, C_DUPLICATE, C_MASS, C_NOT_TOP, C_ROW_SUM
+    DIGIT = 9                           # bits by which ids are sorted at once
+    SAMPLE = 2048                       # numbers of a row that say where its ends may begin
+    PIECE = 1 << 30
+
+cdef extern from *:
+    """
+    /* Relative error of the sums of float rows, and what of it may be seen in a divergence. */
+    #define FE_SUM_ERROR 2e-8
+    #define FE_SEEN 2e-7
+    """
+    const double SUM_ERROR "FE_SUM_ERROR"
+    const double SEEN "FE_SEEN"
+
+
+cdef struct Rules:                      # of all rows
+    Py_ssize_t classes
+    Py_ssize_t listed                   # length of a list, padding included
+    Scale scale
+    double cap                          # NaN: the smallest listed; above 1: none
+    double mass_tolerance
+    double tolerance                    # of Σ e^x of log-probabilities; negative: not checked
+
+
+cdef struct Grown:                      # memory that is made as large as rows need it: fresh pages cost
+    char *at                            # as much as a pass over them
+    size_t size
+
+
+cdef struct Room:                       # memory of one thread
+    int64_t *ids                        # in order
+    int64_t *order
+    int64_t *spare
+    double *p
+    double *log_p
+    double *log_q
+    double *number                      # logits of the listed classes, as doubles
+    Grown ends                          # of a row, as they are stored
+    Grown high
+    Grown low
+    Grown high_log_q                    # of those taken
+    Grown low_log_q
+    Grown row                           # a copy
+    LogitSums *parts
+    char *copy                          # of a block
+    char *scratch
+    bint no_memory
+
+
+cdef struct Teacher:
+    Py_ssize_t count                    # classes listed
+    Py_ssize_t rest                     # m
+    Py_ssize_t whole                    # n
+    double tail                         # τ
+    double cap                          # c
+    double left                         # r
+    double entropy                      # Σ_S −p ln p
+    double log_cap
+
+
+cdef struct Student:
+    double top                          # m
+    double partition                    # ln Σ e^{(x−m)/T}
+    double tail                         # σ
+    double log_tail
+
+
+cdef struct Taken:                      # the n smallest or largest of the tail
+    Py_ssize_t count
+    double last                         # the number after them, as it is stored
+    double log_last                     # its ln q
+    Py_ssize_t ties                     # how many equal to the last taken, or to that number, are left
+
+
+cdef struct Bad:
+    int code
+    double number
+    double more
+
+
+cdef inline char *fit(Room *room, Grown *grown, size_t size) noexcept nogil:
+    """Memory of at least this size, with what was in it; NULL if there is none."""
+    cdef char *found
+    if grown.size < size:
+        found = <char *>realloc(grown.at, size + size // 2)
+        if found == NULL:
+            room.no_memory = True
+            return NULL
+        grown.at = found
+        grown.size = size + size // 2
+    return grown.at
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+cdef Py_ssize_t sort_ids(const int64_t *ids, Rules *rules, Room *room, Bad *bad) noexcept nogil:
+    """The ids in order, and where each stood; padding is left out. Returns how many."""
+    cdef Py_ssize_t count[1 << DIGIT]
+    cdef Py_ssize_t i, n = 0, at, before, bits = 0
+    cdef int64_t id
+    cdef int64_t *a
+    for i in range(rules.listed):
+        id = ids[i]
+        if id < 0:
+            continue
+        if id >= rules.classes:
+            bad.code = C_RANGE
+            bad.number = <double>id
+            return 0
+        room.ids[n] = id
+        room.order[n] = i
+        n += 1
+    while (rules.classes - 1) >> bits:
+        memset(count, 0, sizeof(count))
+        for i in range(n):
+            count[(room.ids[i] >> bits) & ((1 << DIGIT) - 1)] += 1
+        at = 0
+        for i in range(1 << DIGIT):
+            before = count[i]
+            count[i] = at
+            at += before
+        a = room.spare
+        for i in range(n):
+            id = (room.ids[i] >> bits) & ((1 << DIGIT) - 1)
+            a[2 * count[id]] = room.ids[i]
+            a[2 * count[id] + 1] = room.order[i]
+            count[id] += 1
+        for i in range(n):
+            room.ids[i] = a[2 * i]
+            room.order[i] = a[2 * i + 1]
+        bits += DIGIT
+    for i in range(1, n):
+        if room.ids[i] == room.ids[i - 1]:
+            bad.code = C_DUPLICATE
+            bad.number = <double>room.ids[i]
+            return 0
+    return n
+
+
+cdef Teacher teacher_of(const int64_t *ids, const double *logprobs, const unsigned char *within, Rules *rules,
+                        Room *room, Bad *bad) noexcept nogil:
+    """What the list says; `tail` is NaN if it has one."""
+    cdef Teacher t
+    cdef Py_ssize_t i, k = sort_ids(ids, rules, room, bad)
+    cdef double a, p, mass = 0, lost = 0, cap = INFINITY, norm = 1
+    memset(&t, 0, sizeof(Teacher))
+    t.count = k
+    t.rest = rules.classes - k
+    if bad.code:
+        return t
+    for i in range(k):
+        a = logprobs[room.order[i]]
+        if a != a:
+            t.tail = NAN
+            return t
+        if a > 1:
+            bad.code = C_MASS
+            bad.number = INFINITY
+            return t
+        p = exp_of_sum(a, 0.0)
+        room.p[i] = p
+        room.log_p[i] = a
+        two_sum_add(&mass, &lost, p)
+        if within == NULL or within[room.order[i]]:
+            cap = p if p < cap else cap
+    t.tail = (1 - mass) - lost
+    mass += lost
+    if t.tail < -rules.mass_tolerance:
+        bad.code = C_MASS
+        bad.number = mass
+        return t
+    if rules.cap > 1 or cap > 1:                        # none, or nothing is listed
+        cap = max(t.tail, 0.0)
+    if rules.cap <= 1:
+        cap = rules.cap
+    t.cap = cap
+    if t.tail < 0:
+        norm = mass
+        t.tail = 0
+    elif t.tail > t.rest * cap:
+        if t.tail > t.rest * cap + rules.mass_tolerance:
+            bad.code = C_NOT_TOP
+            bad.number = t.tail
+            bad.more = t.rest * cap
+            return t
+        t.tail = t.rest * cap
+        norm = mass + t.tail
+    if norm != 1:                                       # the list in float: it is taken as normalised
+        t.tail /= norm
+        t.cap /= norm
+        a = log_positive(norm)
+        for i in range(k):
+            room.p[i] /= norm
+            room.log_p[i] -= a
+    for i in range(k):
+        t.entropy -= room.p[i] * room.log_p[i] if room.p[i] > 0 else 0
+    if t.cap > 0 and t.tail > 0:
+        t.whole = <Py_ssize_t>min(floor(t.tail / t.cap), <double>t.rest)
+        t.left = c_fma(-<double>t.whole, t.cap, t.tail)
+        if t.left < 0:
+            t.whole -= 1
+            t.left += t.cap
+        if t.whole >= t.rest:
+            t.whole = t.rest
+            t.left = 0
+        t.log_cap = log_positive(t.cap)
+    return t
+
+
+# --- the row --------------------------------------------------------------------------------------
+
+cdef LogitSums tail_sums(const stored *x, Teacher *t, Rules *rules, Room *room, real *scratch) noexcept nogil:
+    """Sums of the classes that are not listed, of which there is one at least."""
+    cdef Py_ssize_t block, count = blocks_of(rules.classes), start, n, first = 0, i, step = 1
+    cdef stored *copy = <stored *>room.copy
+    cdef const stored *here
+    for block in range(count):
+        start = block * CHUNK
+        n = min(<Py_ssize_t>CHUNK, rules.classes - start)
+        here = x + start
+        if first < t.count and room.ids[first] < start + n:
+            memcpy(copy, here, n * sizeof(stored))
+            while first < t.count and room.ids[first] < start + n:
+                copy[room.ids[first] - start] = <stored>(-INFINITY)
+                first += 1
+            here = copy
+        room.parts[block] = logit_sums(here, n, n, rules.scale, False, no_ranks(), scratch)
+    while step < count:
+        i = 0
+        while i + step < count:
+            merge_into(&room.parts[i], room.parts[i + step], rules.scale)
+            i += 2 * step
+        step *= 2
+    return room.parts[0]
+
+
+cdef inline double scaled(double x, double top, Rules *rules) noexcept nogil:
+    """(x − m)/T, 0 for x = m."""
+    return (x - top) * rules.scale.inverse if x != top else 0.0
+
+
+cdef Student student_of(LogitSums tail, Teacher *t, Rules *rules, Room *room) noexcept nogil:
+    """The partition of the row, and the logarithms of the probabilities of what is listed."""
+    cdef Student s
+    cdef Py_ssize_t i
+    cdef double top = -INFINITY, others = 0, mass
+    cdef bint first = True
+    for i in range(t.count):
+        top = room.number[i] if room.number[i] > top else top
+    mass = tail.count + tail.rest if tail.top > -INFINITY else 0
+    s.top = top if top >= tail.top else tail.top
+    for i in range(t.count):
+        if room.number[i] == s.top and first and top >= tail.top:
+            first = False                               # the maximum stays out of the sum
+        elif room.number[i] > -INFINITY:
+            others += exp_over(room.number[i] - s.top, 0, rules.scale)
+    if top >= tail.top:
+        others += exp_over(tail.top - s.top, 0, rules.scale) * mass if mass > 0 else 0
+    else:
+        others += (tail.count - 1) + tail.rest
+    s.partition = log1p_of(others)
+    s.log_tail = scaled(tail.top, s.top, rules) + (log_positive(mass) - s.partition) if mass > 0 else -INFINITY
+    s.tail = exp_of_sum(s.log_tail, 0.0)
+    for i in range(t.count):
+        room.log_q[i] = scaled(room.number[i], s.top, rules) - s.partition
+    return s
+
+
+cdef inline double excess(double x, double log_x, double log_q) noexcept nogil:
+    """x ln(x/q) − x + q >= 0."""
+    cdef double u = log_q - log_x, q
+    if x == 0:
+        return exp_of_sum(log_q, 0.0)
+    if -1.25 <= u <= 1.5:
+        return x * phi(u)
+    q = exp_of_sum(log_q, 0.0)
+    return q - x * (1 + u)
+
+
+cdef inline Py_ssize_t above(const stored *x, Py_ssize_t n, stored m) noexcept nogil:
+    cdef Py_ssize_t found = 0, start = 0
+    while start < n:
+        if stored is float:
+            found += fe_above_float(x + start, min(<Py_ssize_t>PIECE, n - start), m)
+        else:
+            found += fe_above_double(x + start, min(<Py_ssize_t>PIECE, n - start), m)
+        start += PIECE
+    return found
+
+
+cdef inline int64_t key_of(stored x) noexcept nogil:
+    """Whole numbers in the order of the floats."""
+    cdef int32_t b
+    cdef int64_t c
+    if stored is float:
+        b = <int32_t>fe_bits_float(x)
+        return b ^ ((b >> 31) & <int32_t>0x7fffffff)
+    else:
+        c = <int64_t>fe_bits_double(x)
+        return c ^ ((c >> 63) & <int64_t>0x7fffffffffffffff)
+
+
+cdef inline stored from_key(int64_t key, stored unused) noexcept nogil:
+    cdef int32_t b
+    if stored is float:
+        b = <int32_t>key
+        return fe_from_bits_float(<unsigned int>(b ^ ((b >> 31) & <int32_t>0x7fffffff)))
+    else:
+        return fe_from_bits_double(<unsigned long long>(key ^ ((key >> 63) & <int64_t>0x7fffffffffffffff)))
+
+
+cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low, stored high) noexcept nogil:
+    """The rank-th largest number, from 1, which is in [low, high]."""
+    cdef int64_t first = key_of(low), last = key_of(high), middle
+    while first < last:                                 # of few numbers, counting is faster than sorting
+        middle = (first & last) + ((first ^ last) >> 1)
+        if above(x, n, from_key(middle, low)) < rank:
+            last = middle
+        else:
+            first = middle + 1
+    return from_key(first, low)
+
+
+cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t few, Py_ssize_t many, stored *low, stored *high) noexcept nogil:
+    """Bounds within which there are likely the `few` smallest and the `many` largest numbers, and not
+    many more; all if there is no sense in looking for some."""
+    cdef stored sample[SAMPLE]
+    cdef Py_ssize_t i, step = n // SAMPLE, rank, below
+    cdef double share, least = INFINITY, most = -INFINITY, a, b, middle
+    low[0] = <stored>INFINITY
+    high[0] = <stored>(-INFINITY)
+    if step < 4 or few + many > n // 4:
+        return
+    for i in range(SAMPLE):
+        sample[i] = x[i * step]
+        if sample[i] > -INFINITY:
+            least = sample[i] if sample[i] < least else least
+        most = sample[i] if sample[i] > most else most
+    if least == INFINITY or most == INFINITY:
+        return
+    for below in range(2):
+        share = (few if below else many) * <double>SAMPLE / n
+        rank = <Py_ssize_t>(share + 3 * share ** 0.5 + 3)
+        rank = SAMPLE - rank if below else rank
+        a = least
+        b = most
+        for i in range(12):
+            middle = a + (b - a) / 2
+            if above(sample, SAMPLE, <stored>middle) < rank:
+                b = middle
+            else:
+                a = middle
+        if below:
+            low[0] = <stored>b
+        else:
+            high[0] = <stored>a
+    if low[0] >= high[0]:
+        low[0] = <stored>INFINITY
+        high[0] = <stored>(-INFINITY)
+
+
+cdef void collect(const stored *x, Teacher *t, Rules *rules, Room *room, Py_ssize_t few, Py_ssize_t many,
+                  Py_ssize_t *low_count, Py_ssize_t *high_count) noexcept nogil:
+    """Numbers of the tail of which at least `few` are its smallest and `many` its largest."""
+    cdef stored *ends
+    cdef stored *highs
+    cdef stored *lows
+    cdef Py_ssize_t i, start, stop, n, found, n_low, n_high
+    cdef stored low, high
+    thresholds(x, rules.classes, few, many + t.count, &low, &high)
+    while True:
+        start = found = n_low = n_high = 0
+        for i in range(t.count + 1):
+            stop = room.ids[i] if i < t.count else rules.classes
+            while start < stop:
+                n = min(<Py_ssize_t>(2 * CHUNK), stop - start)
+                ends = <stored *>fit(room, &room.ends, (found + n + 16) * sizeof(stored))
+                if ends == NULL:
+                    return
+                if stored is float:
+                    found += fe_ends_float(x + start, n, low, high, ends + found)
+                else:
+                    found += fe_ends_double(x + start, n, low, high, ends + found)
+                start += n
+            start = stop + 1
+        ends = <stored *>fit(room, &room.ends, (found + 1) * sizeof(stored))
+        lows = <stored *>fit(room, &room.low, (found + 1) * sizeof(stored))
+        highs = <stored *>fit(room, &room.high, (found + 1) * sizeof(stored))
+        fit(room, &room.low_log_q, (found + 1) * sizeof(double))
+        fit(room, &room.high_log_q, (found + 1) * sizeof(double))
+        if room.no_memory:
+            return
+        for i in range(found):
+            lows[n_low] = ends[i]
+            n_low += ends[i] <= low
+            highs[n_high] = ends[i]
+            n_high += ends[i] >= high
+        if n_low >= few and n_high >= many:
+            break
+        low = <stored>INFINITY
+        high = <stored>(-INFINITY)
+    low_count[0] = n_low
+    high_count[0] = n_high
+
+
+cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint smallest, double *log_q, Student *s, Rules *rules) noexcept nogil:
+    """ln q of the `count` largest (or smallest: then the numbers are turned over), and the next one, if
+    that is wanted."""
+    cdef Taken taken
+    cdef stored bound, after, v, low = x[0], high = x[0]
+    cdef Py_ssize_t i, found = 0, more
+    cdef double sign = -1 if smallest else 1
+    taken.count = count
+    taken.last = NAN
+    taken.log_last = 0
+    taken.ties = 0
+    if smallest:
+        for i in range(n):
+            x[i] = -x[i]
+    low = high = x[0]
+    for i in range(n):
+        low = x[i] if x[i] < low else low
+        high = x[i] if x[i] > high else high
+    if low == 0 and high == 0:                          # +0 and −0: the order of keys is another
+        low = <stored>(-0.0)
+        high = <stored>0.0
+    if low == 0:
+        low = <stored>(-0.0)
+    if high == 0:
+        high = <stored>0.0
+    if count:
+        bound = largest(x, n, count, low, high)
+        for i in range(n):                              # no branch: which ones are larger is noise
+            log_q[found] = x[i]
+            found += x[i] > bound
+        more = count - found
+        for i in range(found):
+            log_q[i] = scaled(sign * log_q[i], s.top, rules) - s.partition
+        for i in range(more):
+            log_q[found + i] = scaled(sign * <double>bound, s.top, rules) - s.partition
+        taken.last = sign * <double>bound
+    if next:
+        after = largest(x, n, count + 1, low, high)
+        taken.last = sign * <double>after
+        taken.log_last = scaled(taken.last, s.top, rules) - s.partition
+    return taken
+
+
+cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double bound, bint over,
+                        Py_ssize_t *equal) noexcept nogil:
+    """Σ q over numbers of the tail above (or below) a bound, and how many are equal to it."""
+    cdef Py_ssize_t i, j, start = 0, stop
+    cdef double total = 0, lost = 0
+    equal[0] = 0
+    for i in range(t.count + 1):
+        stop = room.ids[i] if i < t.count else rules.classes
+        for j in range(start, stop):
+            equal[0] += x[j] == bound
+            if (x[j] > bound) if over else (x[j] < bound):
+                two_sum_add(&total, &lost, exp_of_sum(scaled(x[j], s.top, rules) - s.partition, 0.0))
+        start = stop + 1
+    return total + lost
+
+
+cdef double overlap_of(const stored *x, Teacher *t, Rules *rules, Room *room, const stored *highs, Py_ssize_t n) noexcept nogil:
+    """The share of the listed classes that are among as many largest of the row; of equal numbers those
+    before come first."""
+    cdef Py_ssize_t i, inside = 0, over = 0, own = 0, tied = 0, slots, place, listed = 0
+    cdef stored bound, low, high
+    cdef stored *all = <stored *>fit(room, &room.ends, (t.count + n + 1) * sizeof(stored))
+    if all == NULL:
+        return NAN
+    low = <stored>INFINITY
+    high = <stored>(-INFINITY)
+    for i in range(t.count):
+        all[i] = <stored>room.number[i]
+    memcpy(all + t.count, highs, n * sizeof(stored))
+    for i in range(t.count + n):
+        low = all[i] if all[i] < low else low
+        high = all[i] if all[i] > high else high
+    low = <stored>(-0.0) if low == 0 else low
+    high = <stored>0.0 if high == 0 else high
+    bound = largest(all, t.count + n, t.count, low, high)
+    for i in range(t.count):
+        inside += all[i] > bound
+        own += all[i] == bound
+    for i in range(t.count, t.count + n):
+        over += all[i] > bound
+        tied += all[i] == bound
+    slots = t.count - inside - over
+    if own and own + tied > slots:
+        i = 0
+        for place in range(rules.classes):
+            if slots == 0:
+                break
+            while i < t.count and room.ids[i] < place:
+                i += 1
+            if x[place] == bound:
+                slots -= 1
+                listed += i < t.count and room.ids[i] == place
+    else:
+        listed = own
+    return <double>(inside + listed) / t.count
+
+
+cdef void undefined(double *out, Py_ssize_t stride) noexcept nogil:
+    cdef int k
+    for k in range(C_COUNT):
+        out[k * stride] = NAN
+
+
+cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *most) noexcept nogil:
+    """The least divergence: x = min(c, λq), λ by Newton's steps, which only rise."""
+    cdef Py_ssize_t i, capped = 0, before
+    cdef const double *log_q = <const double *>room.high_log_q.at
+    cdef double mass = 0, left = t.tail, rest = s.tail, least = INFINITY, total = head, lost = 0, bound
+    if t.tail == 0:
+        return head + s.tail
+    if t.whole >= t.rest:
+        for i in range(most.count):
+            two_sum_add(&total, &lost, excess(t.cap, t.log_cap, log_q[i]))
+        return total + lost if lost == lost else total
+    while True:
+        if not rest > 0:
+            return INFINITY if left > 0 else total
+        bound = t.log_cap - (log_positive(left) - log_positive(rest))
+        before = capped
+        capped = 0
+        mass = 0
+        least = INFINITY
+        for i in range(most.count):
+            if log_q[i] > bound:
+                capped += 1
+                mass += exp_of_sum(log_q[i], 0.0)
+                least = log_q[i] if log_q[i] < least else least
+        if capped <= before:
+            break
+        left = c_fma(-<double>capped, t.cap, t.tail)
+        if left <= 0:                                   # by rounding: the last one is not quite full
+            left = 0
+            break
+        rest = s.tail - mass
+        if rest < 0.1 * s.tail:
+            rest = rest_below(x, t, rules, room, s, least)
+    for i in range(most.count):
+        if capped and log_q[i] >= least:
+            two_sum_add(&total, &lost, excess(t.cap, t.log_cap, log_q[i]))
+    two_sum_add(&total, &lost, excess(left, log_positive(left), log_positive(rest)))
+    return total + lost if lost == lost else total
+
+
+cdef double rest_below(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double least) noexcept nogil:
+    """Σ q of the tail where ln q is less."""
+    cdef Py_ssize_t i, j, start = 0, stop
+    cdef double total = 0, lost = 0, log_q
+    for i in range(t.count + 1):
+        stop = room.ids[i] if i < t.count else rules.classes
+        for j in range(start, stop):
+            log_q = scaled(x[j], s.top, rules) - s.partition
+            if log_q < least:
+                two_sum_add(&total, &lost, exp_of_sum(log_q, 0.0))
+        start = stop + 1
+    return total + lost
+
+
+cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *least) noexcept nogil:
+    """The greatest divergence: c on the n smallest, r on the next, nothing on the others."""
+    cdef Py_ssize_t i, equal, used = t.whole + (t.left > 0)
+    cdef const double *log_q = <const double *>room.low_log_q.at
+    cdef double total = head, lost = 0, mass = 0, rest
+    for i in range(t.whole):
+        two_sum_add(&total, &lost, excess(t.cap, t.log_cap, log_q[i]))
+        mass += exp_of_sum(log_q[i], 0.0)
+    if t.left > 0:
+        two_sum_add(&total, &lost, excess(t.left, log_positive(t.left), least.log_last))
+        mass += exp_of_sum(least.log_last, 0.0)
+    if used < t.rest:
+        rest = s.tail - mass
+        if rest < 0.1 * s.tail:
+            rest = mass_beyond(x, t, rules, room, s, least.last, True, &equal)
+            # of equal numbers some are used
+            mass = 0
+            for i in range(t.whole):
+                mass += log_q[i] == scaled(least.last, s.top, rules) - s.partition
+            mass += t.left > 0
+            rest += (equal - mass) * exp_of_sum(scaled(least.last, s.top, rules) - s.partition, 0.0)
+        two_sum_add(&total, &lost, rest)
+    return total + lost if lost == lost else total
+
+
+cdef void certain(const stored *x, stored *copy, Py_ssize_t n) noexcept nogil:
+    """A row where +inf is certainty, in finite numbers."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        copy[i] = <stored>0 if x[i] == INFINITY else (x[i] if x[i] != x[i] else <stored>(-INFINITY))
+
+
+cdef void one_row(const stored *x, const int64_t *ids, const double *logprobs, const unsigned char *within,
+                  Rules *rules, Room *room, Bad *bad, double *out, Py_ssize_t stride) noexcept nogil:
+    cdef Teacher t = teacher_of(ids, logprobs, within, rules, room, bad)
+    cdef Student s
+    cdef LogitSums tail
+    cdef Taken most, least
+    cdef Py_ssize_t i, lows = 0, highs = 0, wanted
+    cdef stored *copy
+    cdef double head = 0, lost = 0, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
+    cdef bint wide, infinite
+    if bad.code:
+        return
+    for i in range(t.count):
+        room.number[i] = x[room.ids[i]]
+        if room.number[i] != room.number[i]:
+            t.tail = NAN
+        top = room.number[i] if room.number[i] > top else top
+        bottom = room.number[i] if room.number[i] < bottom else bottom
+    if t.tail != t.tail:
+        undefined(out, stride)
+        return
+    wide = stored is double or rules.scale.temperature != 1
+    while True:
+        tail.top = -INFINITY
+        tail.count = tail.rest = 0
+        if t.rest:
+            if wide:
+                tail = tail_sums(x, &t, rules, room, <double *>room.scratch)
+            elif stored is float:
+                tail = tail_sums(x, &t, rules, room, <float *>room.scratch)
+        if tail.top != tail.top or (tail.top == -INFINITY and top == -INFINITY):
+            undefined(out, stride)
+            return
+        if tail.top == INFINITY or top == INFINITY:
+            copy = <stored *>fit(room, &room.row, rules.classes * sizeof(stored))
+            if copy == NULL:
+                return
+            certain(x, copy, rules.classes)
+            one_row(copy, ids, logprobs, within, rules, room, bad, out, stride)
+            return
+        if not wide and tail.count == 1 and tail.rest < 1.3e-26:
+            wide = True                                 # zeros in float
+            continue
+        s = student_of(tail, &t, rules, room)
+        head = lost = 0
+        for i in range(t.count):
+            two_sum_add(&head, &lost, excess(room.p[i], room.log_p[i], room.log_q[i]))
+        head = head + lost if lost == lost else head
+        tail_term = excess(t.tail, log_positive(t.tail), s.log_tail)
+        bucket = head + tail_term
+        total = s.tail - t.tail
+        total = total if total > 0 else -total
+        if wide or SUM_ERROR * (total + SUM_ERROR) <= SEEN * bucket:
+            break
+        wide = True
+    if rules.tolerance >= 0:
+        total = s.top + s.partition
+        low = exp_of_sum(total, 0.0) if total < 1 else INFINITY
+        if not (1 - rules.tolerance <= low <= 1 + rules.tolerance):
+            bad.code = C_ROW_SUM
+            bad.number = low
+            return
+    for i in range(t.count):
+        ce -= room.p[i] * room.log_q[i] if room.p[i] > 0 else 0
+    out[C_HEAD * stride] = head + (s.tail - t.tail)
+    out[C_TAIL_P * stride] = t.tail
+    out[C_TAIL_Q * stride] = s.tail
+    out[C_BUCKET * stride] = bucket
+    out[C_ENTROPY_LOW * stride] = t.entropy
+    out[C_ENTROPY_HIGH * stride] = t.entropy
+    if t.tail > 0:
+        out[C_ENTROPY_HIGH * stride] += t.tail * (log_positive(<double>t.rest) - log_positive(t.tail))
+        out[C_ENTROPY_LOW * stride] -= t.whole * t.cap * t.log_cap
+        if t.left > 0:
+            out[C_ENTROPY_LOW * stride] -= t.left * log_positive(t.left)
+    out[C_OVERLAP * stride] = 1
+    wanted = t.whole + (t.left > 0)
+    most.count = least.count = 0
+    least.last = NAN
+    least.log_last = most.log_last = 0
+    infinite = bottom < tail.top or (bottom == tail.top and t.rest > 0)
+    if wanted or (infinite and t.count):
+        collect(x, &t, rules, room, wanted, min(t.rest, max(wanted, t.count if infinite else 0)), &lows, &highs)
+        if room.no_memory:
+            return
+        if infinite and t.count:
+            out[C_OVERLAP * stride] = overlap_of(x, &t, rules, room, <stored *>room.high.at, highs)
+    if wanted:
+        most = take(<stored *>room.high.at, highs, t.whole, t.left > 0, False, <double *>room.high_log_q.at, &s, rules)
+        least = take(<stored *>room.low.at, lows, t.whole, t.left > 0, True, <double *>room.low_log_q.at, &s, rules)
+    low = low_of(x, &t, rules, room, &s, head, &most)
+    high = high_of(x, &t, rules, room, &s, head, &least)
+    out[C_LOW * stride] = low = low if low >= bucket else bucket
+    out[C_HIGH * stride] = high if high >= low else low
+    low = high = lost = total = 0
+    for i in range(t.whole):
+        two_sum_add(&low, &lost, -t.cap * (<double *>room.high_log_q.at)[i])
+        two_sum_add(&high, &total, -t.cap * (<double *>room.low_log_q.at)[i])
+    low = low + lost if lost == lost else low
+    high = high + total if total == total else high
+    if t.left > 0:
+        low -= t.left * most.log_last
+        high -= t.left * least.log_last
+    out[C_CE_LOW * stride] = ce + low
+    out[C_CE_HIGH * stride] = ce + high
+
+
+cdef bint make_room(Room *room, Rules *rules, size_t width) noexcept nogil:
+    """What all rows need, in one piece; False if there is no memory."""
+    cdef Py_ssize_t k = rules.listed + 1
+    cdef size_t size = 4 * k * sizeof(int64_t) + 4 * k * sizeof(double)
+    size += (blocks_of(rules.classes) + 1) * sizeof(LogitSums) + SCRATCH + (CHUNK + 64) * width
+    memset(room, 0, sizeof(Room))
+    room.ids = <int64_t *>malloc(size)
+    if room.ids == NULL:
+        return False
+    room.order = room.ids + k
+    room.spare = room.order + k
+    room.p = <double *>(room.spare + 2 * k)
+    room.log_p = room.p + k
+    room.log_q = room.log_p + k
+    room.number = room.log_q + k
+    room.parts = <LogitSums *>(room.number + k)
+    room.scratch = <char *>(room.parts + blocks_of(rules.classes) + 1)
+    room.copy = room.scratch + SCRATCH
+    return True
+
+
+cdef void give_back(Room *room) noexcept nogil:
+    free(room.ids)
+    free(room.ends.at)
+    free(room.high.at)
+    free(room.low.at)
+    free(room.high_log_q.at)
+    free(room.low_log_q.at)
+    free(room.row.at)
+
+
+cdef tuple rows_of(const stored *x, Py_ssize_t rows, const int64_t[:, ::1] ids, const double[:, ::1] logprobs,
+                   const unsigned char[:, ::1] within, const unsigned char[::1] skipped, Rules *rules,
+                   double *out, Py_ssize_t stride):
+    cdef Room room
+    cdef Bad bad
+    cdef Py_ssize_t r = 0, k = rules.listed
+    cdef const unsigned char *inside = NULL
+    cdef bint made
+    bad.code = 0
+    bad.number = bad.more = 0
+    with nogil:
+        made = make_room(&room, rules, sizeof(stored))
+        while made and r < rows:
+            if skipped is not None and skipped[r]:
+                undefined(out + r, stride)
+                r += 1
+                continue
+            if within is not None and k:
+                inside = &within[r, 0]
+            one_row(x + r * rules.classes, &ids[r, 0] if k else NULL, &logprobs[r, 0] if k else NULL, inside,
+                    rules, &room, &bad, out + r, stride)
+            if bad.code or room.no_memory:
+                break
+            r += 1
+        if made:
+            give_back(&room)
+    if not made or room.no_memory:
+        raise MemoryError("fastent: no memory for the lists of a row")
+    return (r, bad.code, bad.number, bad.more) if bad.code else None
+
+
+def row_values(pred, const int64_t[:, ::1] ids, const double[:, ::1] logprobs, const unsigned char[:, ::1] within,
+               const unsigned char[::1] skipped, double cap, double temperature, double mass_tolerance,
+               double tolerance, double[:, ::1] out, Py_ssize_t start):
+    """The COUNT values of each row of `pred` (contiguous float32 or float64) to columns `start` and on of
+    `out`; returns (row, code, number, more) of the first bad row, or None.
+
+    `ids` and `logprobs` are its lists, negative ids are padding; `within` says of each entry whether it
+    is one of the largest, which no other class exceeds (None: all are). `cap`: NaN for the smallest of
+    these, above 1 for none. Rows that are `skipped` are NaN.
+    """
+    cdef Rules rules
+    cdef const float[:, ::1] single
+    cdef const double[:, ::1] double_rows
+    cdef Py_ssize_t rows = ids.shape[0], stride = out.shape[1]
+    rules.classes = pred.shape[1]
+    rules.listed = ids.shape[1]
+    rules.scale = scale_of(temperature)
+    rules.cap = cap
+    rules.mass_tolerance = mass_tolerance
+    rules.tolerance = tolerance
+    if rows == 0:
+        return None
+    if pred.dtype.itemsize == 4:
+        single = pred
+        return rows_of(&single[0, 0], rows, ids, logprobs, within, skipped, &rules, &out[0, start], stride)
+    double_rows = pred
+    return rows_of(&double_rows[0, 0], rows, ids, logprobs, within, skipped, &rules, &out[0, start], stride)
