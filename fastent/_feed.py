@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastent import _confusion
+from fastent import _confusion, _topk
 from fastent._derived import DERIVED, derived
 from fastent._errors import shown, whole_axis
 from fastent._logprob import LogprobCall, check_options
@@ -204,7 +204,7 @@ class Feed:
             self.counts_labels or bool(self.pairs),
         )
         self._engine = None
-        if task != "logprob" and (self.columns or not self._own):
+        if task not in ("logprob", "topk") and (self.columns or not self._own):
             by_weight = "cross_entropy" in self.columns
             self._engine = Settled(task, self.columns, by_weight=by_weight, **options)
         self._try_options()
@@ -222,11 +222,13 @@ class Feed:
         clusters: Any = None,
     ) -> Batch:
         """Settle a batch: TypeError or ValueError for operands that do not fit."""
-        calls = []
+        calls: list[Any] = []
         if self._task == "logprob":
             rule = self._options.get("row_sums", "check")
             base = self._options.get("base")
             calls.append(LogprobCall(self.columns, pred, true, sample_weight, rule, base))
+        elif self._task == "topk":
+            calls.append(_topk.batch_call(self.columns, true, pred, sample_weight, **self._options))
         elif self._engine is not None:
             calls.append(self._engine.call(true, pred, sample_weight))
         for m in self._own:
@@ -256,6 +258,9 @@ class Feed:
         """Let the engine judge the options now, on no rows, and not in the first batch."""
         if self._task == "logprob":
             check_options(self._options)
+            return
+        if self._task == "topk":
+            _topk.check_options(self._options)
             return
         axis = -1 if self._task == "binary" else self._options.get("axis", -1)
         class_weight: Any = self._options.get("class_weight")

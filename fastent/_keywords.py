@@ -22,7 +22,7 @@ RowSums = Literal["check", "rescale", "as_is"]
 Reduction = Literal["none", "sum", "mean"]
 Reduced = Literal["sum", "mean"]
 Backend = Literal["cython", "numba", "numpy"]
-Task = Literal["sparse", "categorical", "binary", "divergence", "logprob"]
+Task = Literal["sparse", "categorical", "binary", "divergence", "logprob", "topk"]
 Array = NDArray[np.float64]
 
 
@@ -129,6 +129,7 @@ class AccumulatorKeywords(TypedDict, total=False):
     base: float | None
     axis: int | None
     bins: int
+    topk_options: dict[str, Any] | None
     num_threads: int | None
     backend: Backend | None
 
@@ -140,9 +141,9 @@ DEFAULTS = {"task": "sparse", "bins": 15, "kind": "probs", "row_sums": "check", 
 CHOICES = '{"probs", "logprobs", "logits"}'
 TEXTS = {  # in the order of signatures
     "task": (
-        '{"sparse", "categorical", "binary", "divergence", "logprob"}',
-        "What is compared: labels, target distributions or targets in [0, 1] with predictions, or\n"
-        "two distributions.",
+        '{"sparse", "categorical", "binary", "divergence", "logprob", "topk"}',
+        "What is compared: labels, target distributions or targets in [0, 1] with predictions,\n"
+        "two distributions, or a list of the largest classes of one with the other.",
     ),
     "kind": (CHOICES, "What the operand holds: probabilities, their logarithms or logits."),
     "kinds": (
@@ -196,6 +197,10 @@ TEXTS = {  # in the order of signatures
     ),
     "keepdims": ("bool", "Whether the class axis stays in row values, with length 1."),
     "bins": ("int", "Equal-width calibration bins of ece and mce."),
+    "topk_options": (
+        "dict",
+        "Of the task topk: `cap`, `ranks` (one number) and `classes`, as in `topk_divergence`.",
+    ),
     "out": ("ndarray of float64", "Where the result goes."),
     "num_threads": ("int", "Threads to use; see `get_num_threads`."),
     "backend": ('{"cython", "numba", "numpy"}', "What computes it; see `set_backend`."),

@@ -350,6 +350,8 @@ def batch_call(columns: tuple[str, ...], p: Any, q: Any, weights: Any, **options
     ranks after these."""
     ranks = (options.get("topk_options") or {}).get("ranks")
     rest = {k: v for k, v in options.items() if k not in DEFAULTS}
+    if isinstance(q, tuple) and rest.get("kind") == "probs":
+        rest["kind"] = "logprobs"  # what an accumulator takes where nothing is said
     if not isinstance(p, tuple | list) or len(p) not in (2, 3):
         raise TypeError(f"true: expected a pair (ids, logprobs) in task 'topk', got {shown(p)}")
     lists = lists_of(p[0], p[1], p[2] if len(p) == 3 else ranks)

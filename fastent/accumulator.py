@@ -16,6 +16,7 @@ from fastent._feed import Feed
 from fastent._fork import Lock
 from fastent._keywords import Backend, Kinds, RowSums, Task, explained
 from fastent._settings import chosen_backend, chosen_threads
+from fastent._topk import settled
 from fastent._unequal import (
     SEVERAL,
     Widths,
@@ -85,6 +86,7 @@ class Accumulator:
         base: float | None = None,
         axis: int | None = -1,
         bins: int = 15,
+        topk_options: dict[str, Any] | None = None,
         num_threads: int | None = None,
         backend: Backend | None = None,
     ):
@@ -108,6 +110,10 @@ class Accumulator:
             "base": base,
             "axis": axis,
         }
+        if task == "topk":
+            self._options["topk_options"] = settled(topk_options)
+        elif topk_options is not None:
+            raise ValueError(f"topk_options: applies to task 'topk' only, not to {task!r}")
         self._running: dict[str, Any] = {"num_threads": num_threads, "backend": backend}
         self._names = None if classes is None else class_names(classes)
         counted = dict(self._options)  # what the engine is told, which sees numbers of classes
@@ -142,7 +148,8 @@ class Accumulator:
         true, pred : array
             What the function of the task takes: labels or targets, then predictions; the
             divergence task takes p and q. The task logprob takes log-probabilities alone, one a
-            row, and what follows by keyword.
+            row, and the task topk a pair (ids, logprobs), perhaps with ranks, then an array or
+            another pair; what follows goes by keyword.
         sample_weight : array_like, optional
             Of the leading shape: weighs rows. Of the shape of `pred`, in the tasks sparse and
             categorical: weighs terms.
@@ -167,8 +174,9 @@ class Accumulator:
             pred = list_rows(pred, lengths, self._options["axis"])
         elif lengths is not None:
             raise ValueError(f"lengths: applies to task 'sparse' only, not to {self._task!r}")
-        elif (
-            self._task != "logprob"
+        elif self._task not in (
+            "logprob",
+            "topk",
         ):  # what can be read once only may have to be read for several metrics
             names = NAMES[self._task]
             true, pred = once(true, names[0]), once(pred, names[1])

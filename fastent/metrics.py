@@ -15,7 +15,7 @@ from fastent._custom import RowDivergence, as_divergence
 from fastent._errors import as_text, shown
 from fastent.divergences import named
 
-TASKS = ("sparse", "categorical", "binary", "divergence", "logprob")
+TASKS = ("sparse", "categorical", "binary", "divergence", "logprob", "topk")
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,14 @@ RANGES = {
     "brier": "[0, 2], binary [0, 1]",
     "js_divergence": "[0, ln 2]",
     "skill": "(−∞, 1]",
-    **dict.fromkeys(("entropy", "target_entropy", "label_entropy", "entropy_p", "entropy_q"),
-                    "[0, ln C]"),
+    "head": "(−∞, ∞)",
+    **dict.fromkeys(("entropy", "target_entropy", "label_entropy", "entropy_p", "entropy_q",
+                     "entropy_low", "entropy_high"), "[0, ln C]"),
     "confidence": "[1/C, 1]",
     **dict.fromkeys(("accuracy", "top{k}_accuracy", "ece", "mce", "total_variation", "hellinger",
                      "precision", "recall", "f1", "iou", "dice",
                      "tversky", "top1_agreement", "top5_overlap", "top10_overlap",
-                     "top1_in_top5"), "[0, 1]"),
+                     "top1_in_top5", "tail_p", "tail_q", "overlap"), "[0, 1]"),
 }  # fmt: skip
 
 CLASSED = ("sparse", "categorical", "binary")
@@ -234,6 +235,19 @@ RECORDS = (
         "top1_in_top5",
         "divergence",
         "share of rows whose first maximum is among the five largest of the other",
+    ),
+    _mean("head", "topk", "mean of Σ p log(p/q) over the list: no divergence", entropic=True),
+    _mean("tail_p", "topk", "mean of what the first operand has outside the list"),
+    _mean("tail_q", "topk", "mean of what the second operand has outside the list"),
+    _mean("bucket", "topk", "mean KL of the listed classes and one of all others", entropic=True),
+    _mean("low", "topk", "mean of the least KL that the list allows", entropic=True),
+    _mean("high", "topk", "mean of the greatest KL that the list allows", entropic=True),
+    _mean("ce_low", "topk", "mean of the least cross-entropy that the list allows", entropic=True),
+    _mean("ce_high", "topk", "mean of the greatest cross-entropy", entropic=True),
+    _mean("entropy_low", "topk", "mean of the least entropy of the first operand", entropic=True),
+    _mean("entropy_high", "topk", "mean of its greatest entropy", entropic=True),
+    _mean(
+        "overlap", "topk", "mean share of the listed classes that are as many largest of the other"
     ),
 )
 
