@@ -5,7 +5,9 @@ Of equal numbers the one before comes first, as in the rank of a label. A row is
 it is looked at number by number only where one of them is larger than the least of the largest so far.
 """
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, real
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, fe_lane_max_double, fe_lane_max_float, real,
+)
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
