@@ -32,6 +32,7 @@ KERNELS = [
     "kernels.focal_cross_entropy",
     "kernels.top_overlap",
     "kernels.topk_divergence",
+    "kernels.linear_sums",
     "accumulate.simd_loops",
     "tiles.copy",
     "derivatives.gradient",

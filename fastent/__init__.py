@@ -22,6 +22,7 @@ _MODULES = (
 )  # fmt: skip
 _HOMES = {
     "_custom": ("divergence",),
+    "_linear": ("linear_cross_entropy", "linear_kl_divergence"),
     "_pairwise": ("pairwise",),
     "_rolling": ("RollingAccumulator",),
     "_row_gradients": (

@@ -21,6 +21,10 @@ from fastent import (
 from fastent._custom import (
     divergence as divergence,
 )
+from fastent._linear import (
+    linear_cross_entropy as linear_cross_entropy,
+    linear_kl_divergence as linear_kl_divergence,
+)
 from fastent._pairwise import (
     pairwise as pairwise,
 )

@@ -74,8 +74,10 @@ def rows(p: npt.ArrayLike, q: npt.ArrayLike, how: Literal["none", "sum", "mean"]
     ]
     found += slopes
     found.append(fe.pairwise(fe.kl_divergence, p, q, base=2))
+    found.append(fe.linear_kl_divergence(p, q, p, q, norm_q=(q, 1e-5), scale_p=2.0))
+    number: float = fe.linear_cross_entropy([0], p, q, softcap=30.0, reduction="mean")
     found.append(fe.topk_divergence([0], [-1.0], q, kind="probs", cap=None, base=2).low)
-    number: float = fe.jeffreys_divergence(p, q, reduction="mean")
+    number += fe.jeffreys_divergence(p, q, reduction="mean")
     number += squares(p, q, reduction="sum")
     either: Rows | float = fe.kl_divergence(p, q, reduction=how)
     found[0] *= number + float(np.sum(either))

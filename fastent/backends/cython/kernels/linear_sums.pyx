@@ -1,0 +1,255 @@
+"""Losses and divergences of logits that come a block of classes at a time, as products do.
+
+What is known of a row after some blocks is a line of doubles. A cross-entropy keeps the sums of its
+logits, the maximum apart. A divergence is seen in one visit: with w = (z_q − z_p) − δ, where δ is that
+difference at the maximum of the first block, and A = E_p[e^w − 1 − w] >= 0, B = E_p[w],
+
+    KL = A − g(A + B),   g(t) = t − log1p(t),
+
+in which nothing cancels that is small. Logits are float or double; all arithmetic is double.
+"""
+
+from libc.math cimport tanh
+from libc.stdint cimport int64_t
+
+from fastent.backends.cython.arithmetic.functions cimport (
+    INFINITY, NAN, excess, exp_of_sum, log1p_of, log_positive, phi, stored,
+)
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
+from fastent.backends.cython.arithmetic.sums cimport row_sum
+from fastent.backends.cython.kernels.interface cimport SCRATCH
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, merge_into, scale_of
+from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
+
+STATE = 8                               # doubles of a row
+
+cdef enum:
+    EMPTY = 0, TOP, MASS, EXCESS, MEAN, DELTA, TOP_Q, MASS_Q  # of a divergence; EMPTY: 0 before the first block
+
+cdef struct Head:                       # what is done to a product before it is a logit
+    const double *bias
+    double scale
+    double softcap                      # 0: none
+    double temperature
+
+
+cdef void logits_of(const stored *z, Py_ssize_t start, Py_ssize_t n, Head *head, double *out) noexcept nogil:
+    """The logits of classes [start, start + n), divided by the temperature."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = z[i]
+    if head.bias != NULL:
+        for i in range(n):
+            out[i] += head.bias[start + i]
+    if head.scale != 1:
+        for i in range(n):
+            out[i] *= head.scale
+    if head.softcap != 0:
+        for i in range(n):
+            out[i] = head.softcap * tanh(out[i] / head.softcap)
+    if head.temperature != 1:
+        for i in range(n):
+            out[i] /= head.temperature
+
+
+cdef Head head_of(const double[::1] bias, double scale, double softcap, double temperature):
+    cdef Head head
+    head.bias = &bias[0] if bias is not None and bias.shape[0] else NULL
+    head.scale = scale
+    head.softcap = softcap
+    head.temperature = temperature
+    return head
+
+
+cdef void add_losses(const stored *z, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t stride, const int64_t *labels,
+                     Py_ssize_t start, Head *head, double *state, double *own, char *scratch) noexcept nogil:
+    cdef double *x = <double *>(scratch + SCRATCH)
+    cdef Scale scale = scale_of(1.0)
+    cdef Py_ssize_t r, at, count
+    cdef LogitSums *kept
+    cdef LogitSums sums
+    for r in range(rows):
+        kept = <LogitSums *>(state + r * 8)
+        at = 0
+        while at < n:
+            count = min(<Py_ssize_t>CHUNK, n - at)
+            logits_of(z + r * stride + at, start + at, count, head, x)
+            sums = logit_sums(x, count, count, scale, False, no_ranks(), <double *>scratch)
+            if start + at == 0:
+                kept[0] = sums
+            else:
+                merge_into(kept, sums, scale)
+            if start + at <= labels[r] < start + at + count:
+                own[r] = x[labels[r] - start - at]
+            at += count
+
+
+cdef void finish_losses(Py_ssize_t rows, const int64_t *labels, const double *state, const double *own, double *out) noexcept nogil:
+    cdef Py_ssize_t r
+    cdef const LogitSums *kept
+    for r in range(rows):
+        kept = <const LogitSums *>(state + r * 8)
+        if labels[r] < 0:
+            out[r] = 0
+        elif kept.top != kept.top or kept.top == -INFINITY:
+            out[r] = NAN
+        else:
+            out[r] = (kept.top - own[r] if own[r] != kept.top else 0.0) + log1p_of(kept.rest + (kept.count - 1))
+
+
+cdef inline void rescale(double *s, double top) noexcept nogil:
+    """Let the sums of a row be relative to a new maximum of p's logits."""
+    cdef double f = exp_of_sum(s[TOP] - top, 0.0)
+    s[MASS] *= f
+    s[EXCESS] *= f
+    s[MEAN] *= f
+    s[TOP] = top
+
+
+cdef void add_pair(const double *x, const double *y, Py_ssize_t n, double *s, double *terms) noexcept nogil:
+    """Take in classes with logits x of p and y of q."""
+    cdef Py_ssize_t i, best = 0
+    cdef double top = -INFINITY, top_q = -INFINITY, w, p, v, t, odd = 0
+    cdef double *means = terms + ROOM
+    cdef double *excesses = means + ROOM
+    cdef double *others = excesses + ROOM
+    for i in range(n):
+        odd += x[i] - x[i] if x[i] > -INFINITY or x[i] != x[i] else 0.0
+        odd += y[i] - y[i] if y[i] > -INFINITY or y[i] != y[i] else 0.0
+        if x[i] > top:
+            top = x[i]
+            best = i
+        top_q = y[i] if y[i] > top_q else top_q
+    if odd != 0:                                        # NaN or +infinity
+        s[EMPTY] = NAN
+        return
+    if s[EMPTY] == 0:
+        s[TOP] = s[TOP_Q] = -INFINITY
+        s[MASS] = s[MASS_Q] = s[EXCESS] = s[MEAN] = 0
+        s[DELTA] = NAN
+        s[EMPTY] = 1
+    if s[DELTA] != s[DELTA] and top > -INFINITY:
+        # no δ where q leaves no room for p's largest class: the divergence is infinite
+        s[DELTA] = y[best] - x[best] if y[best] > -INFINITY else 0.0
+    if top_q > s[TOP_Q]:
+        s[MASS_Q] *= exp_of_sum(s[TOP_Q] - top_q, 0.0) if s[TOP_Q] > -INFINITY else 0.0
+        s[TOP_Q] = top_q
+    if s[TOP_Q] > -INFINITY:
+        for i in range(n):
+            others[i] = exp_of_sum(y[i] - s[TOP_Q], 0.0) if y[i] > -INFINITY else 0.0
+        s[MASS_Q] += row_sum(others, n)
+    if s[DELTA] != s[DELTA]:
+        return                                          # no mass of p so far
+    if top > s[TOP]:
+        if s[TOP] > -INFINITY:
+            rescale(s, top)
+        else:
+            s[TOP] = top
+    for i in range(n):
+        p = exp_of_sum(x[i] - s[TOP], 0.0) if x[i] > -INFINITY else 0.0
+        w = (y[i] - x[i]) - s[DELTA] if p > 0 else 0.0
+        t = (y[i] - s[DELTA]) - s[TOP]
+        v = p * phi(w)
+        if w < -1.25 or w > 1.5 or p == 0:
+            # beyond 700 it is infinite, and the plain form is right
+            v = (exp_of_sum(t, 0.0) if t < 0 else (exp_up(t) if t < 700 else INFINITY)) - (p * (1 + w) if p > 0 else 0.0)
+        terms[i] = p
+        means[i] = p * w if p > 0 else 0.0
+        excesses[i] = v
+    s[MASS] += row_sum(terms, n)
+    s[MEAN] += row_sum(means, n)
+    s[EXCESS] += row_sum(excesses, n)
+
+
+cdef inline double exp_up(double t) noexcept nogil:
+    return 1 / exp_of_sum(-t, 0.0)
+
+
+cdef void add_divergences(const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t stride,
+                          Py_ssize_t start, Head *head_p, Head *head_q, double *state, double *x) noexcept nogil:
+    cdef Py_ssize_t r, at, count
+    for r in range(rows):
+        at = 0
+        while at < n:
+            count = min(<Py_ssize_t>CHUNK, n - at)
+            logits_of(p + r * stride + at, start + at, count, head_p, x)
+            logits_of(q + r * stride + at, start + at, count, head_q, x + ROOM)
+            add_pair(x, x + ROOM, count, state + r * 8, x + 2 * ROOM)
+            at += count
+
+
+cdef double divergence_of(const double *s) noexcept nogil:
+    cdef double a, b, t, plain
+    if s[EMPTY] != s[EMPTY] or s[EMPTY] == 0 or not s[MASS] > 0 or not s[MASS_Q] > 0:
+        return NAN
+    b = s[MEAN] / s[MASS]
+    if b == -INFINITY:
+        return INFINITY
+    plain = (s[TOP_Q] - s[TOP] - s[DELTA]) + (log_positive(s[MASS_Q]) - log_positive(s[MASS])) - b
+    if plain > 0.5:                                     # nothing cancels, and nothing overflows
+        return plain
+    a = s[EXCESS] / s[MASS]
+    t = a + b
+    a -= excess(t)
+    return a if a > 0 else 0.0
+
+
+def add_labels(z, const int64_t[::1] labels, Py_ssize_t start, const double[::1] bias, double scale, double softcap,
+               double temperature, double[:, ::1] state, double[::1] own, char[::1] scratch):
+    """Take a block of products in: rows of `z`, classes [start, start + z.shape[1])."""
+    cdef Head head = head_of(bias, scale, softcap, temperature)
+    cdef const float[:, :] single
+    cdef const double[:, :] wide
+    cdef Py_ssize_t rows = z.shape[0], n = z.shape[1]
+    if rows == 0 or n == 0:
+        return
+    if z.dtype.itemsize == 4:
+        single = z
+        with nogil:
+            add_losses(&single[0, 0], rows, n, single.strides[0] // 4, &labels[0], start, &head, &state[0, 0], &own[0], &scratch[0])
+    else:
+        wide = z
+        with nogil:
+            add_losses(&wide[0, 0], rows, n, wide.strides[0] // 8, &labels[0], start, &head, &state[0, 0], &own[0], &scratch[0])
+
+
+def losses(const int64_t[::1] labels, const double[:, ::1] state, const double[::1] own, double[::1] out):
+    """The cross-entropies; 0 where the label is negative."""
+    if labels.shape[0]:
+        finish_losses(labels.shape[0], &labels[0], &state[0, 0], &own[0], &out[0])
+
+
+def add_pairs(p, q, Py_ssize_t start, const double[::1] bias_p, const double[::1] bias_q, double scale_p, double scale_q,
+              double softcap_p, double softcap_q, double temperature, double[:, ::1] state, char[::1] scratch):
+    """Take a block of both products in."""
+    cdef Head head_p = head_of(bias_p, scale_p, softcap_p, temperature)
+    cdef Head head_q = head_of(bias_q, scale_q, softcap_q, temperature)
+    cdef const float[:, :] single, other
+    cdef const double[:, :] wide, wide_other
+    cdef Py_ssize_t rows = p.shape[0], n = p.shape[1]
+    if rows == 0 or n == 0:
+        return
+    if p.dtype.itemsize == 4:
+        single = p
+        other = q
+        with nogil:
+            add_divergences(&single[0, 0], &other[0, 0], rows, n, single.strides[0] // 4, start, &head_p, &head_q,
+                            &state[0, 0], <double *>&scratch[0])
+    else:
+        wide = p
+        wide_other = q
+        with nogil:
+            add_divergences(&wide[0, 0], &wide_other[0, 0], rows, n, wide.strides[0] // 8, start, &head_p, &head_q,
+                            &state[0, 0], <double *>&scratch[0])
+
+
+def divergences(const double[:, ::1] state, double[::1] out):
+    """The divergences; NaN where a row has a NaN."""
+    cdef Py_ssize_t r
+    for r in range(state.shape[0]):
+        out[r] = divergence_of(&state[r, 0])
+
+
+def scratch_bytes():
+    """What a thread needs."""
+    return SCRATCH + 8 * ROOM * sizeof(double)
