@@ -28,6 +28,8 @@ def batch(task, n=N, seed=0):
         return (softmax(r.standard_normal((n, C))), logits), {"kind": "logits"}
     if task == "binary":
         return (r.integers(0, 2, n), r.uniform(0, 1, n)), {"kind": "probs"}
+    if task == "logprob":  # and the bytes of each
+        return (-r.exponential(2.0, n), r.integers(0, 9, n)), {"kind": "logprobs"}
     return (softmax(logits), softmax(r.standard_normal((n, C)))), {"kind": "probs"}
 
 
@@ -41,13 +43,18 @@ def accumulator(task, **options):
     return fe.Accumulator(metric_names(task), task=task, **batch(task)[1], **options)
 
 
+def add(acc, task, args, **more):
+    """Add operands as `batch` gives them."""
+    if task == "logprob":
+        return acc.update(args[0], bytes=args[1], **more)
+    return acc.update(*args, **more)
+
+
 WEIGHTS = {
     "unit": None,
     "some zero": np.where(rng(5).uniform(size=N) < 0.3, 0.0, 1.0),
     "any": rng(6).exponential(size=N) * np.where(rng(5).uniform(size=N) < 0.2, 0.0, 1.0),
     "tiny and huge": 10.0 ** rng(7).uniform(-12, 12, N),
 }
-# Of two arrays; test_logprobs has the one of a single number a row, test_topk_task that of lists.
-every_task = pytest.mark.parametrize(
-    "task", [t for t in registry.TASKS if t not in ("logprob", "topk")]
-)
+# Of arrays whose rows are numbers; test_topk_task has the one of lists.
+every_task = pytest.mark.parametrize("task", [t for t in registry.TASKS if t != "topk"])

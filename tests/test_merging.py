@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from streams import WEIGHTS, accumulator, batch, every_task, metric_names, rng
+from streams import WEIGHTS, accumulator, add, batch, every_task, metric_names, rng
 
 import fastent as fe
 from fastent.backends.cython.accumulate.state import State
@@ -30,7 +30,8 @@ def some(task, keep, names=None, **options):
     _, settings = batch(task)
     acc = fe.Accumulator(names or metric_names(task), **settings | {"task": task} | options)
     more = {name: values[keep] for name, values in NAMES.items()}
-    return acc.update(*rows_of(task, keep), sample_weight=WEIGHTS["any"][:N][keep], **more)
+    weights = WEIGHTS["any"][:N][keep]
+    return add(acc, task, rows_of(task, keep), sample_weight=weights, **more)
 
 
 def by_json(acc):

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from streams import WEIGHTS, C, N, accumulator, batch, every_task, metric_names, rng
+from streams import WEIGHTS, C, N, accumulator, add, batch, every_task, metric_names, rng
 
 import fastent as fe
 from fastent.backends.cython.accumulate.state import State
@@ -28,9 +28,8 @@ def test_any_split_order_and_merge_gives_the_same_state(task, weights, named):
 
     def update(acc, rows):
         part = {name: values[rows] for name, values in more.items()}
-        return acc.update(
-            *(a[rows] for a in args), sample_weight=None if w is None else w[rows], **part
-        )
+        part["sample_weight"] = None if w is None else w[rows]
+        return add(acc, task, [a[rows] for a in args], **part)
 
     whole = update(accumulator(task), np.arange(N)).state_dict()
     for _ in range(3):
