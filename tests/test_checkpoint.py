@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import dumps
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -21,6 +22,11 @@ COMMAND = [
     "--bytes", "b-*.npy", "--worst", "5", "--quiet", "--checkpoint", "progress",
     "--num-threads", "2",
 ]  # fmt: skip
+DUMPS = [
+    "compare", "p-*.bin", "q-*.bin", "--worst", "5", "--quiet", "--checkpoint", "progress",
+    "--num-threads", "2",
+]  # fmt: skip
+commands = pytest.mark.parametrize("command", [COMMAND, DUMPS], ids=["score", "dumps"])
 # A slow run of small blocks that saves after each of them.
 DRIVER = """
 import sys, time
@@ -46,6 +52,14 @@ def folder(tmp_path, monkeypatch):
         np.save(f"y-{number}.npy", RNG.integers(0, CLASSES, len(part)))
         np.save(f"g-{number}.npy", np.array(["a", "b"])[part % 2])
         np.save(f"b-{number}.npy", part % 7)
+
+
+@pytest.fixture
+def texts():
+    """The same number of rows in pairs of dumps."""
+    for number in range(3):
+        for name, seed in (("p", 2 * number), ("q", 2 * number + 1)):
+            dumps.write(f"{name}-{number}.bin", 42, CLASSES, ROWS // 60, seed=seed)
 
 
 def start(*words, command=COMMAND):
@@ -76,13 +90,15 @@ def wait_for_checkpoint(process, before=0):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_run_goes_on():
+@commands
+@pytest.mark.usefixtures("texts")
+def test_killed_at_any_moment_the_run_goes_on(command):
     words = ["--json", "killed.json", "--rows", "killed.parquet"]
     pick = random.Random(0)
     rows = []
     for _ in range(10):
         before = stamp()
-        process = start(*words)
+        process = start(*words, command=command)
         wait_for_checkpoint(process, before)
         time.sleep(pick.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
@@ -90,18 +106,20 @@ def test_killed_at_any_moment_the_run_goes_on():
         assert process.returncode == -signal.SIGKILL
         rows.append(saved()["state"]["row"])
     assert rows == sorted(rows) and len(set(rows)) > 2
-    assert main([*COMMAND, *words]) == 0
-    assert main([*COMMAND, "--json", "whole.json", "--rows", "whole.parquet"]) == 0
+    assert main([*command, *words]) == 0
+    assert main([*command, "--json", "whole.json", "--rows", "whole.parquet"]) == 0
     for suffix in ("json", "parquet"):
         assert Path(f"killed.{suffix}").read_bytes() == Path(f"whole.{suffix}").read_bytes()
     assert pyarrow.parquet.read_metadata("whole.parquet").num_rows == ROWS
-    left = {path.name for path in Path().iterdir() if path.suffix != ".npy"}
+    left = {path.name for path in Path().iterdir() if path.suffix not in (".npy", ".bin")}
     assert left == {"killed.json", "killed.parquet", "whole.json", "whole.parquet"}
 
 
+@commands
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_asked_to_leave_it_saves_first(number, code):
-    process = start("--json", "stopped.json")
+@pytest.mark.usefixtures("texts")
+def test_asked_to_leave_it_saves_first(command, number, code):
+    process = start("--json", "stopped.json", command=command)
     wait_for_checkpoint(process)
     process.send_signal(number)
     _, complaint = process.communicate(timeout=60)
@@ -109,7 +127,7 @@ def test_asked_to_leave_it_saves_first(number, code):
     assert complaint == ""
     assert 0 < saved()["state"]["row"] < ROWS
     assert not Path("stopped.json").exists()
-    assert main([*COMMAND, "--json", "stopped.json"]) == 0
+    assert main([*command, "--json", "stopped.json"]) == 0
     assert not Path("progress").exists()
 
 

@@ -14,6 +14,7 @@ import dask
 import dask.array as da
 import dask.dataframe as dd
 import distributed
+import dumps
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -236,12 +237,13 @@ def test_a_thousand_shards_and_a_killed_worker(workers, client, shards, monkeypa
     assert killed[0] not in client.run(os.getpid).values()
 
 
-def same_files(*words, dask):
+def same_files(*words, dask, command="score"):
     """The command on the cluster and here: JSON and row values, byte for byte."""
     written = []
     for number, more in enumerate((["--dask", *dask], [])):
         made = [f"found-{number}.json", f"found-{number}.parquet"]
-        assert main(["score", *words, "--json", made[0], "--rows", made[1], "--quiet", *more]) == 0
+        outputs = ["--json", made[0], "--rows", made[1], "--quiet"]
+        assert main([command, *words, *outputs, *more]) == 0
         written.append([Path(name).read_bytes() for name in made])
     assert written[0] == written[1]
     return json.loads(written[0][0])
@@ -308,6 +310,19 @@ def test_everything_that_a_command_takes(workers, tmp_path, monkeypatch):
         "s*.npz:probs", "--labels", ":hits", "--task", "binary", "--kind", "probs",
         "--nan-policy", "omit", dask=dask,
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_dumps(workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 13)
+    for number, chunks in enumerate((3, 1, 9)):
+        for name, seed in (("p", 2 * number), ("q", 2 * number + 1)):
+            dumps.write(f"{name}-{number}.bin", 21, 2051, chunks, seed=seed, spread=5.0)
+    dask = [workers.scheduler_address]
+    found = same_files("p-*.bin", "q-*.bin", "--worst", "5", command="compare", dask=dask)
+    assert found["rows"] == 13 * 10 and found["clipping"]["p"]["rows_clipped"] > 0
+    same_files("p-*.bin", "--worst", "5", dask=dask)
 
 
 def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):

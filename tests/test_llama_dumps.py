@@ -4,8 +4,6 @@ import json
 import os
 import re
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import dumps
@@ -355,23 +353,3 @@ def test_the_table_takes_logits_alone(capsys):
         kind = [] if dumps.path("B") in words else ["--kind", "logits"]
         assert main(["compare", *words, "--llama", *kind]) == 2
         assert why in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_memory_stays_small_for_a_large_dump():
-    """300 MB is what a run may take, of any size; this one reads 190 MB of rows."""
-    code = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import dumps, resource, os
-from fastent.cli import main
-if not os.path.exists("big.bin"):
-    dumps.write("big.bin", 1024, 100_001, 1)
-    sys.exit()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert main(["compare", "big.bin", "big.bin", "--quiet", "--num-threads", "2"]) == 0
-print(open("/proc/self/status").read().split("RssAnon:")[1].split()[0], before)
-"""
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[0]) < 300_000

@@ -1,7 +1,9 @@
 """The commands take the same memory whatever the size of the files and the number of classes."""
 
+import json
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -121,6 +123,34 @@ def test_what_only_goes_forward_is_read_by_the_piece(tmp_path, monkeypatch):
     blocks = list(found.blocks(0, 1))
     assert max(block.stop - block.start for block in blocks) == shards.PIECE_ROWS
     assert [block.start for block in blocks[1:]] == [block.stop for block in blocks[:-1]]
+
+
+def sparse_dump(path, n_ctx, n_vocab):
+    """A chunk of rows of equal probabilities, of which the disk holds nothing."""
+    codes = 2 * ((n_vocab + 1) // 2)
+    width, rows = 2 * (codes + 4), n_ctx - 1 - n_ctx // 2
+    with open(path, "wb") as file:
+        file.write(struct.pack("<8siii", b"_logits_", n_ctx, n_vocab, 1))
+        for row in range(rows):  # scale 0
+            file.seek(20 + 4 * n_ctx + row * width)
+            file.write(struct.pack("<ff", 0.0, -np.log(n_vocab)))
+        file.truncate(20 + 4 * n_ctx + rows * width)
+
+
+@pytest.mark.slow
+@needs_proc
+@pytest.mark.parametrize(
+    ("n_ctx", "n_vocab", "more"),
+    [(2048, 262_145, ["--rows", "rows.parquet"]), (2_000_000, 101, [])],
+)
+def test_anonymous_memory_of_dumps(n_ctx, n_vocab, more, tmp_path, monkeypatch):
+    """The largest vocabulary, and a context as long as there are, of a million rows kept."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("p.bin", "q.bin"):
+        sparse_dump(name, n_ctx, n_vocab)
+    words = ["compare", "p.bin", "q.bin", "--checkpoint", "progress", "--json", "found.json"]
+    assert peak([*words, *more]) < LIMIT
+    assert json.loads(Path("found.json").read_text())["metrics"]["kl_divergence"]["value"] == 0
 
 
 def wide_text(path, columns):

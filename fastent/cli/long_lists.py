@@ -2,7 +2,7 @@
 
 The state of 100,000 groups is 80 MB of text and several times that as Python objects. Layout: a
 line with the whole, where {"later": k} stands for the list number k; then for each list its items,
-an array of up to 1000 a line, and their number; at last a digest of all lines before.
+an array of some a line, and their number; at last a digest of all lines before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-ITEMS = 1000
+ITEMS = 1000  # of a line, at most
+LINE_BYTES = 1 << 20  # that it should have, if it has several
 LATER = "later"
 
 
@@ -55,10 +56,12 @@ def written(value: Any) -> Iterator[bytes]:
 def _lines(head: str, lists: list[Iterator[Any]]) -> Iterator[bytes]:
     yield f"{head}\n".encode()
     for items in lists:
-        count = 0
-        while some := list(islice(items, ITEMS)):
+        count, most = 0, 1
+        while some := list(islice(items, most)):
             count += len(some)
-            yield _line(some)
+            line = _line(some)
+            yield line
+            most = max(1, min(ITEMS, LINE_BYTES * len(some) // len(line)))
         yield _line(count)
 
 

@@ -157,7 +157,8 @@ def correlation(losses: Any) -> dict[str, Any]:
     value = math.nan
     if p.stderr and q.stderr and difference.stderr is not None:
         shared = p.stderr**2 + q.stderr**2 - difference.stderr**2
-        value = min(1.0, max(-1.0, shared / (2 * p.stderr * q.stderr)))
+        value = shared / (2 * p.stderr * q.stderr)
+        value = value if math.isnan(value) else min(1.0, max(-1.0, value))
     return {
         "value": document.number(value),
         "stderr": None,

@@ -11,8 +11,8 @@ import numpy as np
 from fastent._feed import Feed, Rows
 from fastent.backends.cython.accumulate.state import State
 from fastent.cli.clipping import Clipping
-from fastent.cli.exact_quantiles import KeptRows
-from fastent.cli.sums import Added, byte_counts, judge_nans
+from fastent.cli.exact_quantiles import KeptRows, Made
+from fastent.cli.sums import CACHED_ROWS, Added, byte_counts, judge_nans
 from fastent.io.shards import Piece
 from fastent.metrics import Metric, find, listed
 from fastent.reports import Report
@@ -154,7 +154,7 @@ class PairSums:
         self._bytes = State([("bytes", 0, 0, 0, False)])
         own = tuple(m.name for m in divergences if m.divergence is not None)
         self.columns = (*self._feed.columns, *own, *columns)
-        self.kept = KeptRows(self.columns) if exact else None
+        self.kept = KeptRows(self.columns, MADE) if exact else None
         self.clipping = Clipping(SIDES)
         self.counts = {"lost": 0, "gained": 0, "skipped": 0}
 
@@ -298,7 +298,7 @@ class PairSums:
         ]
         self._state, self._losses, self._above, self._bytes = loaded
         if self.kept is not None:
-            self.kept = KeptRows(self.columns)
+            self.kept = self.kept.empty()
             self.kept.load(state["kept"])
         self.clipping.reset()
         self.clipping.load(state["clipping"])
@@ -313,6 +313,7 @@ def steps(piece: Piece, threads: int, again: bool) -> list[tuple[int, int]]:
     sources = piece.shard.sources
     row_bytes = sum(sources[role].row_bytes for role in SIDES)
     step = max(4 * threads, STEP_BYTES * threads // max(1, row_bytes)) if again else piece.rows
+    step = max(1, min(step, CACHED_ROWS * threads))
     return [(start, min(piece.rows, start + step)) for start in range(0, piece.rows, step)]
 
 
@@ -329,9 +330,20 @@ def differences(p: np.ndarray, q: np.ndarray, names: list[str]) -> np.ndarray:
         for k in range(len(names)):
             found[3 * k], found[3 * k + 1] = p[k], q[k]
             np.subtract(q[k], p[k], out=found[3 * k + 2])
-        likely = np.exp(-p[0])
-        change = likely * np.expm1(-found[2])
-        # What P leaves no room for is all of Q's.
-        found[-2] = np.where(np.isposinf(p[0]), np.exp(-q[0]), change)
-        found[-1] = found[-2] * found[-2]
+        found[-2] = delta_p(p[0], q[0])
+        np.square(found[-2], out=found[-1])
     return found
+
+
+def delta_p(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Probability of the label by Q less that by P, from both losses."""
+    change = np.exp(-p) * np.expm1(p - q)
+    # What P leaves no room for is all of Q's.
+    return np.where(np.isposinf(p), np.exp(-q), change)
+
+
+MADE: Made = {
+    **{f"{name}_difference": (np.subtract, (f"{name}_q", f"{name}_p")) for name in OF_LABELS},
+    "delta_p": (delta_p, ("cross_entropy_p", "cross_entropy_q")),
+    "delta_p_squared": (np.square, ("delta_p",)),
+}

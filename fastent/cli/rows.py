@@ -57,8 +57,8 @@ class RowGroups:
         import pyarrow
 
         table = pyarrow.Table.from_batches(self._waiting, self._schema).combine_chunks()
-        self._writer.write_table(table, row_group_size=GROUP_ROWS)
         self._waiting, self._rows = [], 0
+        self._writer.write_table(table, row_group_size=GROUP_ROWS)
 
     def close(self) -> None:
         if self._waiting:

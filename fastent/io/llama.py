@@ -211,11 +211,12 @@ class DumpColumn(Source):
         position = head.n_ctx // 2 + 1 + row
         if self.column == "position" or stop <= start:
             return position
-        first, last = int(chunk[0]), int(chunk[-1]) + 1
-        tokens = buffer.array(((last - first) * head.n_ctx,), np.dtype("<i4"))
+        place = chunk * head.n_ctx + position
+        first = int(place[0])
+        tokens = buffer.array((int(place[-1]) + 1 - first,), np.dtype("<i4"))
         self.open()
-        self._bytes.read(HEAD.size + 4 * first * head.n_ctx, as_bytes(tokens))
-        return tokens[(chunk - first) * head.n_ctx + position].astype(np.int64)
+        self._bytes.read(HEAD.size + 4 * first, as_bytes(tokens))
+        return tokens[place - first].astype(np.int64)
 
     def close(self) -> None:
         self._bytes.close()
