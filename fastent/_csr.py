@@ -28,6 +28,7 @@ LINEAR = frozenset((
 ))  # fmt: skip
 # Of one row alone.
 FIRST, SECOND = ("entropy_p", "target_entropy"), ("entropy_q", "entropy")
+CLASS = ("predicted", "labelled")  # numbers of classes
 BLOCK = 1 << 18  # numbers in one block of rows
 SMALL_REST = 1e-4  # of a row's mass: what is left below it is summed, and not subtracted
 
@@ -130,7 +131,8 @@ class SparseCall:
         step = max(1, BLOCK // self._call.classes) if self._wide() else BLOCK // 8
         for first in range(start, stop, step):
             last = min(stop, first + step)
-            self._block(np.arange(first, last), found[:, first - start : last - start])
+            with np.errstate(all="ignore"):  # inf and nan are values here
+                self._block(np.arange(first, last), found[:, first - start : last - start])
         return found
 
     def reduce(self, reduction: Any, out: Any, keepdims: Any = False) -> Any:
@@ -218,7 +220,13 @@ class SparseCall:
             if one is not None and side is not None:
                 side[np.searchsorted(keys, one[0])] = one[1]
             sides.append(side)
-        self._by_width(rows, np.bincount(keys // classes, minlength=len(rows)), sides, out)
+        widths = np.bincount(keys // classes, minlength=len(rows))
+        self._by_width(rows, widths, sides, out)
+        starts = np.cumsum(widths) - widths
+        for name, line in zip(self.columns, out, strict=True):
+            if name in CLASS:  # of those that are stored here
+                known = ~np.isnan(line)
+                line[known] = keys[starts[known] + line[known].astype(np.int64)] % classes
 
     def _beside_one_row(self, rows: np.ndarray, out: np.ndarray) -> None:
         """The stored classes of each row, and the others of the dense row as one."""

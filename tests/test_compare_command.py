@@ -131,3 +131,18 @@ def test_the_table(capsys):
     found = capsys.readouterr().out
     for word in ("kl_divergence", "p99.9", "perplexity_ratio", "500 rows"):
         assert word in found
+
+
+def test_files_that_fail_are_left_out(capsys):
+    path = Path("q/shard-1.npy")
+    path.write_bytes(path.read_bytes()[:-8])
+    assert main(["compare", "p", "q", "--kind", "logits", "--quiet"]) == 2
+    assert "q/shard-1.npy: truncated" in capsys.readouterr().err
+    found = compare("p", "q", "--kind", "logits", "--on-error", "skip")
+    cut = [len(part) for part in np.array_split(P, 3)]
+    rows = np.r_[: cut[0], ROWS - cut[2] : ROWS]
+    report = fe.Accumulator(NAMES, task="divergence", kind="logits").update(P[rows], Q[rows])
+    for name in NAMES:
+        assert found["metrics"][name]["value"] == report.compute()[name].value
+    (left,) = found["left_out"]
+    assert left["file"] == "p/shard-1.npy" and left["error"].startswith("q/shard-1.npy: truncated")

@@ -257,3 +257,13 @@ def test_the_cost_is_that_of_what_is_stored():
 def test_scipy_is_not_imported():
     code = "import sys, fastent as fe; fe.entropy([[0.5, 0.5]]); sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0
+
+
+def test_categorical_metrics():
+    p, q = pair()
+    p[3, 2] = q[5, 1] = np.nan
+    metrics = fe.metrics.names("categorical")
+    found, want = (fe.Accumulator(metrics, task="categorical") for _ in "ab")
+    reports = found.update(untidy(p), untidy(q)).compute(), want.update(p, q).compute()
+    for name in metrics:
+        np.testing.assert_allclose(*(report[name].value for report in reports), rtol=1e-13)

@@ -162,3 +162,23 @@ def test_cross_validation_with_a_rare_class():
     assert np.isfinite(clipped["test_score"]).all() and (clipped["test_score"] < 0).all()
     with pytest.raises(ValueError, match="kind"):
         Scorer("cross_entropy", kind="logit")
+
+
+def test_a_class_that_a_fold_lacks_keeps_the_dtype():
+    """Rows of float32 probabilities have the bits of the plain accumulator."""
+    from fastent.integrations.sklearn import Scorer
+
+    class Model:
+        classes_ = np.array(["a", "b"])
+
+        def predict_proba(self, X):
+            return PROBS
+
+    PROBS = np.random.default_rng(5).dirichlet(np.ones(2), 40).astype(np.float32)
+    y = np.array(["a", "b"])[np.random.default_rng(6).integers(0, 2, 40)]
+    y[7] = "c"
+    found = Scorer(["brier", "entropy"])(Model(), None, y)
+    wide = np.hstack([PROBS, np.zeros((40, 1), np.float32)])
+    acc = fe.Accumulator(["brier", "entropy"], classes=["a", "b", "c"]).update(y, wide)
+    report = acc.compute()
+    assert found == {f"neg_{name}": -report[name].value for name in ("brier", "entropy")}

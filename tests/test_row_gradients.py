@@ -269,3 +269,17 @@ def test_cross_entropy_by_axes_means_and_broadcasting():
     assert np.isnan(
         fe.cross_entropy_gradient([1], [[0.0, 1.0]], ignore_index=1, reduction="mean")
     ).all()
+
+
+def test_terms_of_each_row_are_its_own():
+    """Weights of terms, with a temperature: all rows at once, and each alone."""
+    x, _ = rows("float64")
+    labels, soft, terms = RNG.integers(0, 7, 6), RNG.dirichlet(np.ones(7), 6), RNG.random((6, 7))
+    for given in (labels, soft):
+        found = fe.cross_entropy_gradient(given, x, temperature=2.0, sample_weight=terms)
+        for k in range(6):
+            row = slice(k, k + 1)
+            alone = fe.cross_entropy_gradient(
+                given[row], x[row], temperature=2.0, sample_weight=terms[row]
+            )
+            np.testing.assert_array_equal(found[row], alone)
