@@ -183,7 +183,8 @@ RECORDS = (
         ("sparse", "binary"),
         "confidence",
         "ece",
-        "expected calibration error over equal-width bins (lo, hi]",
+        "expected calibration error: mean gap of confidence and frequency in equal-width bins "
+        "(lo, hi]",
     ),
     Metric("mce", ("sparse", "binary"), "confidence", "mce", "largest calibration error of a bin"),
     Metric(
@@ -199,7 +200,7 @@ RECORDS = (
         ("sparse", "binary"),
         "cross_entropy",
         "skill",
-        "1 − cross_entropy / label_entropy, McFadden's R²",
+        "1 − cross_entropy / label_entropy, McFadden's R²: 0 is as good as the label frequencies",
     ),
     Metric(
         "confusion",

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from fastent.report import document, table
-from fastent.report.numbers import with_error
+from fastent.report.numbers import interval, with_error
+from fastent.report.verdict import verdict
 
 METRICS = {
     "cross_entropy": {"value": 1.23456789012, "stderr": 0.0123456, "cluster_stderr": 0.5,
@@ -61,8 +62,8 @@ def test_units():
 
 def test_quantiles_have_four_digits():
     found = table.quantile_rows(METRICS)
-    assert found.head == ["metric", "50 %", "99 %"]
-    assert found.rows == [["cross_entropy", "0.1235", "inf"]]
+    assert found.head == ["metric", "unit", "50 %", "99 %"]
+    assert found.rows == [["cross_entropy", "nats", "0.1235", "inf"]]
     assert table.quantile_rows({"ece": METRICS["ece"]}).rows == []
 
 
@@ -135,9 +136,9 @@ cross_entropy       1.235 ± 0.012                 0.5  nats
 ece                           nan
 
 Distribution over rows
-metric           50 %  99 %
-───────────────────────────
-cross_entropy  0.1235   inf
+metric         unit    50 %  99 %
+─────────────────────────────────
+cross_entropy  nats  0.1235   inf
 
 Groups
 group   rows  cross_entropy  ece
@@ -230,18 +231,69 @@ def test_numbers_of_the_document():
 
 def test_yardsticks():
     page = pytest.importorskip("fastent.report.page")
-    found = page.yardsticks(0.5, 1.25, 1000)
-    title, head, rows = found.title, found.head, found.rows
-    assert title == "Yardsticks"
-    assert head == ["prediction", "cross-entropy (nats)", "perplexity"]
-    assert rows == [
-        ["these predictions", "0.5", "1.6487213"],
-        ["base rates", "1.25", "3.490343"],
-        ["uniform over 1,000 classes", "6.9077553", "1,000"],
-        ["skill over the base rates", "0.6", ""],
+    found = page.yardsticks(0.5, 1.25, 1000, 0.0123)
+    assert found.title == "Yardsticks"
+    assert found.titled == ["prediction", "cross-entropy (nats)", "perplexity (classes)",
+                            "skill over the base rates"]  # fmt: skip
+    assert found.rows == [
+        ["these predictions", "0.500 ± 0.012", "1.649 ± 0.020", "0.6"],
+        ["base rates", "1.25", "3.49034", "0"],
+        ["uniform over 1,000 classes", "6.90776", "1,000", "-4.526"],
     ]
+    assert found.values[0] == [None, 0.5, math.exp(0.5), 0.6]
     assert [row[0] for row in page.yardsticks(0.5, None, 2).rows] == [
         "these predictions", "uniform over 2 classes",
     ]  # fmt: skip
-    assert len(page.yardsticks(0.5, 0.0, 2).rows) == 3  # one label only: there is no skill
+    assert len(page.yardsticks(0.5, 0.0, 2).head) == 3  # one label only: there is no skill
     assert page.yardsticks(800.0, None, 2).rows[0] == ["these predictions", "800", "inf"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.033698, 0.040721, ("0.0337", "0.0407")), (-0.00312, 0.0041, ("-0.0031", "0.0041")),
+     (1.5, 1.5, ("1.5", "1.5")), (-math.inf, math.inf, ("-inf", "inf")),
+     (1e-12, 3e-12, ("1e-12", "3e-12")), (12.0, 480.0, ("12", "480"))],
+)  # fmt: skip
+def test_intervals(low, high, expected):
+    assert interval(low, high) == expected
+
+
+def found_of(value, error, ends, **more):
+    return {"value": value, "stderr": error, "interval": ends, **more}
+
+
+def test_the_verdict_of_a_comparison():
+    for value, ends, said in [
+        (0.0372, [0.0337, 0.0407],
+         "Q is worse than P: Q's cross-entropy is higher by 0.0372 ± 0.0018 nats a row, 95 % "
+         "interval 0.0337 to 0.0407."),
+        (-0.0372, [-0.0407, -0.0337],
+         "Q is better than P: Q's cross-entropy is lower by 0.0372 ± 0.0018 nats a row, 95 % "
+         "interval 0.0337 to 0.0407."),
+        (-0.001, [-0.0045, 0.0025],
+         "No difference between P and Q is seen: Q's cross-entropy is lower by 0.0010 ± 0.0018 "
+         "nats a row, 95 % interval -0.0025 to 0.0045."),
+    ]:  # fmt: skip
+        losses = {"cross_entropy_difference": found_of(value, 0.0018, ends)}
+        assert verdict(losses) == said
+    one = {"cross_entropy_difference": found_of(0.5, None, None)}
+    assert verdict(one) == (
+        "Too few rows to tell P from Q: Q's cross-entropy is higher by 0.5 nats a row."
+    )
+    assert verdict({"cross_entropy_difference": found_of("nan", "nan", None)}) is None
+    assert verdict({"accuracy_p": found_of(0.5, 0.1, None)}) is None
+    by_cluster = {"cross_entropy_difference": found_of(
+        0.5, 0.1, [0.3, 0.7], cluster_stderr=0.4, cluster_interval=[-0.3, 1.3])}  # fmt: skip
+    assert verdict(by_cluster) == (
+        "No difference between P and Q is seen: Q's cross-entropy is higher by 0.50 ± 0.40 nats a "
+        "row, 95 % interval -0.30 to 1.30 by cluster."
+    )
+
+
+def test_the_verdict_without_labels():
+    metrics = {"kl_divergence": found_of(0.03787, 0.00028, [0.03732, 0.03842]),
+               "top1_agreement": found_of(0.8988, 0.002, [0.894, 0.903])}  # fmt: skip
+    assert verdict(metrics) == (
+        "KL(P ‖ Q) is 0.03787 ± 0.00028 nats a row, 95 % interval 0.03732 to 0.03842; their "
+        "largest classes agree in 89.88 % of the rows."
+    )

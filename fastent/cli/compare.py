@@ -127,6 +127,7 @@ def page(scorer: CompareScorer, found: dict[str, Any]) -> bytes:
         pictures.distribution(
             divergences if name in divergences else losses,
             name, f"{name} over the rows", f"{name} of a row",
+            {mark: float(entry["quantiles"][key]) for mark, key in MARKED.items()},
         )
         for name, entry in found["metrics"].items()
         if "quantiles" in entry and not DISCRETE & {name.rpartition("_")[0], name}
@@ -134,4 +135,5 @@ def page(scorer: CompareScorer, found: dict[str, Any]) -> bytes:
     return render("Comparison", found, drawn, notes(found))
 
 
+MARKED = {"median": "median", "90 %": "p90", "99 %": "p99"}
 DISCRETE = {"top1_agreement", "top5_overlap", "top10_overlap", "top1_in_top5", "accuracy"}

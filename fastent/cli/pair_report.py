@@ -16,6 +16,7 @@ from fastent.cli.score import bits_per_byte, worst_rows
 from fastent.io.references import natural_key
 from fastent.io.shards import Shards
 from fastent.report import document, table
+from fastent.report.verdict import verdict
 from fastent.results import perplexity_of
 
 FEW_CLUSTERS = 20
@@ -107,6 +108,9 @@ def describe(
         result["left_out"] = sorted(shards.left_out, key=lambda e: natural_key(e["file"]))
     if options.worst:
         result["worst"] = worst_rows(scorer, shards, carrier, options.by)
+    said = verdict(result["metrics"])
+    if said is not None:
+        result["verdict"] = said
     result["notes"] = remarks(result)
     return result
 
@@ -229,5 +233,7 @@ def remarks(found: dict[str, Any]) -> list[str]:
 
 def notes(found: dict[str, Any]) -> list[table.Table]:
     """The tables of the page beside that of the metrics."""
-    remarks_of = table.Table("Remarks", ["remark"], [[line] for line in found["notes"]])
+    remarks_of = table.Table(
+        "Remarks", ["remark"], [[line] for line in found["notes"]], what="remarks"
+    )
     return [table.difference_rows(found["metrics"]), remarks_of]

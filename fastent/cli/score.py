@@ -16,12 +16,12 @@ from fastent.cli.carried import Carried, carried, of_rows
 from fastent.cli.inputs import ignored_code, score_shards
 from fastent.cli.outputs import is_direct
 from fastent.cli.run import Run, show, write_outputs
-from fastent.cli.scorer import ScoreScorer
+from fastent.cli.scorer import BY_CLASS, ScoreScorer
 from fastent.cli.signals import Signals
 from fastent.cli.skipping import SkippingRun
 from fastent.io.references import natural_key
 from fastent.io.shards import Shards
-from fastent.report import document
+from fastent.report import calibration, document
 from fastent.results import ratio, rounded
 
 DEFAULTS = {
@@ -141,6 +141,8 @@ def describe(
         "settings": settings,
         "version": fastent.__version__,
     }
+    if {"ece", "mce"} & set(shown):
+        result["calibration"] = document.columns(calibration.table(report))
     if options.on_error == "skip":
         result["left_out"] = sorted(shards.left_out, key=lambda entry: natural_key(entry["file"]))
     clipping: dict[str, Any] = sums.clipping.describe().get("predictions", {})
@@ -211,16 +213,22 @@ def page(
     from fastent.report.page import render, worst_groups, yardsticks
 
     report = scorer.lanes.total().report(class_names(shards))
-    loss = report["cross_entropy"].value
+    loss, error = report["cross_entropy"].value, report["cross_entropy"].stderr
     base_rates = None
     if options.task in ("sparse", "binary"):
         base_rates = report["label_entropy"].value
     classes = 2 if options.task == "binary" else shards.classes
     nats = 1.0 if options.base is None else math.log(options.base)
     rates = None if base_rates is None else base_rates * nats
-    notes = [] if options.task == "logprob" else [yardsticks(loss * nats, rates, classes or 0)]
+    spread = None if error is None else error * abs(nats)
+    notes = []
+    if options.task != "logprob":
+        notes.append(yardsticks(loss * nats, rates, classes or 0, spread))
     drawn = pictures.score_plots(
         report, plots.PROBABILITY if options.task == "binary" else plots.CONFIDENCE
     )
     groups = worst_groups(found, loss)
-    return render("Scores", found, drawn + ([groups] if groups else []), notes)
+    by_class = {}
+    if scorer.by_class:
+        by_class = {name: document.entry(report[name]) for name in BY_CLASS}
+    return render("Scores", found, drawn + ([groups] if groups else []), notes, by_class)

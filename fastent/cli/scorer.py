@@ -15,6 +15,7 @@ from fastent.cli.row_values import RowValues
 from fastent.cli.scored_rows import Measured, Scorer
 from fastent.cli.sums import Sums
 from fastent.io.shards import Piece
+from fastent.report.table import MATRIX_CLASSES
 
 # What the page draws, asked for or not.
 DRAWN = {
@@ -23,6 +24,7 @@ DRAWN = {
     "binary": ["cross_entropy", "ece", "label_entropy"],
     "logprob": ["cross_entropy"],
 }
+BY_CLASS = ["confusion", "precision", "recall", "f1"]
 
 
 class ScoreScorer(Scorer):
@@ -38,6 +40,12 @@ class ScoreScorer(Scorer):
         threads: int,
     ) -> None:
         hidden = DRAWN[options.task] if options.html else []
+        self.by_class = bool(options.html) and (
+            options.task == "binary"
+            or (options.task == "sparse" and classes is not None and classes <= MATRIX_CLASSES)
+        )
+        if self.by_class:
+            hidden = [*hidden, *BY_CLASS]
         # Where bytes are given or the worst rows wanted, their loss is needed.
         if options.bytes or options.token_bytes or options.worst:
             hidden = [*hidden, "cross_entropy"]

@@ -44,6 +44,13 @@ def numbers(found: Any) -> Any:
     return number(found) if isinstance(found, float) else found
 
 
+def columns(table: Mapping[str, Any] | None) -> dict[str, list[float | str | None]] | None:
+    """A table as lists of numbers by column."""
+    if table is None:
+        return None
+    return {name: [number(float(x)) for x in column] for name, column in table.items()}
+
+
 def to_float(value: float | str | None) -> float | None:
     """The way back from ``number``."""
     return None if value is None else float(value)

@@ -17,7 +17,7 @@ def tables(document: dict[str, Any], base: float | None = None) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in table.head)
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.titled)
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(one)}</td>" for one in row) + "</tr>" for row in table.rows
     )

@@ -30,3 +30,14 @@ def with_error(value: float | None, error: float | None) -> str:
         return f"{kept:.{places}f} ± {shown:.{places}f}"
     scaled, spread = (Decimal(repr(x)).scaleb(-top) for x in (value, error))
     return f"({scaled:.{top - last}f} ± {spread:.{top - last}f})e{top:+03d}"
+
+
+def interval(low: float, high: float) -> tuple[str, str]:
+    """Ends of an interval, with the digits that its width allows."""
+    error = (high - low) / 4
+    if not math.isfinite(error) or error <= 0:
+        return digits(low, 4), digits(high, 4)
+    last = Decimal(f"{error:.1e}").adjusted() - 1
+    if not -8 <= last <= 0 or max(abs(low), abs(high)) >= 1e6:
+        return digits(low, 4), digits(high, 4)
+    return f"{low:.{-last}f}", f"{high:.{-last}f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -10,12 +11,13 @@ from typing import Any, TextIO
 
 from fastent import metrics as registry
 from fastent.report.document import to_float
-from fastent.report.numbers import digits, with_error
+from fastent.report.numbers import digits, interval, with_error
 from fastent.report.printable import printable
 
 GROUPS_SHOWN = 20
 GROUP_METRICS = 6
 CLASSES_SHOWN = 20
+MATRIX_CLASSES = 30  # of a confusion matrix that is drawn
 UNLIMITED = 10_000
 GAP = 2
 LEAST = 8  # of a name that is cut to the width
@@ -36,6 +38,10 @@ class Table:
         What a row is, in the plural.
     values : list of list of float or None
         What the cells are sorted by, if they are not text.
+    note : str
+        A line below it.
+    units : dict
+        Of the numbers in a column, by its head.
     """
 
     title: str
@@ -45,6 +51,12 @@ class Table:
     what: str = "rows"
     values: list[list[float | None]] = field(default_factory=list)
     note: str = ""
+    units: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def titled(self) -> list[str]:
+        """The heads with the units of their columns."""
+        return [f"{one} ({self.units[one]})" if self.units.get(one) else one for one in self.head]
 
     @property
     def shown(self) -> str:
@@ -59,6 +71,8 @@ def unit_of(name: str, base: float | None = None) -> str:
     if name in ("bits", "bits_per_byte"):
         return {"bits": "bits", "bits_per_byte": "bits a byte"}[name]
     known = "cross_entropy" if name.startswith("cross_entropy") else name  # of P, of Q, differences
+    if known in ("perplexity_p", "perplexity_q"):
+        known = "perplexity"
     record = registry.METRICS.get(known)
     if record is None or not record.unit:
         return ""
@@ -97,7 +111,7 @@ def metric_rows(metrics: dict[str, Any], base: float | None = None) -> Table:
     return table
 
 
-def difference_rows(metrics: dict[str, Any]) -> Table:
+def difference_rows(metrics: dict[str, Any], base: float | None = None) -> Table:
     """The differences that have a p-value, with their intervals."""
     found = {name: entry for name, entry in metrics.items() if "p_value" in entry}
     clustered = any("cluster_p_value" in entry for entry in found.values())
@@ -105,45 +119,61 @@ def difference_rows(metrics: dict[str, Any]) -> Table:
     for name, entry in found.items():
         row = [name]
         for prefix in ("", "cluster_")[: 1 + clustered]:
-            ends = entry.get(f"{prefix}interval") or [None, None]
-            row += [digits(to_float(x), 4) for x in (*ends, entry.get(f"{prefix}p_value"))]
-        rows.append(row)
+            ends = entry.get(f"{prefix}interval")
+            row += ["", ""] if ends is None else interval(*map(float, ends))
+            row.append(digits(to_float(entry.get(f"{prefix}p_value")), 3))
+        rows.append([*row, unit_of(name, base)])
     head = ["difference", "95 % from", "to", "p-value"]
     head += ["by cluster from", "to", "p-value"] if clustered else []
+    head.append("unit")
     return Table("Differences", head, rows, len(rows), "differences")
 
 
-def class_rows(metrics: dict[str, Any]) -> Table:
+def class_rows(metrics: dict[str, Any], most: int = CLASSES_SHOWN) -> Table:
     """The metrics that each class has, and the weights of its labels where there is a table."""
     found = {name: entry for name, entry in metrics.items() if "per_class" in entry}
-    classes = next(iter(found.values()))["classes"] if found else []
-    table = Table("Classes", ["class", *found], [], len(classes), "classes")
-    for k, name in enumerate(classes[:CLASSES_SHOWN]):
+    counted = metrics.get("confusion")
+    classes = next((entry["classes"] for entry in (counted, *found.values()) if entry), [])
+    head = ["class", *(["rows", "predicted"] if counted else []), *found]
+    table = Table("Classes", head, [], len(classes), "classes")
+    for k, name in enumerate(classes[:most]):
         values = [to_float(entry["per_class"][k]) for entry in found.values()]
         errors = [to_float(entry["per_class_stderr"][k]) if "per_class_stderr" in entry else None
                   for entry in found.values()]  # fmt: skip
         cells = [with_error(*pair) for pair in zip(values, errors, strict=True)]
+        if counted:
+            rows = [math.fsum(map(float, counted["value"][k])),
+                    math.fsum(float(row[k]) for row in counted["value"])]  # fmt: skip
+            values = [*rows, *values]
+            cells = [*map(weight, rows), *cells]
         table.rows.append([str(name), *cells])
         table.values.append([None, *values])
     return table
 
 
-def quantile_rows(metrics: dict[str, Any]) -> Table:
+def weight(value: float) -> str:
+    """Of rows; where each weighs 1 their number."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}"
+
+
+def quantile_rows(metrics: dict[str, Any], base: float | None = None) -> Table:
     """The distribution of each metric, where the document has it."""
     found = {name: entry["quantiles"] for name, entry in metrics.items() if "quantiles" in entry}
     names = list(next(iter(found.values()))) if found else []
     rows = [
-        [name, *(digits(to_float(values[key]), 4) for key in names)]
+        [name, unit_of(name, base), *(digits(to_float(values[key]), 4) for key in names)]
         for name, values in found.items()
     ]
-    return Table("Distribution over rows", ["metric", *names], rows, len(rows), "metrics")
+    head = ["metric", "unit", *names]
+    return Table("Distribution over rows", head, rows, len(rows), "metrics")
 
 
 def group_rows(document: dict[str, Any], most: int = GROUPS_SHOWN) -> Table:
     """The largest groups, one column a metric."""
-    metrics = list(document["metrics"])[:GROUP_METRICS]
+    metrics = [name for name in document["metrics"] if name != "confusion"][:GROUP_METRICS]
     total = len(document["groups"])
     table = Table("Groups", ["group", "rows", *metrics], [], total, "groups")
+    table.units = {name: unit_of(name, _base(document)) for name in metrics}
     for name, count in document["groups"].largest(most):
         entries = document["groups"][name]
         cells = [cell(entries[m]) if m in entries else "" for m in metrics]
@@ -161,7 +191,13 @@ def worst_rows(document: dict[str, Any]) -> Table:
     ]
     by = head[-1] if head else "cross_entropy"
     what = "loss" if by == "cross_entropy" else by
-    return Table(f"Rows of highest {what}", head, rows, len(rows))
+    units = {by: unit_of(by, _base(document))}
+    return Table(f"Rows of highest {what}", head, rows, len(rows), units=units)
+
+
+def _base(document: dict[str, Any]) -> float | None:
+    base: float | None = document.get("settings", {}).get("base")
+    return base
 
 
 def counts(document: dict[str, Any]) -> str:
@@ -180,11 +216,14 @@ def counts(document: dict[str, Any]) -> str:
 def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
     """Print the report."""
     stream = stream or sys.stdout
-    base = document.get("settings", {}).get("base")
+    base = _base(document)
     metrics = document["metrics"]
-    tables = [metric_rows(metrics, base), difference_rows(metrics), class_rows(metrics),
-              quantile_rows(metrics)]  # fmt: skip
+    tables = [metric_rows(metrics, base), difference_rows(metrics, base), class_rows(metrics),
+              quantile_rows(metrics, base)]  # fmt: skip
     tables[0].title = tables[1].title = ""
+    if document.get("verdict"):
+        _print_line(document["verdict"], stream)
+        stream.write("\n")
     if document.get("groups"):
         tables.append(group_rows(document))
     if document.get("worst"):
@@ -195,7 +234,12 @@ def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
                 table.title += f": {table.shown}, the others are in --json"
             print_table(table, stream)
     for line in [*document.get("notes", ()), counts(document)]:
-        stream.write(printable(_drawn(line, stream), stream) + "\n")
+        _print_line(line, stream)
+
+
+def _print_line(line: str, stream: TextIO) -> None:
+    for text in _wrapped(printable(_drawn(line, stream), stream), width_of(stream)):
+        stream.write(text + "\n")
 
 
 def width_of(stream: TextIO) -> int:
@@ -258,7 +302,7 @@ def _drawn(line: str, stream: TextIO) -> str:
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
-        for drawn, plain in (("─", "-"), ("…", "~"), ("±", "+-")):
+        for drawn, plain in (("─", "-"), ("…", "~"), ("±", "+-"), ("‖", "||"), ("≥", ">=")):
             line = line.replace(drawn, plain)
     return line
 
