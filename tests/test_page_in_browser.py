@@ -156,6 +156,48 @@ def test_tables_hold_the_numbers_of_the_document(browser, made):
         page.close()
 
 
+def test_classes_and_the_confusion_matrix(browser, made):
+    """Drawn without being asked for; each cell says what it is and is shaded by its share."""
+    page, _ = opened(browser, made, "score")
+    table = np.zeros((CLASSES, CLASSES), int)
+    np.add.at(table, (LABELS, LOGITS.argmax(1)), 1)
+    cells = page.locator("section.matrix tbody td")
+    assert [int(c.replace(",", "")) for c in cells.all_text_contents()] == table.ravel().tolist()
+    shares = cells.evaluate_all("all => all.map(c => Number(c.style.getPropertyValue('--share')))")
+    expected = table / table.sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, expected.ravel(), atol=5e-4)
+    assert cells.nth(1).get_attribute("title") == (
+        f"label 0, predicted 1: {table[0, 1]} rows, {100 * round(expected[0, 1], 3):.3g} % of the "
+        "label's"
+    )
+    acc = fe.Accumulator(["precision", "recall", "f1"], kind="logits").update(LABELS, LOGITS)
+    report = acc.compute()
+    rows = page.locator("section", has=page.locator("h2:text-is('Classes')")).locator("tbody tr")
+    for k, row in enumerate(rows.all()):
+        name, count, predicted, *found = row.locator("th, td").all_text_contents()
+        assert name == str(k)
+        assert int(count.replace(",", "")) == table[k].sum()
+        assert int(predicted.replace(",", "")) == table[:, k].sum()
+        assert found == [
+            with_error(result.per_class[k], result.per_class_stderr[k])
+            for result in report.values()
+        ]
+    page.close()
+
+
+def test_a_matrix_of_very_many_classes_is_left_to_the_document(browser, tmp_path):
+    labels = np.arange(40)
+    acc = fe.Accumulator(["confusion", "recall"], kind="logits")
+    path = tmp_path / "page.html"
+    path.write_text(acc.update(labels, np.eye(40)).compute().to_html(), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert "has 40 classes, more than 30: it is in the JSON" in page.content()
+    assert page.locator("section.matrix td").count() == 0
+    assert page.locator("section[data-what=classes] tbody tr").count() == 40
+    page.close()
+
+
 def test_every_table_says_how_many_of_how_many(browser, made):
     for name in ("score", "compare"):
         page, _ = opened(browser, made, name)

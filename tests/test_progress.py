@@ -86,3 +86,32 @@ def test_a_pipe_sees_nothing():
     run = subprocess.run(COMMAND, capture_output=True, text=True)
     assert run.returncode == 0 and run.stderr == ""
     assert "cross_entropy" in run.stdout
+
+
+def test_a_notebook_has_a_bar(monkeypatch):
+    """As IPython's kernels show it: one display, updated."""
+    ipython = pytest.importorskip("IPython")
+    display = pytest.importorskip("IPython.display")
+    told = []
+
+    class Handle:
+        def update(self, shown):
+            told.append(shown.data)
+
+    def shown(first, display_id):
+        told.append(first.data)
+        return Handle()
+
+    monkeypatch.setattr(display, "display", shown)
+    monkeypatch.setattr(ipython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    now = iter([0.0, 0.05, 2.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    bar = progress.Progress(1000, 8_000_000_000, 0, quiet=False)
+    bar.advance(100)  # too soon to be shown
+    bar.advance(500)
+    bar.close()
+    assert len(told) == 3 and all("<progress" in text for text in told)
+    assert 'value="0.0"' in told[0] and 'value="50.0"' in told[1]
+    assert "50 % 250 rows/s  2.00 GB/s  2 s left" in told[1]
+    progress.Progress(1000, 8_000, 0, quiet=True).close()
+    assert len(told) == 3

@@ -21,14 +21,14 @@ def with_error(value: float | None, error: float | None) -> str:
         return digits(value)
     # The error decides the last place; 0.0996 is 0.10 in two digits.
     last = Decimal(f"{error:.1e}").adjusted() - 1
-    first = Decimal(repr(value)).adjusted() if value else last
+    first = Decimal(repr(float(value))).adjusted() if value else last
     top = max(first, last + 1)
     if -5 <= top < 6:
         shown, kept, places = error, value, max(0, -last)
         if last > 0:
             shown, kept = round(error, -last), round(value, -last)
         return f"{kept:.{places}f} ± {shown:.{places}f}"
-    scaled, spread = (Decimal(repr(x)).scaleb(-top) for x in (value, error))
+    scaled, spread = (Decimal(repr(float(x))).scaleb(-top) for x in (value, error))
     return f"({scaled:.{top - last}f} ± {spread:.{top - last}f})e{top:+03d}"
 
 

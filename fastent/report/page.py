@@ -88,7 +88,8 @@ def render(
     before = [metric_rows(document["metrics"], base), *notes]
     before.append(quantile_rows(document["metrics"], base))
     by_class = {**document["metrics"], **(more or {})}
-    after = [class_rows(by_class, CLASSES_ON_PAGE), confusion(by_class)]
+    classes = [class_rows(by_class, CLASSES_ON_PAGE), confusion(by_class)]
+    after = []
     if document.get("groups"):
         after.append(group_rows(document, GROUPS_ON_PAGE))
     if document.get("worst"):
@@ -112,6 +113,7 @@ def render(
         meanings=meanings(document["metrics"]),
         before=[_section(table) for table in before if table.rows or table.note],
         plots=pictures,
+        classes=[_section(table) for table in classes if table.rows or table.note],
         after=[_section(table) for table in after if table.rows or table.note],
         light=style.variables(style.LIGHT),
         dark=style.variables(style.DARK),

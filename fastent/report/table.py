@@ -133,7 +133,9 @@ def class_rows(metrics: dict[str, Any], most: int = CLASSES_SHOWN) -> Table:
     """The metrics that each class has, and the weights of its labels where there is a table."""
     found = {name: entry for name, entry in metrics.items() if "per_class" in entry}
     counted = metrics.get("confusion")
-    classes = next((entry["classes"] for entry in (counted, *found.values()) if entry), [])
+    classes: list[Any] = next(
+        (entry["classes"] for entry in (counted, *found.values()) if entry), []
+    )
     head = ["class", *(["rows", "predicted"] if counted else []), *found]
     table = Table("Classes", head, [], len(classes), "classes")
     for k, name in enumerate(classes[:most]):
