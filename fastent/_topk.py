@@ -352,9 +352,12 @@ def batch_call(columns: tuple[str, ...], p: Any, q: Any, weights: Any, **options
     rest = {k: v for k, v in options.items() if k not in DEFAULTS}
     if isinstance(q, tuple) and rest.get("kind") == "probs":
         rest["kind"] = "logprobs"  # what an accumulator takes where nothing is said
-    if not isinstance(p, tuple | list) or len(p) not in (2, 3):
+    if isinstance(p, Lists):
+        lists = p if ranks is None else p._replace(within=_largest(ranks, p.ids, p.logprobs))
+    elif isinstance(p, tuple | list) and len(p) in (2, 3):
+        lists = lists_of(p[0], p[1], p[2] if len(p) == 3 else ranks)
+    else:
         raise TypeError(f"true: expected a pair (ids, logprobs) in task 'topk', got {shown(p)}")
-    lists = lists_of(p[0], p[1], p[2] if len(p) == 3 else ranks)
     return TopkCall(columns, lists, q, sample_weight=weights, q_ranks=ranks, **_spread(rest))
 
 
@@ -399,12 +402,16 @@ class TopkCall:
         number = None if classes is None else as_count(classes, "classes")
         options = dict(temperature=temperature, base=base, axis=axis, num_threads=num_threads)
         self._other = None
-        if isinstance(pred, tuple) and len(pred) in (2, 3):
-            self._other = lists_of(
-                pred[0],
-                pred[1],
-                pred[2] if len(pred) == 3 else q_ranks,
-                ("pred ids", "pred logprobs", "pred ranks"),
+        if isinstance(pred, Lists) or (isinstance(pred, tuple) and len(pred) in (2, 3)):
+            self._other = (
+                pred
+                if isinstance(pred, Lists)
+                else lists_of(
+                    pred[0],
+                    pred[1],
+                    pred[2] if len(pred) == 3 else q_ranks,
+                    ("pred ids", "pred logprobs", "pred ranks"),
+                )
             )
             if as_text(kind) not in ("logits", "logprobs"):
                 raise ValueError(f"kind: expected 'logprobs' for a list, got {shown(kind)}")

@@ -34,6 +34,8 @@ EXAMPLES = {
   fastent compare teacher.npy student.npy --kind logits
   fastent compare old/ new/ --kind logprobs,logits --labels labels.npy --html page.html
   fastent compare base.bin quantised.bin
+  fastent compare teacher-topk.npz student.npy --kind logits
+  fastent compare prompts.jsonl student.npy --kind logits --format vllm
 """,
     "paired": """examples:
   fastent paired runs/base/ runs/tuned/
@@ -121,6 +123,7 @@ def _add_score(score: Parser) -> None:
     _files(inputs, "--labels", "files in step with PRED, or :column of PRED itself")
     _add_inputs(inputs)
     _add_more_inputs(inputs)
+    _add_heads(inputs, ("",))
     what = score.add_argument_group("what to compute")
     _add_numbers(what)
     what.add_argument(
@@ -154,6 +157,10 @@ def _add_compare(compare: Parser) -> None:
     _files(inputs, "--labels", "adds the paired difference of cross-entropies")
     _add_inputs(inputs)
     _add_more_inputs(inputs)
+    _add_heads(inputs, ("", "-p", "-q"))
+    inputs.add_argument(
+        "--token-table", metavar="FILE", help="texts of the tokens, for lists that name them so"
+    )
     what = compare.add_argument_group("what to compute")
     _add_numbers(what)
     what.add_argument("--metrics", metavar="A,B,C", help="names that `fastent metrics` lists")
@@ -162,6 +169,19 @@ def _add_compare(compare: Parser) -> None:
         "--skip-first", type=_count, default=0, metavar="K", help="of each window K rows count not"
     )
     what.add_argument("--window", type=_rows, metavar="N", help="rows of a window")
+    what.add_argument(
+        "--cap",
+        type=_cap,
+        default="smallest",
+        metavar="C",
+        help="of lists: no other class has more than the smallest, a number or none",
+    )
+    what.add_argument(
+        "--ranks", type=_rows, metavar="K", help="of lists: the K largest are the largest of all"
+    )
+    what.add_argument(
+        "--vocabulary", type=_rows, metavar="V", help="how many classes two lists are about"
+    )
     what.add_argument(
         "--llama",
         action="store_true",
@@ -226,7 +246,10 @@ def _add_inputs(inputs: Any) -> None:
         "--axis", type=int, default=-1, metavar="K", help="class axis of arrays (the last)"
     )
     inputs.add_argument(
-        "--format", type=_format, metavar="SUFFIX", help="read files as csv, parquet, npy, ..."
+        "--format",
+        type=_format,
+        metavar="SUFFIX",
+        help="read files as csv, parquet, npy, ...; lists of vllm, sglang, openai",
     )
 
 
@@ -236,6 +259,24 @@ def _add_more_inputs(inputs: Any) -> None:
         "--token-bytes", metavar="FILE", help="instead: bytes of text behind each token id"
     )
     inputs.add_argument("--id", metavar="COLUMN", help="rows must agree in it, file by file")
+
+
+def _add_heads(inputs: Any, sides: tuple[str, ...]) -> None:
+    """Of hidden states; where there are two sides, of both or of one."""
+    for side in sides:
+        of = {"": "", "-p": " of P", "-q": " of Q"}[side]
+        inputs.add_argument(
+            f"--head{side}", metavar="FILE", help=f"files hold hidden states: their head{of}"
+        )
+        inputs.add_argument(
+            f"--norm{side}", metavar="FILE[,EPS]", help=f"weights of an RMS norm before it{of}"
+        )
+        inputs.add_argument(
+            f"--softcap{side}", type=float, metavar="C", help=f"logits become C tanh(z/C){of}"
+        )
+        inputs.add_argument(
+            f"--scale{side}", type=float, metavar="S", help=f"of the products, before that{of}"
+        )
 
 
 def _files(group: Any, name: str, what: str) -> None:
@@ -372,6 +413,20 @@ def _numbers(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"expected numbers, got {text!r}") from None
 
 
+def _cap(text: str) -> float | str | None:
+    if text == "none":
+        return None
+    if text == "smallest":
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected smallest, none or a probability, got {text!r}")
+    return number
+
+
 def _separator(text: str) -> str:
     if text in ("TAB", "tab", "\\t"):
         return "\t"
@@ -382,7 +437,10 @@ def _separator(text: str) -> str:
 
 def _format(text: str) -> str:
     from fastent.io.references import SUFFIXES
+    from fastent.io.topk_lists import SERVERS
 
+    if text.lower() in SERVERS:
+        return text.lower()
     suffix = "." + text.lower().lstrip(".")
     if suffix not in SUFFIXES:
         raise argparse.ArgumentTypeError(

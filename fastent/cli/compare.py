@@ -47,10 +47,10 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         raise UsageError("--ignore-index needs --labels")
     if options.bytes and not with_labels:
         raise UsageError("--bytes needs --labels")
-    shown = chosen(options.metrics, with_labels)
+    shown = chosen(options.metrics, with_labels, options.task)
     check_by(options, with_labels)
     settings = {
-        "task": "divergence",
+        "task": options.task,
         "kind": options.kind,
         "row_sums": options.row_sums,
         "temperature": options.temperature,
@@ -58,6 +58,10 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         "skip_first": options.skip_first,
         "window": window(options, shards),
     }
+    if options.task == "topk":
+        settings["topk_options"] = {
+            "cap": options.cap, "ranks": options.ranks, "classes": options.vocabulary,
+        }  # fmt: skip
     threads = 1 if options.dask else options.num_threads or fastent.get_num_threads()
     carrier = carried(options, shards)
     exact = shards.rows <= MOST_ROWS
@@ -90,6 +94,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
 
 def check_by(options: argparse.Namespace, with_labels: bool) -> None:
     """Refuse what no row has a value of."""
+    if options.task == "topk" and options.by == "kl_divergence":
+        options.by = "low"
     name = options.by
     of_labels = {m.column for m in LABELLED.values() if m.statistic == "mean"} - set(HIDDEN)
     if name in of_labels:
@@ -97,7 +103,7 @@ def check_by(options: argparse.Namespace, with_labels: bool) -> None:
             raise UsageError(f"--by {name} needs --labels")
         return
     try:
-        find(name, "divergence")
+        find(name, options.task)
     except ValueError as error:
         raise UsageError(f"--by: {error}, with labels {', '.join(sorted(of_labels))}") from None
 

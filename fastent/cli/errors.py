@@ -9,6 +9,7 @@ import numpy as np
 from fastent.io import InputError
 from fastent.io.llama import as_numbers
 from fastent.io.shards import Piece
+from fastent.io.topk_lists import is_lists
 
 # Which part of the input an argument of the library is.
 ROLES = {
@@ -23,6 +24,15 @@ ROLES = {
     "sample_weight": "weights",
     "groups": "groups",
     "clusters": "clusters",
+}
+
+
+# Where the first operand is lists.
+OF_LISTS = {
+    "ids": "predictions",
+    "pred": "other",
+    "pred ids": "other",
+    "pred logprobs": "other",
 }
 
 
@@ -41,6 +51,8 @@ def nan_error(piece: Piece, row: int) -> InputError:
 
 
 def _has_nan(rows: np.ndarray) -> bool:
+    if is_lists(rows):
+        return bool(np.isnan(rows["logprobs"][rows["ids"] >= 0]).any())
     return bool(np.isnan(as_numbers(rows).astype(np.float64)).any())
 
 
@@ -50,12 +62,14 @@ def located(error: Exception, piece: Piece) -> Exception:
         return error
     text = str(error)
     argument, _, rest = text.partition(":")
-    source = piece.shard.sources.get(ROLES.get(argument.strip(), ""))
+    roles = ROLES | OF_LISTS if is_lists(piece.arrays["predictions"]) else ROLES
+    source = piece.shard.sources.get(roles.get(argument.strip(), ""))
     if source is None:
         return error
     rest = re.sub(r"\brow (\d+)", lambda match: f"row {int(match[1]) + piece.start}", rest, count=1)
     rest = rest.replace("see kind= for", "see --kind for")
     rest = rest.replace("row_sums='rescale'", "--row-sums rescale")
+    rest = rest.replace("cap= and ranks=", "--cap and --ranks")
     rest = rest.replace("ignore_index=", "--ignore-index ")
     rest = rest.replace("the binary task takes", "--task binary takes")
     return InputError(f"{source.name}:{rest}")

@@ -11,6 +11,7 @@ from fastent._classes import IGNORED
 from fastent.cli import dumps
 from fastent.cli.arguments import UsageError
 from fastent.cli.carried import DERIVED
+from fastent.cli.heads import heads_of, settle_heads
 from fastent.io import (
     InputError,
     Reading,
@@ -22,11 +23,13 @@ from fastent.io import (
     open_source,
     table_rows,
 )
+from fastent.io.heads import HeadRows
 from fastent.io.llama import is_dump
 from fastent.io.names import AsText, ClassCodes, Combined, distinct, is_text
 from fastent.io.references import suffix_of
 from fastent.io.shards import Shards, align, nothing_left, resolve
 from fastent.io.token_bytes import OfTokens, token_bytes
+from fastent.io.topk_lists import SERVERS, holds_lists, open_lists
 
 SIDES = ("labels", "groups", "clusters", "weights", "bytes")
 Parts = dict[str, Reference]  # of one shard, by role
@@ -35,6 +38,9 @@ Parts = dict[str, Reference]  # of one shard, by role
 def score_shards(options: argparse.Namespace) -> Shards:
     """Predictions with their labels and sides."""
     references = _files(options.predictions)
+    heads = heads_of(options, "")
+    if heads["predictions"] is not None:
+        settle_heads(options, list(heads.values()))
     dumps.settle(options, references)
     if options.task == "logprob":
         return _logprob_shards(options, references)
@@ -85,6 +91,13 @@ def _logprob_shards(options: argparse.Namespace, references: list[Reference]) ->
 def compare_shards(options: argparse.Namespace) -> Shards:
     """P as the predictions, Q as the other operand, labels and sides if there are any."""
     references, others = _files([options.p]), _files([options.q])
+    lists = [_lists_in(options, files) for files in (references, others)]
+    if any(lists):
+        return _list_shards(options, references, others, lists)
+    _refuse_of_lists(options)
+    heads = heads_of(options, "-p", "-q")
+    if any(heads.values()):
+        settle_heads(options, list(heads.values()))
     dumps.settle(options, references, others)
     sides = _sides(options, references, "labels")
     if "labels" not in sides and all(is_dump(reference.path) for reference in others):
@@ -107,6 +120,90 @@ def compare_shards(options: argparse.Namespace) -> Shards:
     _same_classes(shards, "other")
     shards.left_out, shards.class_names, shards.coded = left_out, names, coded
     return shards
+
+
+def _lists_in(options: argparse.Namespace, references: list[Reference]) -> str | None:
+    """How files have lists of their largest classes: all or none."""
+    found = [holds_lists(reference, options.format) for reference in references]
+    if len(set(found)) > 1:
+        odd = next(k for k, one in enumerate(found) if one != found[0])
+        raise InputError(
+            f"{references[odd].path}: expected what {references[0].path} is: lists of the largest "
+            "classes, or none"
+        )
+    return found[0]
+
+
+def _refuse_of_lists(options: argparse.Namespace) -> None:
+    for name in ("ranks", "vocabulary", "token_table"):
+        if getattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')} applies to lists of the largest classes")
+    if options.cap != "smallest":
+        raise UsageError("--cap applies to lists of the largest classes")
+    if options.format in SERVERS:
+        raise UsageError(f"--format {options.format}: expected .jsonl or .json files of responses")
+
+
+def _list_shards(
+    options: argparse.Namespace,
+    references: list[Reference],
+    others: list[Reference],
+    lists: list[str | None],
+) -> Shards:
+    """Lists of the largest classes against rows, or against lists."""
+    if lists[0] is None:
+        raise InputError(f"{others[0].path}: lists of the largest classes as Q, expected them as P")
+    for name in ("labels", "bytes", "token_bytes", "classes"):
+        if getattr(options, name):
+            raise UsageError(f"--{name.replace('_', '-')}: does not apply to lists")
+    options.task = "topk"
+    if lists[1] is not None:
+        if options.kind not in (None, "logprobs", ("logprobs", "logprobs")):
+            raise UsageError(f"--kind {options.kind}: lists hold logprobs")
+        options.kind = "logprobs"
+    else:
+        _settle_rows(options, references, others)
+    sides = _sides(options, references, "labels")
+    sides["other"] = others
+    _add_columns(options, references, sides)
+    parts = _in_step(references, sides)
+    left_out: list[dict[str, str]] = []
+    if options.on_error == "skip":
+        parts, left_out = _usable(parts, options, False)
+    opened, _ = _open(parts, options, False)
+    left_out += dumps.keep_whole_chunks(opened)
+    _alike(opened)
+    sources = _by_role(opened)
+    shards = align(sources.pop("predictions"), sources, need_classes=False)
+    for shard in shards.items:
+        other, first = shard.sources["other"], shards.items[0].sources["other"]
+        if lists[1] is None and other.rows and other.classes is None:
+            raise InputError(f"{other.name}: one number per row, expected one per class")
+        if other.classes != first.classes:
+            raise InputError(
+                f"{other.name}: {other.classes} classes, expected {first.classes} as in "
+                f"{first.name}"
+            )
+    shards.left_out = left_out
+    return shards
+
+
+def _settle_rows(
+    options: argparse.Namespace, references: list[Reference], others: list[Reference]
+) -> None:
+    """The kind of the rows that lists are compared with."""
+    if options.vocabulary:
+        raise UsageError("--vocabulary: applies to two lists, and Q has rows")
+    if isinstance(options.kind, tuple):
+        if options.kind[0] != "logprobs":
+            raise UsageError(f"--kind {options.kind[0]}: {references[0].path} holds logprobs")
+        options.kind = options.kind[1]
+    if (head := heads_of(options, "-p", "-q")["other"]) is not None:
+        settle_heads(options, [head])
+    of_dumps = {name: getattr(options, name) for name in ("labels", "clusters", "keep")}
+    dumps.settle(options, others)
+    for name, given in of_dumps.items():  # what dumps have beside their rows is Q's
+        setattr(options, name, given)
 
 
 def ignored_code(options: argparse.Namespace, shards: Shards) -> int | None:
@@ -139,7 +236,7 @@ def _readings(options: argparse.Namespace, parts: list[Parts]) -> dict[str, Read
         classes=options.classes,
         header={"yes": True, "no": False, None: None}[options.header],
         separator=options.separator,
-        format=options.format,
+        format=None if options.format in SERVERS else options.format,
         axis=options.axis,
         whole_chunks=options.on_error == "skip",
     )
@@ -152,7 +249,15 @@ def _readings(options: argparse.Namespace, parts: list[Parts]) -> dict[str, Read
 
     first, second = kinds if options.task == "divergence" else (kinds[1], kinds[1])
     found = {"predictions": predicted(first), "other": predicted(second)}
-    sides = replace(predicted(first), kind=None, axis=-1)
+    if options.task == "topk":
+        for role, one in found.items():
+            held = holds_lists(parts[0][role], options.format)
+            found[role] = replace(one, lists=held, tokens=options.token_table)
+    for role, head in heads_of(options, *(("-p", "-q") if "other" in parts[0] else ("",))).items():
+        if found[role].lists is None:
+            found[role] = replace(found[role], head=head)
+    sides = replace(plain, axis=-1, checked=found["predictions"].checked,
+                    other=found["predictions"].other)  # fmt: skip
     found["targets"] = replace(sides, axis=options.axis)
     return {**found, "": sides}
 
@@ -238,7 +343,10 @@ def _try(
     reader = "predictions" if role == "other" else role.split(" ", 1)[0]
     reading = replace(how.get(role, how[""]), **({"certain": True} | known))
     try:
-        found[role] = open_source(shard[role], reader, reading)
+        opener = open_lists if reading.lists else open_source
+        found[role] = opener(shard[role], reader, reading)
+        if reading.head is not None:
+            found[role] = HeadRows(found[role], reading.head)
     except UnclearHeaderError as error:
         return error
     return None
@@ -308,7 +416,7 @@ def _usable(
             dumps.keep_whole_chunks([found])
             sources = {role: [source] for role, source in found.items()}
             (main,) = sources.pop("predictions")
-            align([main], sources, need_classes=not flat)
+            align([main], sources, need_classes=not flat and options.task != "topk")
             widths[number] = main.classes if main.rows and not flat else None
         except InputError as error:
             left_out.append({"file": shard["predictions"].name, "error": str(error)})

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fastent import metrics as registry
 from fastent._feed import Feed, Rows
 from fastent.backends.cython.accumulate.state import State
 from fastent.cli.clipping import Clipping
 from fastent.cli.exact_quantiles import KeptRows, Made
 from fastent.cli.sums import CACHED_ROWS, Added, byte_counts, judge_nans
 from fastent.io.shards import Piece
+from fastent.io.topk_lists import as_lists
 from fastent.metrics import Metric, find, listed
 from fastent.reports import Report
 
@@ -57,8 +59,14 @@ CORRELATION = "loss_correlation"
 CORRELATED = ("cross_entropy_p", "cross_entropy_q", "cross_entropy_difference")
 
 
-def chosen(metrics: str | None, with_labels: bool) -> list[str]:
+# No number of lists is told without what they leave open.
+OPEN = ("tail_p", "low", "high")
+
+
+def chosen(metrics: str | None, with_labels: bool, task: str = "divergence") -> list[str]:
     """Names of the metrics of a run; ValueError for one that there is not."""
+    if task == "topk":
+        return chosen_of_lists(metrics)
     if metrics is None:
         return DIVERGENCES + ([*LABELLED, CORRELATION] if with_labels else [])
     names = list(dict.fromkeys(listed(metrics)))
@@ -73,6 +81,20 @@ def chosen(metrics: str | None, with_labels: bool) -> list[str]:
             known = ", ".join([*LABELLED, CORRELATION])
             raise ValueError(f"{error}, with labels {known}") from None
     return names
+
+
+def chosen_of_lists(metrics: str | None) -> list[str]:
+    """The same of lists: both ends of every bound, and of the divergence in any case."""
+    if metrics is None:
+        return registry.names("topk")
+    wanted = set(OPEN)
+    for name in metrics.split(","):
+        name = find(name.strip(), "topk").name
+        wanted.add(name)
+        for end, other in (("_low", "_high"), ("_high", "_low")):
+            if name.endswith(end):
+                wanted.add(name.removesuffix(end) + other)
+    return [name for name in registry.names("topk") if name in wanted]
 
 
 class PairSums:
@@ -105,13 +127,12 @@ class PairSums:
         numbers: dict[str, Any] = {key: settings[key] for key in ("row_sums", "temperature")}
         self._settings = settings
         self._nan_policy = nan_policy
-        divergences = [
-            find(n, "divergence") for n in names if n not in LABELLED and n != CORRELATION
-        ]
+        task = settings["task"]
+        divergences = [find(n, task) for n in names if n not in LABELLED and n != CORRELATION]
         self._metrics = divergences
-        self._feed = Feed(
-            divergences, task="divergence", kind=kinds, num_threads=num_threads, **numbers
-        )
+        if task == "topk":
+            kinds, numbers["topk_options"] = kinds[1], settings["topk_options"]
+        self._feed = Feed(divergences, task=task, kind=kinds, num_threads=num_threads, **numbers)
         self._pairs = self._feed  # those of them that need both sides at once
         self._state = self._feed.state()
         wanted = [LABELLED[n].column for n in names if n in LABELLED]
@@ -163,7 +184,7 @@ class PairSums:
         arrays = piece.arrays
         given = self._weights(piece)
         ids = [arrays.get(role) for role in ("groups", "clusters")]
-        p, q = arrays["predictions"], arrays["other"]
+        p, q = as_lists(arrays["predictions"]), as_lists(arrays["other"])
         # Operands of two precisions are both computed in the wider one.
         shared = self._pairs is not self._feed and is_single(p.dtype) == is_single(q.dtype)
         batch = (self._pairs if shared else self._feed).batch(p, q, given, *ids)

@@ -69,6 +69,11 @@ class RawRows(Source):
         return len(self._shape)
 
     @property
+    def layers(self) -> int:
+        """Of an array of three axes, how long the middle one is."""
+        return self._shape[1] if len(self._shape) == 3 else 1
+
+    @property
     def in_place(self) -> bool:
         return self._bytes.mapped
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastent.io.heads import Head
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,12 @@ class Reading:
         Whether only what is certain of a header is taken for one.
     whole_chunks : bool
         Whether the whole chunks of a dump that was cut off are taken.
+    lists : str or None
+        That rows are lists of their largest classes, and how: see `topk_lists`.
+    tokens : str or None
+        The table of tokens' texts.
+    head : Head or None
+        What rows of hidden states are multiplied by.
     """
 
     kind: str | None = None
@@ -50,6 +60,9 @@ class Reading:
     rows: int | None = None
     certain: bool = False
     whole_chunks: bool = False
+    lists: str | None = None
+    tokens: str | None = None
+    head: Head | None = None
 
 
 PLAIN = Reading()

@@ -1,0 +1,227 @@
+"""Lists of likely tokens as inference servers write them: a response a line.
+
+vllm    ``prompt_logprobs``: for each position a dictionary by id, with ranks
+sglang  ``meta_info.input_top_logprobs`` (or ``output_top_logprobs``): [[logprob, id, text], …]
+openai  ``choices[].logprobs``: `content` of chats, or `top_logprobs` of completions; by text, so
+        that a table of the tokens' texts is needed
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fastent.io.csv_layout import open_bytes
+from fastent.io.errors import InputError, reading
+from fastent.io.source import Buffer, Source
+from fastent.io.topk_lists import row_dtype
+
+Entry = tuple[int, float, bool]  # id, logprob, whether it is one of the largest
+MINUS_INFINITY = -9999.0  # what stands for it in chats
+
+
+class ServerRows(Source):
+    """Rows of the responses of a server, in order; they are counted by reading them once.
+
+    Parameters
+    ----------
+    path : str
+    server : {"vllm", "sglang", "openai"}
+    tokens : str or None
+        Path of the table of tokens.
+    """
+
+    sequential = True
+
+    def __init__(self, path: str, server: str, tokens: str | None) -> None:
+        self._server = server
+        self._texts = None if server != "openai" else read_tokens(tokens, path)
+        count, width = 0, 1
+        super().__init__(path, path, 0, None, row_dtype(1))
+        for entries in self._lists():
+            count, width = count + 1, max(width, len(entries))
+        super().__init__(path, path, count, None, row_dtype(width))
+        self._waiting: Iterator[list[Entry]] | None = None
+        self._at = 0
+
+    @property
+    def dtype_name(self) -> str:
+        return f"lists of {self.dtype['ids'].shape[0]}"
+
+    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+        if self._waiting is None or start < self._at:
+            self._waiting, self._at = self._lists(), 0
+        found = buffer.array((stop - start,), self.dtype)
+        found["ids"], found["logprobs"], found["within"] = -1, 0.0, 0
+        while self._at < stop:
+            entries = next(self._waiting, None)
+            if entries is None or len(entries) > self.dtype["ids"].shape[0]:
+                raise InputError(f"{self.path}: the file has changed while it was read")
+            if self._at >= start and entries:
+                row = found[self._at - start]
+                ids, logprobs, within = zip(*entries, strict=True)
+                row["ids"][: len(ids)] = ids
+                row["logprobs"][: len(ids)] = logprobs
+                row["within"][: len(ids)] = within
+            self._at += 1
+        return found
+
+    def close(self) -> None:
+        self._waiting, self._at = None, 0
+
+    def _lists(self) -> Iterator[list[Entry]]:
+        """The lists of all positions that have one."""
+        of_line = {"vllm": _vllm, "sglang": _sglang, "openai": self._openai}[self._server]
+        for number, response in _responses(self.path):
+            where = f"{self.path}: line {number}"
+            try:
+                yield from of_line(response)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                what = f"no {error}" if isinstance(error, KeyError) else str(error)
+                raise InputError(f"{where}: not as {self._server} writes it ({what})") from None
+
+    def _openai(self, response: Any) -> Iterator[list[Entry]]:
+        for choice in response["choices"]:
+            logprobs = choice["logprobs"]
+            if logprobs.get("content") is not None:
+                for item in logprobs["content"]:
+                    yield self._of_chat(item)
+            else:
+                for texts in _after_null(logprobs["top_logprobs"]):
+                    # By text: several tokens may share one, so that none bounds those left out.
+                    yield [(self._id(t, None), _number(a), False) for t, a in texts.items()]
+
+    def _of_chat(self, item: dict[str, Any]) -> list[Entry]:
+        entries = [
+            (self._id(top["token"], top.get("bytes")), _number(top["logprob"]), True)
+            for top in item["top_logprobs"]
+        ]
+        own = self._id(item["token"], item.get("bytes"))
+        if own not in {id for id, _, _ in entries}:
+            entries.append((own, _number(item["logprob"]), False))
+        return entries
+
+    def _id(self, text: str, given: Any) -> int:
+        assert self._texts is not None
+        found = self._texts.get(bytes(given)) if given else None
+        found = self._texts.get(text.encode()) if found is None else found
+        if found is None:
+            raise ValueError(f"token {text!r} is not in the table of tokens")
+        if found < 0:
+            raise ValueError(f"token {text!r} is the text of several in the table of tokens")
+        return found
+
+
+def _responses(path: str) -> Iterator[tuple[int, Any]]:
+    """Lines with their numbers; a file that is one document is one."""
+    with reading(path), open_bytes(path) as stream:
+        first = True
+        number = 0
+        for raw in _lines(stream):
+            number += 1
+            if not raw.strip():
+                continue
+            try:
+                found = json.loads(raw)
+            except ValueError:
+                if not first:
+                    raise InputError(f"{path}: line {number} is no JSON") from None
+                found = _whole(path)
+                yield number, found
+                return
+            first = False
+            yield number, found
+
+
+def _lines(stream: Any) -> Iterator[bytes]:
+    rest = b""
+    while block := stream.read(1 << 20):
+        *lines, rest = (rest + bytes(block)).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _whole(path: str) -> Any:
+    with open_bytes(path) as stream:
+        blocks = []
+        while block := stream.read(1 << 20):
+            blocks.append(bytes(block))
+    try:
+        return json.loads(b"".join(blocks))
+    except ValueError:
+        raise InputError(f"{path}: line 1 is no JSON") from None
+
+
+def _after_null(positions: list[Any]) -> list[Any]:
+    """Positions that have a list: the first one of a prompt is predicted by nothing."""
+    if not isinstance(positions, list):
+        raise TypeError(f"expected a list of positions, got {type(positions).__name__}")
+    found = positions[1:] if positions and positions[0] is None else positions
+    for number, one in enumerate(found):
+        if one is None:
+            raise ValueError(f"null at position {number + len(positions) - len(found)}")
+    return found
+
+
+def _number(given: Any) -> float:
+    if given is None or isinstance(given, bool):
+        raise TypeError(f"expected a log-probability, got {given}")
+    return -math.inf if float(given) <= MINUS_INFINITY else float(given)
+
+
+def _vllm(response: Any) -> Iterator[list[Entry]]:
+    if isinstance(response, list):
+        prompts = [response]
+    elif response.get("prompt_logprobs") is not None:
+        prompts = [response["prompt_logprobs"]]
+    else:
+        prompts = [choice["prompt_logprobs"] for choice in response["choices"]]
+    for positions in prompts:
+        for position in _after_null(positions):
+            ranks = {entry["rank"] for entry in position.values() if entry.get("rank")}
+            last = 0
+            while last + 1 in ranks:
+                last += 1
+            yield [
+                (int(id), _number(entry["logprob"]), (entry.get("rank") or last + 1) <= last)
+                for id, entry in position.items()
+            ]
+
+
+def _sglang(response: Any) -> Iterator[list[Entry]]:
+    found = response.get("meta_info", response)
+    positions = found.get("input_top_logprobs") or found.get("output_top_logprobs")
+    if positions is None:
+        raise KeyError("input_top_logprobs")
+    for position in _after_null(positions):
+        yield [(int(entry[1]), _number(entry[0]), True) for entry in position]
+
+
+def read_tokens(path: str | None, name: str) -> dict[bytes, int]:
+    """Ids by text: of a JSON list of texts, a JSON dictionary of ids, or a text a line; −1 where
+    several tokens share one."""
+    if path is None:
+        raise InputError(f"{name}: tokens are told by text: --token-table says which ids these are")
+    with reading(path), open(path, encoding="utf-8", newline="\n") as stream:
+        text = stream.read()
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = text.removesuffix("\n").split("\n")
+    if isinstance(given, dict):
+        given = given.get("model", {}).get("vocab", given) if "model" in given else given
+        pairs = list(given.items())
+    else:
+        pairs = [(one, number) for number, one in enumerate(given)]
+    found: dict[bytes, int] = {}
+    for one, number in pairs:
+        if not isinstance(one, str) or type(number) is not int or number < 0:
+            raise InputError(f"{path}: expected texts with their ids, got {one!r:.40}")
+        key = one.encode()
+        found[key] = -1 if key in found else number
+    return found
