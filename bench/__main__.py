@@ -98,6 +98,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         from bench import models
 
         report["models"] = models.measure(fastent, options.quick, effort["budget"])
+        report["lists"] = models.measure_lists(fastent, options.quick, effort["budget"])
+        report["heads"] = models.measure_heads(fastent, options.quick, effort["budget"])
     report["read_limit"] = {
         "gigabytes_per_second": limit.gigabytes_per_second,
         "method": limit.method,
@@ -122,6 +124,8 @@ def main() -> None:
         from bench import models
 
         text += models.markdown(report["models"]) + "\n"
+        text += models.markdown(report["lists"], "cross-entropy") + "\n"
+        text += models.markdown(report["heads"], "two products") + "\n"
     print(text)
     if options.goals and report["goals"]:
         print(table.goals_table(report["goals"]))

@@ -89,8 +89,93 @@ def measure(fastent: Any, quick: bool, budget: float) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(lines: list[dict[str, Any]]) -> str:
+TOP, WIDTH, VOCABULARY, STATES = 100, 2048, 128_256, 512
+
+
+def measure_lists(fastent: Any, quick: bool, budget: float) -> list[dict[str, Any]]:
+    """Bounds from lists of the largest classes, beside the cross-entropy of the same logits."""
+    classes, rows = (5_000, 16) if quick else (CLASSES, 256)
+    rng = np.random.default_rng(0)
+    teacher = np.float32(3) * rng.standard_normal((rows, classes), np.float32)
+    student = teacher + np.float32(0.3) * rng.standard_normal((rows, classes), np.float32)
+    labels = rng.integers(0, classes, rows)
+    ids = np.argpartition(-teacher, TOP, axis=1)[:, :TOP]
+    total = np.log(np.exp(teacher).sum(axis=1, dtype=np.float64))
+    logprobs = np.take_along_axis(teacher, ids, 1) - total[:, None]
+    out = np.empty(rows)
+    contenders = [
+        Contender(
+            f"cross_entropy of float32 logits of {classes:,} classes",
+            lambda: fastent.sparse_cross_entropy(labels, student, kind="logits", out=out),
+        ),
+        Contender(
+            f"topk_divergence of lists of {TOP} and the same logits",
+            lambda: fastent.topk_divergence(ids, logprobs, student),
+        ),
+    ]
+    return _lines(contenders, rows * classes, quick, budget)
+
+
+def measure_heads(fastent: Any, quick: bool, budget: float) -> list[dict[str, Any]]:
+    """Losses and KL from hidden states, beside the plain products and torch's whole logits."""
+    classes, width, rows = (4_000, 64, 32) if quick else (VOCABULARY, WIDTH, STATES)
+    rng = np.random.default_rng(0)
+    heads = [rng.standard_normal((classes, width), np.float32) for _ in range(2)]
+    states = [rng.standard_normal((rows, width), np.float32) for _ in range(2)]
+    heads[1] *= np.float32(0.01)
+    heads[1] += heads[0]
+    labels = rng.integers(0, classes, rows)
+    block = np.empty((rows, min(8192, classes)), np.float32)
+
+    def products() -> None:
+        for start in range(0, classes, block.shape[1]):
+            part = heads[0][start : start + block.shape[1]]
+            np.matmul(states[0], part.T, out=block[:, : len(part)])
+
+    def two_products() -> None:
+        products()
+        products()
+
+    (p, q), (hp, hq) = heads, states
+    contenders = [
+        Contender("two plain products, by the block", two_products),
+        Contender("linear_kl_divergence", lambda: fastent.linear_kl_divergence(hp, p, hq, q)),
+        Contender("one plain product, by the block", products),
+        Contender("linear_cross_entropy", lambda: fastent.linear_cross_entropy(labels, hp, p)),
+    ]
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        tensors = [torch.from_numpy(x) for x in (hp, p, hq, q)]
+
+        def dense() -> None:
+            a, b = (torch.log_softmax(h @ w.T, -1) for h, w in (tensors[:2], tensors[2:]))
+            torch.nn.functional.kl_div(b, a, reduction="none", log_target=True).sum(-1)
+
+        gigabytes = 5 * rows * classes * 4 / 1e9
+        contenders.append(
+            Contender(f"torch: products, log_softmax, kl_div ({gigabytes:.1f} GB)", dense)
+        )
+    return _lines(contenders, 2 * rows * classes, quick, budget)
+
+
+def _lines(
+    contenders: list[Contender], pairs: int, quick: bool, budget: float
+) -> list[dict[str, Any]]:
+    for one in contenders:
+        one.start()
+    take_turns(contenders, budget, 1 if quick else 5)
+    first = contenders[0].best
+    return [
+        {"name": one.name, "ns_per_pair": one.best / pairs * 1e9, "ratio": one.best / first}
+        for one in contenders
+    ]
+
+
+def markdown(lines: list[dict[str, Any]], of: str = "KL in memory") -> str:
     """The table of the README."""
-    head = ["", "| comparing | ns a pair | of KL in memory |", "| --- | --- | --- |"]
+    head = ["", f"| comparing | ns a pair | of {of} |", "| --- | --- | --- |"]
     rows = [f"| {x['name']} | {x['ns_per_pair']:.2f} | {x['ratio']:.2f} |" for x in lines]
     return "\n".join([*head, *rows])

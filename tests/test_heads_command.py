@@ -96,8 +96,8 @@ def test_lists_against_hidden_states():
 def test_rows_can_be_sent_and_read_from_anywhere():
     hidden = open_source(Reference("h.npy"), "predictions", Reading())
     source = HeadRows(hidden, Head(Reference("model.safetensors", "lm_head.weight")))
+    again = pickle.loads(pickle.dumps(source))
     source.open()
-    again = pickle.loads(pickle.dumps(HeadRows(hidden, source._head)))
     found = again.read(20, 50, Buffer())
     np.testing.assert_allclose(found, HIDDEN[20:50] @ HEAD.T, rtol=1e-4, atol=1e-5)
     assert (source.read(20, 50, Buffer()) == found).all()
