@@ -135,7 +135,7 @@ def linear_cross_entropy(
     >>> import fastent as fe
     >>> head = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
     >>> fe.linear_cross_entropy([0, 2], [[1.0, 0.0], [0.5, 0.5]], head).round(6).tolist()
-    [0.861995, 0.786201]
+    [0.861995, 0.794377]
     """
     rows = Hidden(hidden, head, bias, norm, softcap, scale, names="hidden head bias norm")
     checked = _temperature(temperature)
@@ -277,7 +277,7 @@ def linear_kl_divergence(
     >>> import fastent as fe
     >>> head = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
     >>> float(fe.linear_kl_divergence([1.0, 0.0], head, [0.5, 0.5], head).round(6))
-    0.062056
+    0.06586
     """
     p = Hidden(hp, wp, bias_p, norm_p, softcap_p, scale_p, names="hp wp bias_p norm_p")
     q = Hidden(hq, wq, bias_q, norm_q, softcap_q, scale_q, names="hq wq bias_q norm_q")

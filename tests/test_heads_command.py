@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 import fastent as fe
 from fastent.cli import main
 from fastent.io import Reading, Reference, open_source
-from fastent.io.heads import Head, HeadRows
+from fastent.io.heads import HeadRows
+from fastent.io.reading import Head
 from fastent.io.source import Buffer
 
 ROWS, CLASSES, WIDTH = 90, 40, 12

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastent.cli.arguments import UsageError
 from fastent.io import Reference, expand
-from fastent.io.heads import Head
+from fastent.io.reading import Head
 
 ROLES = ("predictions", "other")
 PARTS = ("head", "norm", "softcap", "scale")

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastent._linear import Hidden, logits_into
 from fastent.io.errors import InputError, reading
+from fastent.io.reading import Head
 from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source
-
-
-@dataclass(frozen=True)
-class Head:
-    """What is said of a side's head: files and numbers."""
-
-    weights: Reference
-    norm: Reference | None = None
-    eps: float = 1e-6
-    softcap: float | None = None
-    scale: float = 1.0
 
 
 class HeadRows(Source):

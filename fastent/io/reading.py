@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fastent.io.heads import Head
+from fastent.io.references import Reference
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is said of a side's head: files and numbers."""
+
+    weights: Reference
+    norm: Reference | None = None
+    eps: float = 1e-6
+    softcap: float | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

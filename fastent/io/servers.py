@@ -18,10 +18,16 @@ import numpy as np
 from fastent.io.csv_layout import open_bytes
 from fastent.io.errors import InputError, reading
 from fastent.io.source import Buffer, Source
-from fastent.io.topk_lists import row_dtype
 
+SERVERS = ("vllm", "sglang", "openai")
 Entry = tuple[int, float, bool]  # id, logprob, whether it is one of the largest
 MINUS_INFINITY = -9999.0  # what stands for it in chats
+
+
+def row_dtype(width: int) -> np.dtype:
+    """Of the rows, for lists of so many entries."""
+    shape = (width,)
+    return np.dtype([("ids", "<i8", shape), ("logprobs", "<f8", shape), ("within", "u1", shape)])
 
 
 class ServerRows(Source):

@@ -20,22 +20,16 @@ from fastent.io.json_lines import JsonTable
 from fastent.io.parquet import ParquetTable
 from fastent.io.reading import Reading
 from fastent.io.references import Reference, suffix_of
+from fastent.io.servers import SERVERS, ServerRows, row_dtype
 from fastent.io.source import Buffer, Source
 from fastent.io.table import is_list
 
-SERVERS = ("vllm", "sglang", "openai")
 NAMES = ("ids", "logprobs")
 RANKS = "ranks"
 TABLES = {
     **dict.fromkeys((".parquet", ".pq"), ParquetTable),
     **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), ArrowTable),
 }
-
-
-def row_dtype(width: int) -> np.dtype:
-    """Of the rows, for lists of so many entries."""
-    shape = (width,)
-    return np.dtype([("ids", "<i8", shape), ("logprobs", "<f8", shape), ("within", "u1", shape)])
 
 
 def holds_lists(reference: Reference, format: str | None) -> str | None:
@@ -141,8 +135,6 @@ class ListRows(Source):
 def open_lists(reference: Reference, role: str, how: Reading) -> Source:
     """The lists of a file."""
     if how.lists in SERVERS:
-        from fastent.io.servers import ServerRows
-
         return ServerRows(reference.path, str(how.lists), how.tokens)
     with reading(reference.path):
         return ListRows(reference, how)
