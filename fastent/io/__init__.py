@@ -11,6 +11,7 @@ from fastent.io.csv import open_csv
 from fastent.io.csv_layout import layout
 from fastent.io.csv_lines import count_lines
 from fastent.io.errors import InputError, UnclearHeaderError, reading
+from fastent.io.gguf import open_gguf
 from fastent.io.json_lines import open_jsonl
 from fastent.io.llama import is_dump, open_dump
 from fastent.io.npy import open_npy, open_npz
@@ -31,6 +32,7 @@ OPENERS: dict[str, Any] = {
     ".npz": open_npz,
     ".safetensors": open_safetensors,
     **dict.fromkeys((".pt", ".pth"), open_torch),
+    ".gguf": open_gguf,
     **dict.fromkeys((".parquet", ".pq"), open_parquet),
     **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), open_arrow),
     **dict.fromkeys(TEXT_TABLES, open_csv),

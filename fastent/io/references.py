@@ -6,12 +6,14 @@ import os
 import re
 from dataclasses import dataclass
 
-ARRAYS = (".npy", ".npz", ".safetensors", ".pt", ".pth")
+ARRAYS = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".gguf")
 TABLES = (".parquet", ".pq", ".arrow", ".feather", ".ipc", ".arrows")
 TEXTS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
 COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
 SUFFIXES = (*ARRAYS, *TABLES, *TEXTS, *(text + c for text in TEXTS for c in COMPRESSED))
-SHOWN = ".npy, .npz, .parquet, .arrow, .feather, .safetensors, .pt, .csv, .tsv, .txt or .jsonl"
+SHOWN = (
+    ".npy, .npz, .parquet, .arrow, .feather, .safetensors, .pt, .gguf, .csv, .tsv, .txt or .jsonl"
+)
 
 
 @dataclass(frozen=True)
