@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastent._calibration import CELLS, PRODUCT_UNIT, UNIT, scaled, unscaled
+
 MOST_CLASSES = 1000
 # The pair of a label and a prediction that is not known, as the row has a NaN: this plus the label.
 UNKNOWN = 1 << 33
 # Items of a state: pairs for the sums of weights that are not 1, and then for those of their
-# squares, as m·2^(SCALE·(k − ORIGIN)) with a sum for each k: they may be out of range of float64.
+# squares, which are scaled, with a sum for each power.
 SQUARES, PAIR_BITS = 1 << 26, 21
-SCALE, ORIGIN = 512, 8
-UNIT, SQUARE_UNIT = 1074, 2300  # sums are multiples of 2^-UNIT, those of squares of 2^-SQUARE_UNIT
 
 # By statistic: what hits are divided by, as multiples of the weights of label, prediction and hits;
 # the hits count as often as all of these together.
@@ -69,24 +69,24 @@ def unpaired(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def items_of(pairs: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What rows of other weights than 1 add to a state's items."""
-    mantissa, exponent = np.frexp(weights)
-    k, rest = np.divmod(2 * exponent.astype(np.int64), SCALE)
-    places = np.stack([pairs, SQUARES + ((k + ORIGIN) << PAIR_BITS) + pairs])
+    k, squares = scaled(weights, weights)
+    places = np.stack([pairs, SQUARES + (k << PAIR_BITS) + pairs])
     counted = (weights != 1) & (pairs < UNKNOWN)
-    return np.where(counted, places, -1), np.stack([weights, np.ldexp(mantissa * mantissa, rest)])
+    return np.where(counted, places, -1), np.stack([weights, squares])
 
 
 def squares_of(items: dict[int, int]) -> dict[int, int]:
     """By pair, what the sum of the squares of weights is more than that of the weights."""
     found: dict[int, int] = {}
     for item, total in items.items():
-        pair, shift = item, SQUARE_UNIT - UNIT
-        if item >= SQUARES:
-            k, pair = divmod(item - SQUARES, 1 << PAIR_BITS)
-            shift += SCALE * (k - ORIGIN)
+        if item >= CELLS:
+            continue
+        if item < SQUARES:
+            pair, more = item, -(total << PRODUCT_UNIT - UNIT)
         else:
-            total = -total
-        found[pair] = found.get(pair, 0) + (total << shift if shift >= 0 else total >> -shift)
+            k, pair = divmod(item - SQUARES, 1 << PAIR_BITS)
+            more = unscaled(total, k)
+        found[pair] = found.get(pair, 0) + more
     return found
 
 
@@ -117,10 +117,10 @@ class Confusion:
             pairs = np.array(sorted(found), np.int64)  # sums below do not depend on its order
             weights = [found[pair] for pair in pairs.tolist()]
             total = sum(weights)
-            below = total * total << SQUARE_UNIT - 2 * UNIT
+            below = total * total << PRODUCT_UNIT - 2 * UNIT
             share = np.array([w / total for w in weights])
             squares = np.array(
-                [((w << SQUARE_UNIT - UNIT) + more.get(pair, 0)) / below
+                [((w << PRODUCT_UNIT - UNIT) + more.get(pair, 0)) / below
                  for pair, w in zip(pairs.tolist(), weights, strict=True)]
             )  # fmt: skip
         self._unit = 0 if unit is not None else UNIT

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastent import _confusion, _topk
+from fastent import _calibration, _confusion, _topk
 from fastent._derived import DERIVED, derived
 from fastent._errors import shown, whole_axis
 from fastent._logprob import LogprobCall, check_options
@@ -26,6 +26,10 @@ from fastent.results import column_name
 NOT_OF_DIVERGENCES = ("eps", "label_smoothing", "class_weight", "ignore_index", "backend")
 # Row values of a binary task that come from the targets, not from a backend.
 TARGETS = -1
+# Confidence and correctness, and their product.
+CALIBRATED = {"sparse": ("confidence", "accuracy"), "binary": ("probability", "target")}
+PRODUCT = {"sparse": "sure_hits", "binary": "overlap"}
+OVERLAP = ("overlap", "alone_p", "alone_t", "apart")
 
 MOST_BINS = 1000
 
@@ -100,7 +104,8 @@ class Batch:
             rows.labels = call.labels(start, stop)
         if feed.needs_targets:
             rows.targets = call.labels(start, stop)
-        if feed.derived or feed.pairs:
+        if feed.derived or feed.pairs or feed.cells:
+            items: list[tuple[np.ndarray, np.ndarray]] = []
             known = dict(zip(feed.columns, rows.values, strict=False))
             if rows.targets is not None:
                 known["target"] = rows.targets
@@ -109,7 +114,13 @@ class Batch:
             if feed.pairs:
                 rows.labels = _confusion.pairs_of(known, rows.labels)
                 if rows.weights is not None:
-                    rows.items = _confusion.items_of(rows.labels, rows.weights)
+                    items.append(_confusion.items_of(rows.labels, rows.weights))
+            if feed.cells:
+                confidence, correct = (known[name] for name in CALIBRATED[feed.task])
+                items.append(_calibration.items_of(confidence, correct, rows.weights))
+            if items:
+                numbers, amounts = zip(*items, strict=True)
+                rows.items = np.concatenate(numbers), np.concatenate(amounts)
         if self._groups is not None:
             rows.groups = self._groups[start:stop]
         if self._clusters is not None:
@@ -149,11 +160,13 @@ class Feed:
             raise TypeError(f"bins: expected an integer, got {type(bins).__name__}")
         if not 1 <= bins <= MOST_BINS:
             raise ValueError(f"bins: expected 1 to {MOST_BINS}, got {shown(bins)}")
-        self._task = task
+        self.task = task
         self._options = options
         self._own = [m for m in metrics if m.divergence is not None]
         labelled = any(m.needs_labels for m in metrics)
         calibrated = any(m.needs_bins for m in metrics)
+        self._needs_clusters = ""
+        self.cells = any(m.statistic == "ece_equal_mass" for m in metrics)
         overlaps = any(m.statistic == "tversky" for m in metrics)
         self.pairs = [m.name for m in metrics if m.needs_pairs]
         self.counts_labels = task == "sparse" and bool(labelled or self.pairs)
@@ -179,21 +192,28 @@ class Feed:
                 columns[name] = (name, source(name), 0, 0, False)
         confidence = correct = 0
         if calibrated:
-            confidence = source("probability" if task == "binary" else "confidence")
-            correct = TARGETS if task == "binary" else source("accuracy")
+            first, second = CALIBRATED[task]
+            confidence = source(first)
+            correct = TARGETS if second == "target" else source(second)
         if self.pairs:
             for name in _confusion.COLUMNS[task]:
                 source(name)
+        squared = set()  # columns whose squares and products give the errors of others
+        if any(m.needs_bins and m.statistic != "mce" for m in metrics):
+            squared |= {*CALIBRATED[task], PRODUCT[task]}
         if overlaps:
-            place = source("probability")
-            columns.setdefault("probability", ("probability", place, 0, 0, False))
-            self.derived += [n for n, (of, _) in DERIVED.items() if of == ("probability", "target")]
+            squared |= {"probability", "target", *OVERLAP}
+        for name in sorted(squared):
+            if name in DERIVED:
+                self.derived.append(name)
+            elif name != "target":
+                columns.setdefault(name, (name, source(name), 0, 0, False))
         for k, m in enumerate(self._own):  # after those of the engine
             columns[m.name] = (m.name, len(sources) + k, 0, 0, True)
         for name in self.derived:
             place = len(sources) + len(self._own) + self.derived.index(name)
             columns[name] = (name, place, 0, 0, False)
-        if (labelled or overlaps) and task == "binary":
+        if task == "binary" and (labelled or "target" in squared):
             columns["target"] = ("target", TARGETS, 0, 0, False)
         self.columns = tuple(sources)
         self._layout = (
@@ -208,6 +228,7 @@ class Feed:
             by_weight = "cross_entropy" in self.columns
             self._engine = Settled(task, self.columns, by_weight=by_weight, **options)
         self._try_options()
+        self._needs_clusters = next((m.name for m in metrics if m.needs_clusters), "")
 
     def state(self) -> State:
         """An empty state for the rows of this feed."""
@@ -223,11 +244,11 @@ class Feed:
     ) -> Batch:
         """Settle a batch: TypeError or ValueError for operands that do not fit."""
         calls: list[Any] = []
-        if self._task == "logprob":
+        if self.task == "logprob":
             rule = self._options.get("row_sums", "check")
             base = self._options.get("base")
             calls.append(LogprobCall(self.columns, pred, true, sample_weight, rule, base))
-        elif self._task == "topk":
+        elif self.task == "topk":
             calls.append(_topk.batch_call(self.columns, true, pred, sample_weight, **self._options))
         elif self._engine is not None:
             calls.append(self._engine.call(true, pred, sample_weight))
@@ -246,6 +267,10 @@ class Feed:
                     **options,
                 )
             )
+        if self._needs_clusters and clusters is None:
+            raise ValueError(
+                f"clusters: expected one of each row for {self._needs_clusters}, got None"
+            )
         batch = Batch(calls, self, groups, clusters)
         if self.pairs and batch.classes > _confusion.MOST_CLASSES:
             raise ValueError(
@@ -256,13 +281,13 @@ class Feed:
 
     def _try_options(self) -> None:
         """Let the engine judge the options now, on no rows, and not in the first batch."""
-        if self._task == "logprob":
+        if self.task == "logprob":
             check_options(self._options)
             return
-        if self._task == "topk":
+        if self.task == "topk":
             _topk.check_options(self._options)
             return
-        axis = -1 if self._task == "binary" else self._options.get("axis", -1)
+        axis = -1 if self.task == "binary" else self._options.get("axis", -1)
         class_weight: Any = self._options.get("class_weight")
         classes = 2 if np.ndim(class_weight) != 1 else max(1, len(class_weight))
         if axis is None:
@@ -272,5 +297,5 @@ class Feed:
             shape = [0] * max(2, axis + 1 if axis >= 0 else -axis)
             shape[axis] = classes
         pred = np.zeros(shape)
-        sparse = self._task == "sparse"
+        sparse = self.task == "sparse"
         self.batch(np.zeros([0] * (len(shape) - 1), np.int64) if sparse else pred, pred)

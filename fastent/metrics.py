@@ -91,7 +91,11 @@ class Metric:
 
     @property
     def needs_bins(self) -> bool:
-        return self.statistic in ("ece", "mce")
+        return self.statistic in ("ece", "mce", "ece_equal_mass")
+
+    @property
+    def needs_clusters(self) -> bool:
+        return self.statistic == "sequence_mean"
 
 
 def _mean(name: str, tasks: str, description: str, entropic: bool = False) -> Metric:
@@ -108,7 +112,8 @@ RANGES = {
     **dict.fromkeys(("entropy", "target_entropy", "label_entropy", "entropy_p", "entropy_q",
                      "entropy_low", "entropy_high"), "[0, ln C]"),
     "confidence": "[1/C, 1]",
-    **dict.fromkeys(("accuracy", "top{k}_accuracy", "ece", "mce", "total_variation", "hellinger",
+    **dict.fromkeys(("accuracy", "top{k}_accuracy", "ece", "ece_equal_mass", "mce",
+                     "total_variation", "hellinger",
                      "precision", "recall", "f1", "iou", "dice",
                      "tversky", "top1_agreement", "top5_overlap", "top10_overlap",
                      "top1_in_top5", "tail_p", "tail_q", "overlap"), "[0, 1]"),
@@ -135,6 +140,14 @@ RECORDS = (
         "cross_entropy",
         "sparse categorical binary divergence logprob",
         "mean of −Σ p log q",
+        entropic=True,
+    ),
+    Metric(
+        "sequence_cross_entropy",
+        ("sparse", "categorical", "binary", "logprob"),
+        "cross_entropy",
+        "sequence_mean",
+        "mean over the clusters of their mean cross-entropies: each counts alike, however long",
         entropic=True,
     ),
     Metric(
@@ -185,6 +198,13 @@ RECORDS = (
         "ece",
         "expected calibration error: mean gap of confidence and frequency in equal-width bins "
         "(lo, hi]",
+    ),
+    Metric(
+        "ece_equal_mass",
+        ("sparse", "binary"),
+        "confidence",
+        "ece_equal_mass",
+        "the same over bins of equal weight, runs of cells of the confidence histogram",
     ),
     Metric("mce", ("sparse", "binary"), "confidence", "mce", "largest calibration error of a bin"),
     Metric(

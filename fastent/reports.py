@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastent._version
-from fastent._errors import one_of
+from fastent._errors import one_of, shown
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.metrics import Metric
 from fastent.report import calibration, document
@@ -17,6 +17,7 @@ from fastent.report.numbers import with_error
 from fastent.results import Layout, Part, Result
 
 SHOWN_GROUPS = 20
+BINNED = ("ece", "mce", "ece_equal_mass")
 LIBRARIES = ("pandas", "polars")
 
 
@@ -175,34 +176,49 @@ class Report(Part):
     # --- calibration
 
     @in_default_mode
-    def calibration(self) -> dict[str, np.ndarray]:
-        """The bins behind ece and mce, as columns for a dataframe.
+    def calibration(self, metric: str | None = None) -> dict[str, np.ndarray]:
+        """The bins behind ece and mce, or ece_equal_mass, as columns for a dataframe.
+
+        Parameters
+        ----------
+        metric : {"ece", "mce", "ece_equal_mass"}, optional
+            Whose; those of the first that the report has by default.
 
         Returns
         -------
         dict of ndarray
-            `lower` and `upper` bounds, (lower, upper], `weight`, mean `confidence`, observed
-            `frequency`, and its 95 % interval `low` to `high` (Wilson's; weighted rows count as
-            their effective number); nan in bins without rows.
+            `lower` and `upper` bounds, (lower, upper], of equal mass [lower, upper), `weight`, mean
+            `confidence`, observed `frequency`, and its 95 % interval `low` to `high` (Wilson's;
+            weighted rows count as their effective number); nan in bins without rows.
 
         Raises
         ------
         ValueError
-            Without ece or mce among the metrics, or of a group of which bins are not kept.
+            Without such a metric in the report, or of a group of which bins are not kept.
         """
-        found = calibration.table(self)
+        known = [name for name in BINNED if name in self]
+        if metric is not None and metric not in known:
+            names = ", ".join(known) or "none here"
+            raise ValueError(f"metric: expected one of {names}, got {shown(metric)}")
+        found = None
+        if known:
+            found = calibration.table(self, (metric or known[0]) == "ece_equal_mass")
         if found is None:
-            raise ValueError("calibration: needs 'ece' or 'mce' among the metrics of the report")
+            raise ValueError(
+                f"calibration: needs one of {', '.join(BINNED)} among the metrics of the report"
+            )
         return found
 
     @in_default_mode
-    def plot_calibration(self, ax: Any = None) -> Any:
+    def plot_calibration(self, ax: Any = None, metric: str | None = None) -> Any:
         """Observed frequency against predicted, with 95 % intervals; needs matplotlib.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
             Where to draw; a new figure's by default.
+        metric : str, optional
+            Whose bins, as in `calibration`.
 
         Returns
         -------
@@ -222,7 +238,7 @@ class Report(Part):
             ax = pyplot.subplots()[1]
         task = self._settings.get("task")
         words = plots.PROBABILITY if task == "binary" else plots.CONFIDENCE
-        plots.draw_reliability(ax, self.calibration(), words)
+        plots.draw_reliability(ax, self.calibration(metric), words)
         return ax
 
     # --- to look at
@@ -288,7 +304,7 @@ class Groups(Mapping["int | str", Report]):
         settings: dict[str, Any], classes: Sequence[Any] | None = None,
     ):  # fmt: skip
         self._state = state
-        self._layout = Layout(state, metrics, base, state.detailed, classes)
+        self._layout = Layout(state, metrics, base, state.detailed, classes, True)
         self._hold = hold
         self._settings = settings
         self._codes = {state.groups.names[code]: code for code in state.groups.ordered()}

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fastent import _calibration
+from fastent._calibration import Bin
 from fastent._confusion import Confusion, Ratios
 from fastent._errors import shown
 from fastent.backends.cython.accumulate.state import bucket_middle
@@ -147,14 +149,22 @@ def weighted_quantile(counts: dict[int, int], q: float, least: float, largest: f
     return largest
 
 
-def calibration_errors(bins: list[tuple[Total, Total, Total]]) -> tuple[float, float]:
-    """Expected and largest |Σ w·correct − Σ w·confidence| over the bins, per weight."""
-    flat = [x for triple in bins for x in triple]
-    weight = sum(triple[2] for triple in bins if isinstance(triple[2], int))
-    if not all(isinstance(x, int) for x in flat) or not weight:
-        return math.nan, math.nan
-    gaps = [(abs(int(correct) - int(confidence)), int(w)) for confidence, correct, w in bins if w]
-    return sum(gap for gap, _ in gaps) / weight, max(gap / w for gap, w in gaps)
+def mean_of_means(clusters: list[tuple[Total, Total]]) -> tuple[float, float | None]:
+    """Σ_c m_c / G of m_c = S_c/W_c, and √(Σ (m_c − m̄)² / (G (G − 1)))."""
+    clusters = [pair for pair in clusters if pair[1]]
+    count = len(clusters)
+    flat = [x for pair in clusters for x in pair]
+    if not clusters or not all(isinstance(x, int) for x in flat):
+        odd = math.fsum(a / b if isinstance(a, int) else float(a) for a, b in clusters)
+        return (odd if clusters else math.nan), (math.nan if count > 1 else None)
+    # in units that leave 64 bits of the smallest number
+    means = [(int(a) << 1074 + 64) // int(b) for a, b in clusters]
+    total = sum(means)
+    mean = total / (count << 1074 + 64)
+    if count < 2:
+        return mean, None
+    squares = sum((count * m - total) ** 2 for m in means)
+    return mean, root_of_ratio(squares, count**3 * (count - 1) << 2 * (1074 + 64))
 
 
 def frequency_entropy(weights: list[int]) -> float:
@@ -180,8 +190,7 @@ class Result:
     value : float
         The metric; nan without rows.
     stderr : float or None
-        Its standard error; None below two rows and for confusion, ece, mce, label_entropy and
-        skill.
+        Its standard error; None below two rows and for confusion, mce, label_entropy and skill.
     count : int
         Rows with positive weight.
     weight : float
@@ -322,7 +331,13 @@ class Result:
         )
 
 
-ERRORS = {"bits_per_byte": "ratio_errors", "tversky": "overlap_errors"}  # plain, by cluster
+ERRORS = {  # plain, by cluster
+    "bits_per_byte": "ratio_errors",
+    "tversky": "overlap_errors",
+    "ece": "calibration_errors",
+    "ece_equal_mass": "calibration_errors",
+    "sequence_mean": "sequence_errors",
+}
 
 
 def _plain(found: Any) -> Any:
@@ -398,6 +413,7 @@ class Layout:
         base: float | None,
         detailed: bool,
         classes: Sequence[Any] | None = None,
+        of_groups: bool = False,
     ):
         self.base = base
         self.classes = classes
@@ -407,6 +423,8 @@ class Layout:
         self.given = metrics
         self.bits_per_unit = 1 / math.log(2) if base is None else self.bits_of_base
         self.metrics = {m.name: m for m in metrics if m.by_row or detailed}
+        if of_groups:  # clusters are of the whole
+            self.metrics = {n: m for n, m in self.metrics.items() if not m.needs_clusters}
         self.places = {column[0]: i for i, column in enumerate(state.columns)}
         self.kinds = [column[3] for column in state.columns]
         self._place = {m.name: self.places[column_name(m)] for m in metrics if m.by_row}
@@ -569,11 +587,48 @@ class Part(Mapping[str, Result]):
         mean = self.mean(metric)
         return math.sqrt(mean) if mean >= 0 else math.nan
 
+    def bins(self, equal_mass: bool = False) -> tuple[list[float], list[Bin]]:
+        """Upper bounds and sums of the bins of calibration."""
+        bins = [Bin(*sums) for sums in self.state.bin_sums(self.group)]
+        if equal_mass:
+            return _calibration.equal_mass(
+                _calibration.cells(self.state.item_sums(self.group)), len(bins)
+            )
+        return [(k + 1) / len(bins) for k in range(len(bins))], bins
+
     def ece(self, metric: Metric) -> float:
-        return calibration_errors(self.state.calibration(self.group))[0]
+        return _calibration.expected_error(self.bins()[1])
+
+    def ece_equal_mass(self, metric: Metric) -> float:
+        return _calibration.expected_error(self.bins(True)[1])
 
     def mce(self, metric: Metric) -> float:
-        return calibration_errors(self.state.calibration(self.group))[1]
+        return _calibration.largest_error(self.bins()[1])
+
+    def calibration_errors(self, metric: Metric) -> tuple[float | None, float | None]:
+        """Of the mean of ±(correctness − confidence), the sign being that of the bin's gap."""
+        bins = self.bins(metric.statistic == "ece_equal_mass")[1]
+        total, cross = _calibration.with_signs(bins)
+        places = self.layout.places
+        binary = "probability" in places
+        names = ("probability", "target") if binary else ("confidence", "accuracy")
+        parts = [self.sums(places[name])[1] for name in names]
+        parts.append(self.sums(places["overlap" if binary else "sure_hits"])[2])
+        squares: Total = math.nan
+        if all(isinstance(x, int) for x in parts):
+            squares = parts[0] + parts[1] - 2 * parts[2]
+        W, W2 = self.state.weight(0, self.group)
+        return standard_error(total, squares, cross, W, W2, self.size(0)[0]), None
+
+    def sequence_mean(self, metric: Metric) -> float:
+        return self._sequences(metric)[0]
+
+    def sequence_errors(self, metric: Metric) -> tuple[float | None, float | None]:
+        error = self._sequences(metric)[1]
+        return error, error
+
+    def _sequences(self, metric: Metric) -> tuple[float, float | None]:
+        return mean_of_means(self.state.cluster_sums(self.layout.place(metric)))
 
     def label_entropy(self, metric: Metric) -> float:
         if "target" in self.layout.places:  # binary: the target is the weight of label 1

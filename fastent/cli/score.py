@@ -99,8 +99,11 @@ def chosen_metrics(options: argparse.Namespace, classes: int | None) -> list[str
         if classes is not None and classes <= 5:
             names = [name for name in names if name != "top5_accuracy"]
         return names
-    names = [registry.find(name, options.task).name for name in registry.listed(options.metrics)]
-    return list(dict.fromkeys(names))
+    chosen = [registry.find(name, options.task) for name in registry.listed(options.metrics)]
+    for metric in chosen:
+        if metric.needs_clusters and not options.clusters:
+            raise UsageError(f"--metrics {metric.name}: needs --clusters")
+    return list(dict.fromkeys(metric.name for metric in chosen))
 
 
 def class_names(shards: Shards) -> Sequence[Any] | None:

@@ -10,12 +10,14 @@ from fastent.report.plots import Bins
 from fastent.results import PRODUCT_UNIT, Part, rounded
 
 
-def table(part: Part) -> dict[str, np.ndarray] | None:
+def table(part: Part, equal_mass: bool = False) -> dict[str, np.ndarray] | None:
     """Columns of the bins of a report or of a group; None where it has none.
 
     Parameters
     ----------
     part : Part
+    equal_mass : bool
+        Which bins.
 
     Returns
     -------
@@ -24,11 +26,13 @@ def table(part: Part) -> dict[str, np.ndarray] | None:
     """
     if part.group is not None and not part.state.detailed:
         return None
-    found = part.state.calibration(part.group)
+    bounds, found = part.bins(equal_mass)
     if not found:
         return None
-    confidence, hits, weight = np.array([[rounded(x) for x in triple] for triple in found]).T
-    return Bins(weight, confidence, hits, effective(part)).table()
+    sums = np.array([[rounded(x) for x in one[:3]] for one in found])
+    confidence, hits, weight = sums.T
+    upper = np.array(bounds) if equal_mass else None
+    return Bins(weight, confidence, hits, effective(part), upper).table()
 
 
 def effective(part: Part) -> float:

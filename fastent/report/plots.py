@@ -55,15 +55,19 @@ class Plot:
 
 @dataclass
 class Bins:
-    """Equal-width confidence bins: weight, sum of confidence and sum of hits in each."""
+    """Confidence bins: weight, sum of confidence and sum of hits in each; of equal width, unless
+    their upper bounds are given."""
 
     weight: np.ndarray
     confidence: np.ndarray
     hits: np.ndarray
     rows_a_weight: float = 1.0  # how many rows a weight of 1 stands for
+    upper: np.ndarray | None = None
 
     @property
     def edges(self) -> np.ndarray:
+        if self.upper is not None:
+            return np.concatenate([[0.0], self.upper])
         return np.linspace(0, 1, len(self.weight) + 1)
 
     def table(self) -> dict[str, np.ndarray]:
