@@ -220,6 +220,9 @@ def test_dask(chunks):
     same(
         fastent.dask.entropy(lazy(x), axis=None).compute(scheduler="sync"), fe.entropy(x, axis=None)
     )
+    y = distributions((N,)) / N
+    found = fastent.dask.kl_divergence(lazy(x), lazy(y), axis=None).compute(scheduler="sync")
+    same(found, fe.kl_divergence(x, y, axis=None))
 
 
 def test_drop_ins():

@@ -206,9 +206,14 @@ def test_compare_two_dumps(p, q):
     assert clustered == pytest.approx(want["cluster_se_by_chunk"]["kld"], rel=1e-4)
 
 
-def test_without_labels_at_the_floor():
+def test_without_labels_at_the_floor(capsys):
     for q, both in (("B", 0.126885), ("C", -0.001475)):
         found = report("compare", dumps.path("A"), dumps.path(q))["clipping"]
+        assert main(["compare", dumps.path("A"), dumps.path(q)]) == 0
+        told = capsys.readouterr().out
+        for side in "pq":
+            counts = found[side]["rows_clipped"], found[side]["targets_at_floor"]
+            assert "{}: {:,} rows clipped, {:,} labels".format(side.upper(), *counts) in told
         above = found["without_targets_at_floor"]["cross_entropy_difference"]
         assert above["value"] == pytest.approx(both, abs=6e-7) and above["count"] == 188
 
@@ -337,7 +342,9 @@ def test_the_table_of_the_program(p, q, capsys):
     assert main(["compare", *words, "--json", "table.json"]) == 0
     printed = (dumps.FOLDER / f"even-{q}-against-{p}.stdout").read_text().splitlines()
     assert capsys.readouterr().out.splitlines() == printed[1:-1]  # the first line is a time
-    found = json.loads(Path("table.json").read_text())["llama"]
+    document = json.loads(Path("table.json").read_text())
+    assert document["settings"] == {"kind": ["logprobs", "logits"], "llama": True}
+    found = document["llama"]
     for name, numbers in EXPECTED[f"even {q} against {p}"]["llama"].items():
         assert [float(x) for x in found[name]] == pytest.approx(numbers, rel=1e-6, abs=1e-11), name
 

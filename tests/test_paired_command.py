@@ -126,11 +126,13 @@ def test_bad_logs(capsys):
     lines("none.jsonl", [])
     Path("broken.jsonl").write_text('{"doc_id": 1\n')
     Path("empty").mkdir()
+    np.save("wide.npy", np.ones((3, 2)))
     for words, why in (
         (["good.jsonl", "twice.jsonl"], "twice.jsonl: line 2: document 1 is there twice"),
         (["good.jsonl", "none.jsonl"], "none.jsonl: no documents"),
         (["good.jsonl", "broken.jsonl"], "broken.jsonl: line 1 is no document"),
         (["empty", "empty"], "empty: no samples_TASK_*.jsonl"),
+        (["wide.npy", "wide.npy"], "wide.npy: rows of 2 numbers, expected one each"),
         (["good.jsonl", "missing.jsonl"], "missing.jsonl: No such file"),
         (["good.jsonl", "good.jsonl", "--metrics", "f1"], "no metric 'f1', expected of: acc"),
         (["a.parquet", "b.parquet", "--value", "none"], "no column 'none'"),

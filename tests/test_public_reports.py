@@ -161,6 +161,7 @@ def test_equality(report):
     assert report != accumulator(WEIGHTS).compute()
     assert report != accumulator(groups=None).compute()
     assert report["accuracy"] != report["ece"] and report != 1 and report["ece"] != 1
+    assert report != report.groups["de"] != report
     nan = [fe.Accumulator("accuracy").compute() for _ in range(2)]
     assert math.isnan(nan[0]["accuracy"].value) and nan[0] == nan[1]
     sums = [accumulator(labels=LABELS[s], logits=LOGITS[s], groups=GROUPS[s])
@@ -197,3 +198,10 @@ def test_they_show_what_users_need(report):
     assert report._ipython_key_completions_() == METRICS
     assert sorted(report.groups._ipython_key_completions_()) == ["<b>fr</b>", "de", "en"]
     assert "accuracy: " in repr(report) and "\n" not in repr(report)
+    names = [name for name, _ in report.groups.items()]
+    assert all(f"{name!r}: {report.groups[name]!r}" in repr(report.groups) for name in names)
+    shown = report._repr_html_()
+    assert "<caption>Metrics</caption>" in shown and "None" not in shown
+    in_bits = fe.Accumulator(METRICS, kind="logits", base=2).update(LABELS, LOGITS).compute()
+    assert "<td>bits</td>" in in_bits._repr_html_() and "<td>nats</td>" in shown
+    assert "<td>nats</td>" not in in_bits._repr_html_()

@@ -298,9 +298,13 @@ def test_class_weights_from_a_file():
         assert found == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 @pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
-def test_lists_in_compressed_batches(kind, codec):
+def test_lists_in_compressed_batches(kind, codec, large, monkeypatch):
+    """Also in such as are too large for the library to inflate in memory."""
+    if large:
+        monkeypatch.setattr("fastent.io.arrow.LARGEST_BATCH", 0)
     lists = {
         "list": lambda: pyarrow.array(PROBS.tolist()),
         "large_list": lambda: pyarrow.array(PROBS.tolist(), pyarrow.large_list(pyarrow.float64())),
