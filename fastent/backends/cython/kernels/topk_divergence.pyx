@@ -31,6 +31,9 @@ cdef extern from "argmax.h" nogil:
     int fe_above_float(const float *x, Py_ssize_t n, float m)
     int fe_above_double(const double *x, Py_ssize_t n, double m)
 
+cdef extern from "argmax.h" nogil:
+    void fe_ask(const char *at, Py_ssize_t size, bint near)
+
 cdef extern from "extremes.h" nogil:
     Py_ssize_t fe_ends_float(const float *x, Py_ssize_t n, float low, float high, float *out)
     Py_ssize_t fe_ends_double(const double *x, Py_ssize_t n, double low, double high, double *out)
@@ -254,22 +257,39 @@ cdef Teacher teacher_of(const int64_t *ids, const double *logprobs, const unsign
 
 # --- the row --------------------------------------------------------------------------------------
 
-cdef LogitSums tail_sums(const stored *x, Teacher *t, Rules *rules, Room *room, real *scratch) noexcept nogil:
-    """Sums of the classes that are not listed, of which there is one at least."""
+cdef struct Ends:                       # numbers of the tail that may be its smallest or largest
+    Py_ssize_t few                      # how many of the smallest are wanted
+    Py_ssize_t many                     # and of the largest
+    double low                          # those at most this, and
+    double high                         # those at least this
+    Py_ssize_t found                    # in room.ends
+    Py_ssize_t lows
+    Py_ssize_t highs
+
+
+cdef LogitSums tail_sums(const stored *x, Teacher *t, Rules *rules, Room *room, Ends *ends, real *scratch) noexcept nogil:
+    """Sums of the classes that are not listed, of which there is one at least, and what may be an end
+    of them, if `ends` is given: all is done while a block is in the first-level cache."""
     cdef Py_ssize_t block, count = blocks_of(rules.classes), start, n, first = 0, i, step = 1
     cdef stored *copy = <stored *>room.copy
+    cdef stored *found
     cdef const stored *here
     for block in range(count):
         start = block * CHUNK
         n = min(<Py_ssize_t>CHUNK, rules.classes - start)
         here = x + start
         if first < t.count and room.ids[first] < start + n:
+            fe_ask(<const char *>(here + n), n * sizeof(stored), True)
             memcpy(copy, here, n * sizeof(stored))
             while first < t.count and room.ids[first] < start + n:
                 copy[room.ids[first] - start] = <stored>(-INFINITY)
                 first += 1
             here = copy
         room.parts[block] = logit_sums(here, n, n, rules.scale, False, no_ranks(), scratch)
+        if ends != NULL:
+            found = <stored *>fit(room, &room.ends, (ends.found + n + 64) * sizeof(stored))
+            if found != NULL:
+                ends.found += ends_of(here, n, <stored>ends.low, <stored>ends.high, found + ends.found)
     while step < count:
         i = 0
         while i + step < count:
@@ -277,6 +297,13 @@ cdef LogitSums tail_sums(const stored *x, Teacher *t, Rules *rules, Room *room, 
             i += 2 * step
         step *= 2
     return room.parts[0]
+
+
+cdef inline Py_ssize_t ends_of(const stored *x, Py_ssize_t n, stored low, stored high, stored *out) noexcept nogil:
+    if stored is float:
+        return fe_ends_float(x, n, low, high, out)
+    else:
+        return fe_ends_double(x, n, low, high, out)
 
 
 cdef inline double scaled(double x, double top, Rules *rules) noexcept nogil:
@@ -366,15 +393,16 @@ cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low, 
     return from_key(first, low)
 
 
-cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t few, Py_ssize_t many, stored *low, stored *high) noexcept nogil:
-    """Bounds within which there are likely the `few` smallest and the `many` largest numbers, and not
-    many more; all if there is no sense in looking for some."""
+cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t listed, Ends *ends) noexcept nogil:
+    """Bounds within which there are likely the numbers that are wanted, and not many more; all if there
+    is no sense in looking for some."""
     cdef stored sample[SAMPLE]
     cdef Py_ssize_t i, step = n // SAMPLE, rank, below
     cdef double share, least = INFINITY, most = -INFINITY, a, b, middle
-    low[0] = <stored>INFINITY
-    high[0] = <stored>(-INFINITY)
-    if step < 4 or few + many > n // 4:
+    ends.low = INFINITY
+    ends.high = -INFINITY
+    ends.found = ends.lows = ends.highs = 0
+    if step < 4 or ends.few + ends.many > n // 4:
         return
     for i in range(SAMPLE):
         sample[i] = x[i * step]
@@ -384,7 +412,7 @@ cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t few, Py_ssize_t m
     if least == INFINITY or most == INFINITY:
         return
     for below in range(2):
-        share = (few if below else many) * <double>SAMPLE / n
+        share = (ends.few if below else ends.many + listed) * <double>SAMPLE / n
         rank = <Py_ssize_t>(share + 3 * share ** 0.5 + 3)
         rank = SAMPLE - rank if below else rank
         a = least
@@ -396,63 +424,64 @@ cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t few, Py_ssize_t m
             else:
                 a = middle
         if below:
-            low[0] = <stored>b
+            ends.low = <stored>b
         else:
-            high[0] = <stored>a
-    if low[0] >= high[0]:
-        low[0] = <stored>INFINITY
-        high[0] = <stored>(-INFINITY)
+            ends.high = <stored>a
+    if ends.low >= ends.high:
+        ends.low = INFINITY
+        ends.high = -INFINITY
 
 
-cdef void collect(const stored *x, Teacher *t, Rules *rules, Room *room, Py_ssize_t few, Py_ssize_t many,
-                  Py_ssize_t *low_count, Py_ssize_t *high_count) noexcept nogil:
-    """Numbers of the tail of which at least `few` are its smallest and `many` its largest."""
-    cdef stored *ends
-    cdef stored *highs
+cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends *ends) noexcept nogil:
+    """Smallest and largest numbers of the tail apart, as many as are wanted at least; those of the
+    listed classes, which were taken for −infinity, are none of it."""
+    cdef stored *found
     cdef stored *lows
-    cdef Py_ssize_t i, start, stop, n, found, n_low, n_high
-    cdef stored low, high
-    thresholds(x, rules.classes, few, many + t.count, &low, &high)
+    cdef stored *highs
+    cdef Py_ssize_t i, left, start, n, listed = t.count
     while True:
-        start = found = n_low = n_high = 0
-        for i in range(t.count + 1):
-            stop = room.ids[i] if i < t.count else rules.classes
-            while start < stop:
-                n = min(<Py_ssize_t>(2 * CHUNK), stop - start)
-                ends = <stored *>fit(room, &room.ends, (found + n + 16) * sizeof(stored))
-                if ends == NULL:
-                    return
-                if stored is float:
-                    found += fe_ends_float(x + start, n, low, high, ends + found)
-                else:
-                    found += fe_ends_double(x + start, n, low, high, ends + found)
-                start += n
-            start = stop + 1
-        ends = <stored *>fit(room, &room.ends, (found + 1) * sizeof(stored))
-        lows = <stored *>fit(room, &room.low, (found + 1) * sizeof(stored))
-        highs = <stored *>fit(room, &room.high, (found + 1) * sizeof(stored))
-        fit(room, &room.low_log_q, (found + 1) * sizeof(double))
-        fit(room, &room.high_log_q, (found + 1) * sizeof(double))
+        found = <stored *>fit(room, &room.ends, (ends.found + 64) * sizeof(stored))
+        lows = <stored *>fit(room, &room.low, (ends.found + 64) * sizeof(stored))
+        highs = <stored *>fit(room, &room.high, (ends.found + 64) * sizeof(stored))
+        fit(room, &room.low_log_q, (ends.found + 64) * sizeof(double))
+        fit(room, &room.high_log_q, (ends.found + 64) * sizeof(double))
         if room.no_memory:
             return
-        for i in range(found):
-            lows[n_low] = ends[i]
-            n_low += ends[i] <= low
-            highs[n_high] = ends[i]
-            n_high += ends[i] >= high
-        if n_low >= few and n_high >= many:
-            break
-        low = <stored>INFINITY
-        high = <stored>(-INFINITY)
-    low_count[0] = n_low
-    high_count[0] = n_high
+        ends.lows = ends_of(found, ends.found, <stored>ends.low, <stored>NAN, lows)
+        ends.highs = ends_of(found, ends.found, <stored>NAN, <stored>ends.high, highs)
+        left = 0
+        for i in range(ends.lows):
+            lows[left] = lows[i]
+            if listed and lows[i] == -INFINITY:
+                listed -= 1
+            else:
+                left += 1
+        ends.lows = left
+        if ends.high == -INFINITY:
+            ends.highs = ends.lows                      # all of them are both
+            memcpy(highs, lows, left * sizeof(stored))
+        if ends.lows >= ends.few and ends.highs >= ends.many:
+            return
+        # the sample was misleading: all of the tail
+        found = <stored *>fit(room, &room.ends, (rules.classes + 64) * sizeof(stored))
+        if room.no_memory:
+            return
+        ends.found = start = 0
+        listed = 0
+        for i in range(t.count + 1):
+            n = (room.ids[i] if i < t.count else rules.classes) - start
+            memcpy(found + ends.found, x + start, n * sizeof(stored))
+            ends.found += n
+            start += n + 1
+        ends.low = INFINITY
+        ends.high = -INFINITY
 
 
 cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint smallest, double *log_q, Student *s, Rules *rules) noexcept nogil:
     """ln q of the `count` largest (or smallest: then the numbers are turned over), and the next one, if
     that is wanted."""
     cdef Taken taken
-    cdef stored bound, after, v, low = x[0], high = x[0]
+    cdef stored bound = 0, after, low = x[0], high = x[0]
     cdef Py_ssize_t i, found = 0, more
     cdef double sign = -1 if smallest else 1
     taken.count = count
@@ -485,7 +514,11 @@ cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint small
             log_q[found + i] = scaled(sign * <double>bound, s.top, rules) - s.partition
         taken.last = sign * <double>bound
     if next:
-        after = largest(x, n, count + 1, low, high)
+        after = bound if count else high
+        if count and above(x, n, from_key(key_of(bound) - 1, bound)) == count:
+            after = low
+            for i in range(n):
+                after = x[i] if (x[i] < bound) & (x[i] > after) else after
         taken.last = sign * <double>after
         taken.log_last = scaled(taken.last, s.top, rules) - s.partition
     return taken
@@ -646,10 +679,12 @@ cdef void one_row(const stored *x, const int64_t *ids, const double *logprobs, c
     cdef Student s
     cdef LogitSums tail
     cdef Taken most, least
-    cdef Py_ssize_t i, lows = 0, highs = 0, wanted
+    cdef Py_ssize_t i, wanted
+    cdef Ends ends
+    cdef Ends *looked_for = NULL
     cdef stored *copy
     cdef double head = 0, lost = 0, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
-    cdef bint wide, infinite
+    cdef bint wide, behind                # `behind`: some of the list is behind some of the tail
     if bad.code:
         return
     for i in range(t.count):
@@ -662,14 +697,23 @@ cdef void one_row(const stored *x, const int64_t *ids, const double *logprobs, c
         undefined(out, stride)
         return
     wide = stored is double or rules.scale.temperature != 1
+    wanted = t.whole + (t.left > 0)
+    ends.few = wanted
+    ends.many = min(t.rest, max(wanted, t.count))
+    if ends.many:
+        thresholds(x, rules.classes, t.count, &ends)
+        looked_for = &ends
     while True:
         tail.top = -INFINITY
         tail.count = tail.rest = 0
         if t.rest:
             if wide:
-                tail = tail_sums(x, &t, rules, room, <double *>room.scratch)
+                tail = tail_sums(x, &t, rules, room, looked_for, <double *>room.scratch)
             elif stored is float:
-                tail = tail_sums(x, &t, rules, room, <float *>room.scratch)
+                tail = tail_sums(x, &t, rules, room, looked_for, <float *>room.scratch)
+            looked_for = NULL                           # once is enough
+        if room.no_memory:
+            return
         if tail.top != tail.top or (tail.top == -INFINITY and top == -INFINITY):
             undefined(out, stride)
             return
@@ -716,20 +760,19 @@ cdef void one_row(const stored *x, const int64_t *ids, const double *logprobs, c
         if t.left > 0:
             out[C_ENTROPY_LOW * stride] -= t.left * log_positive(t.left)
     out[C_OVERLAP * stride] = 1
-    wanted = t.whole + (t.left > 0)
     most.count = least.count = 0
     least.last = NAN
     least.log_last = most.log_last = 0
-    infinite = bottom < tail.top or (bottom == tail.top and t.rest > 0)
-    if wanted or (infinite and t.count):
-        collect(x, &t, rules, room, wanted, min(t.rest, max(wanted, t.count if infinite else 0)), &lows, &highs)
+    behind = bottom < tail.top or (bottom == tail.top and t.rest > 0)
+    if wanted or (behind and t.count):
+        split_ends(x, &t, rules, room, &ends)
         if room.no_memory:
             return
-        if infinite and t.count:
-            out[C_OVERLAP * stride] = overlap_of(x, &t, rules, room, <stored *>room.high.at, highs)
+        if behind and t.count:
+            out[C_OVERLAP * stride] = overlap_of(x, &t, rules, room, <stored *>room.high.at, ends.highs)
     if wanted:
-        most = take(<stored *>room.high.at, highs, t.whole, t.left > 0, False, <double *>room.high_log_q.at, &s, rules)
-        least = take(<stored *>room.low.at, lows, t.whole, t.left > 0, True, <double *>room.low_log_q.at, &s, rules)
+        most = take(<stored *>room.high.at, ends.highs, t.whole, t.left > 0, False, <double *>room.high_log_q.at, &s, rules)
+        least = take(<stored *>room.low.at, ends.lows, t.whole, t.left > 0, True, <double *>room.low_log_q.at, &s, rules)
     low = low_of(x, &t, rules, room, &s, head, &most)
     high = high_of(x, &t, rules, room, &s, head, &least)
     out[C_LOW * stride] = low = low if low >= bucket else bucket
