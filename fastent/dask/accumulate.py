@@ -54,6 +54,10 @@ def accumulate(
     """
     task, axis = as_text(options.get("task", "sparse")), options.get("axis", -1)
     options["task"] = task
+    if task == "topk":
+        raise ValueError(
+            "task: expected one of two arrays, got 'topk'; fastent compare --dask takes lists"
+        )
     if options.get("num_threads") is None:
         options["num_threads"] = 1
     several = isinstance(metrics, Iterable) and not isinstance(metrics, str)

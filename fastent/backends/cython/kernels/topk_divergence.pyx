@@ -117,7 +117,6 @@ cdef struct Taken:                      # the n smallest or largest of the tail
     Py_ssize_t count
     double last                         # the number after them, as it is stored
     double log_last                     # its ln q
-    Py_ssize_t ties                     # how many equal to the last taken, or to that number, are left
 
 
 cdef struct Bad:
@@ -267,11 +266,13 @@ cdef struct Ends:                       # numbers of the tail that may be its sm
     Py_ssize_t highs
 
 
-cdef LogitSums tail_sums(const stored *x, Teacher *t, Rules *rules, Room *room, Ends *ends, real *scratch) noexcept nogil:
+cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rules, Room *room, Ends *ends, real *scratch) noexcept nogil:
     """Sums of the classes that are not listed, of which there is one at least, and what may be an end
-    of them, if `ends` is given: all is done while a block is in the first-level cache."""
+    of them, if `ends` is given: all is done while a block is in the first-level cache. If a row follows,
+    its sample is asked for, which comes from all over the memory."""
     cdef Py_ssize_t block, count = blocks_of(rules.classes), start, n, first = 0, i, step = 1
     cdef stored *copy = <stored *>room.copy
+    cdef Py_ssize_t step_of = rules.classes // SAMPLE
     cdef stored *found
     cdef const stored *here
     for block in range(count):
@@ -285,6 +286,9 @@ cdef LogitSums tail_sums(const stored *x, Teacher *t, Rules *rules, Room *room, 
                 copy[room.ids[first] - start] = <stored>(-INFINITY)
                 first += 1
             here = copy
+        if followed and step_of > 0:
+            for i in range(start // step_of, (start + n) // step_of):
+                fe_ask(<const char *>(x + rules.classes + i * step_of), 1, False)
         room.parts[block] = logit_sums(here, n, n, rules.scale, False, no_ranks(), scratch)
         if ends != NULL:
             found = <stored *>fit(room, &room.ends, (ends.found + n + 64) * sizeof(stored))
@@ -413,7 +417,7 @@ cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t listed, Ends *end
         return
     for below in range(2):
         share = (ends.few if below else ends.many + listed) * <double>SAMPLE / n
-        rank = <Py_ssize_t>(share + 3 * share ** 0.5 + 3)
+        rank = <Py_ssize_t>(share + 2.5 * share ** 0.5 + 3)
         rank = SAMPLE - rank if below else rank
         a = least
         b = most
@@ -477,49 +481,38 @@ cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends
         ends.high = -INFINITY
 
 
-cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint smallest, double *log_q, Student *s, Rules *rules) noexcept nogil:
+cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint smallest, double low, double high,
+                Room *room, double *log_q, Student *s, Rules *rules) noexcept nogil:
     """ln q of the `count` largest (or smallest: then the numbers are turned over), and the next one, if
-    that is wanted."""
+    that is wanted; all are in [low, high]."""
     cdef Taken taken
-    cdef stored bound = 0, after, low = x[0], high = x[0]
-    cdef Py_ssize_t i, found = 0, more
+    cdef stored bound
+    cdef stored *larger = <stored *>fit(room, &room.ends, (n + 64) * sizeof(stored))
+    cdef Py_ssize_t i, found = 0
     cdef double sign = -1 if smallest else 1
     taken.count = count
     taken.last = NAN
     taken.log_last = 0
-    taken.ties = 0
+    if larger == NULL:
+        return taken
     if smallest:
         for i in range(n):
             x[i] = -x[i]
-    low = high = x[0]
-    for i in range(n):
-        low = x[i] if x[i] < low else low
-        high = x[i] if x[i] > high else high
-    if low == 0 and high == 0:                          # +0 and −0: the order of keys is another
-        low = <stored>(-0.0)
-        high = <stored>0.0
-    if low == 0:
-        low = <stored>(-0.0)
+        low, high = -high, -low
+    if low == 0:                                        # keys of zeros differ
+        low = -0.0
     if high == 0:
-        high = <stored>0.0
-    if count:
-        bound = largest(x, n, count, low, high)
-        for i in range(n):                              # no branch: which ones are larger is noise
-            log_q[found] = x[i]
-            found += x[i] > bound
-        more = count - found
-        for i in range(found):
-            log_q[i] = scaled(sign * log_q[i], s.top, rules) - s.partition
-        for i in range(more):
-            log_q[found + i] = scaled(sign * <double>bound, s.top, rules) - s.partition
-        taken.last = sign * <double>bound
+        high = 0.0
+    # those above the next one are among the `count` largest, and the others of these are equal to it
+    bound = largest(x, n, count + next, <stored>low, <stored>high)
+    bound = <stored>0.0 if bound == 0 else bound            # −0 is equal to what is above its key
+    found = ends_of(x, n, <stored>NAN, from_key(key_of(bound) + 1, bound), larger)
+    for i in range(found):
+        log_q[i] = scaled(sign * larger[i], s.top, rules) - s.partition
+    for i in range(found, count):
+        log_q[i] = scaled(sign * <double>bound, s.top, rules) - s.partition
+    taken.last = sign * <double>bound
     if next:
-        after = bound if count else high
-        if count and above(x, n, from_key(key_of(bound) - 1, bound)) == count:
-            after = low
-            for i in range(n):
-                after = x[i] if (x[i] < bound) & (x[i] > after) else after
-        taken.last = sign * <double>after
         taken.log_last = scaled(taken.last, s.top, rules) - s.partition
     return taken
 
@@ -673,7 +666,7 @@ cdef void certain(const stored *x, stored *copy, Py_ssize_t n) noexcept nogil:
         copy[i] = <stored>0 if x[i] == INFINITY else (x[i] if x[i] != x[i] else <stored>(-INFINITY))
 
 
-cdef void one_row(const stored *x, const int64_t *ids, const double *logprobs, const unsigned char *within,
+cdef void one_row(const stored *x, bint followed, const int64_t *ids, const double *logprobs, const unsigned char *within,
                   Rules *rules, Room *room, Bad *bad, double *out, Py_ssize_t stride) noexcept nogil:
     cdef Teacher t = teacher_of(ids, logprobs, within, rules, room, bad)
     cdef Student s
@@ -708,9 +701,9 @@ cdef void one_row(const stored *x, const int64_t *ids, const double *logprobs, c
         tail.count = tail.rest = 0
         if t.rest:
             if wide:
-                tail = tail_sums(x, &t, rules, room, looked_for, <double *>room.scratch)
+                tail = tail_sums(x, followed, &t, rules, room, looked_for, <double *>room.scratch)
             elif stored is float:
-                tail = tail_sums(x, &t, rules, room, looked_for, <float *>room.scratch)
+                tail = tail_sums(x, followed, &t, rules, room, looked_for, <float *>room.scratch)
             looked_for = NULL                           # once is enough
         if room.no_memory:
             return
@@ -722,7 +715,7 @@ cdef void one_row(const stored *x, const int64_t *ids, const double *logprobs, c
             if copy == NULL:
                 return
             certain(x, copy, rules.classes)
-            one_row(copy, ids, logprobs, within, rules, room, bad, out, stride)
+            one_row(copy, False, ids, logprobs, within, rules, room, bad, out, stride)
             return
         if not wide and tail.count == 1 and tail.rest < 1.3e-26:
             wide = True                                 # zeros in float
@@ -771,8 +764,10 @@ cdef void one_row(const stored *x, const int64_t *ids, const double *logprobs, c
         if behind and t.count:
             out[C_OVERLAP * stride] = overlap_of(x, &t, rules, room, <stored *>room.high.at, ends.highs)
     if wanted:
-        most = take(<stored *>room.high.at, ends.highs, t.whole, t.left > 0, False, <double *>room.high_log_q.at, &s, rules)
-        least = take(<stored *>room.low.at, ends.lows, t.whole, t.left > 0, True, <double *>room.low_log_q.at, &s, rules)
+        most = take(<stored *>room.high.at, ends.highs, t.whole, t.left > 0, False, ends.high, tail.top, room,
+                    <double *>room.high_log_q.at, &s, rules)
+        least = take(<stored *>room.low.at, ends.lows, t.whole, t.left > 0, True, -INFINITY, min(ends.low, tail.top), room,
+                     <double *>room.low_log_q.at, &s, rules)
     low = low_of(x, &t, rules, room, &s, head, &most)
     high = high_of(x, &t, rules, room, &s, head, &least)
     out[C_LOW * stride] = low = low if low >= bucket else bucket
@@ -840,7 +835,7 @@ cdef tuple rows_of(const stored *x, Py_ssize_t rows, const int64_t[:, ::1] ids, 
                 continue
             if within is not None and k:
                 inside = &within[r, 0]
-            one_row(x + r * rules.classes, &ids[r, 0] if k else NULL, &logprobs[r, 0] if k else NULL, inside,
+            one_row(x + r * rules.classes, r + 1 < rows, &ids[r, 0] if k else NULL, &logprobs[r, 0] if k else NULL, inside,
                     rules, &room, &bad, out + r, stride)
             if bad.code or room.no_memory:
                 break
