@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +208,54 @@ def test_a_file_that_is_no_checkpoint_is_left_alone(content, capsys):
     line = capsys.readouterr().err
     assert line == "fastent: progress: not a checkpoint of this version of fastent\n"
     assert Path("progress").read_bytes() == content
+
+
+DAMAGE = """
+import numpy as np
+from fastent.io import Buffer, InputError, expand, open_source
+data = open("x.parquet", "rb").read()
+length = int.from_bytes(data[-8:-4], "little")
+rng = np.random.default_rng(2)
+refused = 0
+for at in range(len(data) - 8 - length, len(data) - 8):
+    for value in (data[at] ^ 1, int(rng.integers(256))):
+        damaged = bytearray(data)
+        damaged[at] = value
+        open("damaged.parquet", "wb").write(damaged)
+        for role in ("labels", "predictions"):
+            try:
+                with open_source(expand(["damaged.parquet"])[0], role) as source:
+                    source.open()
+                    source.read(0, source.rows, Buffer())
+            except InputError as error:
+                refused += 1
+print(refused)
+"""
+
+
+@pytest.mark.slow
+def test_no_byte_of_a_footer_ends_the_process():
+    """As the library does for counts of levels that do not fit its schema."""
+    table = pyarrow.table({"label": [1, None], "p": pyarrow.array([[0.5, 0.5], None])})
+    pyarrow.parquet.write_table(table, "x.parquet")
+    words = [sys.executable, "-P", "-c", DAMAGE]
+    told = subprocess.run(words, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert int(told.stdout) > 300
+
+
+@pytest.mark.parametrize("name", ["map", "struct", "lists of lists", "required"])
+def test_footers_of_nested_columns(name):
+    kinds = {
+        "map": pyarrow.array([[("a", 1)], [], None], pyarrow.map_(pyarrow.string(), "int32")),
+        "struct": pyarrow.array([{"a": 1, "b": [2]}, None, {"a": None, "b": None}]),
+        "lists of lists": pyarrow.array([[[1], []], None, []]),
+        "required": pyarrow.array([1, 2, 3]),
+    }
+    field = pyarrow.field("more", kinds[name].type, nullable=name != "required")
+    probs = pyarrow.array([[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]])
+    schema = pyarrow.schema([field, ("probs", probs.type), ("label", "int64")])
+    table = pyarrow.table([kinds[name], probs, [0, 1, 0]], schema=schema)
+    pyarrow.parquet.write_table(table, "x.parquet", row_group_size=2)
+    words = ["score", "x.parquet:probs", "--labels", "x.parquet:label", "--kind", "probs"]
+    assert main([*words, "--quiet"]) == 0

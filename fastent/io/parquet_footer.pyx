@@ -9,6 +9,8 @@ import numpy as np
 
 cdef enum:
     STOP = 0
+    INT32 = 5                           # other types in a field's place are gone past, as the library does
+    INT64 = 6
     DOUBLE = 7
     BINARY = 8
     LIST = 9
@@ -117,6 +119,94 @@ cdef int skip(Walk *walk, int kind, int depth, bint item) except -1:
     return 0
 
 
+cdef list leaf_levels(Walk *walk):
+    """Largest repetition and definition levels of each column, from the list of the schema's elements, in which
+    the children of a group follow it."""
+    cdef int kind, inner = 0, last, repetition
+    cdef long long count = items(walk, &inner), children
+    cdef list found = [], open_groups = []          # [children to come, repetition level, definition level]
+    if inner != STRUCT and count:
+        raise ValueError("the schema of the footer is none")
+    while count > 0:
+        count -= 1
+        last, repetition, children = 0, 0, 0
+        while True:
+            kind = next_field(walk, &last)
+            if kind == STOP:
+                break
+            if last == 3 and kind == INT32:
+                repetition = <int> signed_number(walk)
+                if not 0 <= repetition <= 2:
+                    raise ValueError("an element of the schema of no known repetition")
+            elif last == 5 and kind == INT32:
+                children = signed_number(walk)
+            else:
+                skip(walk, kind, 1, False)
+        levels = (0, 0)
+        if open_groups:
+            group = open_groups[len(open_groups) - 1]
+            group[0] -= 1
+            levels = group[1] + (repetition == 2), group[2] + (repetition != 0)
+        while open_groups and open_groups[len(open_groups) - 1][0] <= 0:
+            open_groups.pop()
+        if children > 0:
+            open_groups.append([children, *levels])
+        else:
+            found.append(levels)
+    return found
+
+
+cdef long long list_size(Walk *walk, int depth) except -1:
+    """Items of a list, gone past."""
+    cdef int inner = 0
+    cdef long long count = items(walk, &inner), k
+    for k in range(count):
+        skip(walk, inner, depth, True)
+    return count
+
+
+cdef int check_sizes(Walk *walk, object levels, int depth) except -1:
+    """The counts of levels that a column chunk tells: the library ends the process where they are not as many as
+    its column has levels."""
+    cdef int kind, last = 0
+    cdef long long count
+    while True:
+        kind = next_field(walk, &last)
+        if kind == STOP:
+            return 0
+        if kind == LIST and (last == 2 or last == 3):
+            count = list_size(walk, depth + 1)
+            if count and count != levels[last - 2] + 1:
+                raise ValueError(f"a column with {levels[last - 2] + 1} levels has counts of {count}")
+        else:
+            skip(walk, kind, depth + 1, False)
+
+
+cdef int check_column(Walk *walk, object levels, int depth, int number) except -1:
+    """A struct of a column chunk: field `number` is the next one on the way to its sizes."""
+    cdef int kind, last = 0
+    while True:
+        kind = next_field(walk, &last)
+        if kind == STOP:
+            return 0
+        if kind != STRUCT or last != number:
+            skip(walk, kind, depth + 1, False)
+        elif number == 3:                               # its metadata
+            check_column(walk, levels, depth + 1, 16)
+        else:
+            check_sizes(walk, levels, depth + 1)
+
+
+cdef int check_columns(Walk *walk, list levels) except -1:
+    cdef int inner = 0
+    cdef long long count = items(walk, &inner), k
+    if count != len(levels) or (inner != STRUCT and count):
+        raise ValueError(f"a row group of {count} columns, the schema has {len(levels)}")
+    for k in range(count):
+        check_column(walk, levels[k], 2, 3)
+    return 0
+
+
 def row_groups(const unsigned char[::1] footer):
     """Rows of each row group, where each begins and the last one ends, and if it is encrypted.
 
@@ -134,6 +224,7 @@ def row_groups(const unsigned char[::1] footer):
     cdef bint encrypted = False
     cdef long long[::1] rows = np.zeros(0, np.int64), places = np.zeros(1, np.int64)
     cdef long long begin = 0, whole = 0
+    cdef list levels = []
     walk.data, walk.size, walk.at = (&footer[0] if footer.shape[0] else NULL), footer.shape[0], 0
     while True:
         kind = next_field(&walk, &last)
@@ -141,8 +232,11 @@ def row_groups(const unsigned char[::1] footer):
             break
         if last == 8 or last == 9:
             encrypted = True
-        if last == 3 and 3 < kind <= 6:
+        if last == 3 and kind == INT64:
             whole = signed_number(&walk)
+            continue
+        if last == 2 and kind == LIST:
+            levels = leaf_levels(&walk)
             continue
         if last != 4 or kind != LIST:
             skip(&walk, kind, 0, False)
@@ -159,10 +253,12 @@ def row_groups(const unsigned char[::1] footer):
                 kind = next_field(&walk, &inner_last)
                 if kind == STOP:
                     break
-                if inner_last == 3 and 3 < kind <= 6:
+                if inner_last == 3 and kind == INT64:
                     rows[k] = signed_number(&walk)
                     if rows[k] < 0:
                         raise ValueError("a row group of the footer has less than no rows")
+                elif inner_last == 1 and kind == LIST:
+                    check_columns(&walk, levels)
                 else:
                     skip(&walk, kind, 1, False)
         places[count] = walk.at
