@@ -149,3 +149,16 @@ def test_in_a_browser(pages, name):
         browser.close()
     assert said == []
     assert asked == [(pages / name).as_uri()]
+
+
+def test_it_says_which_rows_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels, logits = RNG.integers(0, 3, 50), RNG.normal(size=(50, 3))
+    labels[4:7] = -1
+    logits[[9, 10], 1] = np.nan
+    np.save("x.npy", logits)
+    np.save("y.npy", labels)
+    words = ["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--ignore-index", "-1"]
+    words += ["--nan-policy", "omit", "--quiet", "--html", "page.html"]
+    assert main(words) == 0
+    assert "3 ignored, 2 with NaN" in Tags(Path("page.html").read_text()).text

@@ -298,6 +298,18 @@ def test_class_weights_from_a_file():
         assert found == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_compressed_batches_without_rows(codec):
+    table = pyarrow.table({"probs": LISTS, "label": LABELS})
+    options = pyarrow.ipc.IpcWriteOptions(compression=codec)
+    with pyarrow.ipc.new_file("x.arrow", table.schema, options=options) as writer:
+        for part in (table[:20], table[:0], table[20:], table[:0]):
+            for batch in part.to_batches() or [pyarrow.record_batch(part.to_pydict(), part.schema)]:
+                writer.write_batch(batch)
+    assert pyarrow.ipc.open_file("x.arrow").num_record_batches == 4
+    right("x.arrow")
+
+
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 @pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
