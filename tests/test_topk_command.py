@@ -207,6 +207,24 @@ def test_appended_tokens_and_infinities():
     assert rows["logprobs"].tolist() == [[-np.inf, -0.5]]
 
 
+def test_texts_that_are_ids_and_lines_of_batches():
+    top = [{"token": "token_id:7", "logprob": -0.5}, {"token": "token_id:3", "logprob": -2.0}]
+    body = {"choices": [{"logprobs": {"content": [top[0] | {"top_logprobs": top}]}}]}
+    Path("batch.jsonl").write_text(json.dumps({"custom_id": "a", "response": {"body": body}}))
+    rows = ServerRows("batch.jsonl", "openai", None).read(0, 1, Buffer())
+    assert rows["ids"].tolist() == [[7, 3]] and rows["within"].tolist() == [[1, 1]]
+
+
+def test_plain_lines_with_two_lists():
+    lines = [
+        json.dumps({"ids": i.tolist(), "logprobs": a.tolist()})
+        for i, a in zip(IDS, LOGPROBS, strict=True)
+    ]
+    Path("plain.jsonl").write_text("\n".join(lines))
+    whole = compare("t.npz", "q.npy", "--kind", "logits")
+    assert compare("plain.jsonl", "q.npy", "--kind", "logits")["metrics"] == whole["metrics"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -5,6 +5,7 @@ import math
 
 import ml_dtypes
 import numpy as np
+import pandas
 import pytest
 from mpmath import mp, mpf
 
@@ -199,6 +200,8 @@ def test_shapes_kinds_and_layouts():
     assert one.low.shape == (6,) and one.low[0] == wanted[4, 0]
     lists = fe.topk_divergence([[1], [0, 2]], [[-0.7], [-1.0, -1.0]], np.zeros((2, 3)))
     assert lists.tail_p.shape == (2,)
+    columns = (pandas.Series([list(row) for row in lists]) for lists in (ids, logprobs))
+    assert (np.array(fe.topk_divergence(*columns, q)) == wanted).all()
     hot = fe.topk_divergence(ids, logprobs, q, temperature=2.0)
     same(hot, fe.topk_divergence(ids, logprobs, q / 2), rtol=1e-12)
     assert fe.topk_divergence(

@@ -3,13 +3,16 @@
 vllm    ``prompt_logprobs``: for each position a dictionary by id, with ranks
 sglang  ``meta_info.input_top_logprobs`` (or ``output_top_logprobs``): [[logprob, id, text], …]
 openai  ``choices[].logprobs``: `content` of chats, or `top_logprobs` of completions; by text, so
-        that a table of the tokens' texts is needed
+        that a table of the tokens' texts is needed, unless texts are ``token_id:7``
+
+Lines of batches, which have the response under ``response.body``, are taken like others.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +24,7 @@ from fastent.io.source import Buffer, Source
 
 SERVERS = ("vllm", "sglang", "openai")
 Entry = tuple[int, float, bool]  # id, logprob, whether it is one of the largest
+TOKEN_ID = re.compile(r"token_id:(\d+)")  # what vLLM's return_tokens_as_token_ids gives as text
 MINUS_INFINITY = -9999.0  # what stands for it in chats
 
 
@@ -45,7 +49,7 @@ class ServerRows(Source):
 
     def __init__(self, path: str, server: str, tokens: str | None) -> None:
         self._server = server
-        self._texts = None if server != "openai" else read_tokens(tokens, path)
+        self._texts = None if tokens is None else read_tokens(tokens)
         count, width = 0, 1
         super().__init__(path, path, 0, None, row_dtype(1))
         for entries in self._lists():
@@ -85,6 +89,8 @@ class ServerRows(Source):
         for number, response in _responses(self.path):
             where = f"{self.path}: line {number}"
             try:
+                if isinstance(response, dict) and isinstance(response.get("response"), dict):
+                    response = response["response"].get("body", response)  # of a batch
                 yield from of_line(response)
             except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 what = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -112,7 +118,12 @@ class ServerRows(Source):
         return entries
 
     def _id(self, text: str, given: Any) -> int:
-        assert self._texts is not None
+        if number := TOKEN_ID.fullmatch(text):
+            return int(number[1])
+        if self._texts is None:
+            raise InputError(
+                f"{self.path}: tokens are told by text: --token-table says which ids these are"
+            )
         found = self._texts.get(bytes(given)) if given else None
         found = self._texts.get(text.encode()) if found is None else found
         if found is None:
@@ -208,11 +219,9 @@ def _sglang(response: Any) -> Iterator[list[Entry]]:
         yield [(int(entry[1]), _number(entry[0]), True) for entry in position]
 
 
-def read_tokens(path: str | None, name: str) -> dict[bytes, int]:
+def read_tokens(path: str) -> dict[bytes, int]:
     """Ids by text: of a JSON list of texts, a JSON dictionary of ids, or a text a line; −1 where
     several tokens share one."""
-    if path is None:
-        raise InputError(f"{name}: tokens are told by text: --token-table says which ids these are")
     with reading(path), open(path, encoding="utf-8", newline="\n") as stream:
         text = stream.read()
     try:
