@@ -7,7 +7,8 @@ softmax(b·x), both from the gaps to the largest logit, so that sure rows keep t
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, overload
+from collections.abc import Generator, Sequence
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,12 +38,6 @@ class FittedTemperature(NamedTuple):
     stderr: float
     loss: float
     loss_at_one: float
-
-
-class _Sums(NamedTuple):
-    slope: float  # Σ w g, of the loss in b
-    squares: float  # Σ w² g²
-    curvature: float  # Σ w Var x
 
 
 @overload
@@ -128,73 +123,85 @@ def fit_temperature(
     if classes is not None:
         labels, ignore_index = as_codes(labels, logits, classes, ignore_index, axis)
     threads = chosen_threads(num_threads)
-    array, disguised = as_array(logits, "logits")
-    if disguised:
-        array = as_floats(logits, "logits")
-    at = place_of_axis(axis, array.ndim, "logits")
-    ignored: Any = ignore_index
-    weight = weight_of_labels(labels, array.shape, at, class_weight, sample_weight, ignored)
-    codes = whole_labels(labels, weight.shape, array.shape[at], ignore_index)
-    rows = np.moveaxis(array, at, -1)
+    flat = flat_rows(labels, logits, class_weight, sample_weight, ignore_index, axis)
     # refuses what the loss refuses
     functions.sparse_cross_entropy(
-        labels, logits, kind="logits", sample_weight=(weight != 0).astype(float), axis=at,
-        ignore_index=ignore_index, num_threads=num_threads, reduction="mean",
+        labels, logits, kind="logits", sample_weight=(flat.lead_weight != 0).astype(float),
+        axis=flat.axis, ignore_index=ignore_index, num_threads=num_threads, reduction="mean",
     )  # fmt: skip
-    flat = (codes.reshape(-1), rows.reshape(-1, rows.shape[-1]), weight.reshape(-1))
     if groups is None:
-        return _fitted(*flat, threads=threads)
+        return _fitted(*flat[:3], threads=threads)
     each: dict[Any, list[int]] = {}
-    names = row_ids(groups, weight.shape, "groups")
+    names = row_ids(groups, flat.lead_weight.shape, "groups")
     for row, name in enumerate(names.tolist() if isinstance(names, np.ndarray) else names):
         each.setdefault(name, []).append(row)
     return {
-        name: _fitted(*(part[np.array(chosen)] for part in flat), threads=threads)
+        name: _fitted(*(part[np.array(chosen)] for part in flat[:3]), threads=threads)
         for name, chosen in each.items()
     }
 
 
-def _fitted(
-    labels: np.ndarray, rows: np.ndarray, weight: np.ndarray, *, threads: int
-) -> FittedTemperature:
-    counted = weight > 0
-    if not counted.any():
+class FlatRows(NamedTuple):
+    """Labels, logits and weights, a row each, and how they came."""
+
+    labels: np.ndarray
+    logits: np.ndarray
+    weight: np.ndarray
+    lead_weight: np.ndarray  # in the leading shape
+    axis: int
+
+
+def flat_rows(
+    labels: Any, logits: Any, class_weight: Any, sample_weight: Any, ignore_index: Any, axis: int
+) -> FlatRows:
+    array, disguised = as_array(logits, "logits")
+    if disguised:
+        array = as_floats(logits, "logits")
+    at = place_of_axis(axis, array.ndim, "logits")
+    weight = weight_of_labels(labels, array.shape, at, class_weight, sample_weight, ignore_index)
+    codes = whole_labels(labels, weight.shape, array.shape[at], ignore_index)
+    rows = np.moveaxis(array, at, -1).reshape(-1, array.shape[at])
+    return FlatRows(codes.reshape(-1), rows, weight.reshape(-1), weight, at)
+
+
+class Ask(NamedTuple):
+    """What the search must know next: exact sums over all rows at an inverse temperature.
+
+    "start" wants Σ w, Σ w·(loss at 1), Σ w·(loss as T falls to 0), Σ w·(loss as T grows), how many
+    labels have not the largest logit, and the slope at 0; "step" slope, squares and curvature; and
+    "end" these and Σ w·loss.
+    """
+
+    kind: Literal["start", "step", "end"]
+    b: float
+
+
+SUMS = 6  # at most, of an ask
+START = Ask("start", 0.0)
+Search = Generator[Ask, Sequence[float], FittedTemperature]
+
+
+def search() -> Search:
+    """Newton's method, which is sent the sums that it asks for: whoever has the rows drives it."""
+    weight, at_one, cold, hot, later, slope = (yield START)[:6]
+    if not weight:
         return FittedTemperature(math.nan, math.nan, math.nan, math.nan)
-    if not counted.all():
-        labels, rows, weight = labels[counted], rows[counted], weight[counted]
-
-    def loss(temperature: float) -> float:
-        return float(
-            functions.sparse_cross_entropy(
-                labels, rows, kind="logits", temperature=temperature, sample_weight=weight,
-                reduction="mean", num_threads=threads,
-            )
-        )  # fmt: skip
-
-    def sums(b: float) -> _Sums:
-        return _sums(labels, rows, weight, b, threads)
-
-    at_one = loss(1.0)
+    at_one /= weight
     if math.isnan(at_one):
         return FittedTemperature(math.nan, math.nan, math.nan, at_one)
-    ties, sure, finite = _limits(labels, rows, weight, threads)
-    if sure:
-        return FittedTemperature(0.0, math.nan, ties, at_one)
-    if at_one == math.inf or sums(0.0).slope >= 0:
+    if not later:
+        return FittedTemperature(0.0, math.nan, cold / weight, at_one)
+    if at_one == math.inf or slope >= 0:
         return FittedTemperature(
-            math.inf, math.nan, at_one if at_one == math.inf else finite, at_one
+            math.inf, math.nan, at_one if at_one == math.inf else hot / weight, at_one
         )
     low, high, b = 0.0, math.inf, 1.0
     for _ in range(MOST_STEPS):
-        found = sums(b)
-        low, high = (b, high) if found.slope < 0 else (low, b)
-        if found.slope == 0:
+        slope, _, curvature = (yield Ask("step", b))[:3]
+        low, high = (b, high) if slope < 0 else (low, b)
+        if slope == 0:
             break
-        step = (
-            found.slope / found.curvature
-            if found.curvature
-            else math.copysign(math.inf, found.slope)
-        )
+        step = slope / curvature if curvature else math.copysign(math.inf, slope)
         if abs(step) <= 2e-16 * b:
             break
         new = min(max(b - step, b / FAR), b * FAR)
@@ -203,56 +210,81 @@ def _fitted(
             if not low < new < high:
                 break
         b = new
-    found = sums(b)
-    stderr = math.sqrt(found.squares) / found.curvature / b / b if found.curvature else math.nan
-    return FittedTemperature(1.0 / b, stderr, loss(1.0 / b), at_one)
+    _, squares, curvature, loss = (yield Ask("end", b))[:4]
+    stderr = math.sqrt(squares) / curvature / b / b if curvature else math.nan
+    return FittedTemperature(1.0 / b, stderr, loss / weight, at_one)
+
+
+def _fitted(
+    labels: np.ndarray, rows: np.ndarray, weight: np.ndarray, *, threads: int
+) -> FittedTemperature:
+    going = search()
+    ask = next(going)
+    try:
+        while True:
+            columns = terms(ask, labels, rows, weight, threads)
+            ask = going.send([exact_sum(column) for column in columns])
+    except StopIteration as done:
+        fitted: FittedTemperature = done.value
+        return fitted
+
+
+def terms(
+    ask: Ask, labels: np.ndarray, rows: np.ndarray, weight: np.ndarray, threads: int
+) -> np.ndarray:
+    """What each row adds to the sums of an ask, float64 (sums, rows); a row's are its own alone."""
+    found = np.zeros((SUMS, len(rows)))
+    counted = weight > 0
+    if not counted.all():
+        found[:, counted] = terms(ask, labels[counted], rows[counted], weight[counted], threads)
+        return found
+
+    def body(part: slice, gaps: np.ndarray) -> None:
+        own = np.take_along_axis(gaps, labels[part, None], -1)[:, 0]
+        slopes, variances = _derivatives(gaps, own, ask.b)
+        slopes *= weight[part]
+        if ask.kind == "start":
+            found[2, part] = weight[part] * np.log(np.sum(gaps == 0, -1))
+            found[3, part] = weight[part] * np.log(np.sum(gaps > -np.inf, -1))
+            found[4, part] = own != 0
+            found[5, part] = slopes
+        else:
+            found[0, part] = slopes
+            found[1, part] = slopes * slopes
+            found[2, part] = weight[part] * variances
+
+    _blocks(rows, threads, body)
+    if ask.kind == "step":
+        return found
+    losses = functions.sparse_cross_entropy(
+        labels, rows, kind="logits", num_threads=threads,
+        temperature=1.0 if ask.kind == "start" else 1.0 / ask.b,
+    )  # fmt: skip
+    if ask.kind == "start":
+        found[0], found[1] = weight, weight * losses
+    else:
+        found[3] = weight * losses
+    return found
+
+
+def _derivatives(gaps: np.ndarray, own: np.ndarray, b: float) -> tuple[np.ndarray, np.ndarray]:
+    """Slope of each row's loss in b, and the variance of its logits."""
+    powers = np.where(gaps == -np.inf, 0.0, np.exp(b * gaps))
+    reach = np.where(powers == 0, 0.0, gaps)
+    total = powers.sum(-1)
+    mean = (powers * reach).sum(-1) / total
+    return mean - own, (powers * (reach - mean[:, None]) ** 2).sum(-1) / total
 
 
 def _blocks(rows: np.ndarray, threads: int, body: Any) -> None:
+    """Rows as gaps to their largest logits, in float64 and in one layout."""
     step = max(1, CELLS // rows.shape[-1])
 
     def block(first: int, last: int) -> None:
-        x = rows[first:last].astype(np.float64)
+        x = rows[first:last].astype(np.float64, order="C")
         largest = x.max(-1, keepdims=True)
         with np.errstate(all="ignore"):
             gaps = np.where(x == largest, 0.0, x - largest)
             body(slice(first, last), gaps)
 
     share(block, 0, len(rows), step, max(1, min(threads, rows.size // CELLS)))
-
-
-def _sums(
-    labels: np.ndarray, rows: np.ndarray, weight: np.ndarray, b: float, threads: int
-) -> _Sums:
-    slopes, variances = np.empty(len(rows)), np.empty(len(rows))
-
-    def body(part: slice, gaps: np.ndarray) -> None:
-        powers = np.where(gaps == -np.inf, 0.0, np.exp(b * gaps))
-        reach = np.where(powers == 0, 0.0, gaps)
-        total = powers.sum(-1)
-        mean = (powers * reach).sum(-1) / total
-        own = np.take_along_axis(gaps, labels[part, None], -1)[:, 0]
-        slopes[part] = mean - own
-        variances[part] = (powers * (reach - mean[:, None]) ** 2).sum(-1) / total
-
-    _blocks(rows, threads, body)
-    weighted = weight * slopes
-    return _Sums(exact_sum(weighted), exact_sum(weighted * weighted), exact_sum(weight * variances))
-
-
-def _limits(
-    labels: np.ndarray, rows: np.ndarray, weight: np.ndarray, threads: int
-) -> tuple[float, bool, float]:
-    """(mean loss as T falls to 0 if labels have the largest logits, whether all do, and as T grows
-    for ever)."""
-    cold, hot = np.empty(len(rows)), np.empty(len(rows))
-    first = np.empty(len(rows), np.bool_)
-
-    def body(part: slice, gaps: np.ndarray) -> None:
-        first[part] = np.take_along_axis(gaps, labels[part, None], -1)[:, 0] == 0
-        cold[part] = np.log(np.sum(gaps == 0, -1))
-        hot[part] = np.log(np.sum(gaps > -np.inf, -1))
-
-    _blocks(rows, threads, body)
-    total = exact_sum(weight)
-    return exact_sum(weight * cold) / total, bool(first.all()), exact_sum(weight * hot) / total

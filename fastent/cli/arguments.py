@@ -141,6 +141,11 @@ def _add_score(score: Parser) -> None:
         "--label-smoothing", type=float, default=0.0, metavar="E", help="share of uniform targets"
     )
     what.add_argument("--base", type=float, metavar="B", help="of the logarithm (nats)")
+    what.add_argument(
+        "--fit-temperature",
+        action="store_true",
+        help="also fit the temperature of the logits, by group too; further passes over the rows",
+    )
     what.add_argument("--bins", type=int, default=15, metavar="N", help="calibration bins (15)")
     outputs = score.add_argument_group("outputs")
     _add_outputs(outputs)

@@ -11,6 +11,7 @@ import queue
 import re
 import signal
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -236,6 +237,31 @@ class ClusterRun(Run):
             results = client.gather([running.pop(number) for number in fetched])
             for number, result in zip(fetched, results, strict=True):
                 self._take(number, result)
+
+    def go_through(self, make: Callable[[int], Any]) -> Any:
+        scorer = make(1)
+        plan = Plan(self._plan.options, make)
+        left_out = [self._jobs[number].shard for number in self._failed]
+        jobs = [job for job in self._jobs if job.shard not in left_out]
+        try:
+            with connect(self._options.dask, self._plan.threads) as client:
+                words: list[list[Any]] = [
+                    [pickle.dumps(job.shard) for job in jobs],
+                    [job.start for job in jobs],
+                    [job.stop for job in jobs],
+                ]
+                futures = client.map(score_rows, *words, plan=plan, pure=False)
+                for future in futures:
+                    while not future.done():
+                        self._signals.check()
+                        time.sleep(0.01)
+                    result = future.result()
+                    if "failure" in result:
+                        raise InputError(result["failure"])
+                    scorer.merge(result["state"])
+        except CancelledError:
+            raise InputError(f"--dask {self._options.dask}: the scheduler was lost") from None
+        return scorer
 
     def _finished(self, finished: queue.SimpleQueue[int]) -> list[int]:
         """Some jobs that have ended; none after a moment, so that signals are seen."""

@@ -106,6 +106,21 @@ class Run:
             most_rows = max(1, room // (8 * self._scorer.kept))
         return self._shards.blocks(self._row, self._threads, most_rows)
 
+    def go_through(self, make: Callable[[int], Any]) -> Any:
+        """A further pass over all rows with a scorer made for so many threads; gives the scorer."""
+        threads = self._threads
+        scorer = make(threads)
+        spare = 0 if self._shards.in_place() else 1
+        pipeline = Pipeline(scorer.work, scorer.collect, threads, spare)
+        try:
+            pipeline.run(
+                self._shards.blocks(0, threads), lambda: self._signals.received is not None
+            )
+            self._signals.check()
+        finally:
+            self._shards.close()
+        return scorer
+
     def finish(self) -> None:
         """Put the row values in place."""
         if self._rows is not None:

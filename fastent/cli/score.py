@@ -10,7 +10,7 @@ from typing import Any
 
 import fastent
 from fastent import metrics as registry
-from fastent.cli import complain
+from fastent.cli import complain, temperature
 from fastent.cli.arguments import UsageError
 from fastent.cli.carried import Carried, carried, of_rows
 from fastent.cli.inputs import ignored_code, score_shards
@@ -46,6 +46,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         from fastent.report.page import require_libraries
 
         require_libraries(options.html)
+    if options.fit_temperature:
+        temperature.check_options(options)
     shards = score_shards(options)
     shown = chosen_metrics(options, shards.classes)
     settings = {
@@ -81,6 +83,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
     with work:
         work.work_through()
         found = describe(scorer, shards, kept, shown, options, carrier)
+        if options.fit_temperature:
+            found["fitted_temperature"] = temperature.fit(work.go_through, settings, options)
         work.finish()
         write_outputs(options, found, lambda: page(scorer, shards, found, options))
     show(options, found)

@@ -22,6 +22,7 @@ from fastent.report.table import (
     group_rows,
     metric_rows,
     quantile_rows,
+    temperature_rows,
     unit_of,
     weight,
     worst_rows,
@@ -44,7 +45,7 @@ KINDS = {
     "Remarks": "words remarks",
 }
 BREAKS = re.compile(r"(?<=[_/])|(?<=[.,\-])(?!\d)")
-LONG = ("classes", "groups", "inputs", "rows")  # of tables that may have very many
+LONG = ("classes", "fits", "groups", "inputs", "rows")  # of tables that may have very many
 NUMBER = re.compile(r"(≥ )?\(?[-−]?(\d[\d,]*(\.\d*)?|inf|nan)\b")
 
 
@@ -86,6 +87,7 @@ def render(
 
     base = document["settings"].get("base")
     before = [metric_rows(document["metrics"], base), *notes]
+    before.append(temperature_rows(document, GROUPS_ON_PAGE))
     before.append(quantile_rows(document["metrics"], base))
     by_class = {**document["metrics"], **(more or {})}
     classes = [class_rows(by_class, CLASSES_ON_PAGE), confusion(by_class)]

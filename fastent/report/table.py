@@ -197,6 +197,21 @@ def worst_rows(document: dict[str, Any]) -> Table:
     return Table(f"Rows of highest {what}", head, rows, len(rows), units=units)
 
 
+def temperature_rows(document: dict[str, Any], most: int = GROUPS_SHOWN) -> Table:
+    """The temperatures that fit, of all rows first."""
+    found = document.get("fitted_temperature") or {}
+    groups = found.get("groups", {})
+    head = ["rows of", "temperature", "cross-entropy there", "at temperature 1"]
+    table = Table("Fitted temperature", head, [], 1 + len(groups) if found else 0, "fits")
+    table.units = dict.fromkeys(head[2:], "nats")
+    for name, one in [("all", found), *list(groups.items())[:most]] if found else []:
+        values = [to_float(one[key]) for key in ("temperature", "loss", "loss_at_one")]
+        fitted = with_error(values[0], to_float(one["stderr"]))
+        table.rows.append([name, fitted, *(digits(x) for x in values[1:])])
+        table.values.append([None, *values])
+    return table
+
+
 def _base(document: dict[str, Any]) -> float | None:
     base: float | None = document.get("settings", {}).get("base")
     return base
@@ -226,6 +241,7 @@ def show(document: dict[str, Any], stream: TextIO | None = None) -> None:
     if document.get("verdict"):
         _print_line(document["verdict"], stream)
         stream.write("\n")
+    tables.append(temperature_rows(document))
     if document.get("groups"):
         tables.append(group_rows(document))
     if document.get("worst"):
