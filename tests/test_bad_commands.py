@@ -52,7 +52,7 @@ def complaint(capsys, *words):
         (["score", "x.npy", "--kind", "logits"], "--labels is required"),
         (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--bins", "many"], "many"),
         (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--num-threads", "0"], "0"),
-        (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--metrics", "f1"], "f1"),
+        (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--metrics", "f7"], "f7"),
         (["score", "x.npy", "--labels", "y.npy", "--kind", "probs", "--temperature", "2"],
          "temperature"),
         (["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--temperature", "0"],
