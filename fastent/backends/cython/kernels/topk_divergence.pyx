@@ -279,8 +279,8 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
         start = block * CHUNK
         n = min(<Py_ssize_t>CHUNK, rules.classes - start)
         here = x + start
+        fe_ask(<const char *>(here + 2 * CHUNK), CHUNK * sizeof(stored), False)
         if first < t.count and room.ids[first] < start + n:
-            fe_ask(<const char *>(here + n), n * sizeof(stored), True)
             memcpy(copy, here, n * sizeof(stored))
             while first < t.count and room.ids[first] < start + n:
                 copy[room.ids[first] - start] = <stored>(-INFINITY)
