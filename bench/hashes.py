@@ -87,9 +87,9 @@ def operands_of(task: str, function: str, kind: str, dtype: str) -> list[tuple[A
     return list(cases.operands(function, two, hard_inputs.DTYPES[dtype]).values())
 
 
-def values_of(metrics: list[str], task: str, kind: str, *args: Any) -> list[float]:
+def values_of(metrics: list[str], task: str, kind: str, *args: Any) -> np.ndarray:
     report = fe.Accumulator(metrics, task=task, kind=kind).update(*args).compute()
-    return [report[name].value for name in metrics]
+    return np.hstack([np.ravel(report[name].value) for name in metrics])  # some are tables
 
 
 def accumulators() -> Iterator[tuple[str, str]]:

@@ -23,23 +23,29 @@ from fastent.backends.numba.careful import single_rows
 from fastent.backends.numba.careful_pair import pair_rows
 from fastent.backends.numba.functions import reduction_unit
 from fastent.backends.numba.logits_cross_entropy import LOSS as LOSS_ALONE, ROWS as LOGIT_ROWS
-from fastent.backends.numba.loops import lane_max
-from fastent.backends.numba.probs_cross_entropy import ENTROPIES
+from fastent.backends.numba.loops import APART, SPARE, lane_max
+from fastent.backends.numba.probs_cross_entropy import ENTROPY, ROWS as PROB_ROWS
 from fastent.backends.numba.probs_divergence import ROWS as PAIR_ROWS, limits
-from fastent.backends.numba.rows import APART, NONE, SPARE
-from fastent.backends.numba.vectors import at, is_single, kernel
+from fastent.backends.numba.rows import NONE
+from fastent.backends.numba.vectors import is_single, kernel
 
 __all__ = ["entropy", "kl_divergence", "logsumexp", "sparse_cross_entropy"]
 
 UNIT = reduction_unit(1.0)
 TOLERANCE = 1e-3
 SUMS = (1.0 - TOLERANCE, 1.0 + TOLERANCE)
-KINDS = np.full(2, codes.PROBS)
-NO_LABELS, NO_PARTS = np.empty(0, np.int64), np.empty((0, 0))
+NO_LABELS = np.empty(0, np.int64)
 LOSS, HEAT = np.array([slots.CROSS_ENTROPY]), np.array([slots.ENTROPY])
+OF_PROBS = (
+    np.full(2, codes.PROBS),
+    codes.CHECK,
+    TOLERANCE,
+    np.ones(2),
+)  # the rows as `careful` wants them
+OF_LOGITS = (np.full(2, codes.LOGITS), codes.CHECK, TOLERANCE, np.ones(2))
 SINGLE_LIMITS, DOUBLE_LIMITS = limits(*SUMS, True), limits(*SUMS, False)
-row_loss, row_divergence = LOGIT_ROWS[False, LOSS_ALONE], PAIR_ROWS[slots.KL, False]
-row_entropy = ENTROPIES[False]
+row_loss, row_divergence = LOGIT_ROWS[False, LOSS_ALONE], PAIR_ROWS[slots.KL_DIVERGENCE, False]
+row_entropy = PROB_ROWS[False, ENTROPY]
 
 
 @kernel
@@ -75,14 +81,11 @@ def sparse_cross_entropy(label, logits):
     t, s = room_of(row)
     labels, out, faults = np.array([np.int64(label)]), np.empty((1, 1)), np.zeros(1, np.int8)
     least = max(8e-28, 4e-30 * row.size) if is_single(row) and row.size > 1 else -1.0
-    limits = (-math.inf, math.inf, least)
-    others = (NONE, NONE, NONE, NONE, NONE)
-    row_loss(row, row.size, labels, UNIT, limits, t, s, out[0], others, faults)
+    limits = (-math.inf, math.inf, least, 0.0, 0.0)
+    row_loss(NONE, row, row.size, labels, UNIT, limits, t, s, out[0], (), faults)
     if faults[0] < 0:
         faults[0] = codes.AGAIN
-        single_rows(
-            row, row.size, labels, LOSS, codes.LOGITS, codes.CHECK, TOLERANCE, 1.0, out, faults
-        )
+        single_rows(row, row.size, labels, LOSS, OF_LOGITS, out, faults)
     return out[0, 0]
 
 
@@ -108,7 +111,7 @@ def logsumexp(x):
     if x.size == 0:
         return -math.inf
     row = np.ascontiguousarray(x)
-    top = lane_max(at(row, 0), row.size)
+    top = lane_max(row, 0, row.size)
     if not abs(top) < math.inf:
         return top
     place = 0
@@ -142,12 +145,10 @@ def entropy(p):
         return math.nan
     t, s = room_of(row)
     out, faults = np.empty((1, 1)), np.zeros(1, np.int8)
-    row_entropy(row, row.size, SUMS, t, s, out[0], NO_PARTS, faults)
+    row_entropy(row, row.size, NO_LABELS, SUMS, t, s, out[0], (), faults)
     if faults[0] < 0:
         faults[0] = codes.AGAIN
-        single_rows(
-            row, row.size, NO_LABELS, HEAT, codes.PROBS, codes.CHECK, TOLERANCE, 1.0, out, faults
-        )
+        single_rows(row, row.size, NO_LABELS, HEAT, OF_PROBS, out, faults)
     return math.nan if faults[0] else out[0, 0]
 
 
@@ -180,7 +181,5 @@ def kl_divergence(p, q):
     row_divergence(a, b, a.size, bounds, t, s, out, faults)
     if faults[0] < 0:  # nearly equal rows, or bad ones: sorted out in pairs of float64
         faults[0] = codes.AGAIN
-        pair_rows(
-            a, b, a.size, slots.KL, KINDS, codes.CHECK, TOLERANCE, np.ones(2), 0.0, out, faults
-        )
+        pair_rows(a, b, a.size, slots.KL_DIVERGENCE, OF_PROBS, 0.0, out, faults)
     return math.nan if faults[0] else out[0]

@@ -19,7 +19,6 @@ from fastent.backends.numba.vectors import (
     Mask,
     Number,
     Variable,
-    at,
     called,
     choose,
     each,
@@ -154,7 +153,7 @@ def test_operations(dtype, vector):
 
     @njit
     def call(x, y, out):
-        compute(x.size, at(x, 0), at(y, 0), at(out, 0))
+        compute(x.size, x, y, out)
 
     x, y = hard_numbers(dtype, 0), hard_numbers(dtype, 1)
     assert len(x) == 128
@@ -184,7 +183,7 @@ def test_fused_products(dtype):
 
     @njit
     def call(x, out):
-        compute(x.size, at(x, 0), at(out, 0))
+        compute(x.size, x, out)
 
     # an exact product has twice the bits: its rounding error is a float
     x = np.random.default_rng(2).normal(size=64).astype(dtype)
@@ -219,7 +218,7 @@ def test_lanes(dtype):
 
     @njit
     def call(n, x, out):
-        compute(n, at(x, 0), at(out, 0))
+        compute(n, x, out)
 
     x = np.random.default_rng(3).normal(size=2 * lanes).astype(dtype)
     for n in (0, 1, 5, lanes - 1, lanes):
@@ -252,7 +251,7 @@ def test_memory_loops_and_branches():
                         place.value.store(value)
                 place.value = place.value + 1
                 found.value = found.value + 1
-            faults.store(faults.zeros().filled(-1), n - i - 1)
+            faults.store(faults.zeros().filled(-1), faults.size - i - 1)
         room = x.room(8)
         room.copy(x, n)
         out.store(room.load(8), n)
@@ -261,7 +260,7 @@ def test_memory_loops_and_branches():
 
     @njit
     def call(x, labels, out, faults):
-        return compute(x.size, at(x, 0), at(labels, 0), at(out, 0), at(faults, 0))
+        return compute(x.size, x, labels, out, faults)
 
     x = np.array([1.0, -2.0, 3.0, 4.0, 0.0, 6.0])
     labels = np.array([9, 9, 0, 9, 9, 0], np.int64)
@@ -275,13 +274,13 @@ def test_what_compiled_code_gives():
     @inline(types.float64)
     def weighted(pair, count, x):
         a, (b, c) = pair
-        return a * x.load().wide() + choose(count.same(3), b, c)
+        return a * x.load(1, 1).wide() + choose(count.same(3), b, c)
 
     hypotenuse = called(lambda a, b: (a * a + b * b).sqrt())
 
     @njit
     def call(x, n):
-        return (weighted((2.0, (0.5, 0.25)), n, at(x, 1)), hypotenuse(3, 4.0), is_single(x))
+        return (weighted((2.0, (0.5, 0.25)), n, x), hypotenuse(3, 4.0), is_single(x))
 
     assert call(np.array([0.0, 10.0]), 3) == (20.5, 5.0, False)
     assert call(np.array([0.0, 10.0], np.float32), 4) == (20.25, 5.0, True)

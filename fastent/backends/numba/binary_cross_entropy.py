@@ -5,13 +5,12 @@ import math
 import numpy as np
 
 from . import codes, slots
-from .careful import clip_surprisal, gap_to
+from .careful import clip_surprisal, gap_to, surprisal
 from .careful_exp import dd_add, dd_divide, dd_exp
-from .functions import less_octaves, rounder, times_power
-from .loops import largest, over_elements, smaller
-from .vectors import HAS_FMA, at, choose, kernel, madd, polynomial
+from .functions import LN2, even_and_odd, in_pairs, less_octaves, rounder, times_power
+from .loops import largest, over_elements
+from .vectors import HAS_FMA, choose, kernel, madd, polynomial
 
-LN2 = 0.6931471805599453
 PART = 1024  # elements that are computed at a time
 PAUSE = 8  # parts until the quick formula is tried again
 CLOSE = 0.125  # nearer to its target a logistic probability is wanted with more than 53 bits
@@ -21,9 +20,7 @@ CLOSE = 0.125  # nearer to its target a logistic probability is wanted with more
 def bernoulli(x, kind, temperature):
     """p, 1 - p, -log p and -log(1 - p), each right relative to itself."""
     if kind == codes.PROBS:
-        yes = -math.log(x) if x > 0.0 else (math.inf if x == 0.0 else x)
-        no = -math.log1p(-x) if x < 1.0 else (math.inf if x == 1.0 else x)
-        return x, 1.0 - x, yes, no
+        return x, 1.0 - x, surprisal(x), -math.log1p(-x) if x < 1.0 else math.inf
     if kind == codes.LOGITS:
         size, tail = gap_to(0.0, abs(x), temperature)
         small = math.exp(size)
@@ -38,10 +35,8 @@ def bernoulli(x, kind, temperature):
         return minor, major, far, near
     p = math.exp(x)
     complement = -math.expm1(x)
-    if x == 0.0:
-        no = math.inf
-    else:  # by x, as p of the nearest ones rounds to 1
-        no = -math.log(complement) if x > -LN2 else -math.log1p(-p)
+    # by x, as p of the nearest ones rounds to 1
+    no = surprisal(complement) if x > -LN2 else -math.log1p(-p)
     return p, complement, -x, no
 
 
@@ -68,9 +63,9 @@ def range_fault(t, x, kind):
     if t != t or x != x:
         return 0
     if t < 0.0 or t > 1.0:
-        return codes.TRUE_RANGE
+        return 2 * codes.RANGE - 1
     above = x > (1.0 if kind == codes.PROBS else 0.0) and kind != codes.LOGITS
-    return codes.PRED_RANGE if above or (x < 0.0 and kind == codes.PROBS) else 0
+    return 2 * codes.RANGE if above or (x < 0.0 and kind == codes.PROBS) else 0
 
 
 @kernel
@@ -96,17 +91,13 @@ def bernoulli_rows(true, x, labels, wanted, kind, temperature, eps, smoothing, o
                 b = clip_surprisal(no, eps) if eps > 0.0 else no
                 out[k, i] = (on * a if on > 0.0 else 0.0) + (off * b if off > 0.0 else 0.0)
             elif slot == slots.ACCURACY:
-                if kind == codes.PROBS:
-                    likely = value >= 0.5
-                else:
-                    likely = value >= (0.0 if kind == codes.LOGITS else -LN2)
-                out[k, i] = 1.0 if likely == (t >= 0.5) else 0.0
+                half = 0.5 if kind == codes.PROBS else 0.0 if kind == codes.LOGITS else -LN2
+                out[k, i] = 1.0 if (value >= half) == (t >= 0.5) else 0.0
             elif slot == slots.BRIER:
                 out[k, i] = squared_miss(value, t, kind, temperature, p, complement)
             elif slot == slots.ENTROPY:
-                out[k, i] = (p * yes if p > 0.0 else 0.0) + (
-                    complement * no if complement > 0.0 else 0.0
-                )
+                likely = p * yes if p > 0.0 else 0.0
+                out[k, i] = likely + (complement * no if complement > 0.0 else 0.0)
             elif slot == slots.PROBABILITY:
                 out[k, i] = p
 
@@ -125,7 +116,7 @@ def below_normal(x):
     return x.bits() - (0x00800000 if x.single else 0x0010000000000000)
 
 
-def surprisal(u, c, extra=None):
+def surprisal_of_sum(u, c, extra=None):
     """-log((c + u)·2^-extra) for a normal sum, c = 0 or 1: 1 + u is rounded for no u. `extra` are
     the bits of whole octaves.
 
@@ -136,14 +127,13 @@ def surprisal(u, c, extra=None):
         whole = (total.bits() - 0x3F3504F3) & -0x800000
         s = (0x3F800000 - whole).as_number()
         f = madd(s, u, madd(s, c, -1.0))
-        # (log1p(f) − f)/f² to 3e-8 of the logarithm, in pairs
-        w = f * f
-        t = madd(polynomial(f, -0.087387129664421, 0.1430769264698), w,
-                 polynomial(f, -0.14916363358498, 0.16570316255093))  # fmt: skip
-        t = madd(t, w, polynomial(f, -0.19962239265442, 0.25001776218414))
-        t = madd(t, w, polynomial(f, -0.33333945274353, 0.49999991059303))
+        # (log1p(f) − f)/f² to 3e-8 of the logarithm
+        t = in_pairs(
+            f, -0.087387129664421, 0.1430769264698, -0.14916363358498, 0.16570316255093,
+            -0.19962239265442, 0.25001776218414, -0.33333945274353, 0.49999991059303,
+        )  # fmt: skip
         whole = whole if extra is None else whole - extra
-        return madd(whole.converted(), -8.26295829486781727573e-8, madd(t, w, -f))
+        return madd(whole.converted(), -8.26295829486781727573e-8, madd(t, f * f, -f))
     k = (total.bits() - 0x3FE6A09E667F3BCD + (2048 << 52)).logical_shift(52)
     s = (0x3FF0000000000000 - ((k - 2048) << 52)).as_number()
     f = madd(s, u, madd(s, c, -1.0))
@@ -165,7 +155,7 @@ def hard_loss(t, v):
     swapped = t.bits() ^ one  # of c = 1 − t; u = ±v: −v for t = 0
     c, u = swapped.as_number(), (v.bits() ^ ((swapped << 2) & sign)).as_number()
     soft = outside_unit(t) | ((t.bits() - one) & ~(t.bits() - 1))
-    return surprisal(u, c), soft | below_normal(u + c) | outside_unit(v)
+    return surprisal_of_sum(u, c), soft | below_normal(u + c) | outside_unit(v)
 
 
 def prob_loss(t, v):
@@ -173,65 +163,52 @@ def prob_loss(t, v):
     extra = below_normal(v).logical_shift(31 if t.single else 63) << (29 if t.single else 61)
     scale = (extra + one_of(v)).as_number()  # 2^64 or 2^512 where v is subnormal
     nothing = v * 0.0
-    one = choose(v.same(0.0), math.inf, surprisal(v * scale, nothing, extra))
-    zero = choose(v.same(1.0), math.inf, surprisal(-v, nothing + 1.0))
+    one = choose(v.same(0.0), math.inf, surprisal_of_sum(v * scale, nothing, extra))
+    zero = choose(v.same(1.0), math.inf, surprisal_of_sum(-v, nothing + 1.0))
     one = choose(t.same(0.0), 0.0, t * one)
     zero = choose(t.same(1.0), 0.0, (1.0 - t) * zero)
     value = choose(v.nan(), v, one + zero)
     return value, (t < 0.0) | (t > 1.0) | (v < 0.0) | (v > 1.0)
 
 
+FAR = {True: 87.0, False: 708.0}  # by width: from here on log1p(e^-a) is taken as 0
+
+
 def plus_log1p_exp(a, more):
-    """log1p(e^-a) + more for a in [0, FAR], in pairs: a chain of steps waits for itself."""
+    """log1p(e^-a) + more for a in [0, FAR]."""
     shifted = madd(-a, 1.4426950408889634, rounder(a))
     n = shifted - rounder(a)
     if a.single:
         # e^r to 9e-8
-        r = less_octaves(-a, n)
         e = polynomial(
-            r, 0.0082902209833, 0.041899379342794, 0.16667646169662, 0.49999138712883,
-            0.99999970197678, 1.0,
+            less_octaves(-a, n), 0.0082902209833, 0.041899379342794, 0.16667646169662,
+            0.49999138712883, 0.99999970197678, 1.0,
         )  # fmt: skip
         e = times_power(e, shifted)
         # log1p(e)/e on [0, 1], to 3e-8
-        w = e * e
-        t = polynomial(e, -0.030068300664425, 0.079208828508854)
-        t = madd(
-            madd(w, 0.0053654224611819, t), w, polynomial(e, -0.13754187524319, 0.19153848290443)
-        )
-        t = madd(t, w, polynomial(e, -0.24857217073441, 0.33321329951286))
-        return madd(e, madd(t, w, polynomial(e, -0.49999648332596, 1.0)), more)
-    # e^r to 4e-18
+        t = in_pairs(
+            e, 0.0053654224611819, -0.030068300664425, 0.079208828508854, -0.13754187524319,
+            0.19153848290443, -0.24857217073441, 0.33321329951286, -0.49999648332596, 1.0,
+        )  # fmt: skip
+        return madd(e, t, more)
+    # (e^r − 1 − r)/r², to 4e-18 of e^r
     r = madd(n, -1.90821492927058770002e-10, madd(n, -6.93147180369123816490e-01, -a))
-    w = r * r
-    t = polynomial(
-        w, 2.7630306247634376788e-7, 0.000024801492949665845111, 0.0013888888943759891465,
-        0.041666666666529728828, 0.50000000000000106686,
+    t = even_and_odd(
+        r, 2.5000016378619278682e-8, 2.7630306247634376788e-7, 2.7557586811278568101e-6,
+        0.000024801492949665845111, 0.00019841269505766048109, 0.0013888888943759891465,
+        0.0083333333334949804391, 0.041666666666529728828, 0.16666666666666411505,
+        0.50000000000000106686,
     )  # fmt: skip
-    odd = polynomial(
-        w, 2.5000016378619278682e-8, 2.7557586811278568101e-6, 0.00019841269505766048109,
-        0.0083333333334949804391, 0.16666666666666411505,
-    )  # fmt: skip
-    e = times_power(madd(madd(odd, r, t), w, r) + 1.0, shifted)
+    e = times_power(madd(t, r * r, r) + 1.0, shifted)
     # 2 atanh(e/(2 + e)), to 5e-17: on all of [0, 1] the series is two terms longer than on a part,
     # but nothing is chosen and no octave added
-    r = e / (e + 2.0)
-    w = r * r
-    n = w * w
-    t = polynomial(
-        n, 0.17739750549920606478, 0.13586313591235317042, 0.1818281406923744674,
-        0.28571429057995793911, 0.666666666666776944,
+    s = e / (e + 2.0)
+    t = even_and_odd(
+        s * s, 0.17739750549920606478, 0.09902824644617018922, 0.13586313591235317042,
+        0.15364295586784174407, 0.1818281406923744674, 0.22222192904749453327,
+        0.28571429057995793911, 0.39999999996049711151, 0.666666666666776944,
     )  # fmt: skip
-    odd = polynomial(
-        n, 0.09902824644617018922, 0.15364295586784174407, 0.22222192904749453327,
-        0.39999999996049711151,
-    )  # fmt: skip
-    return madd(r, madd(madd(odd, w, t), w, 2.0), more)
-
-
-def far_of(x):
-    """From here on log1p(e^-a) is no normal number, and taken as 0."""
-    return 87.0 if x.single else 708.0
+    return madd(s, madd(t, s * s, 2.0), more)
 
 
 def near_logit_loss(t, x):
@@ -241,7 +218,7 @@ def near_logit_loss(t, x):
         margin = madd(-x, t, largest(x, x * 0.0))
     else:
         margin = a * choose(x < 0.0, t, 1.0 - t)
-    far = a.filled(far_of(a)).bits() - a.bits()
+    far = a.filled(FAR[a.single]).bits() - a.bits()
     return plus_log1p_exp(a, margin), far | outside_unit(t)
 
 
@@ -249,7 +226,7 @@ def logit_loss(t, x):
     """The same of any logits; a target out of range is odd."""
     a, wrong = abs(x), choose(x < 0.0, t, 1.0 - t)
     far = choose(wrong.same(0.0), 0.0, a * wrong)
-    value = choose(a > far_of(a), far, near_logit_loss(t, x)[0])
+    value = choose(a > FAR[a.single], far, near_logit_loss(t, x)[0])
     return choose(x.nan(), x, value), (t < 0.0) | (t > 1.0)
 
 
@@ -262,12 +239,12 @@ def loss_kernel(formula, quick):
     def losses(t, x, out):
         odd, wait = 0, 0
         for first in range(0, out.size, PART):
-            size = smaller(PART, out.size - first)
+            size = PART if first + PART < out.size else out.size - first
             if wait == 0:
-                if quick_loop(size, at(t, first), at(x, first), at(out, first)) == 0:
+                if quick_loop(first, size, t, x, first, out) == 0:
                     continue
                 wait = PAUSE
-            odd += loop(size, at(t, first), at(x, first), at(out, first))
+            odd += loop(first, size, t, x, first, out)
             wait -= 1
         return odd
 
@@ -280,12 +257,6 @@ LOSSES = {
 }
 
 
-@kernel
-def range_faults(t, x, kind, faults):
-    for i in range(t.size):
-        faults[i] = range_fault(t[i], x[i], kind)
-
-
 def plain(kind, spec):
     """Whether cross-entropies have a kernel of their own."""
     has_temperature = kind == codes.LOGITS and spec.temperature != 1.0
@@ -296,12 +267,13 @@ def run(rows, lines, faults):
     """The columns in `lines`, by slot."""
     t, x, kind, spec = rows.true, rows.pred, rows.kinds[-1], rows.spec
     if plain(kind, spec) and slots.CROSS_ENTROPY in lines:
-        if LOSSES[kind](t, x, lines[slots.CROSS_ENTROPY]):
-            range_faults(t, x, kind, faults)
-        return
+        if LOSSES[kind](t, x, lines[slots.CROSS_ENTROPY]) == 0:
+            return
+        lines = {}  # only what is out of range is looked for
     out = np.empty((len(lines), len(faults)))
+    wanted = np.array([*lines], np.int64)
     bernoulli_rows(
-        t, x, rows.labels, np.array([*lines]), kind, rows.temperatures[-1], float(spec.eps),
+        t, x, rows.labels, wanted, kind, rows.temperatures[-1], float(spec.eps),
         float(spec.label_smoothing), out, faults,
     )  # fmt: skip
     for line, found in zip(lines.values(), out, strict=True):

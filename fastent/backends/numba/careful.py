@@ -9,10 +9,10 @@ import math
 import numpy as np
 
 from . import codes, slots
-from .careful_exp import two_sum
+from .careful_exp import two_product, two_sum
 from .functions import LEAST_DOUBLE
 from .loops import rank_of
-from .vectors import at, kernel
+from .vectors import kernel
 
 TINY = 1e-290
 
@@ -28,15 +28,7 @@ def gap_to(x, top, temperature):
     if temperature == 1.0 or not abs(h) < math.inf:
         return h, low
     quotient = h / temperature
-    product = quotient * temperature
-    # the remainder of the division, by Dekker's product
-    split = 134217729.0 * quotient
-    q_hi = split - (split - quotient)
-    q_lo = quotient - q_hi
-    split = 134217729.0 * temperature
-    t_hi = split - (split - temperature)
-    t_lo = temperature - t_hi
-    error = ((q_hi * t_hi - product) + q_hi * t_lo + q_lo * t_hi) + q_lo * t_lo
+    product, error = two_product(quotient, temperature)
     rest = ((h - product) - error + low) / temperature
     return quotient, (rest if abs(rest) < math.inf else 0.0)
 
@@ -72,49 +64,33 @@ def surprisals(x, start, size, kind, rule, temperature, p, n):
             n[j] = surprisal(value) if kind == codes.PROBS else -value
         return
     top, place = largest(x, start, size)
+    probs = kind == codes.PROBS
     rest = low = 0.0
-    if kind == codes.PROBS:
-        for j in range(size):
-            if j != place:
-                rest, error = two_sum(rest, np.float64(x[start + j]))
-                low += error
-        rest += low
-        total = rest + top
-        for j in range(size):
-            value = np.float64(x[start + j])
-            p[j] = value / total
-            if p[j] > 0.75:
-                n[j] = math.log1p(rest / top)
-            elif p[j] > TINY:
-                n[j] = -math.log(p[j])
-            else:
-                n[j] = surprisal(value) + math.log(total)
-        return
     for j in range(size):
-        h, tail = gap_to(np.float64(x[start + j]), top, temperature)
-        e = math.exp(h)
-        e += e * tail
-        p[j], n[j] = e, -(h + tail)
+        value = np.float64(x[start + j])
+        if probs:
+            p[j], n[j] = value, surprisal(value)
+        else:
+            h, tail = gap_to(value, top, temperature)
+            e = math.exp(h)
+            p[j], n[j] = e + e * tail, -(h + tail)
         if j != place:
-            rest, error = two_sum(rest, e)
+            rest, error = two_sum(rest, p[j])
             low += error
     rest += low
-    if not abs(top) < math.inf and top != math.inf:
+    if not probs and not abs(top) < math.inf and top != math.inf:
         rest = math.nan
+    total = rest + (top if probs else 1.0)
     for j in range(size):
-        p[j] /= 1.0 + rest
-        n[j] += math.log1p(rest)
-
-
-@kernel
-def weighted_surprisal(weights, n):
-    """Sum of weights times surprisals with 0 times inf = 0."""
-    total = low = 0.0
-    for j in range(n.size):
-        if weights[j] != 0.0 or n[j] != n[j]:
-            total, error = two_sum(total, weights[j] * n[j])
-            low += error
-    return total + low
+        p[j] /= total
+        if not probs:
+            n[j] += math.log1p(rest)
+        elif p[j] > 0.75:
+            n[j] = math.log1p(rest / top)
+        elif p[j] > TINY:
+            n[j] = -math.log(p[j])
+        else:
+            n[j] += math.log(total)
 
 
 @kernel
@@ -127,18 +103,16 @@ def clip_surprisal(n, eps):
 
 @kernel
 def cross_entropy_row(t, n, smoothing, eps, weights):
-    """Sum of w t' (-log q') and of w t' for a target t, smoothed; empty weights are ones."""
-    size = n.size
+    """Sum of w t' (-log q') and of w t' for a target t, smoothed; empty weights are ones, and 0
+    times infinity is 0."""
     total = low = mass = mass_low = 0.0
-    for j in range(size):
-        target = t[j]
-        if smoothing > 0.0:
-            target = (1.0 - smoothing) * target + smoothing / size
+    for j in range(n.size):
+        target = (1.0 - smoothing) * t[j] + smoothing / n.size if smoothing > 0.0 else t[j]
         if weights.size > 0:
             target *= weights[j]
-        surprisal = clip_surprisal(n[j], eps) if eps > 0.0 else n[j]
-        if target != 0.0 or surprisal != surprisal:
-            total, error = two_sum(total, target * surprisal)
+        loss = clip_surprisal(n[j], eps) if eps > 0.0 else n[j]
+        if target != 0.0 or loss != loss:
+            total, error = two_sum(total, target * loss)
             low += error
         mass, error = two_sum(mass, target)
         mass_low += error
@@ -152,57 +126,64 @@ def lookup_rows(x, classes, labels, kind, out, faults):
         out[i] = 0.0
         if labels[i] >= 0:
             value = np.float64(x[i * classes + labels[i]])
-            if kind == codes.LOGPROBS:
-                out[i] = -value
-            elif value < 0.0:
-                faults[i] = codes.PRED_NEGATIVE
-            else:
-                out[i] = surprisal(value)
+            faults[i] = 2 * codes.NEGATIVE if kind == codes.PROBS and value < 0.0 else 0
+            out[i] = surprisal(value) if kind == codes.PROBS else -value
 
 
 @kernel
 def row_fault(x, start, size, kind, rule, tolerance):
-    """0 for a sound row, 1 for a negative number, 2 for a bad sum, -1 if there is a NaN."""
+    """What is wrong with a row."""
     negative = False
     total = low = 0.0
     top = -math.inf
     for j in range(size):
         value = np.float64(x[start + j])
         if value != value:
-            return -1
+            return codes.UNKNOWN
         negative |= value < 0.0
         top = value if value > top else top
         total, error = two_sum(total, value if kind == codes.PROBS else math.exp(value))
         low += error
-    if kind == codes.LOGITS:
-        return 0
     if kind == codes.PROBS and negative:
-        return 1
-    if rule == codes.SKIP:
-        return 0
-    if (
-        kind == codes.LOGPROBS and rule == codes.RESCALE
-    ):  # any offset of logarithms can be taken out
-        return 0 if abs(top) < math.inf else 2
+        return codes.NEGATIVE
     total += low
-    if rule == codes.CHECK:
-        return 0 if abs(total - 1.0) <= tolerance else 2
-    return 0 if 0.0 < total < math.inf else 2
+    if kind == codes.LOGITS or rule == codes.SKIP:
+        sound = True
+    elif rule == codes.CHECK:
+        sound = abs(total - 1.0) <= tolerance
+    elif kind == codes.LOGPROBS:  # any offset of logarithms can be taken out
+        sound = abs(top) < math.inf
+    else:
+        sound = 0.0 < total < math.inf
+    return codes.FINE if sound else codes.SUM
+
+
+@kernel
+def pair_fault(p, q, row, size, given):
+    """The fault of a pair of rows, 0 if there is none; UNKNOWN if there is a NaN."""
+    kinds, rule, tolerance, _ = given
+    first = row_fault(p, row, size, kinds[0], rule, tolerance)
+    second = row_fault(q, row, size, kinds[1], rule, tolerance)
+    if first < 0 or second < 0:
+        return codes.UNKNOWN
+    return 2 * first - 1 if first else 2 * second
 
 
 @kernel
 def sparse_column(slot, x, p, n, label, top, place, kind, temperature):
     """A column of one row from its numbers, probabilities and surprisals."""
+    if slot == slots.PREDICTED:
+        return float(place)
     if slot == slots.CROSS_ENTROPY:
         return n[label]
     if slot == slots.ENTROPY:
-        return weighted_surprisal(p, n)
+        return cross_entropy_row(p, n, 0.0, 0.0, p[:0])[0]
     if slot == slots.CONFIDENCE:
         return largest(p, 0, p.size)[0]
     if slot == slots.ACCURACY:
         return 1.0 if place == label else 0.0
     if slot == slots.RANK:
-        return float(rank_of(at(x, 0), x.size, label))
+        return float(rank_of(x, 0, x.size, label))
     if slot == slots.BRIER:
         miss = -math.expm1(-n[label])
         total, low = miss * miss, 0.0
@@ -223,59 +204,57 @@ def sparse_column(slot, x, p, n, label, top, place, kind, temperature):
 
 
 @kernel
-def single_rows(x, classes, labels, wanted, kind, rule, tolerance, temperature, out, faults):
+def single_rows(x, classes, labels, wanted, given, out, faults):
     """Sparse columns and entropy of the rows marked AGAIN, whatever they hold."""
+    kinds, rule, tolerance, temperatures = given
+    kind, temperature = kinds[-1], temperatures[-1]
     p, n = np.empty(classes), np.empty(classes)
     for i in range(faults.size):
         if faults[i] != codes.AGAIN:
             continue
         row, label = i * classes, labels[i] if labels.size > 0 else 0
         fault = row_fault(x, row, classes, kind, rule, tolerance)
-        faults[i] = codes.PRED_NEGATIVE if fault == 1 else codes.PRED_SUM if fault == 2 else 0
+        faults[i] = 2 * max(fault, 0)
         if fault > 0:
             continue
         top, place = largest(x, row, classes)
-        broken = fault < 0 or (kind == codes.LOGITS and top == -math.inf)
-        if not broken:
+        if fault < 0 or (kind == codes.LOGITS and top == -math.inf):
+            out[:, i] = math.nan
+            continue
+        if wanted[0] != slots.PREDICTED:
             surprisals(x, row, classes, kind, rule, temperature, p, n)
         for k in range(wanted.size):
-            if broken:
-                out[k, i] = math.nan
-            else:
-                out[k, i] = sparse_column(
-                    wanted[k], x[row : row + classes], p, n, label, top, place, kind, temperature
-                )
+            out[k, i] = sparse_column(
+                wanted[k], x[row : row + classes], p, n, label, top, place, kind, temperature
+            )
 
 
 @kernel
-def option_rows(true, x, classes, labels, kinds, rule, tolerance, temperatures, eps, smoothing,
-                weights, value_out, weight_out, faults):  # fmt: skip
+def option_rows(true, x, classes, labels, given, eps, smoothing, weights, values, masses, faults):
     """Cross-entropy with weights, eps or smoothing, and its target weight.
 
     `true` is empty for sparse targets; `weights` is (1, C), (n, C) or (0, 0).
     """
-    p, n, t, t_log = np.empty(classes), np.empty(classes), np.zeros(classes), np.empty(classes)
-    for i in range(value_out.size):
+    kinds, rule, tolerance, temperatures = given
+    p, n, t, t_log = np.empty(classes), np.empty(classes), np.empty(classes), np.empty(classes)
+    for i in range(values.size):
         if labels.size > 0 and labels[i] < 0:
             continue
-        row, fault = i * classes, 0
+        row = i * classes
         if true.size > 0:
-            fault = row_fault(true, row, classes, kinds[0], rule, tolerance)
-            faults[i] = codes.TRUE_NEGATIVE if fault == 1 else codes.TRUE_SUM if fault == 2 else 0
-        if fault <= 0:
-            fault = row_fault(x, row, classes, kinds[1], rule, tolerance)
-            faults[i] = codes.PRED_NEGATIVE if fault == 1 else codes.PRED_SUM if fault == 2 else 0
-        if fault > 0:
+            faults[i] = max(pair_fault(true, x, row, classes, given), 0)
+        else:
+            faults[i] = 2 * max(row_fault(x, row, classes, kinds[-1], rule, tolerance), 0)
+        if faults[i] > 0:
             continue
-        surprisals(x, row, classes, kinds[1], rule, temperatures[1], p, n)
+        surprisals(x, row, classes, kinds[-1], rule, temperatures[-1], p, n)
         if true.size > 0:
             surprisals(true, row, classes, kinds[0], rule, temperatures[0], t, t_log)
             for j in range(classes):
                 if t[j] == 0.0 and t_log[j] < math.inf:  # not 0 beside an infinite surprisal
                     t[j] = LEAST_DOUBLE
         else:
+            t[:] = 0.0
             t[labels[i]] = 1.0
         w = weights[i if weights.shape[0] > 1 else 0] if weights.size > 0 else p[:0]
-        value_out[i], weight_out[i] = cross_entropy_row(t, n, smoothing, eps, w)
-        if true.size == 0:
-            t[labels[i]] = 0.0
+        values[i], masses[i] = cross_entropy_row(t, n, smoothing, eps, w)

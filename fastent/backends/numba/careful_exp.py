@@ -6,24 +6,12 @@ A pair (high, low) stands for high + low with |low| at most half an ulp of high.
 import math
 from fractions import Fraction
 
-from .functions import EXACT_LN2
+from .functions import EXACT_LN2, split
 from .vectors import called, exact_fma, kernel
 
-
-def _split(exact, parts, bits=53):
-    """An exact number as `parts` floats, the leading ones cut to `bits` bits."""
-    found = []
-    for _ in range(parts):
-        mantissa, exponent = math.frexp(float(exact))
-        piece = math.ldexp(math.floor(math.ldexp(mantissa, bits)), exponent - bits)
-        found.append(piece)
-        exact -= Fraction(piece)
-    return tuple(found)
-
-
-LN2_PARTS = _split(EXACT_LN2, 4, 32)
+LN2_PARTS = split(EXACT_LN2, 4, 32)
 TERMS = 11
-INVERSE_FACTORIALS = tuple(_split(Fraction(1, math.factorial(k)), 2) for k in range(TERMS + 1))
+INVERSE_FACTORIALS = tuple(split(Fraction(1, math.factorial(k)), 2) for k in range(TERMS + 1))
 HALVINGS = 6
 
 fma = called(exact_fma)
@@ -81,8 +69,7 @@ def dd_exp(high, low, power):
     n = math.floor(high * 1.4426950408889634 + 0.5)
     r = (high, low)
     for part in LN2_PARTS:
-        product = two_product(-n, part)
-        r = dd_add(r, product)
+        r = dd_add(r, two_product(-n, part))
     scale = 1.0 / (1 << HALVINGS)
     r = (r[0] * scale, r[1] * scale)
     total = INVERSE_FACTORIALS[TERMS]

@@ -11,63 +11,51 @@ import math
 import numpy as np
 
 from . import codes, slots
-from .careful import clip_surprisal, gap_to, largest, row_fault, surprisal
+from .careful import clip_surprisal, gap_to, largest, pair_fault, surprisal
 from .careful_exp import dd_add, dd_divide, dd_exp
 from .functions import LN2, kl_term
 from .loops import lane_max
-from .vectors import at, called, kernel
+from .vectors import called, kernel
 
 TINY = 1e-290
 LEAST = 1e-300  # times HELD: a normal number
 NOISE = 2.0**-98  # differences below this, relatively, are rounding of the pairs
 HELD = 2.0**500  # probabilities are held times this: tiny ones stay in the normal range
-
 ROOT_HELD = 2.0**250
 
 divergence = called(kl_term)
 
 
 @kernel
-def normalise(x, start, size, kind, rule, temperature, high, low, n):
-    """Fill (high, low) with the row's probabilities times HELD, n with their surprisals."""
+def normalise(x, start, size, kind, rule, temperature, into):
+    """Fill in the row's probabilities times HELD, high and low, and their surprisals."""
+    high, low, n = into[0], into[1], into[2]
     top, place = largest(x, start, size)
-    total = (0.0, 0.0)
+    plain, probs = rule == codes.SKIP and kind != codes.LOGITS, kind == codes.PROBS
+    power = 0 if plain or not 0.0 < top < math.inf else math.frexp(top)[1]
+    if not abs(top) < math.inf and top != math.inf:
+        top = math.nan
     rest = (0.0, 0.0)
-    plain = rule == codes.SKIP and kind != codes.LOGITS
-    if kind == codes.PROBS:
-        power = 0 if plain or not 0.0 < top < math.inf else math.frexp(top)[1]
-        for j in range(size):
-            value = np.float64(x[start + j])
-            high[j], low[j] = math.ldexp(value, 500 - power), 0.0
-            n[j] = surprisal(value)
-            if j != place:
-                rest = dd_add(rest, (high[j], 0.0))
-        total = dd_add(rest, (high[place], 0.0))
-        shift = math.log(total[0] / HELD) + (total[1] / total[0] + power * LN2)
-        total = (total[0] / HELD, total[1] / HELD)
-    else:
-        if plain:
-            top = 0.0
-        elif not abs(top) < math.inf and top != math.inf:
-            top = math.nan
-        for j in range(size):
-            value = np.float64(x[start + j])
-            if plain:
-                h, tail = value, 0.0
-            else:
-                h, tail = gap_to(value, top, temperature)
+    for j in range(size):
+        value = np.float64(x[start + j])
+        if probs:
+            high[j], low[j], n[j] = math.ldexp(value, 500 - power), 0.0, surprisal(value)
+        else:
+            h, tail = (value, 0.0) if plain else gap_to(value, top, temperature)
             high[j], low[j] = dd_exp(h, tail, 500)
             n[j] = -(h + tail)
-            if j != place:
-                rest = dd_add(rest, (high[j] / HELD, low[j] / HELD))
-        total = dd_add(rest, (high[place] / HELD, low[place] / HELD))
-        shift = math.log1p(rest[0])
+        if j != place:
+            rest = dd_add(rest, (high[j] / HELD, low[j] / HELD))
     if plain or size == 0:
         return
+    total = dd_add(rest, (high[place] / HELD, low[place] / HELD))
+    shift = math.log1p(rest[0])
+    if probs:
+        shift = math.log(total[0]) + (total[1] / total[0] + power * LN2)
     for j in range(size):
-        raw = high[j]
+        raw = high[j] / HELD
         high[j], low[j] = dd_divide((high[j], low[j]), total)
-        if kind != codes.PROBS:
+        if not probs:
             n[j] += shift
         elif j == place:
             n[j] = math.log1p(rest[0] / raw)
@@ -78,31 +66,28 @@ def normalise(x, start, size, kind, rule, temperature, high, low, n):
 
 
 @kernel
-def pair_row(slot, p, p_low, p_log, q, q_low, q_log, plain, eps):
+def pair_row(slot, a, b, plain, eps):
     """One column from two normalised rows; `plain` says that they are taken as they are."""
-    size = p.size
     total = (0.0, 0.0)
     lost = (0.0, 0.0)
     clip_n = -math.log1p(-eps)
-    for j in range(size):
-        x, x_low, x_log = p[j], p_low[j], p_log[j]
-        y, y_low, y_log = q[j], q_low[j], q_log[j]
+    for j in range(a.shape[1]):
+        x, x_low, x_log = a[0, j], a[1, j], a[2, j]
+        y, y_low, y_log = b[0, j], b[1, j], b[2, j]
         if x != x or y != y:
             return math.nan
         moved = (0.0, 0.0)
-        if eps > 0.0 and (slot == slots.KL or slot == slots.JS):
+        if eps > 0.0 and (slot == slots.KL_DIVERGENCE or slot == slots.JS_DIVERGENCE):
             clipped = clip_surprisal(y_log, eps)
-            if (
-                clipped != y_log and slot == slots.KL
-            ):  # by surprisals: 1 - eps rounds a confident p away
+            if clipped != y_log and slot == slots.KL_DIVERGENCE:
+                # by surprisals: 1 - eps rounds a confident p away
                 term = 0.0 if x_log == math.inf else x * (clipped - x_log)
                 total = dd_add(total, (term, 0.0))
                 if not plain:  # Σ d = 0
                     total = dd_add(total, dd_add((y, y_low), (-x, -x_low)))
                 continue
             if clipped != y_log:
-                level = 1.0 - eps if clipped == clip_n else eps
-                level *= HELD
+                level = HELD * (1.0 - eps if clipped == clip_n else eps)
                 moved = dd_add((level, 0.0), (-y, -y_low))
                 y, y_low, y_log = level, 0.0, clipped
         d, d_low = dd_add((y, y_low), (-x, -x_low))
@@ -110,7 +95,7 @@ def pair_row(slot, p, p_low, p_log, q, q_low, q_log, plain, eps):
             d = d_low = 0.0
         if plain:
             moved = (d, d_low)
-        if slot == slots.KL:
+        if slot == slots.KL_DIVERGENCE:
             if x_log == math.inf:
                 term = y
             elif y_log == math.inf:
@@ -121,7 +106,7 @@ def pair_row(slot, p, p_low, p_log, q, q_low, q_log, plain, eps):
                 term = divergence(x, y, d)
             total = dd_add(total, (term, 0.0))
             total = dd_add(total, (-moved[0], -moved[1]))
-        elif slot == slots.JS:
+        elif slot == slots.JS_DIVERGENCE:
             half = 0.5 * x + 0.5 * y
             if x < LEAST and y < LEAST:
                 continue
@@ -150,52 +135,35 @@ def pair_row(slot, p, p_low, p_log, q, q_low, q_log, plain, eps):
 
 
 @kernel
-def pair_fault(p, q, row, size, kinds, rule, tolerance):
-    """The fault code of a pair of rows, 0 if there is none, -1 if there is a NaN."""
-    first = row_fault(p, row, size, kinds[0], rule, tolerance)
-    second = row_fault(q, row, size, kinds[1], rule, tolerance)
-    if first < 0 or second < 0:
-        return -1
-    if first:
-        return codes.TRUE_NEGATIVE if first == 1 else codes.TRUE_SUM
-    if second:
-        return codes.PRED_NEGATIVE if second == 1 else codes.PRED_SUM
-    return 0
-
-
-@kernel
-def pair_rows(p, q, classes, slot, kinds, rule, tolerance, temperatures, eps, out, faults):
+def pair_rows(p, q, classes, slot, given, eps, out, faults):
     """One column of the rows marked AGAIN, whatever the kinds and options."""
-    work = np.empty((6, classes))
+    kinds, rule, _, temperatures = given
+    work = np.empty((2, 3, classes))
     for i in range(faults.size):
         if faults[i] != codes.AGAIN:
             continue
-        faults[i] = 0
         row = i * classes
-        fault = pair_fault(p, q, row, classes, kinds, rule, tolerance)
-        if fault > 0:
-            faults[i] = fault
-        elif fault < 0:
+        fault = pair_fault(p, q, row, classes, given)
+        faults[i] = max(fault, 0)
+        if fault != 0:
             out[i] = math.nan
-        elif slot == slots.AGREEMENT:
+        elif slot == slots.TOP1_AGREEMENT:
             first, second = largest(p, row, classes), largest(q, row, classes)
             out[i] = 1.0 if first[1] == second[1] else 0.0
         else:
-            normalise(p, row, classes, kinds[0], rule, temperatures[0], work[0], work[1], work[2])
-            normalise(q, row, classes, kinds[1], rule, temperatures[1], work[3], work[4], work[5])
-            out[i] = pair_row(
-                slot, work[0], work[1], work[2], work[3], work[4], work[5], rule == codes.SKIP, eps
-            )
+            normalise(p, row, classes, kinds[0], rule, temperatures[0], work[0])
+            normalise(q, row, classes, kinds[1], rule, temperatures[1], work[1])
+            out[i] = pair_row(slot, work[0], work[1], rule == codes.SKIP, eps)
 
 
 @kernel
-def fault_rows(p, q, classes, labels, kinds, rule, tolerance, missing, faults):
+def fault_rows(p, q, classes, labels, given, missing, faults):
     """Check rows for columns that do not check both operands; mark those that hold a NaN."""
     for i in range(faults.size):
         if labels.size == 0 or labels[i] >= 0:
-            fault = pair_fault(p, q, i * classes, classes, kinds, rule, tolerance)
+            fault = pair_fault(p, q, i * classes, classes, given)
             missing[i] = fault < 0
-            for x, kind in ((p, kinds[0]), (q, kinds[1])):
-                if kind == codes.LOGITS and lane_max(at(x, i * classes), classes) == -math.inf:
+            for x, kind in ((p, given[0][0]), (q, given[0][1])):
+                if kind == codes.LOGITS and lane_max(x, i * classes, classes) == -math.inf:
                     missing[i] = True  # no class is possible, so nothing is known of the row
             faults[i] = max(fault, 0)

@@ -10,15 +10,15 @@ PROBS, LOGPROBS, LOGITS = range(3)
 RULES = {"check": 0, "rescale": 1, "as_is": 2}
 CHECK, RESCALE, SKIP = range(3)
 
-# A fault is one small code per row; the number in the message is found again for the first one.
-TRUE_NEGATIVE, PRED_NEGATIVE, TRUE_SUM, PRED_SUM, TRUE_RANGE, PRED_RANGE = range(1, 7)
+# What may be wrong with a row of an operand; one with a NaN is unknown.
+UNKNOWN, FINE, NEGATIVE, SUM, RANGE = range(-1, 4)
+
+# A fault is a small code per row, 2·what − 1 of the true operand and 2·what of the predicted one;
+# the number in the message is found again for the first of them.
+FAULTS = {
+    2 * what - (which == "true"): (name, which)
+    for what, name in ((NEGATIVE, "negative"), (SUM, "row_sum"), (RANGE, "range"))
+    for which in ("true", "pred")
+}
 AGAIN = -1  # no fault yet: the row is to be done once more
 NOTED = -2  # a row that its kernel looks at again
-FAULTS = {
-    TRUE_NEGATIVE: ("negative", "true"),
-    PRED_NEGATIVE: ("negative", "pred"),
-    TRUE_SUM: ("row_sum", "true"),
-    PRED_SUM: ("row_sum", "pred"),
-    TRUE_RANGE: ("range", "true"),
-    PRED_RANGE: ("range", "pred"),
-}

@@ -2,37 +2,27 @@
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from fastent.backends.cython.columns import COLUMNS, MODULES, SEEN, kernel_of
 
-from . import (
-    binary_cross_entropy,
-    careful,
-    careful_pair,
-    codes,
-    logits_cross_entropy,
-    logits_divergence,
-    probs_cross_entropy,
-    probs_divergence,
-    slots,
-    top_overlap,
-)
+from . import binary_cross_entropy, codes, slots
+from .careful import lookup_rows, option_rows, single_rows
+from .careful_pair import fault_rows, pair_rows
 
+# The modules are named as the compiled ones.
 RUN = {
-    "binary_cross_entropy": binary_cross_entropy.run,
-    "logits_cross_entropy": logits_cross_entropy.run,
-    "logits_divergence": logits_divergence.run,
-    "probs_cross_entropy": probs_cross_entropy.run,
-    "probs_divergence": probs_divergence.run,
-    "top_overlap": top_overlap.run,
+    name: import_module(f".{name}", __package__).run
+    for name in MODULES.values()
+    if name != "careful"
 }
 # What the table leaves to `careful` and has a kernel here, by how many operands are logarithmic.
 MORE = {
     0: {},
-    1: dict.fromkeys((slots.KL, slots.JS), "logits_divergence"),
+    1: dict.fromkeys((slots.KL_DIVERGENCE, slots.JS_DIVERGENCE), "logits_divergence"),
     2: {slots.CROSS_ENTROPY: "logits_cross_entropy", slots.HELLINGER: "logits_divergence"},
 }
 LOSS = {slots.CROSS_ENTROPY, slots.TARGET_WEIGHT}  # what `careful` makes both of at once
@@ -65,6 +55,11 @@ class Rows:
         if self.spec.row_sums == "check":
             return 1.0 - self.spec.sum_tolerance, 1.0 + self.spec.sum_tolerance
         return least, most
+
+    @property
+    def given(self):
+        """What `careful` wants to know of the rows."""
+        return self.kinds, self.rule, float(self.spec.sum_tolerance), self.temperatures
 
     def checks(self):
         """1.0 for an operand whose sum is checked though it is logarithmic."""
@@ -117,21 +112,20 @@ def row_values(spec, true, pred, labels, out, terms=None):
     missing = slice(0)
     if one_sided and spec.task in ("categorical", "divergence"):
         rows, missing = rows_of(spec, (true, pred), labels, (0, 1)), np.zeros(len(faults), np.bool_)
-        careful_pair.fault_rows(
-            *rows.operands, rows.classes, rows.labels, rows.kinds, rows.rule,
-            float(spec.sum_tolerance), missing, faults,
-        )  # fmt: skip
+        fault_rows(*rows.operands, rows.classes, rows.labels, rows.given, missing, faults)
     for (module, _, sees, follows, *_), lines in steps.items():
         rows = rows_of(spec, (true, pred), labels, SEEN[sees])
         found = np.zeros(len(faults), np.int8)
-        if module == "careful":
-            _careful(rows, lines, found, follows, terms)
-        else:
+        eps = 0.0
+        if module != "careful":
             RUN[module](rows, lines, found)
+        elif LOSS & lines.keys():
+            _options(rows, lines, found, terms)
+        else:
+            found[:], eps = codes.AGAIN, float(spec.eps) if follows else 0.0
         if found.any():
             found[rows.labels < 0 if rows.labels.size else slice(0)] = 0
-            if (found == codes.AGAIN).any():
-                _again(rows, lines, found, 0.0)
+            _again(rows, lines, found, eps)
             found = SWAPPED[found] if SEEN[sees][-1] == 0 else found
             np.copyto(faults, found, where=faults == 0)
     if labels is not None:
@@ -161,35 +155,20 @@ def _made_by(spec, column, terms):
     return module, place
 
 
-def _careful(rows, lines, faults, follows, terms):
-    """Columns of all rows by the plain loops; `follows` says that they follow options."""
-    spec = rows.spec
-    if LOSS & lines.keys():
-        _options(rows, lines, faults, terms)
-        return
-    faults[:] = codes.AGAIN
-    faults[rows.labels < 0 if rows.labels.size else slice(0)] = 0
-    _again(rows, lines, faults, float(spec.eps) if follows else 0.0)
-
-
 def _again(rows, lines, faults, eps):
     """The rows that are AGAIN, in the plain loops."""
-    tolerance, again = float(rows.spec.sum_tolerance), faults == codes.AGAIN
+    again = faults == codes.AGAIN
+    if not again.any():
+        return
     if rows.true is None:
         wanted, made = np.array([*lines]), np.empty((len(lines), len(faults)))
-        careful.single_rows(
-            rows.pred, rows.classes, rows.labels, wanted, rows.kinds[0], rows.rule, tolerance,
-            rows.temperatures[0], made, faults,
-        )  # fmt: skip
+        single_rows(rows.pred, rows.classes, rows.labels, wanted, rows.given, made, faults)
         for line, found in zip(lines.values(), made, strict=True):
             np.copyto(line, found, where=again)
         return
     for slot, line in lines.items():
         found = np.where(again, np.int8(codes.AGAIN), np.int8(0))
-        careful_pair.pair_rows(
-            *rows.operands, rows.classes, slot, rows.kinds, rows.rule, tolerance,
-            rows.temperatures, eps, line, found,
-        )  # fmt: skip
+        pair_rows(*rows.operands, rows.classes, slot, rows.given, eps, line, found)
         np.copyto(faults, found, where=again)
 
 
@@ -205,13 +184,12 @@ def _options(rows, lines, faults, terms):
         if mass is not None:
             mass[:] = 1.0
         if loss is not None:
-            careful.lookup_rows(rows.pred, rows.classes, labels, rows.kinds[-1], loss, faults)
+            lookup_rows(rows.pred, rows.classes, labels, rows.kinds[-1], loss, faults)
         return
-    kinds, temperatures = np.resize(rows.kinds, 2), np.resize(rows.temperatures, 2)
     values = np.empty((2, len(faults)))
-    careful.option_rows(
-        rows.pred[:0] if rows.true is None else rows.true, rows.pred, rows.classes, labels, kinds,
-        rows.rule, float(spec.sum_tolerance), temperatures, float(spec.eps),
+    true = rows.pred[:0] if rows.true is None else rows.true
+    option_rows(
+        true, rows.pred, rows.classes, labels, rows.given, float(spec.eps),
         float(spec.label_smoothing), weights, *values, faults,
     )  # fmt: skip
     for line, found in ((loss, values[0]), (mass, values[1])):
@@ -224,15 +202,15 @@ def first_fault(spec, true, pred, faults):
         return None
     row = int((faults != 0).argmax())
     code, which = codes.FAULTS[int(faults[row])]
-    numbers = np.atleast_1d((true if which == "true" else pred)[row]).astype(np.float64)
-    if code == "row_sum":
-        if (spec.kind_true if which == "true" else spec.kind_pred) == "logprobs":
-            with np.errstate(all="ignore"):
-                numbers = np.exp(numbers)
-        try:
-            number = math.fsum(numbers)
-        except OverflowError:
-            number = math.inf
-    else:
-        number = float(numbers[numbers < 0][0] if (numbers < 0).any() else numbers[0])
-    return row, code, number, which
+    x, kind = (true, spec.kind_true) if which == "true" else (pred, spec.kind_pred)
+    numbers = np.atleast_1d(x[row]).astype(np.float64)
+    if code != "row_sum":
+        below = numbers[numbers < 0]
+        return row, code, float((below if below.size else numbers)[0]), which
+    if kind == "logprobs":
+        with np.errstate(all="ignore"):
+            numbers = np.exp(numbers)
+    try:
+        return row, code, math.fsum(numbers), which
+    except OverflowError:
+        return row, code, math.inf, which

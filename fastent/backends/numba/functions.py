@@ -20,26 +20,59 @@ FLUSH = 708.0  # exp(-708) = 3e-308: beyond, 0 is within the absolute bound
 
 @lru_cache(maxsize=64)
 def reduction_unit(temperature):
-    """Constants that reduce x for exp(x / temperature) without dividing x first.
-
-    Returns log2(e) / T, the leading 32 bits of T ln 2, the rest of it, 1 / T and the flush limit.
-    """
+    """What reduces x for exp(x / temperature) without dividing x first: log2(e) / T, the leading 32
+    bits of T ln 2, the rest of it, 1 / T and the flush limit."""
     exact = Fraction(temperature) * EXACT_LN2
-    mantissa, exponent = math.frexp(float(exact))
-    high = math.ldexp(math.floor(math.ldexp(mantissa, 32)), exponent - 32)
+    (high,) = split(exact, 1, 32)
     rest = float(exact - Fraction(high))
     return (1.0 / float(exact), high, rest, 1.0 / temperature, -FLUSH * temperature)
 
 
-def kl_term(x, y, d):
-    """x·log(x/y) − x + y >= 0 for x, y >= 0 (normal or 0) and d = y − x, rounded once.
+def split(exact, parts, bits=53):
+    """An exact number as `parts` floats, the leading ones cut to `bits` bits."""
+    found = []
+    for _ in range(parts):
+        mantissa, exponent = math.frexp(float(exact))
+        piece = math.ldexp(math.floor(math.ldexp(mantissa, bits)), exponent - bits)
+        found.append(piece)
+        exact -= Fraction(piece)
+    return tuple(found)
+
+
+def in_pairs(x, *coefficients):
+    """A `polynomial` by two steps at once, as a chain of single ones waits for itself."""
+    first = len(coefficients) % 2
+    total = x.filled(coefficients[0]) if first else polynomial(x, *coefficients[:2])
+    for k in range(first or 2, len(coefficients), 2):
+        total = madd(x * x, total, polynomial(x, *coefficients[k : k + 2]))
+    return total
+
+
+def even_and_odd(x, *coefficients):
+    """A `polynomial` as two chains, of its even and of its odd powers."""
+    even, odd = coefficients[::-2][::-1], coefficients[-2::-2][::-1]
+    return madd(polynomial(x * x, *odd), x, polynomial(x * x, *even))
+
+
+def series(single, double):
+    """A `polynomial` of its own for each width."""
+    return lambda x: polynomial(x, *(single if x.single else double))
+
+
+def gap(x, y, d=None, rising=False):
+    """x·log(x/y) − x + y >= 0 for normal x, y > 0 and d = y − x, rounded once.
 
     y is brought within a factor 2 of x by whole octaves, rounded towards zero, so that nothing
-    cancels: log(x/y') by atanh of s = (y' − x)/(y' + x). x = 0 gives y, y = 0 < x infinity.
+    cancels: log(x/y') by atanh of s = (y' − x)/(y' + x). `rising`: y >= x.
     """
-    near, octaves = without_octaves(y, x)
-    a = choose(octaves.same(0.0), d, near - x)
-    value = choose(x.same(0.0), y, near_gap(x, near, a, madd(x, octaves, y - near)))
+    near, octaves = without_octaves(y, x, rising)
+    difference = near - x if d is None else choose(octaves.same(0.0), d, near - x)
+    return near_gap(x, near, difference, madd(x, octaves, y - near))
+
+
+def kl_term(x, y, d):
+    """The same where x and y may be 0: x = 0 gives y, y = 0 < x infinity."""
+    value = choose(x.same(0.0), y, gap(x, y, d))
     return choose(y.same(0.0) & (x > 0.0), math.inf, value)
 
 
@@ -78,18 +111,14 @@ def without_octaves(y, x, rising=False):
     return (y.bits() - (m << 52)).as_number(), octaves * -LN2
 
 
-def atanh_tail(w):
-    """−2(atanh(s)/s − 1)/s² for w = s² in [0, 1/9], its error weighted as `near_gap` needs it."""
-    if w.single:
-        return polynomial(
-            w, -0.27606210526046814049, -0.28089700000151978045, -0.40015743530857887641,
-            -0.66666525861133859984,
-        )  # fmt: skip
-    return polynomial(
-        w, -0.17398834775955963923, -0.10073143560365455712, -0.13550895875138710497,
-        -0.15368260395983356528, -0.18182556187391516439, -0.22222202700705908724,
-        -0.28571428851501432461, -0.39999999998164301369, -0.66666666666670238462,
-    )  # fmt: skip
+# −2(atanh(s)/s − 1)/s² for w = s² in [0, 1/9], its error weighted as `near_gap` needs it
+atanh_tail = series(
+    (-0.27606210526046814049, -0.28089700000151978045, -0.40015743530857887641,
+     -0.66666525861133859984),
+    (-0.17398834775955963923, -0.10073143560365455712, -0.13550895875138710497,
+     -0.15368260395983356528, -0.18182556187391516439, -0.22222202700705908724,
+     -0.28571428851501432461, -0.39999999998164301369, -0.66666666666670238462),
+)  # fmt: skip
 
 
 def near_gap(x, y, d, far=None):
@@ -98,12 +127,6 @@ def near_gap(x, y, d, far=None):
     w = s * s
     inner = madd(x * w, atanh_tail(w), d)
     return s * inner if far is None else madd(s, inner, far)
-
-
-def positive_gap(x, y):
-    """x·log(x/y) − x + y for normal x, y > 0: `kl_term` without its special cases."""
-    near, octaves = without_octaves(y, x)
-    return near_gap(x, near, near - x, madd(x, octaves, y - near))
 
 
 def excess(v):
@@ -123,10 +146,13 @@ def near_excess(v):
     )  # fmt: skip
 
 
-def log_of_sum(total):
-    """log(total) in float64 for |total − 1| <= NEAR."""
-    v = total - 1.0
-    return madd(-v * v, near_excess(v), v)
+def log_total(wide, total, sound):
+    """log(total) in float64, and whether a row is `sound`: only sums near 1 are, if not `wide`."""
+    near, v = abs(total - 1.0) <= NEAR, total - 1.0
+    log = madd(-v * v, near_excess(v), v)
+    if wide:
+        return choose(near, log, log_positive(total)), sound
+    return log, sound & near
 
 
 def log_ratio(rest, own):
@@ -136,19 +162,15 @@ def log_ratio(rest, own):
     return s * madd(-w, atanh_tail(w), 2.0)
 
 
-def exp_tail(r):
-    """(e^r − 1 − r)/r² on ±0.36."""
-    if r.single:
-        return polynomial(
-            r, 0.0013929125370749966632, 0.0083655341115735858489, 0.041666536253543594824,
-            0.16666562289211806851, 0.5,
-        )  # fmt: skip
-    return polynomial(
-        r, 2.0917677381805068175e-9, 2.5109404672957822402e-8, 2.7557266175047446732e-7,
-        2.7557244942221746346e-6, 0.000024801587331670254509, 0.00019841269883394330142,
-        0.0013888888888881926351, 0.0083333333333235837498, 0.041666666666666671179,
-        0.16666666666666672985, 0.5,
-    )  # fmt: skip
+# (e^r − 1 − r)/r² on ±0.36
+exp_tail = series(
+    (0.0013929125370749966632, 0.0083655341115735858489, 0.041666536253543594824,
+     0.16666562289211806851, 0.5),
+    (2.0917677381805068175e-9, 2.5109404672957822402e-8, 2.7557266175047446732e-7,
+     2.7557244942221746346e-6, 0.000024801587331670254509, 0.00019841269883394330142,
+     0.0013888888888881926351, 0.0083333333333235837498, 0.041666666666666671179,
+     0.16666666666666672985, 0.5),
+)  # fmt: skip
 
 
 def rounder(x):
@@ -161,24 +183,23 @@ def times_power(e, shifted):
     return (e.bits() + (shifted.bits() << (23 if e.single else 52))).as_number()
 
 
-def exp_of_sum(high, low):
-    """exp(high + low) in float32, |low| of the size of high's rounding error, high <= 0; 0 below
-    the normal range. Rounding the difference first would cost 4e-6 at the far end."""
-    shifted = madd(high, 1.4426950408889634, rounder(high))
-    n = shifted - rounder(high)
-    r = madd(-n, 0.693359375, high)
-    r = r - madd(n, -2.12194440054690583e-4, -low)
-    value = times_power(madd(r * r, exp_tail(r), r) + 1.0, shifted)
-    return choose(high >= -87.0, value, 0.0)
+def exp_reduced(r, shifted):
+    """e^r·2^n for |r| <= 0.36."""
+    return times_power(madd(r * r, exp_tail(r), r) + 1.0, shifted)
 
 
-def exp_over(high, low, per_octave, octave, rest, inverse, limit):
-    """exp((high + low)/T) in float64, 0 below the normal range; constants of `reduction_unit`."""
+SINGLE_UNIT = 1.4426950408889634, 0.693359375, -2.12194440054690583e-4, 1.0, -87.0
+
+
+def exp_of_sum(high, low, unit):
+    """exp((high + low)/T) for high <= 0, |low| of the size of its rounding error; 0 below the
+    normal range. Rounding the difference first would cost 4e-6 at the far end of float32, where T
+    is 1. Constants of `reduction_unit`."""
+    per_octave, octave, rest, inverse, limit = SINGLE_UNIT if high.single else unit
     shifted = madd(high, per_octave, rounder(high))
     n = shifted - rounder(high)
     r = (madd(-n, octave, high) - madd(n, rest, -low)) * inverse
-    value = times_power(madd(r * r, exp_tail(r), r) + 1.0, shifted)
-    return choose(high >= limit, value, 0.0)
+    return choose(high >= limit, exp_reduced(r, shifted), 0.0)
 
 
 def _octaves(m, unit):
@@ -193,49 +214,45 @@ def _octaves(m, unit):
 
 
 def row_scale(m, unit):
-    """What `exp_share` needs to know of a row whose maximum is m."""
+    """What `exp_scaled` needs to know of a row whose maximum is m."""
     origin, rest, octaves = _octaves(m, unit)
     low = rest - 86.0 if m.single else rest - 707.0 / unit[3]
     return m, origin, low, rounder(m) - octaves, unit
 
 
-def exp_share(x, row):
-    """exp((x − m)/T) over the `share` of the row for x < m, else 0; and a Mask of x < m. Neither
+def exp_scaled(x, row):
+    """exp((x − m)/T) over the `row_factor` for x < m, else 0; and a Mask of x < m. Neither
     x − m nor its rounding is needed. In float32 what is below the normal range stays at its end."""
     m, origin, low, shift, unit = row
     t, under = x - origin, x < m
-    if x.single:
-        t = largest(t, low)
-        shifted = madd(t, 1.4426950408889634, shift)
-        r = less_octaves(t, shifted - shift)
-        kept = under
-    else:
-        shifted = madd(t, unit[0], shift)
-        n = shifted - shift
-        r = madd(-n, unit[2], madd(-n, unit[1], t)) * unit[3]
-        kept = under & (t >= low)
-    value = times_power(madd(r * r, exp_tail(r), r) + 1.0, shifted)
+    kept = under if x.single else under & (t >= low)
+    t = largest(t, low) if x.single else t
+    shifted = madd(t, 1.4426950408889634 if x.single else unit[0], shift)
+    value = exp_reduced(less_octaves(t, shifted - shift, unit), shifted)
     return choose(kept, value, 0.0), under
 
 
 OCTAVE = 0.69314718246459960938 if HAS_FMA else LN2  # as `less_octaves` has it
 
 
-def less_octaves(t, n):
-    """t − n ln 2 in float32: by one constant where the product is exact; `share` takes it too."""
-    if HAS_FMA:
+def less_octaves(t, n, unit=None):
+    """(t − n·T·ln 2)/T; in float32, where T is 1, by one constant where the product is exact:
+    `row_factor` takes it too."""
+    if t.single and HAS_FMA:
         return madd(-n, OCTAVE, t)
-    return madd(-n, -2.12194440054690583e-4, madd(-n, 0.693359375, t))
+    if t.single:
+        return madd(-n, -2.12194440054690583e-4, madd(-n, 0.693359375, t))
+    return madd(-n, unit[2], madd(-n, unit[1], t)) * unit[3]
 
 
-def share(m, single, unit):
-    """exp(((m − origin)/T) over its octaves, inverted: what `exp_share` leaves out, in float64."""
+def row_factor(m, single, unit):
+    """exp(((m − origin)/T) over its octaves, inverted: what `exp_scaled` leaves out, in float64."""
     if single:
         _, rest, octaves = (number.wide() for number in _octaves(m.narrow(), unit))
         r = rest - octaves * OCTAVE
     else:
         _, rest, octaves = _octaves(m, unit)
-        r = madd(-octaves, unit[2], madd(-octaves, unit[1], rest)) * unit[3]
+        r = less_octaves(rest, octaves, unit)
     return madd(r * r, exp_tail(-r), -r) + 1.0
 
 
@@ -246,52 +263,41 @@ def lost_by(x, m, high):
     return choose(high > -math.inf, low, 0.0)
 
 
-def exp_below(x, m, unit):
-    """exp((x − m)/T) for x < m, else 0."""
-    high = x - m
-    low = lost_by(x, m, high)
-    value = exp_of_sum(high, low) if x.single else exp_over(high, low, *unit)
-    return choose(x < m, value, 0.0)
+phi_tail = series(
+    (2.6708717471550330882e-8, 2.9721254460548687576e-7, 2.7498767046351810566e-6,
+     0.000024724989935296362183, 0.00019842109974706421475, 0.0013889988672722743161,
+     0.0083333291243386372418, 0.041666611551954950061, 0.16666666700351318191,
+     0.50000000441109037592),
+    (8.5803578497942620733e-18, 1.6376126325516947007e-16, 2.8087409252747675917e-15,
+     4.7737580214960734068e-14, 7.6472739571951974328e-13, 1.1470977753219091082e-11,
+     1.6059041233681633512e-10, 2.0876751504173478155e-9, 2.5052108421528207929e-8,
+     2.7557319300013138664e-7, 2.7557319223705003738e-6, 0.000024801587300995484599,
+     0.0001984126984127093615, 0.0013888888888891195858, 0.0083333333333333316906,
+     0.041666666666666632053, 0.16666666666666666671, 0.50000000000000000085),
+)  # fmt: skip
 
 
 def phi(v):
     """e^v − 1 − v on |v| <= 2."""
-    if v.single:
-        tail = polynomial(
-            v, 2.6708717471550330882e-8, 2.9721254460548687576e-7, 2.7498767046351810566e-6,
-            0.000024724989935296362183, 0.00019842109974706421475, 0.0013889988672722743161,
-            0.0083333291243386372418, 0.041666611551954950061, 0.16666666700351318191,
-            0.50000000441109037592,
-        )  # fmt: skip
-    else:
-        tail = polynomial(
-            v, 8.5803578497942620733e-18, 1.6376126325516947007e-16, 2.8087409252747675917e-15,
-            4.7737580214960734068e-14, 7.6472739571951974328e-13, 1.1470977753219091082e-11,
-            1.6059041233681633512e-10, 2.0876751504173478155e-9, 2.5052108421528207929e-8,
-            2.7557319300013138664e-7, 2.7557319223705003738e-6, 0.000024801587300995484599,
-            0.0001984126984127093615, 0.0013888888888891195858, 0.0083333333333333316906,
-            0.041666666666666632053, 0.16666666666666666671, 0.50000000000000000085,
-        )  # fmt: skip
-    return v * v * tail
+    return v * v * phi_tail(v)
+
+
+kappa_tail = series(
+    (2.9051849202926132616e-8, -6.8843497782534438486e-7, 8.8887352810301332007e-6,
+     -0.000091293231056116693456, 0.00086745629877256746271, -0.0078123533264641503299,
+     0.06249999403821387395),
+    (-6.9606016909544943816e-18, 2.9123281706988472023e-16, -6.0951565461697510649e-15,
+     8.8023776613888402665e-14, -1.0285079642738775056e-12, 1.0775465748988592811e-11,
+     -1.0780986576618014398e-10, 1.0620841897374725245e-9, -1.0412063454618402149e-8,
+     1.0179212512270481693e-7, -9.9177604181189199841e-7, 9.6106149335314378223e-6,
+     -0.000092230902745074733108, 0.00086805555555169066313, -0.0078124999999998188448,
+     0.062499999999999998586),
+)  # fmt: skip
 
 
 def kappa(u):
     """½[(u/2)·tanh(u/2) − log cosh(u/2)] on |u| <= 2: what JS is of log-ratios."""
-    w = u * u
-    if u.single:
-        return w * polynomial(
-            w, 2.9051849202926132616e-8, -6.8843497782534438486e-7, 8.8887352810301332007e-6,
-            -0.000091293231056116693456, 0.00086745629877256746271, -0.0078123533264641503299,
-            0.06249999403821387395,
-        )  # fmt: skip
-    return w * polynomial(
-        w, -6.9606016909544943816e-18, 2.9123281706988472023e-16, -6.0951565461697510649e-15,
-        8.8023776613888402665e-14, -1.0285079642738775056e-12, 1.0775465748988592811e-11,
-        -1.0780986576618014398e-10, 1.0620841897374725245e-9, -1.0412063454618402149e-8,
-        1.0179212512270481693e-7, -9.9177604181189199841e-7, 9.6106149335314378223e-6,
-        -0.000092230902745074733108, 0.00086805555555169066313, -0.0078124999999998188448,
-        0.062499999999999998586,
-    )  # fmt: skip
+    return u * u * kappa_tail(u * u)
 
 
 def log_of_reduced(f, e):
@@ -374,6 +380,13 @@ def log_positive(x):
     value = value - choose(small, x.filled(37.429947750237047), 0.0)
     value = choose(x.same(0.0), -math.inf, value)
     return choose(x < math.inf, value, x)
+
+
+def log_of(wide, x, sound):
+    """log(x) in float64, and whether a row is `sound`: only normal x are, if not `wide`."""
+    if wide:
+        return log_positive(x), sound & (x >= 0.0)
+    return log_normal(x), sound & (x >= LEAST_DOUBLE)
 
 
 def log1p_unit(e):

@@ -29,18 +29,17 @@ SEAL = hashlib.sha256().digest_size
 SOURCES = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
 
 
-def _caches():
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
 def folder():
     """Where all builds are."""
-    chosen = numba.config.CACHE_DIR
-    return Path(chosen) / "fastent" if chosen else _caches() / "fastent" / "numba"
+    if numba.config.CACHE_DIR:
+        return Path(numba.config.CACHE_DIR) / "fastent"
+    if sys.platform == "win32":
+        caches = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        caches = Path.home() / "Library" / "Caches"
+    else:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "fastent" / "numba"
 
 
 def digest(*parts):

@@ -15,43 +15,33 @@ import math
 import numpy as np
 
 from . import codes, slots
-from .functions import (
-    excess,
-    exp_of_sum,
-    exp_over,
-    kappa,
-    log1p_unit,
-    lost_by,
-    phi,
-    reduction_unit,
-)
+from .functions import excess, exp_of_sum, kappa, log1p_unit, lost_by, phi, reduction_unit
 from .logits_cross_entropy import PAD, arithmetic
 from .loops import APART, lane_max
 from .probabilities import in_chunks, settle_rows
 from .probs_divergence import ROWS as PROBS_ROWS, limits
 from .rows import scratch
 from .sums import FEW, row_sums
-from .vectors import at, called, choose, is_single, kernel
+from .vectors import called, choose, is_single, kernel
 
 HALF_LN2 = 0.34657359027997265471
 F, E, A, B = 0, APART, 2 * APART, 3 * APART  # where the sums of a row stand
 
 
-def differences(a, b, m_a, m_b, centre, centre_low, unit):
-    """exp(a - m_a), exp(b - m_b), both differences rounded, and the centred log-ratio."""
+def differences(a, b, row):
+    """exp(a - m_a), exp(b - m_b) times what is `per` a unit of them, both differences rounded, and
+    the centred log-ratio."""
+    m_a, m_b, centre, centre_low, per_a, per_b, unit = row
     a_high, b_high = a - m_a, b - m_b
     a_low, b_low = lost_by(a, m_a, a_high), lost_by(b, m_b, b_high)
     v = ((b_high - a_high) - centre) + ((b_low - a_low) - centre_low)
-    if a.single:
-        return exp_of_sum(a_high, a_low), exp_of_sum(b_high, b_low), a_high, b_high, v
-    mine, other = exp_over(a_high, a_low, *unit), exp_over(b_high, b_low, *unit)
-    return mine, other, a_high, b_high, v * unit[3]
+    mine, other = exp_of_sum(a_high, a_low, unit), exp_of_sum(b_high, b_low, unit)
+    return mine * per_a, other * per_b, a_high, b_high, v if a.single else v * unit[3]
 
 
-def centre_terms(a, b, m_a, m_b, centre, centre_low, shrink, unit):
+def centre_terms(a, b, row):
     """Terms of F and E, and both weights."""
-    mine, other, a_high, b_high, v = differences(a, b, m_a, m_b, centre, centre_low, unit)
-    other = other * shrink
+    mine, other, a_high, b_high, v = differences(a, b, row)
     second_order = mine * phi(v)
     near = abs(v) <= 2.0
     far = choose(mine > 0.0, (other - mine) - mine * v, other)
@@ -61,29 +51,26 @@ def centre_terms(a, b, m_a, m_b, centre, centre_low, shrink, unit):
     return choose(near, second_order, far), change, mine, other, None
 
 
-def shannon_terms(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
+def shannon_terms(a, b, row):
     """Terms of JS of the normalised rows."""
-    mine, other, _, _, u = differences(a, b, m_a, m_b, centre, centre_low, unit)
-    mine, other = mine * per_a, other * per_b
+    mine, other, _, _, u = differences(a, b, row)
     least, most = choose(mine < other, mine, other), choose(mine < other, other, mine)
     far = 0.5 * (mine + other) * (0.6931471805599453 - log1p_unit(least / most))
     far = choose(least > 0.0, far - 0.5 * abs(u) * least, HALF_LN2 * (mine + other))
     return choose(abs(u) <= 2.0, (mine + other) * kappa(u), far), None
 
 
-def difference_of(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
-    mine, other, _, _, u = differences(a, b, m_a, m_b, centre, centre_low, unit)
-    mine, other = mine * per_a, other * per_b
+def difference_of(a, b, row):
+    mine, other, _, _, u = differences(a, b, row)
     return mine, other, choose(abs(u) <= 2.0, mine * (u + phi(u)), other - mine)
 
 
-def variation_terms(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
-    z = difference_of(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit)[2]
-    return 0.5 * abs(z), None
+def variation_terms(a, b, row):
+    return 0.5 * abs(difference_of(a, b, row)[2]), None
 
 
-def hellinger_terms(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit):
-    x, y, z = difference_of(a, b, m_a, m_b, centre, centre_low, per_a, per_b, unit)
+def hellinger_terms(a, b, row):
+    x, y, z = difference_of(a, b, row)
     root = choose(z.same(0.0), 0.0, z / (x.sqrt() + y.sqrt()))
     return 0.5 * root * root, None
 
@@ -100,7 +87,7 @@ def centre_parts(centre, unit, t):
     return high, (scaled - high) + centre[1] / unit[3]
 
 
-def pair_kernel(slot, terms):
+def row_kernel(slot, terms):
     """A kernel of the rows of a and b: KL, or sums of `terms` around the right centre."""
     again = terms is not None
     add_terms = row_sums(terms, 2, 1, pads=(PAD, PAD)) if again else add_centred
@@ -110,43 +97,35 @@ def pair_kernel(slot, terms):
         threshold = 0.3 if is_single(t) else 0.5
         for i in range(out.size):
             row = i * classes
-            m_a, m_b = lane_max(at(a, row), classes), lane_max(at(b, row), classes)
+            m_a, m_b = lane_max(a, row, classes), lane_max(b, row, classes)
             if not (abs(m_a) < math.inf and abs(m_b) < math.inf):
                 faults[i] = codes.AGAIN
                 continue
             centre, value = (0.0, 0.0), math.nan
             delta = mass_a = mass_b = 0.0
-            for attempt in range(3):
+            for _ in range(3):
                 high, low = centre_parts(centre, unit, t)
-                add_centred(
-                    1, classes, a.size - row, at(a, row), at(b, row), at(t, 0), at(s, 0),
-                    at(faults, i), m_a, m_b, high, low, math.exp(-centre[0]), unit,
-                )  # fmt: skip
+                constants = (m_a, m_b, high, low, 1.0, math.exp(-centre[0]), unit)
+                add_centred(i, 1, classes, a, b, t, s, faults, constants)
                 mass_a, mass_b = s[A], s[B] * math.exp(centre[0])
                 gap, second_order = s[F] / mass_a, excess_of(s[E] / mass_a)
                 value = gap - second_order
                 delta = math.log1p(s[E] / mass_a)
                 if not (gap < math.inf and second_order > threshold * gap):
                     break
-                centre = (delta, 0.0) if attempt == 0 else (centre[0], centre[1] + delta)
+                centre = (delta, 0.0) if centre[0] == 0.0 else (centre[0], centre[1] + delta)
             if again and value == value:
                 if value == math.inf:  # disjoint somewhere: the centre is what the masses say
                     centre = (math.log1p(mass_b / mass_a - 1.0), 0.0)
-                elif centre[0] == 0.0:
-                    centre = (delta, 0.0)
                 else:
-                    centre = (centre[0], centre[1] + delta)
+                    centre = (delta, 0.0) if centre[0] == 0.0 else (centre[0], centre[1] + delta)
                 high, low = centre_parts(centre, unit, t)
-                add_terms(
-                    1, classes, a.size - row, at(a, row), at(b, row), at(t, 0), at(s, 0),
-                    at(faults, i), m_a, m_b, high, low, 1.0 / mass_a, 1.0 / mass_b, unit,
-                )  # fmt: skip
+                constants = (m_a, m_b, high, low, 1.0 / mass_a, 1.0 / mass_b, unit)
+                add_terms(i, 1, classes, a, b, t, s, faults, constants)
                 value = math.sqrt(s[0]) if slot == slots.HELLINGER else s[0]
             sound = value < math.inf or (value == math.inf and not is_single(t))
-            if checks[0] > 0.0:
-                sound &= sums[0] <= math.exp(m_a) * mass_a <= sums[1]
-            if checks[1] > 0.0:
-                sound &= sums[0] <= math.exp(m_b) * mass_b <= sums[1]
+            sound &= not checks[0] or sums[0] <= math.exp(m_a) * mass_a <= sums[1]
+            sound &= not checks[1] or sums[0] <= math.exp(m_b) * mass_b <= sums[1]
             if sound:
                 out[i] = 0.0 if value < 0.0 else value
             else:
@@ -155,41 +134,36 @@ def pair_kernel(slot, terms):
     return rows
 
 
-ROWS = {
-    slots.KL: pair_kernel(slots.KL, None),
-    slots.JS: pair_kernel(slots.JS, shannon_terms),
-    slots.TOTAL_VARIATION: pair_kernel(slots.TOTAL_VARIATION, variation_terms),
-    slots.HELLINGER: pair_kernel(slots.HELLINGER, hellinger_terms),
+TERMS = {
+    slots.KL_DIVERGENCE: None,
+    slots.JS_DIVERGENCE: shannon_terms,
+    slots.TOTAL_VARIATION: variation_terms,
+    slots.HELLINGER: hellinger_terms,
 }
-WIDE = (
-    slots.TOTAL_VARIATION,
-    slots.HELLINGER,
-)  # a square underflows in float32 before its root does
+ROWS = {slot: row_kernel(slot, terms) for slot, terms in TERMS.items()}
+WIDE = (slots.TOTAL_VARIATION, slots.HELLINGER)  # a square underflows before its root does
 
 
 def mixed(rows, slot, out, faults):
     """KL or JS of a row of probabilities and a logarithmic one, in either order."""
-    side, (p, q), classes = int(rows.kinds[0] == codes.PROBS), rows.operands, rows.classes
+    (p, q), classes = rows.operands, rows.classes
     made, room = PROBS_ROWS[slot, classes <= FEW], scratch(np.float64)
     bounds = limits(*rows.bounds(), False)
     enough = 1e-12 if p.dtype == np.float32 else 5e-3
-    for first, n, (x, y) in in_chunks(rows, (0, 1), len(out)):
-        here = slice(first, first + n)
+    # where p has none it is of no importance that q has a mass
+    nothing = math.nan if rows.kinds[0] == codes.PROBS or slot == slots.JS_DIVERGENCE else 0.0
+    for here, flat, (x, y) in in_chunks(rows, (0, 1), len(out)):
         made(x, y, classes, bounds, *room, out[here], faults[here])
-        # q has a mass where p has none: of no importance
-        hole = math.nan if side or slot == slots.JS else 0.0
-        settle_rows(p, x, q, hole, first, n, classes, enough, out, faults)
+        settle_rows(p[flat], x, q[flat], nothing, classes, enough, out[here], faults[here])
 
 
 def run(rows, lines, faults):
     """The columns in `lines`, by slot."""
     a, b, temperature = rows.true, rows.pred, rows.temperatures[0]
+    unit = reduction_unit(temperature)
     for slot, out in lines.items():
         if codes.PROBS in rows.kinds:
             mixed(rows, slot, out, faults)
             continue
-        dtype = np.dtype(np.float64) if slot in WIDE else arithmetic(a, temperature)
-        ROWS[slot](
-            a, b, rows.classes, reduction_unit(temperature), rows.checks(), rows.bounds(),
-            *scratch(dtype), out, faults,
-        )  # fmt: skip
+        room = scratch(np.float64 if slot in WIDE else arithmetic(a, temperature))
+        ROWS[slot](a, b, rows.classes, unit, rows.checks(), rows.bounds(), *room, out, faults)

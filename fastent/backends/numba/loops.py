@@ -9,57 +9,39 @@ import math
 from numba import types
 
 from . import codes
-from .vectors import (
-    DOUBLE,
-    Bits,
-    Mask,
-    Number,
-    Variable,
-    arguments,
-    choose,
-    each,
-    either,
-    inline,
-    lanes_of,
-    size_of,
-    when,
-)
+from .vectors import Variable, arguments, choose, each, either, inline, lanes_of, spread, when
 
 MOST_ROWS = 512  # of a chunk: their sums and values are vectors too
 APART = MOST_ROWS + 16  # distance of the arrays of sums
+VALUE, ODD, SPARE = 7, 8, 9  # where values, their oddity and free arrays stand among the sums
 
 
-def spread(number, element, lanes):
-    """A number in all lanes; a tuple of numbers as a tuple."""
-    if isinstance(number, tuple):
-        return tuple(spread(one, element, lanes) for one in number)
-    return number.resized(element).spread(lanes) if isinstance(number, Number) else number
-
-
-def over_elements(formula, reads, writes=1, inner=None):
-    """A formula as a loop: call it as loop(n, *sources, target, *numbers).
+def over_elements(formula, reads, inner=None):
+    """A formula as a loop over n elements from `begin` on, whose results begin at `to`: call it as
+    loop(begin, n, *sources, to, target, *numbers).
 
     Arithmetic is done in the type of the target, or in that of the `inner` source. The formula is
     given the elements and then the numbers; it returns the results and a Mask, or Bits of which the
-    sign counts, or None. The loop returns whether it was seen anywhere: not for zeros, with which
-    the last vector is filled up.
+    sign counts, or None. The loop returns whether it was seen anywhere.
     """
 
-    @inline(types.intp, 2 + arguments(formula))
-    def loop(n, *given):
-        sources, target, numbers = given[:reads], given[reads], given[reads + 1 :]
+    @inline(types.intp, 4 + arguments(formula))
+    def loop(begin, n, *given):
+        sources = [array + begin for array in given[:reads]]
+        to, target, *numbers = given[reads:]
+        target = target + to
         element = target.element if inner is None else sources[inner].element
         lanes = lanes_of(element)
         numbers = [spread(number, element, lanes) for number in numbers]
-        sign = 8 * size_of(element)
         seen = Variable(target.zeros(lanes).resized(element).bits())
 
-        def step(sources, target, index):
+        def step(sources, target, index, kept=None):
             loaded = [source.load(lanes, index).resized(element) for source in sources]
             value, odd = formula(*loaded, *numbers)
             target.store(value.resized(target.element), index)
             if odd is not None:
-                seen.value = seen.value | (odd.as_bits(sign) if isinstance(odd, Mask) else odd)
+                odd = odd.as_bits(seen.value.element.width)
+                seen.value = seen.value | (odd if kept is None else choose(kept, odd, 0))
 
         whole = n & -lanes
         with each(0, whole, lanes) as index:
@@ -70,33 +52,34 @@ def over_elements(formula, reads, writes=1, inner=None):
             for copy, source in zip(copies, sources, strict=True):
                 copy.store(copy.zeros(lanes))
                 copy.copy(source + whole, rest)
-            step(copies, result, n.filled(0))
+            step(copies, result, n.filled(0), rest.first(lanes))
             (target + whole).copy(result, rest)
-        return seen.value.folded(Bits.__or__).as_sign()
+        return (seen.value.folded(lambda a, b: a | b) < 0).as_count()
 
     return loop
 
 
-def over_rows(formula, reads, writes):
-    """A formula over sums of rows: call it as loop(n, sums, target, *numbers).
+def over_rows(formula, reads, to=VALUE):
+    """A formula over the first `reads` sums of rows: call it as loop(n, sums, *numbers).
 
-    It reads `reads` arrays APART apart and writes as many as `writes`; numbers may be tuples. The
-    loop returns how many of the n rows have the Mask that the formula returns last, or None.
+    The sums are arrays APART apart, and so are the results, from place `to` on; numbers may be
+    tuples. The loop returns how many of the n rows have the Mask that the formula returns last, or
+    None.
     """
 
-    @inline(types.intp, 3 + arguments(formula) - reads)
-    def loop(n, sums, target, *numbers):
-        lanes = lanes_of(DOUBLE)
-        numbers = [spread(number, DOUBLE, lanes) for number in numbers]
+    @inline(types.intp, 2 + arguments(formula) - reads)
+    def loop(n, sums, *numbers):
+        lanes = lanes_of(sums.element)
+        numbers = [spread(number, sums.element, lanes) for number in numbers]
         seen = Variable(n.filled(0).spread(lanes))
         with each(0, n, lanes) as index:
             loaded = [(sums + k * APART).load(lanes, index) for k in range(reads)]
             *found, odd = formula(*loaded, *numbers)
-            for k, value in enumerate(found):
-                (target + k * APART).store(value, index)
+            for k, value in enumerate(found, to):
+                (sums + k * APART).store(value, index)
             if odd is not None:
                 seen.value = seen.value + (odd & (n - index).first(lanes)).as_count()
-        return seen.value.folded(Bits.__add__)
+        return seen.value.folded(lambda a, b: a + b)
 
     return loop
 
@@ -136,14 +119,15 @@ def top_of(x, n, checked=False):
 
 
 @inline(types.float64)
-def lane_max(x, n):
+def lane_max(x, start, n):
     """Largest of n >= 1 numbers; NaN if there is one."""
-    return top_of(x, n, checked=True).wide()
+    return top_of(x + start, n, checked=True).wide()
 
 
 @inline(types.intp)
-def rank_of(x, classes, label):
+def rank_of(x, start, classes, label):
     """How many are above the label's, or equal and before it."""
+    x = x + start
     own, rank = x.load(1, label), Variable(label.filled(0))
     with each(0, classes) as j:
         value = x.load(1, j)
@@ -152,34 +136,18 @@ def rank_of(x, classes, label):
     return rank.value
 
 
-@inline(types.intp)
-def smaller(a, b):
-    """The smaller of two counts."""
-    return a.least(b)
+@inline()
+def put(n, sums, place, out, begin):
+    """Copy n results of rows to where they are wanted, if they are."""
+    with when(out.size > 0):
+        (out + begin).copy(sums + place * APART, n)
 
 
 @inline()
-def copy(n, source, target):
-    """Copy n numbers."""
-    target.copy(source, n)
-
-
-@inline()
-def mark(n, odd, faults):
-    """AGAIN where a row is odd."""
-    with each(0, n) as index:
-        again = odd.load(1, index) > 0.0
-        faults.store(choose(again, codes.AGAIN, faults.load(1, index)), index)
-
-
-def settled(value, sound):
-    """A row value, and 1 where the row needs another look."""
-    return choose(value < 0.0, 0.0, value), choose(sound, value.filled(0.0), 1.0), ~sound
-
-
-def within(low, high, *sums):
-    sound = None
-    for total in sums:
-        inside = (total >= low) & (total <= high)
-        sound = inside if sound is None else sound & inside
-    return sound
+def finish(n, sums, odd, out, faults, begin):
+    """Copy n values of rows likewise; AGAIN where one of the `odd` rows is."""
+    with when(out.size > 0):
+        (out + begin).copy(sums + VALUE * APART, n)
+    with when(odd > 0), each(0, n) as index:
+        again, place = (sums + ODD * APART).load(1, index) > 0.0, begin + index
+        faults.store(choose(again, codes.AGAIN, faults.load(1, place)), place)

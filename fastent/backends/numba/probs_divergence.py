@@ -8,26 +8,16 @@ proportional but of different sums cancel there, and go to `careful_pair`, as do
 import numpy as np
 
 from . import slots
-from .functions import (
-    NEAR,
-    excess,
-    is_speck,
-    lifted,
-    near_excess,
-    near_gap,
-    positive_gap,
-    without_octaves,
-)
-from .loops import settled, within
-from .rows import pair_kernel, scratch
+from .functions import NEAR, excess, gap, is_speck, lifted, near_excess, near_gap
+from .rows import pair_kernel, scratch, settled, within
 from .sums import FEW
-from .vectors import choose, madd
+from .vectors import choose
 
 
 def kl_sums(p, q):
     """x log(x/y) − x + y, x and y − x, and whether y is 0."""
     x, y = lifted(p), lifted(q)
-    return positive_gap(x, y), x, y - x, x.bits() | y.bits() | is_speck(y)
+    return gap(x, y), x, y - x, x.bits() | y.bits() | is_speck(y)
 
 
 def js_sums(p, q):
@@ -37,10 +27,7 @@ def js_sums(p, q):
     x, y = lifted(p), lifted(q)
     low, high = x.bits().least(y.bits()).as_number(), x.bits().most(y.bits()).as_number()
     m = x + y
-    near, octaves = without_octaves(m, low + low, rising=True)
-    # m − 2·low as it is, rounded once, where no octave is taken off
-    d = choose(octaves.same(0.0), high - low, near - (low + low))
-    of_low = near_gap(low + low, near, d, madd(low + low, octaves, m - near))
+    of_low = gap(low + low, m, high - low, rising=True)  # m − 2·low as it is, rounded once
     of_high = near_gap(high + high, m, low - high)
     more = x > y
     first, second = choose(more, of_high, of_low), choose(more, of_low, of_high)
@@ -51,7 +38,7 @@ def kl_value(wide, g, mass, mass_difference, limits):
     """Odd where the sums are apart, if not `wide`."""
     low, high, threshold, _ = limits
     each = 1.0 / mass
-    v, gap = mass_difference * each, g * each
+    v, whole = mass_difference * each, g * each
     near = abs(v) <= NEAR
     second_order = v * v * near_excess(v)
     sound = within(low, high, mass, mass + mass_difference)
@@ -59,7 +46,7 @@ def kl_value(wide, g, mass, mass_difference, limits):
         second_order = choose(near, second_order, excess(v))
     else:
         sound = sound & near
-    return settled(gap - second_order, sound & (second_order <= threshold * gap))
+    return settled(whole - second_order, sound & (second_order <= threshold * whole))
 
 
 def js_value(wide, g, mass, mass_difference, other, limits):
@@ -69,17 +56,20 @@ def js_value(wide, g, mass, mass_difference, other, limits):
     total = mass + mass_difference
     each, per_other = 1.0 / mass, 1.0 / total
     v, u = 0.5 * mass_difference * each, -0.5 * mass_difference * per_other
-    gap = 0.5 * (g * each + other * per_other)
+    whole = 0.5 * (g * each + other * per_other)
     second_order = v * v * near_excess(v) + u * u * near_excess(u)
     squared = -4.0 * v * u  # e², to e² of itself
-    value = 0.5 * (gap - second_order) * (1.0 - 0.215 * squared)
-    close = (squared <= allowed * allowed) & (second_order <= 0.5 * gap)
+    value = 0.5 * (whole - second_order) * (1.0 - 0.215 * squared)
+    close = (squared <= allowed * allowed) & (second_order <= 0.5 * whole)
     return settled(value, within(low, high, mass, total) & close)
 
 
-FORMULAS = {slots.KL: (kl_sums, kl_value, 3), slots.JS: (js_sums, js_value, 4)}
+FORMULAS = {
+    slots.KL_DIVERGENCE: (kl_sums, kl_value, 3),
+    slots.JS_DIVERGENCE: (js_sums, js_value, 4),
+}
 ROWS = {
-    (slot, few): pair_kernel(*formula, few, endless=slot == slots.KL)
+    (slot, few): pair_kernel(*formula, few, endless=slot == slots.KL_DIVERGENCE)
     for slot, formula in FORMULAS.items()
     for few in (False, True)
 }
@@ -92,9 +82,8 @@ def limits(low, high, single):
 
 
 def run(rows, lines, faults):
-    p, q = rows.true, rows.pred
+    """The columns in `lines`, by slot."""
+    p, q, single = rows.true, rows.pred, rows.pred.dtype == np.float32
+    bounds, few = limits(*rows.bounds(), single), rows.classes <= FEW
     for slot, out in lines.items():
-        ROWS[slot, rows.classes <= FEW](
-            p, q, rows.classes, limits(*rows.bounds(), p.dtype == np.float32), *scratch(p.dtype),
-            out, faults,
-        )  # fmt: skip
+        ROWS[slot, few](p, q, rows.classes, bounds, *scratch(p.dtype), out, faults)

@@ -6,11 +6,10 @@ from functools import partial
 import numpy as np
 
 from . import codes
-from .loops import APART, MOST_ROWS, copy, mark, over_rows, rank_of, smaller
+from .loops import APART, MOST_ROWS, SPARE, finish, over_rows, rank_of
 from .sums import row_sums
-from .vectors import at, kernel
+from .vectors import choose, kernel
 
-VALUE, ODD, SPARE = 7, 8, 9  # where values, their oddity and free arrays stand among the sums
 NONE = np.empty(0)
 
 
@@ -19,22 +18,43 @@ def scratch(dtype):
     return np.empty(1, dtype), np.empty((SPARE + 4) * APART)
 
 
+def settled(value, sound):
+    """A row value, and 1 where the row needs another look."""
+    return choose(value < 0.0, 0.0, value), choose(sound, value.filled(0.0), 1.0), ~sound
+
+
+def within(low, high, *sums):
+    sound = None
+    for total in sums:
+        inside = (total >= low) & (total <= high)
+        sound = inside if sound is None else sound & inside
+    return sound
+
+
 def settler(value, sums):
     """A kernel that makes the values of n rows from their sums: where rows are odd for the quick
     formula, value(False, …), the other one is asked, and what is odd for that too is AGAIN."""
-    quick, wide = (over_rows(partial(value, wide), sums, 2) for wide in (False, True))
+    quick, wide = (over_rows(partial(value, wide), sums) for wide in (False, True))
 
     @kernel
     def settle(n, s, limits, out, faults, begin):
-        odd = quick(n, at(s, 0), at(s, VALUE * APART), limits)
+        odd = quick(n, s, limits)
         if odd > 0:
-            odd = wide(n, at(s, 0), at(s, VALUE * APART), limits)
-        if out.size > 0:
-            copy(n, at(s, VALUE * APART), at(out, begin))
-        if odd > 0:
-            mark(n, at(s, ODD * APART), at(faults, begin))
+            odd = wide(n, s, limits)
+        finish(n, s, odd, out, faults, begin)
 
     return settle
+
+
+@kernel
+def negative_rows(x, begin, n, classes, faults):
+    """AGAIN for the noted rows that have a negative number: a sign may be that of a zero."""
+    for i in range(begin, begin + n):
+        if faults[i] == codes.NOTED:
+            faults[i] = 0
+            for j in range(i * classes, (i + 1) * classes):
+                if not x[j] >= 0.0:
+                    faults[i] = codes.AGAIN
 
 
 def pair_kernel(formula, value, sums, few, endless=True):
@@ -45,19 +65,16 @@ def pair_kernel(formula, value, sums, few, endless=True):
     @kernel
     def rows(p, q, classes, limits, t, s, out, faults):
         for begin in range(0, out.size, MOST_ROWS):
-            n, start = smaller(MOST_ROWS, out.size - begin), begin * classes
-            noted = add(
-                n, classes, p.size - start, at(p, start), at(q, start), at(t, 0), at(s, 0),
-                at(faults, begin),
-            )  # fmt: skip
-            for r in range(n if noted > 0 else 0):
-                if faults[begin + r] == codes.NOTED:
-                    faults[begin + r] = 0
-                    for j in range(start + r * classes, start + (r + 1) * classes):
+            n = MOST_ROWS if begin + MOST_ROWS < out.size else out.size - begin
+            noted = add(begin, n, classes, p, q, t, s, faults)
+            for i in range(begin, begin + (n if noted > 0 else 0)):
+                if faults[i] == codes.NOTED:
+                    faults[i] = 0
+                    for j in range(i * classes, (i + 1) * classes):
                         if not (p[j] >= 0.0 and q[j] >= 0.0):
-                            faults[begin + r] = codes.AGAIN
+                            faults[i] = codes.AGAIN
                         elif endless and q[j] == 0.0 and p[j] > 0.0:
-                            s[r] = math.inf
+                            s[i - begin] = math.inf
             settle(n, s, limits, out, faults, begin)
 
     return rows
@@ -65,11 +82,11 @@ def pair_kernel(formula, value, sums, few, endless=True):
 
 @kernel
 def place_labels(x, begin, n, classes, labels, rank, accuracy):
-    """Ranks of the labels, and whether they are the first maxima."""
-    for r in range(n):
-        if labels[begin + r] >= 0:
-            place = rank_of(at(x, (begin + r) * classes), classes, labels[begin + r])
+    """Ranks of the labels, and whether they are the first maxima, if they are wanted."""
+    for i in range(begin, begin + (n if rank.size + accuracy.size > 0 else 0)):
+        if labels[i] >= 0:
+            place = rank_of(x, i * classes, classes, labels[i])
             if rank.size > 0:
-                rank[begin + r] = place
+                rank[i] = place
             if accuracy.size > 0:
-                accuracy[begin + r] = 1.0 if place == 0 else 0.0
+                accuracy[i] = 1.0 if place == 0 else 0.0

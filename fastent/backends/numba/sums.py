@@ -23,29 +23,30 @@ DOUBLE_BLOCK = 512  # so that the error of 200,000 equal terms stays below 37 ro
 FIRST_CACHE = 1 << 13  # elements that stay there from one pass over them to the next
 
 
-def row_sums(formula, reads, sums, few=False, pads=(0.0, 0.0), prepare=None, label=False):
+def row_sums(formula, reads, sums, few=False, pads=(0.0, 0.0), prepare=None, label=False, to=0):
     """A formula over the rows of `reads` arrays whose terms are added up: call it as
-    add(rows, classes, readable, *sources, like, target, faults, [labels], [tops], *numbers).
+    add(begin, rows, classes, *sources, like, target, faults, [labels], *numbers), from row `begin`.
 
-    `readable` elements of each source may be read. Arithmetic is done in the type of `like`. Sums
-    go to arrays of the target APART apart, which have room for a vector more. The formula is given
-    the elements and then the numbers; it returns its terms, which are 0 (or too little to count)
-    where the sources are `pads`, and Bits or None: a sign bit says that the row needs a look, which
-    is NOTED in `faults`; the call returns how many do. With `prepare` the maximum of each row of
-    the last source (NaN is passed over) goes to `tops`, and prepare(maximum, *numbers) makes the
-    numbers of the row; with `label` the elements of the labels are replaced by `pads`.
+    Arithmetic is done in the type of `like`. Sums go to arrays of the target APART apart, from
+    place `to` on, which have room for a vector more. The formula is given the elements and then the
+    numbers; it returns its terms, which are 0 (or too little to count) where the sources are
+    `pads`, and Bits or None: a sign bit says that the row needs a look, which is NOTED in `faults`;
+    the call returns how many do. With `prepare` the maximum of each row of the last source (NaN is
+    passed over) goes to the target, and prepare(maximum, *numbers) makes the numbers of the row;
+    with `label` the elements of the labels are replaced by `pads`.
     """
-    fixed = 3 + label + (prepare is not None)
     plain = arguments(prepare) - 1 if prepare else arguments(formula) - reads
 
-    @inline(types.intp, 3 + reads + fixed + plain)
-    def add(rows, classes, readable, *given):
-        sources, (like, target, faults, *more) = given[:reads], given[reads:]
+    @inline(types.intp, 6 + reads + label + plain)
+    def add(begin, rows, classes, *given):
+        arrays, (like, target, faults, *more) = given[:reads], given[reads:]
+        start, sources = begin * classes, [array + begin * classes for array in arrays]
         work = (_Across if few else _Along)(sources, like.element, formula, sums, pads, prepare)
-        work.labels = more.pop(0) if label else None
-        work.tops = more.pop(0) if prepare else None
+        work.labels = more.pop(0) + begin if label else None
+        work.maxima = target
         numbers = [spread(number, work.element, work.lanes) for number in more]
-        return work.add(rows, classes, readable, target, faults, numbers)
+        readable, target = arrays[0].size - start, target + to * APART
+        return work.add(rows, classes, readable, target, faults + begin, numbers)
 
     return add
 
@@ -96,7 +97,7 @@ class _Along(_Sums):
                 if self.prepare:
                     with each(first, last) as k:
                         top = top_of(self.sources[-1] + (start + k) * classes, classes)
-                        self.tops.store(top.wide(), start + k)
+                        self.maxima.store(top.wide(), start + k)
                 with each(first, last) as k:
                     self.row(start + k, classes, readable, numbers)
                     for room, high, low in zip(rooms, self.high, self.low, strict=True):
@@ -111,7 +112,7 @@ class _Along(_Sums):
 
     def row(self, index, classes, readable, numbers):
         if self.prepare:
-            top = spread(self.tops.load(1, index), self.element, self.lanes)
+            top = spread(self.maxima.load(1, index), self.element, self.lanes)
             numbers = self.prepare(top, *numbers)
         self.clear([self.note])
         block = DOUBLE_BLOCK if self.element == DOUBLE else SINGLE_BLOCK
@@ -128,7 +129,7 @@ class _Along(_Sums):
                         high.value = total.value
                 with otherwise:
                     for places in zip(self.sums, self.high, self.low, strict=True):
-                        _add_twofold(*places)
+                        _add_exactly(*places)
 
     def block(self, sources, size, readable, numbers):
         """The sums of a block's terms."""
@@ -170,9 +171,7 @@ class _Along(_Sums):
 class _Across(_Sums):
     """A row in each lane; two columns at once."""
 
-    @property
-    def width(self):
-        return self.lanes
+    width = property(lambda self: self.lanes)
 
     def add(self, rows, classes, readable, target, faults, numbers):
         lanes = self.lanes
@@ -200,8 +199,11 @@ class _Across(_Sums):
                     for place, to, pad in zip(places, columns, self.pads, strict=True):
                         _lay_across(place, classes, to, lanes)
                         to.store(self.zero.filled(pad), classes * lanes)
-                    top = self.top(classes, columns[-1]) if self.prepare else None
-                    mine = self.numbers(start, top, numbers)
+                    top = Variable(self.zero.filled(-math.inf))
+                    if self.prepare:
+                        with each(0, classes) as c:
+                            top.value = largest(columns[-1].load(lanes, c * lanes), top.value)
+                    mine = self.numbers(start, top.value, numbers)
                     with each(0, classes, 2) as c:
                         pair = [[to.load(lanes, (c + k) * lanes) for to in columns] for k in (0, 1)]
                         self.columns(c, pair, mine, (c + 1 < classes).spread(lanes))
@@ -225,16 +227,10 @@ class _Across(_Sums):
         for total, terms in zip(self.sums, zip(*found, strict=True), strict=True):
             total.value = total.value + _tree(terms).wide()
 
-    def top(self, classes, columns):
-        best = Variable(self.zero.filled(-math.inf))
-        with each(0, classes) as c:
-            best.value = largest(columns.load(self.lanes, c * self.lanes), best.value)
-        return best.value
-
     def numbers(self, start, top, numbers):
         if not self.prepare:
             return numbers
-        self.tops.store(top.wide(), start)
+        self.maxima.store(top.wide(), start)
         return self.prepare(top, *numbers)
 
 
@@ -268,17 +264,17 @@ def _lay_across(source, classes, to, lanes):
 def _turned(vectors):
     """A square block of as many vectors as they have lanes, transposed by exchanging ever larger
     halves of neighbours."""
-    size, side = len(vectors), 1
-    while side < size:
+    size, half = len(vectors), 1
+    while half < size:
         orders = [
-            [k + size - side if k & side else k for k in range(size)],
-            [k + size if k & side else k + side for k in range(size)],
+            [k + size - half if k & half else k for k in range(size)],
+            [k + size if k & half else k + half for k in range(size)],
         ]
         for k in range(size):
-            if not k & side:
-                a, b = vectors[k], vectors[k | side]
-                vectors[k], vectors[k | side] = (a.shuffled(order, b) for order in orders)
-        side *= 2
+            if not k & half:
+                a, b = vectors[k], vectors[k | half]
+                vectors[k], vectors[k | half] = (a.shuffled(order, b) for order in orders)
+        half *= 2
     return vectors
 
 
@@ -297,18 +293,16 @@ def _widen(total, vector):
 def _sums_of(vectors):
     """The sums of 8 vectors of 8 lanes, as one vector: neighbours first."""
     for width in (1, 2, 4):
-        orders = [
-            [v + k + side + j for k in range(0, 8, 2 * width) for v in (0, 8) for j in range(width)]
-            for side in (0, width)
-        ]
-        vectors = [
-            a.shuffled(orders[0], b) + a.shuffled(orders[1], b)
-            for a, b in zip(vectors[::2], vectors[1::2], strict=True)
-        ]
+        low, high = (
+            [v + k + half + j for k in range(0, 8, 2 * width) for v in (0, 8) for j in range(width)]
+            for half in (0, width)
+        )
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [a.shuffled(low, b) + a.shuffled(high, b) for a, b in pairs]
     return vectors[0]
 
 
-def _add_twofold(total, high, low):
+def _add_exactly(total, high, low):
     """Add a block's lanes to those of the row, with their rounding errors."""
     before, more = high.value, total.value
     both = before + more

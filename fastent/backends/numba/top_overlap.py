@@ -1,16 +1,13 @@
 """Which classes are the largest of a row, or of both operands."""
 
-import math
-
 import numpy as np
 
 from . import codes, slots
-from .careful import largest, row_fault
 from .vectors import kernel
 
 # how many of the first classes of p and of q, and of how many their common ones are a share
 OVERLAPS = {
-    slots.AGREEMENT: (1, 1),
+    slots.TOP1_AGREEMENT: (1, 1),
     slots.TOP5_OVERLAP: (5, 5),
     slots.TOP10_OVERLAP: (10, 10),
     slots.TOP1_IN_TOP5: (1, 5),
@@ -47,26 +44,10 @@ def overlap_rows(p, q, classes, of_p, of_q, out):
         out[i] = both / count
 
 
-@kernel
-def maxima(x, classes, labels, kind, rule, tolerance, out, faults):
-    """Places of the first maxima; NaN in rows without one."""
-    for i in range(out.size):
-        if labels.size > 0 and labels[i] < 0:
-            continue
-        fault = row_fault(x, i * classes, classes, kind, rule, tolerance)
-        faults[i] = codes.PRED_NEGATIVE if fault == 1 else codes.PRED_SUM if fault == 2 else 0
-        top, place = largest(x, i * classes, classes)
-        lost = fault < 0 or (kind != codes.PROBS and top == -math.inf)
-        out[i] = math.nan if lost else place
-
-
 def run(rows, lines, faults):
     """The columns in `lines`, by slot."""
-    if slots.PREDICTED in lines:
-        maxima(
-            rows.pred, rows.classes, rows.labels, rows.kinds[-1], rows.rule,
-            float(rows.spec.sum_tolerance), lines[slots.PREDICTED], faults,
-        )  # fmt: skip
+    if slots.PREDICTED in lines:  # by the plain loops
+        faults[:] = codes.AGAIN
         return
     for slot, out in lines.items():
         overlap_rows(*rows.operands, rows.classes, *OVERLAPS[slot], out)

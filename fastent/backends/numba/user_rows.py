@@ -16,48 +16,37 @@ from .probabilities import probability_row, total_of
 from .rows import scratch
 
 
+@njit(error_model="numpy")
+def unchanged(total, *parameters):
+    return total
+
+
 def row_kernel(term, finish, count):
     """The kernel over rows of finish(Σ term(p, q, *parameters), *parameters), `count` of them; of
     the sum itself without a `finish`."""
-    finishes = finish is not None
-    if not finishes:
-        finish = term
-    width = count + 1
+    finish, width = finish or unchanged, count + 1
 
     @njit(nogil=True, error_model="numpy")
     def rows(p, q, classes, labels, kinds, rule, tolerance, units, numbers, s, out,
              faults):  # fmt: skip
         parameters = to_fixed_tuple(numbers, width)[1:]
         a, b, terms = np.empty(classes), np.empty(classes), np.empty(classes)
-        note = np.zeros(1, np.int8)
+        work = s, np.zeros(out.size, np.int8)
         for i in range(out.size):
             out[i] = 0.0
             if labels.size > 0 and labels[i] < 0:
                 continue
-            row = i * classes
-            wrong, lost = probability_row(
-                p, row, classes, kinds[0], rule, tolerance, units[0], a, 0, s, note
-            )
-            if wrong:
-                faults[i] = 2 * wrong - 1
-                continue
-            wrong, gone = probability_row(
-                q, row, classes, kinds[1], rule, tolerance, units[1], b, 0, s, note
-            )
-            if wrong:
-                faults[i] = 2 * wrong
-                continue
-            if lost or gone:
+            of_p = probability_row(p, i, classes, kinds[0], rule, tolerance, units[0], a, 0, work)
+            of_q = probability_row(q, i, classes, kinds[1], rule, tolerance, units[1], b, 0, work)
+            faults[i] = 2 * of_p - 1 if of_p > 0 else 2 * max(of_q, 0)
+            if of_p or of_q:
                 out[i] = math.nan
                 continue
             for j in range(classes):
                 x, y = a[j], b[j]
                 terms[j] = 0.0 if x == 0.0 and y == 0.0 else term(x, y, *parameters)
-            total = total_of(terms, 0, classes, s, note)[0]
-            if finishes:
-                out[i] = finish(total, *parameters)
-            else:
-                out[i] = total
+            total = total_of(terms, 0, classes, work)[0]
+            out[i] = finish(total, *parameters)
 
     return rows
 

@@ -12,9 +12,9 @@ This is the only module that leans on what is inside Numba and llvmlite, and tes
 holds it to NumPy by itself: of llvmlite `ir` (types, constants, the builder) and `binding` (the
 host's features), of Numba `extending.intrinsic` (an intrinsic's code is written where it is called
 from), `core.cgutils` (loops, places on the stack, intrinsic functions, tuples, memcpy), the layout
-of arrays (`make_array(...).data`), and for what `kept` does: a dispatcher's `_cache` with its two
-methods, `CompileResult._reduce` and `_rebuild`, `magic_tuple` (what code is made for) and what of
-the runtime must be there first.
+of arrays (`data` and `nitems` of `make_array(...)`), and for what `kept` does: a dispatcher's
+`_cache` with its two methods, `CompileResult._reduce` and `_rebuild`, `magic_tuple` (what code is
+made for) and what of the runtime must be there first.
 """
 
 import inspect
@@ -66,6 +66,10 @@ def _vector(element, count):
 
 def _numbers(kind, lanes):
     return ir.Constant(ir.VectorType(kind, lanes), list(range(lanes)))
+
+
+def _value(builder, value, element):
+    return (Number if element in (SINGLE, DOUBLE) else Bits)(builder, value)
 
 
 def _operator(instruction, swapped=False):
@@ -141,13 +145,17 @@ class Lanes:
         return self._new(self.builder.extract_element(self.value, ir.Constant(INT32, k)))
 
 
-class Mask(Lanes):
-    """True or false in each lane."""
+class Whole(Lanes):
+    """What masks and integers share."""
 
     __and__, __or__ = _operator("and_"), _operator("or_")
 
     def __invert__(self):
         return self._new(self.builder.not_(self.value))
+
+
+class Mask(Whole):
+    """True or false in each lane."""
 
     def any(self):
         if self.count == 1:
@@ -164,13 +172,13 @@ class Mask(Lanes):
         return self._cast("zext", INT, Bits)
 
 
-class Bits(Lanes):
+class Bits(Whole):
     """Integers: as wide as the floats they come from, or counts."""
 
     __add__ = __radd__ = _operator("add")
     __mul__ = __rmul__ = _operator("mul")
     __sub__, __rsub__ = _operator("sub"), _operator("sub", swapped=True)
-    __and__, __or__, __xor__ = _operator("and_"), _operator("or_"), _operator("xor")
+    __xor__ = _operator("xor")
     __lshift__, __rshift__ = _operator("shl"), _operator("ashr")
     logical_shift = _operator("lshr")
     within = _operator("udiv", swapped=True)  # how often one's own fits into a count
@@ -178,15 +186,16 @@ class Bits(Lanes):
     __gt__, __ge__ = _comparison("icmp_signed", ">"), _comparison("icmp_signed", ">=")
     same, differs = _comparison("icmp_signed", "=="), _comparison("icmp_signed", "!=")
 
-    def __invert__(self):
-        return self._new(self.builder.not_(self.value))
-
     def least(self, other):
         """The lesser of signed integers: an instruction, where floats take two."""
         return choose(self < other, self, other)
 
     def most(self, other):
         return choose(self < other, other, self)
+
+    def as_bits(self, width):
+        """Themselves, where a Mask makes them."""
+        return self
 
     def as_number(self):
         """The floats with these bits."""
@@ -205,10 +214,6 @@ class Bits(Lanes):
         kind = ir.IntType(8 * BYTES // lanes)
         one = self if kind == INT else self._cast("trunc", kind, Bits)
         return self._new(_numbers(kind, lanes)).same(one.spread(lanes))
-
-    def as_sign(self):
-        """1 if it is negative, else 0."""
-        return (self < 0).as_count()
 
 
 class Number(Lanes):
@@ -260,6 +265,13 @@ def choose(mask, a, b):
     return like._new(mask.builder.select(mask.value, like.lift(a), like.lift(b)))
 
 
+def spread(number, element, lanes):
+    """A number in all lanes; a tuple of numbers as a tuple."""
+    if isinstance(number, tuple):
+        return tuple(spread(one, element, lanes) for one in number)
+    return number.resized(element).spread(lanes) if isinstance(number, Number) else number
+
+
 def _intrinsic(name, first, *others):
     """One of LLVM's own functions, of numbers of one type."""
     kind = first.value.type
@@ -293,10 +305,11 @@ def polynomial(x, *coefficients):
 
 
 class Pointer:
-    """The address of numbers of one type."""
+    """The address of numbers of one type; plain ones need no wrap-around of negative indices. That
+    of an array knows its size."""
 
-    def __init__(self, builder, value, element):
-        self.builder, self.value, self.element = builder, value, element
+    def __init__(self, builder, value, element, size=None):
+        self.builder, self.value, self.element, self.size = builder, value, element, size
 
     def _new(self, value):
         return Pointer(self.builder, value, self.element)
@@ -309,7 +322,7 @@ class Pointer:
         kind = _vector(self.element, lanes)
         place = self.builder.bitcast((self + index).value, kind.as_pointer())
         value = self.builder.load(place, align=size_of(self.element))
-        return (Number if self.element in (SINGLE, DOUBLE) else Bits)(self.builder, value)
+        return _value(self.builder, value, self.element)
 
     def store(self, value, index=0):
         place = self.builder.bitcast((self + index).value, value.value.type.as_pointer())
@@ -324,7 +337,7 @@ class Pointer:
     def zeros(self, lanes=1):
         """A vector of what stands there, all of it 0."""
         value = ir.Constant(_vector(self.element, lanes), None)
-        return (Number if self.element in (SINGLE, DOUBLE) else Bits)(self.builder, value)
+        return _value(self.builder, value, self.element)
 
     def room(self, count, element=None):
         """As much of the stack, filled with zeros, as `count` elements need."""
@@ -382,24 +395,25 @@ def _given(kind):
     return types.float64 if isinstance(kind, types.Float) else kind
 
 
-def _wrapped(builder, value, kind):
-    if isinstance(kind, types.CPointer):
-        return Pointer(builder, value, ELEMENTS[kind.dtype])
+def _wrapped(context, builder, value, kind):
+    if isinstance(kind, types.Array):
+        array, element = context.make_array(kind)(context, builder, value), ELEMENTS[kind.dtype]
+        return Pointer(builder, array.data, element, Bits(builder, array.nitems))
     if isinstance(kind, types.BaseTuple):
         parts = zip(cgutils.unpack_tuple(builder, value), kind, strict=True)
-        return tuple(_wrapped(builder, *part) for part in parts)
-    return (Number if isinstance(kind, types.Float) else Bits)(builder, value)
+        return tuple(_wrapped(context, builder, *part) for part in parts)
+    return _value(builder, value, value.type)
 
 
 def inline(result=types.void, count=None, given=_given):
     """A function of values as one of compiled code, which gives counts, floats (as float64), tuples
-    of these and pointers; `count` is that of its arguments where it takes ``*more``."""
+    of these and arrays; `count` is that of its arguments where it takes ``*more``."""
 
     def decorate(function):
         def typed(typingctx, *args):
             def codegen(context, builder, signature, values):
                 pairs = zip(values, signature.args, strict=True)
-                found = function(*(_wrapped(builder, *pair) for pair in pairs))
+                found = function(*(_wrapped(context, builder, *pair) for pair in pairs))
                 return context.get_dummy_value() if found is None else found.value
 
             return result(*map(given, args)), codegen
@@ -417,26 +431,10 @@ def inline(result=types.void, count=None, given=_given):
 called = inline(types.float64, given=lambda kind: types.float64)
 
 
-@intrinsic
-def at(typingctx, array, offset):
-    """The address of array[offset]: plain pointers need no wrap-around of negative indices."""
-
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.gep(data, [args[1]])
-
-    return types.CPointer(array.dtype)(array, types.intp), codegen
-
-
-@intrinsic
-def is_single(typingctx, array):
+@inline(types.boolean)
+def is_single(array):
     """Whether an array holds float32: a constant of the compiled code, so branches on it vanish."""
-    constant = int(array.dtype == types.float32)
-
-    def codegen(context, builder, signature, args):
-        return ir.Constant(ir.IntType(1), constant)
-
-    return types.boolean(array), codegen
+    return Mask(array.builder, ir.Constant(ir.IntType(1), int(array.element == SINGLE)))
 
 
 # --- kernels, which are kept on disk --------------------------------------------------------------
