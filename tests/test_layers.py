@@ -83,3 +83,15 @@ def test_every_file_of_python_has_tests_of_its_subject():
         assert any(fnmatch(name, pattern) for pattern in subjects), f"{name}: no tests named"
     for file in {file for files in subjects.values() for file in files}:
         assert (ROOT / f"tests/test_{file}.py").exists(), file
+
+
+def test_files_that_are_named_are_there():
+    """In the pages by their names in backticks, in the core wherever a kernel is named."""
+    folders = ("fastent", "tests", "bench", "docs", "scripts", "build_support")
+    there = {path.name for folder in folders for path in (ROOT / folder).rglob("*.*")}
+    pages, core = r"`([\w./]+\.(?:pyx|pxd|h|py))`", r"(?<![\w.])([\w/]+\.(?:pyx|pxd))\b"
+    texts = dict.fromkeys([*ROOT.glob("docs/*.md"), ROOT / "CONTRIBUTING.md"], pages)
+    texts |= dict.fromkeys(ROOT.glob("fastent/**/*.p[xy][xd]"), core)
+    for path, pattern in texts.items():
+        for name in re.findall(pattern, path.read_text(encoding="utf-8")):
+            assert name.rpartition("/")[2] in there | {"setup.py"}, f"{path.name} names {name}"

@@ -31,7 +31,6 @@ from fastent import functions as fe
 from fastent._shapes import broadcast_shape
 from fastent.backends.cython.elementwise import ufuncs
 from fastent.backends.cython.float_mode import in_default_mode
-from fastent.compat import shares
 from fastent.compat.elementwise import elementwise
 from fastent.compat.reduced import (
     Axis,
@@ -43,6 +42,7 @@ from fastent.compat.reduced import (
     normalised,
     opened,
 )
+from fastent.compat.softmax import logsumexp as logsumexp_of_rows, of_axes, signed_logsumexp
 
 __all__ = [
     "entr",
@@ -406,12 +406,12 @@ def logsumexp(
         kept = [n for i, n in enumerate(array.shape) if i not in axes]
         value, sign = np.full(kept, -np.inf), np.zeros(kept)
     elif factors is None:
-        value = shares.logsumexp(*as_rows(as_floats(array), axes))
+        value = logsumexp_of_rows(*as_rows(as_floats(array), axes))
         sign = np.where(np.isnan(value), np.nan, np.where(value == -np.inf, 0.0, 1.0))
     else:
         rows, at = as_rows(array.astype(np.float64), axes)
         wide = as_rows(factors.astype(np.float64), axes)[0]
-        value, sign = shares.signed_logsumexp(rows, wide, at)
+        value, sign = signed_logsumexp(rows, wide, at)
     if return_sign:
         return back(value, axes, keepdims, dtype), back(sign, axes, keepdims, dtype)
     return back(np.where(sign < 0, np.nan, value), axes, keepdims, dtype)
@@ -444,7 +444,7 @@ def softmax(x: ArrayLike, axis: Axis = None) -> Any:
     >>> softmax([0.0, 0.0, 800.0]).tolist()
     [0.0, 0.0, 1.0]
     """
-    return shares.of_axes(x, axis, "softmax")
+    return of_axes(x, axis, "softmax")
 
 
 @in_default_mode
@@ -472,4 +472,4 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> Any:
     >>> log_softmax([40.0, 0.0, 0.0]).tolist()
     [-8.496708510583178e-18, -40.0, -40.0]
     """
-    return shares.of_axes(x, axis, "log_softmax")
+    return of_axes(x, axis, "log_softmax")

@@ -30,7 +30,7 @@ from torch import Tensor
 
 import fastent as fe
 from fastent.backends.cython.float_mode import in_default_mode
-from fastent.compat.shares import of_axes
+from fastent.compat.softmax import of_axes
 
 __all__ = [
     "binary_cross_entropy",

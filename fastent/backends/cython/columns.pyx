@@ -1,7 +1,7 @@
 """The columns of every task, and which kernel makes which.
 
-A column is a row value that metrics are made of. Adding one means a line in COLUMNS, its number in
-kernels/slots.pxd, and the formula in the kernels that the line names.
+A column is a row value that metrics are made of. Adding one means a line in COLUMNS, and in a kernel that
+it names the formula with its number: that of kernels/careful_statistics.pxd takes rows of any kind.
 """
 
 from libc.string cimport memcpy
@@ -11,11 +11,12 @@ from typing import NamedTuple
 from fastent.backends.cython import levels
 from fastent.backends.cython.call cimport Call
 from fastent.backends.cython.kernels.interface cimport LOGITS, PROBS, Kernel, kernel
+from fastent.backends.cython.kernels.careful_statistics cimport OUT_MARGIN
 from fastent.backends.cython.kernels.slots cimport (
     ALPHA_ROWS, CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, CHI2_ROWS,
     JEFFREYS_ROWS, JS_ROWS, KL_ROWS, MOST_SLOTS, OUT_ACCURACY, OUT_AGREEMENT, OUT_BRIER,
     OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_DIVERGENCE, OUT_ENTROPY, OUT_HELLINGER, OUT_JS, OUT_KL,
-    OUT_MARGIN, OUT_PROBABILITY, OUT_RANK, OUT_TARGET_WEIGHT, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP,
+    OUT_PROBABILITY, OUT_RANK, OUT_TARGET_WEIGHT, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP,
     OUT_TOTAL_VARIATION, PROBS_ENTROPY, PROBS_SPARSE, PROBS_TARGET, RENYI_ROWS, TSALLIS_ROWS,
 )
 from fastent.backends.cython.levels cimport (
@@ -54,6 +55,7 @@ class Column(NamedTuple):
 
 SPARSE = dict(sees=PRED_ONLY, probs=(PROBS_CROSS_ENTROPY, PROBS_SPARSE), logs=(LOGITS_CROSS_ENTROPY, 0))
 STATISTICS = dict(careful=(CAREFUL, CAREFUL_STATISTICS), as_is="logs")
+STATISTIC = dict(sees=PRED_ONLY, careful=(CAREFUL, CAREFUL_STATISTICS))
 LOSS = dict(careful=(CAREFUL, CAREFUL_CROSS_ENTROPY), as_is="all", options="all")
 OF_TARGET = dict(
     sees=BOTH, probs=(PROBS_CROSS_ENTROPY, PROBS_TARGET), probs_logs=(LOGITS_CROSS_ENTROPY, 0), in_nats=True,
@@ -94,7 +96,7 @@ COLUMNS = {
         Column("brier", OUT_BRIER, **SPARSE, **STATISTICS),
         Column("entropy", sees=PRED_ONLY, **ENTROPY),
         Column("confidence", OUT_CONFIDENCE, **SPARSE, **STATISTICS),
-        Column("margin", OUT_MARGIN, sees=PRED_ONLY, careful=(CAREFUL, CAREFUL_STATISTICS)),
+        Column("margin", OUT_MARGIN, **STATISTIC),
         Column("predicted", sees=PRED_ONLY, **MAXIMUM),
     ],
     "categorical": [

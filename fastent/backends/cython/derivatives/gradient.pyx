@@ -72,13 +72,13 @@ cdef double others(const stored *x, Py_ssize_t n, double top, double *e) noexcep
 cdef bint target_terms(Slopes *tile, Py_ssize_t r, double *u) noexcept nogil:
     """u = weights of terms times the smoothed target; False for a bad row."""
     cdef Py_ssize_t k, n = tile.classes
-    cdef double keep = 1 - tile.smoothing, share = tile.smoothing / n, mass
+    cdef double keep = 1 - tile.smoothing, even = tile.smoothing / n, mass
     cdef const double *t = tile.target + r * n
     cdef const double *terms = tile.terms + r * tile.terms_stride
     cdef bint negative = False
     if tile.target == NULL:
         for k in range(n):
-            u[k] = share
+            u[k] = even
         u[tile.labels[r]] += keep
     else:
         for k in range(n):
@@ -95,7 +95,7 @@ cdef bint target_terms(Slopes *tile, Py_ssize_t r, double *u) noexcept nogil:
             return False
         keep /= mass
         for k in range(n):
-            u[k] = keep * u[k] + share
+            u[k] = keep * u[k] + even
     if tile.terms != NULL:
         for k in range(n):
             u[k] *= terms[k]
@@ -163,8 +163,8 @@ cdef void put_nothing(Slopes *tile, Py_ssize_t r, stored *g) noexcept nogil:
 cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
     cdef Py_ssize_t r, k, n = tile.classes
     cdef double *e = tile.scratch
-    cdef double *tops = e + tile.room
-    cdef double *u = tops + tile.room
+    cdef double *maxima = e + tile.room
+    cdef double *u = maxima + tile.room
     cdef double *flat = u + tile.room
     cdef double top, s
     cdef stored *g = <stored *>tile.gradient
@@ -174,8 +174,8 @@ cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
         for r in range(tile.rows):
             top = block_top(x + r * n, n)
             for k in range(n):
-                tops[r * n + k] = top
-        flat_exponentials(x, tile.rows * n, tops, flat)
+                maxima[r * n + k] = top
+        flat_exponentials(x, tile.rows * n, maxima, flat)
     for r in range(tile.rows):
         if skipped(tile, r):
             if not tile.only_check:
@@ -185,7 +185,7 @@ cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
             target_terms(tile, r, u)
             continue
         if together:
-            top = tops[r * n]
+            top = maxima[r * n]
             for k in range(n):
                 e[k] = flat[r * n + k]
         else:
@@ -212,7 +212,7 @@ cdef void elements_of(Slopes *tile, const stored *x) noexcept nogil:
     cdef Py_ssize_t r
     cdef stored *g = <stored *>tile.gradient
     cdef stored *h = <stored *>tile.hessian
-    cdef double keep = 1 - tile.smoothing, share = 0.5 * tile.smoothing
+    cdef double keep = 1 - tile.smoothing, even = 0.5 * tile.smoothing
     cdef double a, t, v, w, low, floor = 1e-16 if tile.curvature == XGBOOST else 0
     cdef bint wrong = False, idle
     for r in range(tile.rows):
@@ -234,7 +234,7 @@ cdef void elements_of(Slopes *tile, const stored *x) noexcept nogil:
         a = exp_over(-v if v > 0 else v, 0, scale)
         a = a if v == v else v
         low = a / (1 + a)
-        v = ((keep * (1 - t) + share) - low) if v > 0 else (low - (keep * t + share))
+        v = ((keep * (1 - t) + even) - low) if v > 0 else (low - (keep * t + even))
         g[r] = <stored>(w * v if w != 0 else 0)
         if h != NULL:
             a = low / (1 + a)

@@ -10,8 +10,8 @@ cdef enum Curvature:
     XGBOOST = 2
     LIGHTGBM = 3
 
-cdef enum Share:
-    SHARE = 0                           # e^x / Σ e^x
+cdef enum Wanted:
+    PROBABILITY = 0                     # e^x / Σ e^x
     LOGARITHM = 1                       # of that
     TOTAL = 2                           # log Σ e^x of a row
 
@@ -31,8 +31,8 @@ ctypedef struct Slopes:
     bint only_check                     # look at the target, write nothing
     Py_ssize_t rows
     Py_ssize_t classes
-    int share                           # Share, where no derivatives are wanted
-    double top                          # of shares of one long row, and what they are scaled by
+    int wanted                          # Wanted, where no derivatives are
+    double top                          # of one long row, and what its softmax is scaled by
     double rest
     double *scratch                     # four tiles with room to over-read
     Py_ssize_t room                     # distance of those tiles

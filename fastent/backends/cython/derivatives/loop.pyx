@@ -13,7 +13,7 @@ import numpy as np
 
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.derivatives.interface cimport (
-    CLASSES, LOGARITHM, NUMBERS, ONE_LOGIT, ROWS, SHARE, TOTAL, Slope, Slopes,
+    CLASSES, LOGARITHM, NUMBERS, ONE_LOGIT, PROBABILITY, ROWS, TOTAL, Slope, Slopes,
 )
 from fastent.backends.cython.levels cimport GRADIENT, SOFTMAX, Module, functions
 from fastent.backends.cython.tiles.operand cimport (
@@ -29,7 +29,7 @@ cdef enum:
     SMALL = 1 << 14                     # numbers that one thread does faster than several
     MARGIN = 64                         # sums read past the end of a row
 
-WANTED = {"softmax": SHARE, "log_softmax": LOGARITHM, "logsumexp": TOTAL}
+WANTED = {"softmax": PROBABILITY, "log_softmax": LOGARITHM, "logsumexp": TOTAL}
 
 cdef struct Loop:
     Slope slope
@@ -174,7 +174,7 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     return found
 
 
-def shares(str name, x, cnp.ndarray out, int threads, top=None, double rest=0):
+def softmax(str name, x, cnp.ndarray out, int threads, top=None, double rest=0):
     """Softmax, its logarithm or log Σ e^x of rows of logits, into C-contiguous `out`.
 
     With `top` x are numbers of one long row, which has that maximum: the scale of their softmax, or
@@ -183,8 +183,8 @@ def shares(str name, x, cnp.ndarray out, int threads, top=None, double rest=0):
     cdef Loop loop
     cdef Operand given = operand(x, "x", -1 if top is None else None)
     begin(&loop, SOFTMAX, <int>ROWS if top is None else <int>NUMBERS, given, out)
-    loop.tile.share = WANTED[name]
-    loop.by_row = loop.tile.share == TOTAL
+    loop.tile.wanted = WANTED[name]
+    loop.by_row = loop.tile.wanted == TOTAL
     if top is not None:
         loop.tile.top = top
         loop.tile.rest = rest

@@ -1,7 +1,7 @@
 """Softmax, its logarithm and log Σ e^x of rows; the first two also of single numbers, given the
 row's maximum and log Σ e^(x − maximum), for rows so long that they are shared among threads.
 
-With m the maximum and s = Σ e^(x − m) over the others, a share is e^(x − m)/(1 + s) and its
+With m the maximum and s = Σ e^(x − m) over the others, a probability is e^(x − m)/(1 + s) and its
 logarithm (x − m) − log1p(s). All arithmetic is in double.
 """
 
@@ -9,7 +9,7 @@ from libc.string cimport memset
 
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, log1p_of, stored
 from fastent.backends.cython.kernels.logits_exp cimport Scale, block_top, exp_below_double, scale_of
-from fastent.backends.cython.derivatives.interface cimport LOGARITHM, NUMBERS, ROWS, SHARE, TOTAL, Slope, Slopes
+from fastent.backends.cython.derivatives.interface cimport LOGARITHM, NUMBERS, PROBABILITY, ROWS, TOTAL, Slope, Slopes
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 
@@ -18,11 +18,11 @@ cdef enum:
     BLOCK = 512                         # numbers mapped at a time; a local array is no alias of x
 
 
-cdef inline void put_row(const stored *x, Py_ssize_t n, double top, double s, const double *e, stored *out, int share) noexcept nogil:
-    """One row of shares or logarithms; e is 0 where x is the maximum."""
+cdef inline void put_row(const stored *x, Py_ssize_t n, double top, double s, const double *e, stored *out, int wanted) noexcept nogil:
+    """One row of probabilities or logarithms; e is 0 where x is the maximum."""
     cdef Py_ssize_t k
     cdef double unit, rest
-    if share == SHARE:
+    if wanted == PROBABILITY:
         unit = 1 / (1 + s)
         for k in range(n):
             out[k] = <stored>((1.0 if x[k] == top else e[k]) * unit)
@@ -38,8 +38,8 @@ cdef inline void put_row(const stored *x, Py_ssize_t n, double top, double s, co
 
 cdef void softmax_rows_of(Slopes *tile, const stored *x) noexcept nogil:
     cdef Py_ssize_t r, k, ties, n = tile.classes
-    cdef double *tops = tile.scratch
-    cdef double *e = tops + tile.room
+    cdef double *maxima = tile.scratch
+    cdef double *e = maxima + tile.room
     cdef double *own
     cdef stored *out = <stored *>tile.gradient
     cdef double top, s
@@ -49,13 +49,13 @@ cdef void softmax_rows_of(Slopes *tile, const stored *x) noexcept nogil:
         for r in range(tile.rows):
             top = block_top(x + r * n, n)
             for k in range(n):
-                tops[r * n + k] = top
+                maxima[r * n + k] = top
         for k in range(tile.rows * n):
-            e[k] = exp_below_double(x[k], tops[k], scale)
+            e[k] = exp_below_double(x[k], maxima[k], scale)
     for r in range(tile.rows):
         if together:
             own = e + r * n
-            top = tops[r * n]
+            top = maxima[r * n]
         else:
             own = e
             top = block_top(x, n)
@@ -67,11 +67,11 @@ cdef void softmax_rows_of(Slopes *tile, const stored *x) noexcept nogil:
         for k in range(n):
             ties += x[k] == top
         s = row_sum(own, n) + <double>(ties - 1)
-        if tile.share == TOTAL:
+        if tile.wanted == TOTAL:
             out[r] = <stored>(top if top == INFINITY or top == -INFINITY else top + log1p_of(s))
         else:
             s = s if top > -INFINITY else top - top     # nothing has any mass, or a NaN
-            put_row(x, n, top, s, own, out + r * n, tile.share)
+            put_row(x, n, top, s, own, out + r * n, tile.wanted)
         x += n
 
 
@@ -85,7 +85,7 @@ cdef void numbers_of(Slopes *tile, const stored *x) noexcept nogil:
     cdef stored *out = <stored *>tile.gradient
     while start < tile.rows:
         size = min(<Py_ssize_t>BLOCK, tile.rows - start)
-        if tile.share == LOGARITHM:
+        if tile.wanted == LOGARITHM:
             for k in range(size):
                 found[k] = (x[k] - top) - rest
         else:
@@ -98,14 +98,14 @@ cdef void numbers_of(Slopes *tile, const stored *x) noexcept nogil:
         start += size
 
 
-cdef void row_shares(Slopes *tile) noexcept nogil:
+cdef void row_softmax(Slopes *tile) noexcept nogil:
     if tile.single:
         softmax_rows_of(tile, <const float *>tile.x)
     else:
         softmax_rows_of(tile, <const double *>tile.x)
 
 
-cdef void number_shares(Slopes *tile) noexcept nogil:
+cdef void number_softmax(Slopes *tile) noexcept nogil:
     if tile.single:
         numbers_of(tile, <const float *>tile.x)
     else:
@@ -113,6 +113,6 @@ cdef void number_shares(Slopes *tile) noexcept nogil:
 
 
 cdef Slope table[2]
-table[<int>ROWS] = row_shares
-table[<int>NUMBERS] = number_shares
+table[<int>ROWS] = row_softmax
+table[<int>NUMBERS] = number_softmax
 functions = exported(&table)

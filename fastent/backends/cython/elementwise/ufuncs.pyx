@@ -25,9 +25,9 @@ cdef extern from * nogil:
     int FE_ALL_EXCEPT
 
 cdef enum:
-    SHARE = 1 << 14                     # numbers a thread takes at a time
+    PART = 1 << 14                     # numbers a thread takes at a time
 
-LEAST_SHARED = 4 * SHARE                # numbers from which threads pay
+LEAST_SHARED = 4 * PART                # numbers from which threads pay
 
 
 cdef struct Loop:
@@ -59,7 +59,7 @@ cdef inline void scatter(const char *found, Py_ssize_t n, Py_ssize_t itemsize, c
             memcpy(at + i * stride, found + 8 * i, 8)
 
 
-cdef void span(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+cdef void run_elements(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
     """Elements [start, stop), through local arrays where they are not contiguous."""
     cdef double room[3][BLOCK]
     cdef char *at[3]
@@ -84,9 +84,9 @@ cdef void span(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
         start += size
 
 
-cdef void share(void *context, Py_ssize_t index, int worker) noexcept nogil:
+cdef void run_part(void *context, Py_ssize_t index, int worker) noexcept nogil:
     cdef Loop *loop = <Loop *>context
-    span(loop, index * SHARE, min((index + 1) * SHARE, loop.n))
+    run_elements(loop, index * PART, min((index + 1) * PART, loop.n))
 
 
 cdef void inner(char **args, cnp.npy_intp *dimensions, cnp.npy_intp *steps, void *data) noexcept nogil:
@@ -102,10 +102,10 @@ cdef void inner(char **args, cnp.npy_intp *dimensions, cnp.npy_intp *steps, void
     for k in range(loop.operands + 1):
         loop.at[k] = args[k]
         loop.stride[k] = steps[k]
-    if wanted_threads > 1 and loop.n > SHARE:
-        run_parallel(share, &loop, (loop.n + SHARE - 1) // SHARE, wanted_threads)
+    if wanted_threads > 1 and loop.n > PART:
+        run_parallel(run_part, &loop, (loop.n + PART - 1) // PART, wanted_threads)
     else:
-        span(&loop, 0, loop.n)
+        run_elements(&loop, 0, loop.n)
     feclearexcept(FE_ALL_EXCEPT)        # NumPy would make warnings of them
     restore_mode(mode)
 

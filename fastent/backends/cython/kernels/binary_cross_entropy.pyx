@@ -13,7 +13,7 @@ from fastent.backends.cython.arithmetic.functions cimport (
     fe_less_octaves, log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted,
     real, shift_of, stored, times_power,
 )
-from fastent.backends.cython.kernels.careful_exp cimport Twofold, plus, times, two_sum, twofold_exp
+from fastent.backends.cython.kernels.careful_exp cimport DoubleDouble, plus, times, two_sum, double_double_exp
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, SINGLE, Kernel, Tile, report
@@ -355,9 +355,9 @@ cdef inline double clipped(double surprisal, double low, double high) noexcept n
 cdef double close_miss(double x, double target, int kind, Scale scale) noexcept nogil:
     """p − t with p in 102 bits: where they are close, the rounding of p would be much of it."""
     cdef double room[ROOM + 1]
-    cdef Twofold e, of_zero
+    cdef DoubleDouble e, of_zero
     room[0] = x if x < 0 else -x
-    twofold_exp(room, 1, 0, scale, 0)
+    double_double_exp(room, 1, 0, scale, 0)
     e.high = room[0]
     e.low = room[ROOM]
     if kind == LOGPROBS:

@@ -1,5 +1,5 @@
 """Everything with options, in double: weighted and smoothed cross-entropy, clipping, "as_is", operands
-of two different kinds, and distances. Rows are read as sides.pxd says, two of them as in pairs.pxd."""
+of two different kinds, and distances. Rows are read as in careful_row.pxd, two of them as in careful_pair.pxd."""
 
 from libc.math cimport exp as c_exp, expm1 as c_expm1
 
@@ -10,15 +10,16 @@ from fastent.backends.cython.kernels.row_blocks cimport (
     PARTS, paired, part_start, parts_of, run_parts, weights_of,
 )
 from fastent.backends.cython.kernels.careful_pair cimport c_log, c_log1p, pair_values
+from fastent.backends.cython.kernels.careful_statistics cimport put_statistics
 from fastent.backends.cython.kernels.careful_row cimport (
-    Side, Sum, add, add_sum, c_ldexp, element, lift_of, load_block, masses, read_side, side_at,
+    RowView, Sum, add, add_sum, c_ldexp, element, lift_of, load_block, masses, read_view, view_at,
     surprisal, surprisals, value_of,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport (
     CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, MOST_SLOTS,
-    OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_MARGIN, OUT_TARGET_WEIGHT,
+    OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_TARGET_WEIGHT,
 )
 
 cdef enum:                              # where the arrays of a block stand in scratch memory
@@ -38,8 +39,8 @@ cdef struct Row:                        # of the cross-entropy kernel or the ent
     Tile *tile
     Py_ssize_t r
     Loss loss
-    Side pred
-    Side target
+    RowView pred
+    RowView target
     double lift                         # of the masses of the target, and their sum
     double mass
     Sum value[PARTS]                    # of every part, and in the end of the row
@@ -68,11 +69,11 @@ cdef void label_loss(Tile *tile, Py_ssize_t r, Loss loss, double **out) noexcept
     cdef Py_ssize_t label = tile.labels[r]
     cdef const double *w = weights_of(tile, r, label, 1, tile.scratch)
     cdef double weight = w[0] if w != NULL else 1.0, value = NAN
-    cdef Side pred
+    cdef RowView pred
     if tile.normalise or tile.pred_kind == LOGITS:
-        read_side(tile, r, 1, &pred)
+        read_view(tile, r, 1, &pred)
     else:
-        pred = side_at(tile, r, 1)
+        pred = view_at(tile, r, 1)
         if pred.kind == PROBS and element(&pred, label) < 0:
             report(tile, r, NEGATIVE, 1, element(&pred, label))
     if not pred.nan:
@@ -83,7 +84,7 @@ cdef void label_loss(Tile *tile, Py_ssize_t r, Loss loss, double **out) noexcept
         out[OUT_TARGET_WEIGHT][r] = weight
 
 
-cdef void target_block(Tile *tile, Py_ssize_t r, Side *target, Py_ssize_t start, Py_ssize_t n, double lift, double mass,
+cdef void target_block(Tile *tile, Py_ssize_t r, RowView *target, Py_ssize_t start, Py_ssize_t n, double lift, double mass,
                        Loss loss, const double *w, double *t) noexcept nogil:
     """w_c·t'_c of a block, times `mass`."""
     cdef Py_ssize_t i
@@ -103,7 +104,7 @@ cdef void target_block(Tile *tile, Py_ssize_t r, Side *target, Py_ssize_t start,
             t[WEIGHT + i] *= w[i]
 
 
-cdef void impossible_terms(Side *target, Py_ssize_t start, Py_ssize_t n, const double *w, double *t) noexcept nogil:
+cdef void impossible_terms(RowView *target, Py_ssize_t start, Py_ssize_t n, const double *w, double *t) noexcept nogil:
     """A class without mass costs infinitely much, however small the target: it may underflow."""
     cdef Py_ssize_t i
     for i in range(n):
@@ -155,11 +156,11 @@ cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
         return
     row.tile = tile
     row.r = r
-    read_side(tile, r, 1, &row.pred)
+    read_view(tile, r, 1, &row.pred)
     row.lift = 0
     row.mass = 1
     if not sparse:
-        read_side(tile, r, 0, &row.target)
+        read_view(tile, r, 0, &row.target)
         row.lift = lift_of(&row.target)
         row.mass = c_ldexp(row.target.total, <int>row.lift)
     run_parts(tile, loss_job, &row)
@@ -176,17 +177,17 @@ cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
 
 cdef void entropy_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     cdef Row *row = <Row *>context
-    cdef Side *side = &row.pred
+    cdef RowView *view = &row.pred
     cdef double *t = <double *>scratch
     cdef Sum value
-    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1), n, i
     value.total = value.lost = 0
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
-        load_block(side, start, n, t + WEIGHT, scratch)
-        load_block(side, start, n, t + LOSS, scratch)
-        masses(side, n, 0, t + WEIGHT)
-        surprisals(side, start, n, t + LOSS)
+        load_block(view, start, n, t + WEIGHT, scratch)
+        load_block(view, start, n, t + LOSS, scratch)
+        masses(view, n, 0, t + WEIGHT)
+        surprisals(view, start, n, t + LOSS)
         for i in range(n):
             t[TERM + i] = t[WEIGHT + i] * t[LOSS + i] if t[WEIGHT + i] != 0 else 0.0
         add(&value, row_sum(t + TERM, n))
@@ -198,7 +199,7 @@ cdef void raw_entropy(Tile *tile, Py_ssize_t r, double *out) noexcept nogil:
     """−Σ p log p of the numbers as they are."""
     cdef Row row
     cdef Py_ssize_t k
-    read_side(tile, r, 1, &row.pred)
+    read_view(tile, r, 1, &row.pred)
     run_parts(tile, entropy_job, &row)
     for k in range(1, parts_of(tile.classes)):
         add_sum(&row.value[0], &row.value[k])
@@ -208,19 +209,19 @@ cdef void raw_entropy(Tile *tile, Py_ssize_t r, double *out) noexcept nogil:
 cdef void statistics_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     """Σ (p − y)² of a part of the row."""
     cdef Row *row = <Row *>context
-    cdef Side *side = &row.pred
+    cdef RowView *view = &row.pred
     cdef double *t = <double *>scratch
     cdef double miss
     cdef Sum value
-    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1), n, i
     cdef Py_ssize_t label
     value.total = value.lost = 0
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
-        load_block(side, start, n, t + TERM, scratch)
+        load_block(view, start, n, t + TERM, scratch)
         label = row.tile.labels[row.r] - start
         miss = c_expm1(t[TERM + label]) if 0 <= label < n else 0.0
-        masses(side, n, 0, t + TERM)
+        masses(view, n, 0, t + TERM)
         if 0 <= label < n:
             t[TERM + label] = miss
         for i in range(n):
@@ -230,36 +231,15 @@ cdef void statistics_job(void *context, Py_ssize_t k, char *scratch) noexcept no
     row.value[k] = value
 
 
-cdef double margin(Side *side, char *scratch) noexcept nogil:
-    """p₁ − p₂ of the two largest: p₁·(1 − e^(x₂ − x₁)) of logs, so that near ones keep their digits."""
-    cdef double first = -INFINITY, second = 0.0 if side.kind == PROBS else -INFINITY, x
-    cdef double *t = <double *>scratch
-    cdef Py_ssize_t start = 0, n, i
-    while start < side.classes:
-        n = min(<Py_ssize_t>CHUNK, side.classes - start)
-        load_block(side, start, n, t, scratch)
-        for i in range(n):
-            x = t[i]
-            if x > first:
-                x = first
-                first = t[i]
-            second = x if x > second else second
-        start += n
-    if side.kind == PROBS:
-        return (first - second) / side.total
-    x = c_exp((first - side.top) * side.scale.inverse) / side.total
-    return -c_expm1((second - first) * side.scale.inverse) * x
-
-
 cdef void statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
-    """Margin, and Brier score and confidence of log-probabilities as they are."""
+    """What careful_statistics.pxd has, and Brier score and confidence of log-probabilities as they are."""
     cdef Row row
     cdef Py_ssize_t k
     if tile.labels[r] < 0:
         return
     row.tile = tile
     row.r = r
-    read_side(tile, r, 1, &row.pred)
+    read_view(tile, r, 1, &row.pred)
     if row.pred.nan:
         for k in range(MOST_SLOTS):
             if out[k] != NULL:
@@ -267,8 +247,7 @@ cdef void statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
         return
     if out[OUT_CONFIDENCE] != NULL:
         out[OUT_CONFIDENCE][r] = c_exp(element(&row.pred, row.pred.where))
-    if out[OUT_MARGIN] != NULL:
-        out[OUT_MARGIN][r] = margin(&row.pred, tile.scratch)
+    put_statistics(&row.pred, tile.scratch, r, out)
     if out[OUT_BRIER] != NULL:
         run_parts(tile, statistics_job, &row)
         for k in range(1, parts_of(tile.classes)):

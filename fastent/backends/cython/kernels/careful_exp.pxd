@@ -10,35 +10,35 @@ from fastent.backends.cython.arithmetic.functions cimport (
 from fastent.backends.cython.kernels.logits_exp cimport Scale
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 
-cdef struct Twofold:
+cdef struct DoubleDouble:
     double high
     double low
 
 
-cdef inline Twofold two_sum(double a, double b) noexcept nogil:
-    cdef Twofold s
+cdef inline DoubleDouble two_sum(double a, double b) noexcept nogil:
+    cdef DoubleDouble s
     s.high = a + b
     cdef double back = s.high - a
     s.low = (a - (s.high - back)) + (b - back)
     return s
 
 
-cdef inline Twofold plus(Twofold a, double high, double low) noexcept nogil:
-    cdef Twofold s = two_sum(a.high, high)
+cdef inline DoubleDouble plus(DoubleDouble a, double high, double low) noexcept nogil:
+    cdef DoubleDouble s = two_sum(a.high, high)
     return two_sum(s.high, s.low + (a.low + low))
 
 
-cdef inline Twofold times(Twofold a, Twofold b) noexcept nogil:
+cdef inline DoubleDouble times(DoubleDouble a, DoubleDouble b) noexcept nogil:
     cdef double product = a.high * b.high
     return two_sum(product, c_fma(a.high, b.high, -product) + (a.high * b.low + a.low * b.high))
 
 
-cdef inline Twofold doubled(Twofold e) noexcept nogil:
+cdef inline DoubleDouble doubled(DoubleDouble e) noexcept nogil:
     """expm1(2z) from expm1(z)."""
     return plus(times(e, e), 2 * e.high, 2 * e.low)
 
 
-cdef inline void twofold_exp(double *x, Py_ssize_t n, double top, Scale scale, double lift) noexcept nogil:
+cdef inline void double_double_exp(double *x, Py_ssize_t n, double top, Scale scale, double lift) noexcept nogil:
     """exp((x − top)/T)·2^lift for x <= top in place: what x loses goes to x + ROOM.
 
     Whole octaves come off first, then six halvings: expm1(z) by its series, and six times
@@ -48,7 +48,7 @@ cdef inline void twofold_exp(double *x, Py_ssize_t n, double top, Scale scale, d
     cdef Py_ssize_t i
     cdef double h, back, low, g, g_low, shifted, k, t, power
     cdef double lowest = (-707.5 - 0.69314718 * lift) * scale.temperature
-    cdef Twofold z, e
+    cdef DoubleDouble z, e
     for i in range(n):
         h = x[i] - top
         back = h - x[i]

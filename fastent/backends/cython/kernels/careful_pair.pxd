@@ -7,7 +7,7 @@ Then, with kl_term(x, y) = x·log(x/y) − x + y >= 0 and m = (p + q)/2,
 
 What decides the accuracy of nearly equal rows is d, so it is never the difference of rounded
 numbers there. Two rows of logits: d = p·expm1(v) with v = log(q/p) a difference of logits, as in
-logit_divergence.pyx. Otherwise: the exponentials and their product with c are pairs of doubles.
+logits_divergence.pyx. Otherwise: the exponentials and their product with c are pairs of doubles.
 The error of c shows in Σ d, which is 0 for the right one. A class with more than ¾ of the mass has
 minus the sum of all other differences for its own.
 """
@@ -20,7 +20,7 @@ from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Tile
 from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
 from fastent.backends.cython.kernels.careful_row cimport (
-    Side, Sum, add, add_sum, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses, read_side, surprisal,
+    RowView, Sum, add, add_sum, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses, read_view, surprisal,
     surprisals, value_of,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
@@ -52,8 +52,8 @@ cdef enum:                              # where the arrays of a block stand in s
 
 
 cdef struct Pair:
-    Side a
-    Side b
+    RowView a
+    RowView b
     bint raw                            # one of the rows is taken as it is
     bint by_logits                      # both rows are logarithms on one scale
     bint fine                           # nearly equal rows: pairs of doubles
@@ -81,11 +81,11 @@ cdef struct Totals:
 
 
 cdef inline void read_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
-    cdef Side *a = &pair.a
-    cdef Side *b = &pair.b
+    cdef RowView *a = &pair.a
+    cdef RowView *b = &pair.b
     cdef double scale
-    read_side(tile, r, 0, a)
-    read_side(tile, r, 1, b)
+    read_view(tile, r, 0, a)
+    read_view(tile, r, 1, b)
     pair.raw = a.raw or b.raw
     pair.by_logits = a.kind != PROBS and b.kind != PROBS and a.scale.temperature == b.scale.temperature
     pair.fine = False
@@ -341,6 +341,16 @@ cdef inline double add_rows(Tile *tile, Pair *pair) noexcept nogil:
     return (value_of(&totals.mass_difference) + totals.d) / pair.mass
 
 
+cdef inline void refine(Pair *pair, double error) noexcept nogil:
+    """The common scale of the rows, by what Σ d of a pass told: it is 0 for the right one."""
+    pair.fine = True
+    pair.factor_low -= error * pair.factor
+    pair.centre_low += log1p_of(error) * pair.a.scale.temperature
+    if pair.by_logits:
+        pair.factor += pair.factor_low
+        pair.factor_low = 0
+
+
 cdef inline void settle_pair(Tile *tile, Pair *pair) noexcept nogil:
     """The sums, from as many passes as the rows are near: Σ|d| decides, so that a column does not
     depend on which others are asked for."""
@@ -350,12 +360,7 @@ cdef inline void settle_pair(Tile *tile, Pair *pair) noexcept nogil:
     if not value_of(&pair.totals.sums[TOTAL_VARIATION]) < near * pair.mass:
         return
     while again > 0:
-        pair.fine = True
-        pair.factor_low -= error * pair.factor
-        pair.centre_low += log1p_of(error) * pair.a.scale.temperature
-        if pair.by_logits:
-            pair.factor += pair.factor_low
-            pair.factor_low = 0
+        refine(pair, error)
         error = add_rows(tile, pair)
         again -= 1
 

@@ -20,7 +20,7 @@ from fastent.backends.cython.kernels.row_blocks cimport (
     PARTS, class_of, classes_of, part_start, parts_of, run_parts, top_in,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum, two_sum_add
-from fastent.backends.cython.kernels.careful_exp cimport twofold_exp
+from fastent.backends.cython.kernels.careful_exp cimport double_double_exp
 
 cdef extern from "<math.h>" nogil:
     int c_ilogb "ilogb"(double)
@@ -30,7 +30,7 @@ cdef enum:
     LIFT = 1000                         # binary exponent to which the masses of a row are raised
 
 
-cdef struct Side:
+cdef struct RowView:
     Tile *tile                          # the row: where it is, and of which operand
     Py_ssize_t row
     int operand
@@ -63,7 +63,7 @@ cdef struct Part:                       # what a pass finds in one part of a row
 
 
 cdef struct Reading:
-    Side *side
+    RowView *view
     Part parts[PARTS]
 
 
@@ -80,97 +80,97 @@ cdef inline double value_of(Sum *s) noexcept nogil:
     return s.total + s.lost if s.lost == s.lost else s.total
 
 
-cdef inline Side side_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
+cdef inline RowView view_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
     """A row that is taken as it is; nothing is read yet."""
-    cdef Side side
-    side.tile = tile
-    side.row = r
-    side.operand = operand
-    side.classes = tile.classes
-    side.kind = tile.pred_kind if operand else tile.true_kind
-    side.raw = not tile.normalise and side.kind != LOGITS
-    side.scale = scale_of(tile.temperature if side.kind == LOGITS else 1.0)
-    side.top = side.log_total = 0
-    side.where = -1
-    side.total = 1
-    side.rest = NAN
-    side.nan = side.certain = side.holes = False
-    return side
+    cdef RowView view
+    view.tile = tile
+    view.row = r
+    view.operand = operand
+    view.classes = tile.classes
+    view.kind = tile.pred_kind if operand else tile.true_kind
+    view.raw = not tile.normalise and view.kind != LOGITS
+    view.scale = scale_of(tile.temperature if view.kind == LOGITS else 1.0)
+    view.top = view.log_total = 0
+    view.where = -1
+    view.total = 1
+    view.rest = NAN
+    view.nan = view.certain = view.holes = False
+    return view
 
 
-cdef inline double element(Side *side, Py_ssize_t i) noexcept nogil:
+cdef inline double element(RowView *view, Py_ssize_t i) noexcept nogil:
     cdef double x
-    if side.tile.precision == DOUBLE:
-        x = class_of(side.tile, side.operand, side.row, i, <const double *>NULL)
+    if view.tile.precision == DOUBLE:
+        x = class_of(view.tile, view.operand, view.row, i, <const double *>NULL)
     else:
-        x = class_of(side.tile, side.operand, side.row, i, <const float *>NULL)
-    if side.certain:
+        x = class_of(view.tile, view.operand, view.row, i, <const float *>NULL)
+    if view.certain:
         return 0.0 if x == INFINITY else -INFINITY
     return x
 
 
-cdef inline void load_block(Side *side, Py_ssize_t start, Py_ssize_t n, double *x, char *scratch) noexcept nogil:
+cdef inline void load_block(RowView *view, Py_ssize_t start, Py_ssize_t n, double *x, char *scratch) noexcept nogil:
     cdef Py_ssize_t i
-    cdef Tile *tile = side.tile
+    cdef Tile *tile = view.tile
     cdef const float *single
     cdef const double *wide
     if tile.precision == DOUBLE:
-        wide = classes_of(tile, side.operand, side.row, start, n, scratch, <const double *>NULL)
+        wide = classes_of(tile, view.operand, view.row, start, n, scratch, <const double *>NULL)
         for i in range(n):
             x[i] = wide[i]
     else:
-        single = classes_of(tile, side.operand, side.row, start, n, scratch, <const float *>NULL)
+        single = classes_of(tile, view.operand, view.row, start, n, scratch, <const float *>NULL)
         for i in range(n):
             x[i] = single[i]
-    if side.certain:
+    if view.certain:
         for i in range(n):
             x[i] = 0.0 if x[i] == INFINITY else -INFINITY
 
 
 cdef inline void top_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     cdef Reading *reading = <Reading *>context
-    cdef Side *side = reading.side
+    cdef RowView *view = reading.view
     cdef Part *part = &reading.parts[k]
-    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1)
-    if side.tile.precision == DOUBLE:
-        part.top = top_in(side.tile, side.operand, side.row, start, stop, scratch, &part.block, <const double *>NULL)
+    cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1)
+    if view.tile.precision == DOUBLE:
+        part.top = top_in(view.tile, view.operand, view.row, start, stop, scratch, &part.block, <const double *>NULL)
     else:
-        part.top = top_in(side.tile, side.operand, side.row, start, stop, scratch, &part.block, <const float *>NULL)
+        part.top = top_in(view.tile, view.operand, view.row, start, stop, scratch, &part.block, <const float *>NULL)
 
 
-cdef inline void find_top(Side *side, Reading *reading, const stored *unused) noexcept nogil:
+cdef inline void find_top(RowView *view, Reading *reading, const stored *unused) noexcept nogil:
     """The largest element and where it first stands; NaN if there is one."""
     cdef Py_ssize_t k, n, i = 0
     cdef const stored *x
     cdef stored top
     cdef Part *found = &reading.parts[0]
-    run_parts(side.tile, top_job, reading)
-    for k in range(1, parts_of(side.classes)):
+    run_parts(view.tile, top_job, reading)
+    for k in range(1, parts_of(view.classes)):
         if found.top == found.top and not reading.parts[k].top <= found.top:
             found = &reading.parts[k]
     top = <stored>found.top
-    side.top = top
-    side.nan = top != top
-    if not side.nan:
-        n = min(<Py_ssize_t>CHUNK, side.classes - found.block)
-        x = classes_of(side.tile, side.operand, side.row, found.block, n, side.tile.scratch, unused)
+    view.top = top
+    view.nan = top != top
+    if not view.nan:
+        n = min(<Py_ssize_t>CHUNK, view.classes - found.block)
+        x = classes_of(view.tile, view.operand, view.row, found.block, n, view.tile.scratch, unused)
         while x[i] != top:
             i += 1
-    side.where = found.block + i
+    view.where = found.block + i
 
 
 cdef inline void probability_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     cdef Reading *reading = <Reading *>context
-    cdef Side *side = reading.side
+    cdef RowView *view = reading.view
     cdef Part *part = &reading.parts[k]
-    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1), n, i
     cdef double *x = <double *>scratch
     cdef Sum rest
     cdef int zeros = 0, negative
     rest.total = rest.lost = part.negative = 0
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
-        load_block(side, start, n, x, scratch)
+        load_block(view, start, n, x, scratch)
         negative = 0
         for i in range(n):
             zeros |= x[i] == 0
@@ -180,41 +180,41 @@ cdef inline void probability_job(void *context, Py_ssize_t k, char *scratch) noe
             while not x[i] < 0:
                 i += 1
             part.negative = x[i]
-        if start <= side.where < start + n:
-            x[side.where - start] = 0
+        if start <= view.where < start + n:
+            x[view.where - start] = 0
         add(&rest, row_sum(x, n))
         start += n
     part.rest = rest
     part.holes = zeros
 
 
-cdef inline void sum_probabilities(Side *side, Reading *reading) noexcept nogil:
+cdef inline void sum_probabilities(RowView *view, Reading *reading) noexcept nogil:
     """Σ of a probability row, its largest element kept apart, and the checks."""
     cdef Py_ssize_t k
     cdef Part *part
     cdef Sum *rest = &reading.parts[0].rest
-    run_parts(side.tile, probability_job, reading)
-    for k in range(parts_of(side.classes)):
+    run_parts(view.tile, probability_job, reading)
+    for k in range(parts_of(view.classes)):
         part = &reading.parts[k]
-        side.holes |= part.holes
-        if part.negative < 0 and not holds_nan(side.tile, side.row):   # only the first one of a row is kept
-            report(side.tile, side.row, NEGATIVE, side.operand, part.negative)
+        view.holes |= part.holes
+        if part.negative < 0 and not holds_nan(view.tile, view.row):   # only the first one of a row is kept
+            report(view.tile, view.row, NEGATIVE, view.operand, part.negative)
         if k > 0:
             add_sum(rest, &part.rest)
-    if side.raw:
+    if view.raw:
         return
-    side.rest = value_of(rest)
-    side.total = side.rest + side.top
+    view.rest = value_of(rest)
+    view.total = view.rest + view.top
     # near 1 the logarithm of the rounded sum is good enough: it never stands alone
-    side.log_total = log_positive(side.total)
-    check_sum(side.tile, side.row, side.operand, side.total)
+    view.log_total = log_positive(view.total)
+    check_sum(view.tile, view.row, view.operand, view.total)
 
 
 cdef inline void exponential_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     cdef Reading *reading = <Reading *>context
-    cdef Side *side = reading.side
+    cdef RowView *view = reading.view
     cdef Part *part = &reading.parts[k]
-    cdef Py_ssize_t start = part_start(side.classes, k), stop = part_start(side.classes, k + 1), n, i
+    cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1), n, i
     cdef double *x = <double *>scratch
     cdef LogitSums *sums = &part.sums
     cdef LogitSums block
@@ -223,59 +223,59 @@ cdef inline void exponential_job(void *context, Py_ssize_t k, char *scratch) noe
     sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = 0
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
-        load_block(side, start, n, x, scratch)
+        load_block(view, start, n, x, scratch)
         for i in range(n):
             holes |= x[i] == -INFINITY
-        if not side.raw:
-            block = logit_sums(x, n, n, side.scale, False, no_ranks(), x + ROOM)
-            merge_into(sums, block, side.scale)
+        if not view.raw:
+            block = logit_sums(x, n, n, view.scale, False, no_ranks(), x + ROOM)
+            merge_into(sums, block, view.scale)
         start += n
     part.holes = holes
 
 
-cdef inline void sum_exponentials(Side *side, Reading *reading) noexcept nogil:
+cdef inline void sum_exponentials(RowView *view, Reading *reading) noexcept nogil:
     """Σ e^{(x−m)/T} of a row of logits or log-probabilities, its largest kept apart."""
     cdef LogitSums *sums = &reading.parts[0].sums
     cdef Py_ssize_t k
-    run_parts(side.tile, exponential_job, reading)
-    side.holes = reading.parts[0].holes
-    for k in range(1, parts_of(side.classes)):
-        merge_into(sums, reading.parts[k].sums, side.scale)
-        side.holes |= reading.parts[k].holes
-    if side.raw:
-        side.top = 0
+    run_parts(view.tile, exponential_job, reading)
+    view.holes = reading.parts[0].holes
+    for k in range(1, parts_of(view.classes)):
+        merge_into(sums, reading.parts[k].sums, view.scale)
+        view.holes |= reading.parts[k].holes
+    if view.raw:
+        view.top = 0
         return
-    side.rest = sums.rest + (sums.count - 1)
-    side.total = 1 + side.rest
-    side.log_total = log1p_of(side.rest)
-    if side.kind == LOGPROBS:
-        check_log_sum(side.tile, side.row, side.operand, side.top, side.total)
-    side.nan = side.top == -INFINITY
-    if side.top == INFINITY:
-        side.certain = side.holes = True
-        side.top = 0
+    view.rest = sums.rest + (sums.count - 1)
+    view.total = 1 + view.rest
+    view.log_total = log1p_of(view.rest)
+    if view.kind == LOGPROBS:
+        check_log_sum(view.tile, view.row, view.operand, view.top, view.total)
+    view.nan = view.top == -INFINITY
+    if view.top == INFINITY:
+        view.certain = view.holes = True
+        view.top = 0
 
 
-cdef inline void read_side(Tile *tile, Py_ssize_t r, int operand, Side *side) noexcept nogil:
+cdef inline void read_view(Tile *tile, Py_ssize_t r, int operand, RowView *view) noexcept nogil:
     """Read a row once for its maximum and normaliser, and check it."""
     cdef Reading reading
-    side[0] = side_at(tile, r, operand)
-    reading.side = side
+    view[0] = view_at(tile, r, operand)
+    reading.view = view
     if tile.precision == DOUBLE:
-        find_top(side, &reading, <const double *>NULL)
+        find_top(view, &reading, <const double *>NULL)
     else:
-        find_top(side, &reading, <const float *>NULL)
-    if side.nan:
-        side.total = side.log_total = NAN
-    elif side.kind == PROBS:
-        sum_probabilities(side, &reading)
+        find_top(view, &reading, <const float *>NULL)
+    if view.nan:
+        view.total = view.log_total = NAN
+    elif view.kind == PROBS:
+        sum_probabilities(view, &reading)
     else:
-        sum_exponentials(side, &reading)
+        sum_exponentials(view, &reading)
 
 
-cdef inline int lift_of(Side *side) noexcept nogil:
+cdef inline int lift_of(RowView *view) noexcept nogil:
     """The power of two that brings the mass of the row to 2^LIFT, about; raw numbers stay."""
-    return 0 if side.raw else LIFT - c_ilogb(side.total)
+    return 0 if view.raw else LIFT - c_ilogb(view.total)
 
 
 cdef inline double lifted_exp(double high, double low, Scale scale, double lift) noexcept nogil:
@@ -288,12 +288,12 @@ cdef inline double lifted_exp(double high, double low, Scale scale, double lift)
     return v if high < 709.5 * scale.temperature else INFINITY
 
 
-cdef inline void masses(Side *side, Py_ssize_t n, double lift, double *x) noexcept nogil:
+cdef inline void masses(RowView *view, Py_ssize_t n, double lift, double *x) noexcept nogil:
     """Masses times 2^lift of a block, in place of its elements."""
     cdef Py_ssize_t i
-    cdef double h, back, low, top = side.top, power = c_ldexp(1.0, <int>lift)
-    cdef Scale scale = side.scale
-    if side.kind == PROBS:
+    cdef double h, back, low, top = view.top, power = c_ldexp(1.0, <int>lift)
+    cdef Scale scale = view.scale
+    if view.kind == PROBS:
         for i in range(n):
             x[i] = x[i] * power
         return
@@ -304,36 +304,36 @@ cdef inline void masses(Side *side, Py_ssize_t n, double lift, double *x) noexce
         x[i] = lifted_exp(h, low, scale, lift)
 
 
-cdef inline void fine_masses(Side *side, Py_ssize_t n, double lift, double *x) noexcept nogil:
+cdef inline void fine_masses(RowView *view, Py_ssize_t n, double lift, double *x) noexcept nogil:
     """The same as pairs of doubles: what x loses goes to x + ROOM."""
     cdef Py_ssize_t i
-    if side.kind != PROBS:
-        twofold_exp(x, n, side.top, side.scale, lift)
+    if view.kind != PROBS:
+        double_double_exp(x, n, view.top, view.scale, lift)
         return
-    masses(side, n, lift, x)
+    masses(view, n, lift, x)
     for i in range(n):
         x[ROOM + i] = 0
 
 
-cdef inline double surprisal(Side *side, Py_ssize_t i) noexcept nogil:
+cdef inline double surprisal(RowView *view, Py_ssize_t i) noexcept nogil:
     """−log q of class i of the normalised row, or −log of the raw number."""
-    cdef double x = element(side, i)
-    if side.kind != PROBS:
-        return side.log_total + (side.top - x) * side.scale.inverse
-    if i == side.where and side.rest < x:
-        return log1p_of(side.rest / x)
-    return side.log_total - log_positive(x)
+    cdef double x = element(view, i)
+    if view.kind != PROBS:
+        return view.log_total + (view.top - x) * view.scale.inverse
+    if i == view.where and view.rest < x:
+        return log1p_of(view.rest / x)
+    return view.log_total - log_positive(x)
 
 
-cdef inline void surprisals(Side *side, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
+cdef inline void surprisals(RowView *view, Py_ssize_t start, Py_ssize_t n, double *x) noexcept nogil:
     """−log q of a block, in place of its elements."""
     cdef Py_ssize_t i
-    cdef double top = side.top, inverse = side.scale.inverse, log_total = side.log_total
-    if side.kind != PROBS:
+    cdef double top = view.top, inverse = view.scale.inverse, log_total = view.log_total
+    if view.kind != PROBS:
         for i in range(n):
             x[i] = log_total + (top - x[i]) * inverse
         return
     for i in range(n):
         x[i] = log_total - log_positive(x[i])
-    if start <= side.where < start + n:
-        x[side.where - start] = surprisal(side, side.where)
+    if start <= view.where < start + n:
+        x[view.where - start] = surprisal(view, view.where)

@@ -7,7 +7,7 @@ from fastent.backends.cython.arithmetic.functions cimport NAN
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.kernels.careful_row cimport (
-    Side, Sum, add, add_sum, c_ldexp, lift_of, load_block, masses, read_side, surprisals, value_of,
+    RowView, Sum, add, add_sum, c_ldexp, lift_of, load_block, masses, read_view, surprisals, value_of,
 )
 from fastent.backends.cython.kernels.interface cimport Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
@@ -20,8 +20,8 @@ cdef enum:                              # where the arrays of a block stand in s
     TERM = 2 * ROOM
 
 cdef struct Row:
-    Side target
-    Side pred
+    RowView target
+    RowView pred
     double gamma
     double lift                         # of the target's masses,
     double per                          # and 1 by their sum then
@@ -55,8 +55,8 @@ cdef void focal_rows(Tile *tile, double **out) noexcept nogil:
     cdef Py_ssize_t r, k
     row.gamma = tile.order
     for r in range(tile.rows):
-        read_side(tile, r, 0, &row.target)
-        read_side(tile, r, 1, &row.pred)
+        read_view(tile, r, 0, &row.target)
+        read_view(tile, r, 1, &row.pred)
         if row.target.nan or row.pred.nan:
             out[OUT_DIVERGENCE][r] = NAN
             continue

@@ -27,7 +27,7 @@ ctypedef void (*Job)(void *context, Py_ssize_t block, char *scratch) noexcept no
 ctypedef void (*Runner)(void *runner, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil
 
 # Rows that are not in memory as the kernels need them: load(source, r, start, n, out) writes classes
-# [start, start + n) of row r of the tile to `out`, as float or double. See long_rows.pxd.
+# [start, start + n) of row r of the tile to `out`, as float or double. See row_blocks.pxd.
 ctypedef void (*Load)(const void *source, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil
 
 ctypedef struct RowLoader:

@@ -10,8 +10,8 @@ done again. The first c is 0 where the maxima differ little, so that v costs one
 the difference of the maxima, which is exact where one class has all of the mass; then the right one.
 
 Short rows are mapped together, as many as fit a piece, and those that need a second pass together
-again; rows of a few classes in one flat loop (logit_terms.pxd), others one by one (logit_pair_sums.pxd).
-Long rows, and what is rare, are done alone (logit_rows.pxd).
+again; rows of a few classes in one flat loop (logits_divergence_terms.pxd), others one by one (logits_divergence_sums.pxd).
+Long rows, and what is rare, are done alone (logits_divergence_row.pxd).
 
 JS takes the right centre from the sums of the masses alone, which leaves an error of their rounding,
 and the one of KL where the rows are so near that this would show. Total variation, of floats only, is

@@ -256,7 +256,7 @@ cdef inline double total(Tile *tile, Pair *pair, int k) noexcept nogil:
     return ordered_sum(pair.parts + k, blocks_of(tile.classes), PARTS)
 
 
-cdef inline double top_of_side(const double *parts, Py_ssize_t count) noexcept nogil:
+cdef inline double top_of_parts(const double *parts, Py_ssize_t count) noexcept nogil:
     cdef double top = -INFINITY
     cdef Py_ssize_t b
     for b in range(count):
@@ -267,8 +267,8 @@ cdef inline double top_of_side(const double *parts, Py_ssize_t count) noexcept n
 
 
 cdef inline void take_tops(Tile *tile, Pair *pair) noexcept nogil:
-    pair.top_a = top_of_side(pair.parts + TOP_A, blocks_of(tile.classes))
-    pair.top_b = top_of_side(pair.parts + TOP_B, blocks_of(tile.classes))
+    pair.top_a = top_of_parts(pair.parts + TOP_A, blocks_of(tile.classes))
+    pair.top_b = top_of_parts(pair.parts + TOP_B, blocks_of(tile.classes))
 
 
 cdef inline bint misled(Tile *tile, Pair *pair) noexcept nogil:

@@ -22,7 +22,7 @@ cdef extern from "argmax.h" nogil:
 cdef enum:
     LANES = 16
     FOUR = 4 * LANES
-    STRETCH = 2 * FOUR                  # as in tops.h
+    STRETCH = 2 * FOUR                  # as in argmax.h
 
 
 cdef inline real within(stored x, stored fence, bint fenced, real whole, real least) noexcept nogil:

@@ -17,9 +17,9 @@ from fastent.backends.cython.arithmetic.functions cimport (
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.arithmetic.sums cimport row_sum
-from fastent.backends.cython.kernels.careful_pair cimport D, P, Q, TERM, Pair, differences, read_pair
-from fastent.backends.cython.kernels.careful_exp cimport Twofold
-from fastent.backends.cython.kernels.careful_row cimport Side, Sum, add, add_sum, c_ldexp, element, value_of
+from fastent.backends.cython.kernels.careful_pair cimport D, P, Q, TERM, Pair, differences, read_pair, refine
+from fastent.backends.cython.kernels.careful_exp cimport DoubleDouble
+from fastent.backends.cython.kernels.careful_row cimport RowView, Sum, add, add_sum, c_ldexp, element, value_of
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
 from fastent.backends.cython.levels cimport exported
@@ -43,7 +43,7 @@ cdef struct Part:                       # of a row, and in the end all of it
     Sum apart                           # Σ |d|
     double far                          # terms beyond the lifted range, not lifted
     bint moved                          # some d is more than the rounding of the common scale
-    Twofold top                         # log of the largest p^α·q^β
+    DoubleDouble top                         # log of the largest p^α·q^β
     Sum affinity                        # their sum, relative to it
 
 
@@ -54,7 +54,7 @@ cdef struct Row:
     bint by_q                           # α <= ½: p and q are exchanged
     double order                        # β, or α if exchanged
     double rest                         # 1 − order
-    Twofold top
+    DoubleDouble top
     Part parts[PARTS]
 
 
@@ -65,8 +65,8 @@ cdef extern from *:
     const double LEAST "FE_LEAST"       # the least normal number
 
 
-cdef inline Twofold two_sum(double a, double b) noexcept nogil:
-    cdef Twofold s
+cdef inline DoubleDouble two_sum(double a, double b) noexcept nogil:
+    cdef DoubleDouble s
     s.high = a + b
     cdef double back = s.high - a
     s.low = (a - (s.high - back)) + (b - back)
@@ -74,22 +74,22 @@ cdef inline Twofold two_sum(double a, double b) noexcept nogil:
     return s
 
 
-cdef inline Twofold scaled(Twofold x, double c) noexcept nogil:
-    cdef Twofold y
+cdef inline DoubleDouble scaled(DoubleDouble x, double c) noexcept nogil:
+    cdef DoubleDouble y
     y.high = c * x.high
     y.low = c_fma(c, x.high, -y.high) + c * x.low
     y.low = y.low if y.low == y.low else 0.0
     return y
 
 
-cdef inline Twofold negated(Twofold x) noexcept nogil:
+cdef inline DoubleDouble negated(DoubleDouble x) noexcept nogil:
     x.high = -x.high
     x.low = -x.low
     return x
 
 
-cdef inline Twofold plus(Twofold x, Twofold y) noexcept nogil:
-    cdef Twofold s = two_sum(x.high, y.high)
+cdef inline DoubleDouble plus(DoubleDouble x, DoubleDouble y) noexcept nogil:
+    cdef DoubleDouble s = two_sum(x.high, y.high)
     s.low += x.low + y.low
     return s
 
@@ -102,12 +102,12 @@ cdef inline double octave_and_rest(double x, double *rest) noexcept nogil:
     return fe_from_bits_double(k | <uint64_t>0x4330000000000000) - 4503599627372544.0
 
 
-cdef inline Twofold in_nats(double octaves, double rest) noexcept nogil:
+cdef inline DoubleDouble in_nats(double octaves, double rest) noexcept nogil:
     """octaves·ln 2 + rest, for |octaves| < 2^20."""
     return two_sum(octaves * 6.93147180369123816490e-01, octaves * 1.90821492927058770002e-10 + rest)
 
 
-cdef inline Twofold log_of(double x) noexcept nogil:
+cdef inline DoubleDouble log_of(double x) noexcept nogil:
     """log x of any finite x > 0."""
     cdef double rest, octaves, down = 0
     if x < LEAST:
@@ -117,7 +117,7 @@ cdef inline Twofold log_of(double x) noexcept nogil:
     return in_nats(octaves - down, rest)
 
 
-cdef inline double power_of(Twofold x, double octaves) noexcept nogil:
+cdef inline double power_of(DoubleDouble x, double octaves) noexcept nogil:
     """e^x·2^octaves; 0 below the normal range."""
     cdef double k, r, n
     if not x.high < 1e6:
@@ -136,32 +136,32 @@ cdef inline double power_of(Twofold x, double octaves) noexcept nogil:
     return c_ldexp(r, <int>n) if n < 1025 else INFINITY
 
 
-cdef inline double grown(double x, Twofold y, double order) noexcept nogil:
+cdef inline double grown(double x, DoubleDouble y, double order) noexcept nogil:
     """x·(e^y − 1)/order, y = order·w, for |y| < 1 and order != 0."""
     return x * ((y.high + (phi(y.high) + y.low * (1 + y.high))) / order)
 
 
-cdef inline Twofold log_mass(Side *side, Py_ssize_t i) noexcept nogil:
+cdef inline DoubleDouble log_mass(RowView *view, Py_ssize_t i) noexcept nogil:
     """log of class i of the normalised row, to about the last digit of a double at 1."""
-    cdef double x = element(side, i), t = side.scale.temperature
-    cdef Twofold h, g
-    if side.kind == PROBS:
+    cdef double x = element(view, i), t = view.scale.temperature
+    cdef DoubleDouble h, g
+    if view.kind == PROBS:
         if x == 0:
             h.high = -INFINITY
             h.low = 0
             return h
-        if i == side.where and side.rest < x:
-            h.high = -log1p_of(side.rest / x)
+        if i == view.where and view.rest < x:
+            h.high = -log1p_of(view.rest / x)
             h.low = 0
             return h
         h = log_of(x)
     else:
-        h = two_sum(x, -side.top)
+        h = two_sum(x, -view.top)
         if t != 1 and isfinite(h.high):
             g.high = h.high / t
             g.low = (c_fma(-g.high, t, h.high) + h.low) / t
             h = g
-    g = two_sum(h.high, -side.log_total)
+    g = two_sum(h.high, -view.log_total)
     g.low += h.low
     return g
 
@@ -169,7 +169,7 @@ cdef inline Twofold log_mass(Side *side, Py_ssize_t i) noexcept nogil:
 cdef inline double power_term(Row *row, double p, double q, double d) noexcept nogil:
     """The term of a class of the lifted masses p, q > 0."""
     cdef double x, e, ratio, w, rest_p, rest_q, octaves_p, octaves_q, o = row.order
-    cdef Twofold u, y
+    cdef DoubleDouble u, y
     if row.by_q:
         x = p
         p = q
@@ -189,9 +189,9 @@ cdef inline double power_term(Row *row, double p, double q, double d) noexcept n
     return (d - shift_of_mass(p, u, o)) / row.rest
 
 
-cdef inline double shift_of_mass(double p, Twofold u, double order) noexcept nogil:
+cdef inline double shift_of_mass(double p, DoubleDouble u, double order) noexcept nogil:
     """p·(e^(order·u) − 1)/order for p > 0, and its limit."""
-    cdef Twofold y
+    cdef DoubleDouble y
     cdef double rest, octaves
     if order == 0:
         return p * (u.high + u.low)
@@ -202,9 +202,9 @@ cdef inline double shift_of_mass(double p, Twofold u, double order) noexcept nog
     return (power_of(plus(y, two_sum(rest, 0)), octaves) - p) / order
 
 
-cdef inline double power_far(Row *row, Twofold p, Twofold q) noexcept nogil:
+cdef inline double power_far(Row *row, DoubleDouble p, DoubleDouble q) noexcept nogil:
     """The same of a class with a number below the lifted masses, from their logarithms: not lifted."""
-    cdef Twofold x, u, y
+    cdef DoubleDouble x, u, y
     cdef double base, other, change, o = row.order
     if row.by_q:
         x = p
@@ -233,7 +233,7 @@ cdef inline double power_far(Row *row, Twofold p, Twofold q) noexcept nogil:
 cdef inline double jeffreys_term(double p, double q, double d) noexcept nogil:
     """(q − p)·log(q/p) of lifted masses above 0."""
     cdef double ratio = d / p, rest_p, rest_q, octaves_p, octaves_q
-    cdef Twofold u
+    cdef DoubleDouble u
     if c_fabs(ratio) <= 0.5:
         return d * log1p_of(ratio)
     octaves_p = octave_and_rest(p, &rest_p)
@@ -242,9 +242,9 @@ cdef inline double jeffreys_term(double p, double q, double d) noexcept nogil:
     return d * (u.high + u.low)
 
 
-cdef inline double jeffreys_far(double p, double q, Twofold log_p, Twofold log_q) noexcept nogil:
+cdef inline double jeffreys_far(double p, double q, DoubleDouble log_p, DoubleDouble log_q) noexcept nogil:
     """The same of a class with a number below the lifted masses, which are not lifted here."""
-    cdef Twofold u
+    cdef DoubleDouble u
     if log_p.high == -INFINITY or log_q.high == -INFINITY:
         return INFINITY
     u = plus(log_q, negated(log_p))
@@ -254,7 +254,7 @@ cdef inline double jeffreys_far(double p, double q, Twofold log_p, Twofold log_q
 cdef inline double far_term(Row *row, double p, double q, Py_ssize_t i) noexcept nogil:
     """A class whose p or q is below the range of the lifted masses."""
     cdef Pair *pair = &row.pair
-    cdef Twofold log_p = log_mass(&pair.a, i), log_q = log_mass(&pair.b, i)
+    cdef DoubleDouble log_p = log_mass(&pair.a, i), log_q = log_mass(&pair.b, i)
     if log_p.high == -INFINITY and log_q.high == -INFINITY:
         return 0.0
     if row.quantity == JEFFREYS:
@@ -323,21 +323,14 @@ cdef Part *sums_of(Tile *tile, Row *row) noexcept nogil:
 
 
 cdef double sum_of_terms(Tile *tile, Row *row) noexcept nogil:
-    """Σ of the terms; the nearer the rows, the finer their common scale has to be: each pass tells its
-    error by Σ d, which is 0 for the right one."""
+    """Σ of the terms; the nearer the rows, the finer their common scale has to be."""
     cdef Pair *pair = &row.pair
     cdef Part *found = sums_of(tile, row)
-    cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7, error
+    cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7
     cdef int again = 0 if pair.raw else 1 if pair.by_logits else 2
     if value_of(&found.apart) < near * pair.mass:
         while again > 0:
-            error = value_of(&found.mass_difference) / pair.mass
-            pair.fine = True
-            pair.factor_low -= error * pair.factor
-            pair.centre_low += log1p_of(error) * pair.a.scale.temperature
-            if pair.by_logits:
-                pair.factor += pair.factor_low
-                pair.factor_low = 0
+            refine(pair, value_of(&found.mass_difference) / pair.mass)
             found = sums_of(tile, row)
             again -= 1
     if not found.moved:
@@ -347,8 +340,8 @@ cdef double sum_of_terms(Tile *tile, Row *row) noexcept nogil:
 
 # --- Σ p^α·q^(1−α) --------------------------------------------------------------------------------
 
-cdef inline Twofold log_affinity(Row *row, Py_ssize_t i) noexcept nogil:
-    cdef Twofold p = log_mass(&row.pair.a, i), q = log_mass(&row.pair.b, i), x
+cdef inline DoubleDouble log_affinity(Row *row, Py_ssize_t i) noexcept nogil:
+    cdef DoubleDouble p = log_mass(&row.pair.a, i), q = log_mass(&row.pair.b, i), x
     cdef double o = row.order
     if row.by_q:
         x = p
@@ -368,7 +361,7 @@ cdef inline Twofold log_affinity(Row *row, Py_ssize_t i) noexcept nogil:
 cdef void top_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     cdef Row *row = <Row *>context
     cdef Py_ssize_t i
-    cdef Twofold top, x
+    cdef DoubleDouble top, x
     top.high = -INFINITY
     top.low = 0
     for i in range(part_start(row.pair.a.classes, k), part_start(row.pair.a.classes, k + 1)):

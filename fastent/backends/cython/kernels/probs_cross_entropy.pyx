@@ -23,9 +23,9 @@ from fastent.backends.cython.kernels.interface cimport SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, top_in
 from fastent.backends.cython.kernels.rank cimport rank_of
 from fastent.backends.cython.kernels.probs_sums cimport (
-    AHEAD, MASS_DIFFERENCE, FIRST, MASS, PARTS, PIECE, SECOND, in_strips, mapped_sums, rows_at_once, scale,
+    AHEAD, MASS_DIFFERENCE, FIRST, MASS, PARTS, PIECE, SECOND, is_unrolled, mapped_sums, rows_at_once, scale,
 )
-from fastent.backends.cython.kernels.probs_sums cimport BIG as STRIPS_BIG, CROSS as CROSS_STRIPS, ENTROPY as ENTROPY_STRIPS
+from fastent.backends.cython.kernels.probs_sums cimport BIG as UNROLLED_BIG, CROSS as CROSS_UNROLLED, ENTROPY as ENTROPY_UNROLLED
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of, rows_of_chunk
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, row_sums
 from fastent.backends.cython.levels cimport exported
@@ -221,13 +221,13 @@ cdef bint strip_sums(int mode, const stored *p, const stored *q, Py_ssize_t rows
     sums[FIRST] = out + TERM * apart
     sums[MASS] = out + REST * apart
     sums[MASS_DIFFERENCE] = out + PRED_REST * apart
-    sums[STRIPS_BIG] = out + BIG * apart
+    sums[UNROLLED_BIG] = out + BIG * apart
     sums[SECOND] = out + PRED_BIG * apart
     if mode == ENTROPY:
         for r in range(rows):
             sums[MASS_DIFFERENCE][r] = sums[SECOND][r] = 0
-        return mapped_sums(q, q, rows, n, ENTROPY_STRIPS, careful, scratch, sums)
-    return mapped_sums(p, q, rows, n, CROSS_STRIPS, careful, scratch, sums)
+        return mapped_sums(q, q, rows, n, ENTROPY_UNROLLED, careful, scratch, sums)
+    return mapped_sums(p, q, rows, n, CROSS_UNROLLED, careful, scratch, sums)
 
 
 cdef void block_of(LongProbsRow *row, Py_ssize_t block, stored *scratch) noexcept nogil:
@@ -238,7 +238,7 @@ cdef void block_of(LongProbsRow *row, Py_ssize_t block, stored *scratch) noexcep
     cdef bint careful = False
     if row.mode == CROSS:
         p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, p)
-    if row.mode >= ENTROPY and in_strips(n, ENTROPY_STRIPS, q):
+    if row.mode >= ENTROPY and is_unrolled(n, ENTROPY_UNROLLED, q):
         if strip_sums(row.mode, p, q, 1, n, &careful, scratch, row.parts + block * WIDTH, 1):
             row.negative = True
         return
@@ -449,8 +449,8 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
             if row.negative:
                 report_rows(tile, mode, r, 1, q)
         return
-    many = mode >= ENTROPY and in_strips(classes, ENTROPY_STRIPS, q)
-    at_once = rows_at_once(classes, ENTROPY_STRIPS, scratch) if many else rows_of_chunk(classes, sizeof(stored))
+    many = mode >= ENTROPY and is_unrolled(classes, ENTROPY_UNROLLED, q)
+    at_once = rows_at_once(classes, ENTROPY_UNROLLED, scratch) if many else rows_of_chunk(classes, sizeof(stored))
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
         if many:

@@ -20,7 +20,7 @@ from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
 from fastent.backends.cython.kernels.probs_sums cimport (
-    FIRST, JS, KL, MASS, MASS_DIFFERENCE, SECOND, flat_sums, in_strips, mapped_sums,
+    FIRST, JS, KL, MASS, MASS_DIFFERENCE, SECOND, flat_sums, is_unrolled, mapped_sums,
     rows_at_once,
 )
 from fastent.backends.cython.arithmetic.scratch cimport blocks_of
@@ -40,7 +40,7 @@ cdef struct Sums:
     double mass_difference                        # Σ (q − p)
 
 
-cdef struct ProbsPairBatch:                      # the same of consecutive rows, in the order of strips.pxd
+cdef struct ProbsPairBatch:                      # the same of consecutive rows, in the order of probs_sums.pxd
     double first[MOST_ROWS]
     double second[MOST_ROWS]
     double mass[MOST_ROWS]
@@ -83,7 +83,7 @@ cdef inline void sums_at(double *out, Py_ssize_t apart, double **sums) noexcept 
 
 cdef bint sums_of(bint symmetric, const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, bint *careful,
                   stored *terms, double **sums) noexcept nogil:
-    if not in_strips(n, KL, p):
+    if not is_unrolled(n, KL, p):
         if symmetric:
             return flat_sums(p, q, rows, n, JS, terms, sums)
         return flat_sums(p, q, rows, n, KL, terms, sums)

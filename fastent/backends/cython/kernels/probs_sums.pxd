@@ -2,11 +2,11 @@
 cross-entropy.
 
 Rows of few classes are mapped together into term arrays in one flat loop, and summed after. Longer
-rows are mapped in strips, one after the other: the terms of eight vectors are added in registers by a
+rows are unrolled, one after the other: the terms of eight vectors are added in registers by a
 tree, and only that sum is stored, for the sums of terms are else a third of the cost. The last numbers
 of a row are read with those before them, which are masked.
 
-Strips are mapped carelessly first: unless numbers are tiny, nothing needs to be scaled up, and unless
+Eight vectors are mapped carelessly first: unless numbers are tiny, nothing needs to be scaled up, and unless
 a class exceeds ¾, none needs to be kept out of the sums of an entropy. Where that fails, they are
 mapped again with care, and so are those after them. A row that needs no care gets the same bits either
 way: powers of two change none, nor does what is not left out.
@@ -50,8 +50,8 @@ cdef inline int lanes_of(real unused) noexcept nogil:
     return 16 if real is float else 8
 
 
-cdef inline bint in_strips(Py_ssize_t n, int kind, const real *unused) noexcept nogil:
-    """Whether rows of n classes are mapped in strips. In shorter ones what is masked costs as much as
+cdef inline bint is_unrolled(Py_ssize_t n, int kind, const real *unused) noexcept nogil:
+    """Whether rows of n classes are unrolled. In shorter ones what is masked costs as much as
     it saves, and classes above ¾, for which an entropy is mapped twice, are not rare."""
     return n >= (96 if kind >= ENTROPY else 4 * lanes_of(<real>0))
 
@@ -193,7 +193,7 @@ cdef inline void mask(real *t, real chosen) noexcept nogil:
     t[BIG] = both(t[BIG], chosen)
 
 
-cdef inline void whole_strip(const stored *p, const stored *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
+cdef inline void unrolled_terms(const stored *p, const stored *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
     """The added terms of eight vectors of a row."""
     cdef int wide = lanes_of(<real>0)
     cdef int j
@@ -206,7 +206,7 @@ cdef inline void whole_strip(const stored *p, const stored *q, int kind, bint ca
         put(t, kind, careful, j, terms, seen)
 
 
-cdef inline void half_strip(const stored *p, const stored *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
+cdef inline void half_unrolled_terms(const stored *p, const stored *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
     cdef int wide = lanes_of(<real>0)
     cdef int j
     cdef real t[ALL]
@@ -215,7 +215,7 @@ cdef inline void half_strip(const stored *p, const stored *q, int kind, bint car
         put(t, kind, careful, j, terms, seen)
 
 
-cdef inline void last_strip(const stored *p, const stored *q, Py_ssize_t n, int full, int kind, bint careful,
+cdef inline void last_terms(const stored *p, const stored *q, Py_ssize_t n, int full, int kind, bint careful,
                             const real *chosen, const real *other, real *terms, real *seen) noexcept nogil:
     """The same of the n numbers that are left: `full` < 4 vectors, a constant, and a masked one: a
     half, which needs no care, stands for what it has not."""
@@ -237,7 +237,7 @@ cdef inline void last_strip(const stored *p, const stored *q, Py_ssize_t n, int 
 
 
 cdef inline Py_ssize_t width_of(Py_ssize_t n, real unused) noexcept nogil:
-    """Numbers that the strips of a row take."""
+    """Numbers that the sums of unrolled terms of a row take."""
     cdef Py_ssize_t full = (n - 1) // lanes_of(unused)
     return (full // 8 + (full // 4) % 2 + 1) * lanes_of(unused)
 
@@ -261,7 +261,7 @@ cdef inline void strip_terms(const stored *p, const stored *q, Py_ssize_t rows, 
         while left > 8 * wide:
             if kind != ENTROPY:
                 fe_ask_two(p, q, AHEAD, 8 * wide * sizeof(stored))
-            whole_strip(p, q, kind, careful, terms, seen)
+            unrolled_terms(p, q, kind, careful, terms, seen)
             p += 8 * wide
             q += 8 * wide
             terms += wide
@@ -269,7 +269,7 @@ cdef inline void strip_terms(const stored *p, const stored *q, Py_ssize_t rows, 
         if left > 4 * wide:
             if kind != ENTROPY:
                 fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(stored))
-            half_strip(p, q, kind, careful, terms, seen)
+            half_unrolled_terms(p, q, kind, careful, terms, seen)
             p += 4 * wide
             q += 4 * wide
             terms += wide
@@ -277,13 +277,13 @@ cdef inline void strip_terms(const stored *p, const stored *q, Py_ssize_t rows, 
         if kind != ENTROPY:
             fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(stored))
         if full == 0:
-            last_strip(p, q, left, 0, kind, careful, chosen, other, terms, seen)
+            last_terms(p, q, left, 0, kind, careful, chosen, other, terms, seen)
         elif full == 1:
-            last_strip(p, q, left, 1, kind, careful, chosen, other, terms, seen)
+            last_terms(p, q, left, 1, kind, careful, chosen, other, terms, seen)
         elif full == 2:
-            last_strip(p, q, left, 2, kind, careful, chosen, other, terms, seen)
+            last_terms(p, q, left, 2, kind, careful, chosen, other, terms, seen)
         else:
-            last_strip(p, q, left, 3, kind, careful, chosen, other, terms, seen)
+            last_terms(p, q, left, 3, kind, careful, chosen, other, terms, seen)
         p += left
         q += left
         terms += wide
@@ -349,7 +349,7 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, int kind, const real *unused) 
     """How many rows are summed together: a tile has several times as many, so that little is lost
     where they must be mapped again; eights are folded together."""
     cdef Py_ssize_t rows = CHUNK // n
-    if not in_strips(n, kind, unused):
+    if not is_unrolled(n, kind, unused):
         return rows_of_chunk(n, sizeof(real))
     return rows & -8 if rows >= 8 else rows
 

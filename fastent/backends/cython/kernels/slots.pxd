@@ -9,7 +9,6 @@ cdef enum:                              # outputs
     OUT_BRIER
     OUT_ENTROPY
     OUT_CONFIDENCE
-    OUT_MARGIN
     OUT_PROBABILITY                     # binary: the predicted one
     OUT_KL
     OUT_JS
@@ -20,7 +19,8 @@ cdef enum:                              # outputs
     OUT_TOP10_OVERLAP
     OUT_TOP1_IN_TOP5                    # whether the first of the true row is among those
     OUT_DIVERGENCE                      # of a kernel that has one value only
-    MOST_SLOTS
+    OUT_STATISTIC                       # the first of careful_statistics.pxd
+    MOST_SLOTS = OUT_STATISTIC + 8
 
 cdef enum:                              # of probs_cross_entropy
     PROBS_SPARSE

@@ -1,7 +1,7 @@
 """Softmax, its logarithm and log Σ e^x along any axes, from the compiled row loops.
 
 Rows longer than `LONG` are shared among threads: the engine's kernel gives their maximum and sum in
-blocks, a second pass the shares.
+blocks, a second pass the softmax.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from fastent import functions as fe
 from fastent._settings import chosen_threads
-from fastent.backends.cython.derivatives.loop import shares
+from fastent.backends.cython.derivatives.loop import softmax
 from fastent.compat.reduced import Axis, as_array, as_floats, as_rows, float_dtype, normalised
 
 LONG = 1 << 16
@@ -28,7 +28,7 @@ def of_axes(x: Any, axis: Axis, name: str) -> Any:
     last = np.moveaxis(rows, at, -1)
     found = np.empty(last.shape, last.dtype)
     if last.shape[-1] < LONG:
-        shares(name, last, found, chosen_threads(None))
+        softmax(name, last, found, chosen_threads(None))
     else:
         long_rows(last, found, name)
     if len(axes) == 1:
@@ -41,15 +41,15 @@ def of_axes(x: Any, axis: Axis, name: str) -> Any:
 
 
 def long_rows(x: np.ndarray, out: np.ndarray, name: str) -> None:
-    tops, rests = top_and_rest(x)
+    maxima, rests = top_and_rest(x)
     threads = chosen_threads(None)
     for i in np.ndindex(x.shape[:-1]):
-        top, rest = float(tops[i]), float(rests[i])
+        top, rest = float(maxima[i]), float(rests[i])
         if math.isfinite(top):
             scale = rest if name == "log_softmax" else math.exp(-rest)
-            shares(name, x[i], out[i], threads, top, scale)
+            softmax(name, x[i], out[i], threads, top, scale)
         else:
-            shares(name, x[i], out[i], threads)
+            softmax(name, x[i], out[i], threads)
 
 
 def top_and_rest(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +66,7 @@ def logsumexp(rows: np.ndarray, axis: int) -> np.ndarray:
         top, rest = top_and_rest(last)
         return np.where(np.isinf(top), top, top + rest)
     found = np.empty(last.shape[:-1], rows.dtype)
-    shares("logsumexp", last, found, chosen_threads(None))
+    softmax("logsumexp", last, found, chosen_threads(None))
     return found
 
 
