@@ -17,6 +17,7 @@ import pytest
 
 import fastent as fe
 from fastent.cli import main
+from fastent.io import Buffer, InputError, Reference, open_source
 
 ROWS, CLASSES = 50, 3
 RNG = np.random.default_rng(8)
@@ -564,3 +565,23 @@ def test_class_axis():
     np.save("x48.npy", PROBS[:48])
     np.save("y48.npy", LABELS[:48])
     assert expected == loss("x48.npy", "--labels", "y48.npy")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"a":1}\n\n \t\n{"a":3}', [1, 3]),
+        ('{"a":1}\r\n\r\n{"a":3}\r\n', [1, 3]),
+        ('{"a":\n1}\n{"a":3}\n', [1, 3]),  # written for people to read
+        ('{"a":1} {"a":2}\n{"a":3}\n', None),
+        ('{"a":1}\n{"a":2}{"a":3}', None),
+    ],
+)
+def test_lines_of_json_are_rows(text, values):
+    Path("a.jsonl").write_bytes(text.encode())
+    source = open_source(Reference("a.jsonl", "a"), "weights")
+    if values is not None:
+        assert source.read(0, source.rows, Buffer()).tolist() == values
+        return
+    with pytest.raises(InputError, match=r"^a.jsonl: more objects than lines, expected an object"):
+        source.read(0, source.rows, Buffer())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +16,6 @@ from fastent.io.references import Reference
 from fastent.io.source import Source
 from fastent.io.table import Table, open_columns
 
-_LIBC = ctypes.CDLL(None)
 FOOTER_BYTES = 1 << 20  # of the row groups that the library knows at one time
 BUFFER_BYTES = 1 << 16  # that a reader of a large column chunk reads at a time
 DECODED_BYTES = 3 << 20  # of one column, at most: its dictionary and a page
@@ -32,15 +30,6 @@ def list_head(count: int) -> bytes:
         return bytes([count << 4 | 12])
     digits = [count >> shift & 127 for shift in range(0, max(1, count.bit_length()), 7)]
     return bytes([15 << 4 | 12, *(digit | 128 for digit in digits[:-1]), digits[-1]])
-
-
-def give_back() -> None:
-    """Have the C library return what the heads of columns took, many small pieces, to the system.
-
-    They are made and freed by whichever thread reads, each with a heap of its own.
-    """
-    if hasattr(_LIBC, "malloc_trim"):  # of glibc
-        _LIBC.malloc_trim(0)
 
 
 class ParquetTable(Table):
@@ -115,8 +104,6 @@ class ParquetTable(Table):
             with self._file(group, stop) as file:
                 yield from self._window(file, group, columns, start, size, dtype)
             del file
-            if self._places[-1] > FOOTER_BYTES:
-                give_back()
             group = stop
 
     def _window(

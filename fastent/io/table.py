@@ -191,11 +191,21 @@ class TableRows(Source):
             size = max(1, min(65536, BATCH_BYTES // max(1, self.row_bytes)))
             self._batches = self.table.batches(self.columns, start, size, self.dtype)
             self._batch, self._used = None, 0
+        self._at = start
+        if stop > start and self.dtype != object and len(self.columns) == 1:
+            self._advance()
+            if self._used + stop - start <= self._batch.num_rows:
+                there = self._in_place(self._batch.slice(self._used, stop - start).column(0))
+                if there is not None:
+                    self._used += stop - start
+                    self._at = stop
+                    return there
         if self.dtype == object:
             rows = np.empty(stop - start, dtype=object)
+        elif len(self.columns) > 1:  # column by column, as they come; tiles are turned in the cache
+            rows = buffer.array((len(self.columns), stop - start), self.dtype).T
         else:
             rows = buffer.array(self.shape(stop - start), self.dtype)
-        self._at = start
         while self._at < stop:
             self._advance()
             count = min(stop - self._at, self._batch.num_rows - self._used)
@@ -233,10 +243,10 @@ class TableRows(Source):
                 nulls = column.is_null().to_numpy(zero_copy_only=False)
                 row = self._at + int(np.argmax(nulls))
                 raise InputError(f"{self.name}: row {row} is null, expected a value")
-            if is_list(column.type):
-                self._lists(rows, column)
-            elif self.classes is None:
+            if self.classes is None:
                 rows[:] = numbers_of(column)
+            elif len(self.columns) == 1 and is_list(column.type):
+                self._lists(rows, column)
             else:
                 rows[:, number] = numbers_of(column)
 
@@ -264,10 +274,20 @@ class TableRows(Source):
             texts = np.where(column.is_null().to_numpy(zero_copy_only=False), "null", texts)
         return texts
 
-    def _lists(self, rows: np.ndarray, column: Any) -> None:
+    def _in_place(self, column: Any) -> np.ndarray | None:
+        """The numbers of a column where the library has them; None if there is something to do."""
+        column = storage(column)
+        if column.null_count:
+            return None
+        found = self._values(column) if is_list(column.type) else numbers_of(column)
+        if found.dtype != self.dtype or (is_list(column.type) != (self.classes is not None)):
+            return None
+        return found
+
+    def _values(self, column: Any) -> np.ndarray:
+        """The numbers of lists, as rows; lists that are null have none."""
         import pyarrow.compute as compute
 
-        present = column.is_valid().to_numpy(zero_copy_only=False)
         if getattr(column.type, "list_size", None) is None:
             lengths = compute.list_value_length(column).fill_null(self.classes).to_numpy()
             if (lengths != self.classes).any():
@@ -281,11 +301,15 @@ class TableRows(Source):
             nulls = values.is_null().to_numpy(zero_copy_only=False)
             row = self._at + int(np.argmax(nulls)) // max(1, self.classes or 0)
             raise InputError(f"{self.name}: row {row} holds a null, expected numbers")
-        given = numbers_of(values).reshape(-1, self.classes or 0)
-        if present.all():
-            rows[:] = given
-        else:
+        return numbers_of(values).reshape(-1, self.classes or 0)
+
+    def _lists(self, rows: np.ndarray, column: Any) -> None:
+        given = self._values(column)
+        if column.null_count:
+            present = column.is_valid().to_numpy(zero_copy_only=False)
             rows[present], rows[~present] = given, np.nan
+        else:
+            rows[:] = given
 
     def close(self) -> None:
         self._batches = self._batch = None
