@@ -18,8 +18,8 @@ BLOCK_BYTES = 4 << 20
 class JsonTable(Table):
     """A file of JSON lines.
 
-    Its rows are counted as lines where each is an object by its looks, else by reading it once: that
-    is as much work again as reading its numbers.
+    Its rows are counted as lines where each is an object by its looks, else by reading it once,
+    which is as much work again as reading its numbers.
     """
 
     def __init__(self, path: str, role: str) -> None:
