@@ -76,9 +76,10 @@ def cells_of(values: np.ndarray) -> np.ndarray:
 
 
 def items_of(
-    confidence: np.ndarray, correct: np.ndarray, weights: np.ndarray | None
+    confidence: np.ndarray, correct: np.ndarray, weights: np.ndarray | None, here: slice
 ) -> tuple[np.ndarray, np.ndarray]:
     """What rows add to a state's items."""
+    confidence, correct = confidence[here], correct[here]
     w = np.ones(len(confidence)) if weights is None else weights
     lost = np.isnan(confidence) | np.isnan(correct)
     cells = CELLS + np.where(lost, CELL_NAN, cells_of(np.where(lost, 0.0, confidence)))
@@ -112,7 +113,7 @@ def cells(items: dict[int, int]) -> dict[int, Bin]:
     found: dict[int, list[int]] = {}
     for item, total in items.items():
         line, cell = divmod(item - CELLS, 1 << CELL_BITS)
-        if not 0 <= line < LESS + 2:
+        if not 0 <= line < LESS + 2:  # another metric's
             continue
         sums = found.setdefault(cell, [0] * 5)
         if line < PRODUCTS:

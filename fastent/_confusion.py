@@ -67,8 +67,13 @@ def unpaired(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(lost, pairs - UNKNOWN, label), np.where(lost, -1, predicted)
 
 
-def items_of(pairs: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def items_of(
+    pairs: np.ndarray, weights: np.ndarray | None, here: slice
+) -> tuple[np.ndarray, np.ndarray] | None:
     """What rows of other weights than 1 add to a state's items."""
+    if weights is None:
+        return None
+    pairs = pairs[here]
     k, squares = scaled(weights, weights)
     places = np.stack([pairs, SQUARES + (k << PAIR_BITS) + pairs])
     counted = (weights != 1) & (pairs < UNKNOWN)

@@ -7,12 +7,14 @@ Dask differ in where batches come from, and in what they look at in between.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastent import _calibration, _confusion, _topk
+from fastent import _calibration, _classwise, _confusion, _topk
 from fastent._derived import DERIVED, derived
 from fastent._errors import shown, whole_axis
 from fastent._logprob import LogprobCall, check_options
@@ -34,6 +36,10 @@ OVERLAP = ("overlap", "alone_p", "alone_t", "apart")
 MOST_BINS = 1000
 
 
+# None: nothing
+Items = Callable[["np.ndarray | None", slice], "tuple[np.ndarray, np.ndarray] | None"]
+
+
 @dataclass(slots=True)
 class Rows:
     """Rows of a batch as a state takes them.
@@ -51,8 +57,10 @@ class Rows:
     groups, clusters : object or None
         Ids of the rows.
     num_threads : int
-    items : pair of arrays or None
-        What rows add to the sums of numbered items.
+    items : tuple of callable
+        From weights and a slice of rows to what these add to the sums of numbered items.
+    at_once : int
+        How many rows may be added together; 0: all.
     """
 
     values: np.ndarray
@@ -63,19 +71,34 @@ class Rows:
     groups: Any = None
     clusters: Any = None
     num_threads: int = 1
-    items: tuple[np.ndarray, np.ndarray] | None = None
+    items: tuple[Items, ...] = ()
+    at_once: int = 0
 
     def add_to(self, state: State) -> None:
+        count = self.values.shape[1]
+        if not self.at_once or count <= self.at_once:
+            self._add(state, slice(0, count), lambda given: given)
+            return
+        for start in range(0, count, self.at_once):
+            here = slice(start, min(count, start + self.at_once))
+            self._add(state, here, lambda given: None if given is None else given[here])  # noqa: B023
+
+    def _add(self, state: State, here: slice, part: Callable[[Any], Any]) -> None:
+        weights = part(self.weights)  # which may have been set after the others
+        found = [more for make in self.items if (more := make(weights, here)) is not None]
+        items = None
+        if found:
+            items = [np.ascontiguousarray(np.concatenate(x)) for x in zip(*found, strict=True)]
         state.add(
-            self.values,
-            self.weights,
-            self.target_weights,
-            self.targets,
-            self.labels,
-            self.groups,
-            self.clusters,
+            np.ascontiguousarray(self.values[:, here]),
+            weights,
+            part(self.target_weights),
+            part(self.targets),
+            part(self.labels),
+            part(self.groups),
+            part(self.clusters),
             self.num_threads,
-            self.items,
+            items,
         )
 
 
@@ -89,6 +112,8 @@ class Batch:
         self.classes: int = calls[0].classes
         self.names: tuple[str, str] = calls[0].names
         self.num_threads: int = calls[0].num_threads
+        # rows that are added together, where each class of them is; 0: all
+        self.at_once = max(1, _classwise.NUMBERS // self.classes) if feed.classwise else 0
         self._groups = None if groups is None else row_ids(groups, calls[0].lead, "groups")
         self._clusters = None if clusters is None else row_ids(clusters, calls[0].lead, "clusters")
 
@@ -104,8 +129,10 @@ class Batch:
             rows.labels = call.labels(start, stop)
         if feed.needs_targets:
             rows.targets = call.labels(start, stop)
+        if feed.classwise:
+            rows.at_once = self.at_once
+            rows.items += (_classwise.Items(call, start, stop, feed.bins),)
         if feed.derived or feed.pairs or feed.cells:
-            items: list[tuple[np.ndarray, np.ndarray]] = []
             known = dict(zip(feed.columns, rows.values, strict=False))
             if rows.targets is not None:
                 known["target"] = rows.targets
@@ -113,14 +140,10 @@ class Batch:
                 rows.values = np.vstack([rows.values, *derived(feed.derived, known)])
             if feed.pairs:
                 rows.labels = _confusion.pairs_of(known, rows.labels)
-                if rows.weights is not None:
-                    items.append(_confusion.items_of(rows.labels, rows.weights))
+                rows.items += (partial(_confusion.items_of, rows.labels),)
             if feed.cells:
-                confidence, correct = (known[name] for name in CALIBRATED[feed.task])
-                items.append(_calibration.items_of(confidence, correct, rows.weights))
-            if items:
-                numbers, amounts = zip(*items, strict=True)
-                rows.items = np.concatenate(numbers), np.concatenate(amounts)
+                observed = (known[name] for name in CALIBRATED[feed.task])
+                rows.items += (partial(_calibration.items_of, *observed),)
         if self._groups is not None:
             rows.groups = self._groups[start:stop]
         if self._clusters is not None:
@@ -167,8 +190,11 @@ class Feed:
         calibrated = any(m.needs_bins for m in metrics)
         self._needs_clusters = ""
         self.cells = any(m.statistic == "ece_equal_mass" for m in metrics)
+        self.classwise = any(m.statistic == "ece_classwise" for m in metrics)
+        self.bins = bins
         overlaps = any(m.statistic == "tversky" for m in metrics)
         self.pairs = [m.name for m in metrics if m.needs_pairs]
+        self.by_class = [m.name for m in metrics if m.needs_pairs or m.by_class]
         self.counts_labels = task == "sparse" and bool(labelled or self.pairs)
         self.needs_targets = task == "binary" and bool(
             labelled or calibrated or overlaps or self.pairs
@@ -272,9 +298,9 @@ class Feed:
                 f"clusters: expected one of each row for {self._needs_clusters}, got None"
             )
         batch = Batch(calls, self, groups, clusters)
-        if self.pairs and batch.classes > _confusion.MOST_CLASSES:
+        if self.by_class and batch.classes > _confusion.MOST_CLASSES:
             raise ValueError(
-                f"metrics: {self.pairs[0]} needs a table of at most {_confusion.MOST_CLASSES} "
+                f"metrics: {self.by_class[0]} needs a table of at most {_confusion.MOST_CLASSES} "
                 f"classes, got {batch.classes}"
             )
         return batch

@@ -190,7 +190,7 @@ class Accumulator:
         batch = self._feed.batch(true, pred, sample_weight, groups, clusters)
         widths = width_of(pred, batch.classes) if batch.rows else Widths()
         self._with(widths, batch)  # refuses others
-        if batch.rows <= BLOCK_ROWS:
+        if batch.rows <= min(BLOCK_ROWS, batch.at_once or BLOCK_ROWS):
             rows = batch.read(0, batch.rows)
             with self._lock:
                 rows.add_to(self._own_state())
@@ -218,7 +218,7 @@ class Accumulator:
         refuse_by_class(
             class_weight=self._options["class_weight"],
             classes=self._names,
-            metrics=self._feed.pairs or None,
+            metrics=self._feed.by_class or None,
         )
         count = rows.lengths.size
         labels = of_rows(labels, "labels", count)

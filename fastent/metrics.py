@@ -78,12 +78,13 @@ class Metric:
 
     @property
     def by_class(self) -> bool:
-        """Whether it has a value for each class, and is made of a confusion table."""
-        return self.statistic in ("precision", "recall", "f1", "jaccard")
+        """Whether it has a value for each class."""
+        return self.statistic in ("precision", "recall", "f1", "jaccard", "ece_classwise")
 
     @property
     def needs_pairs(self) -> bool:
-        return self.by_class or self.statistic == "confusion"
+        """Whether it is made of a confusion table."""
+        return self.statistic in ("confusion", "precision", "recall", "f1", "jaccard")
 
     @property
     def needs_labels(self) -> bool:
@@ -91,7 +92,7 @@ class Metric:
 
     @property
     def needs_bins(self) -> bool:
-        return self.statistic in ("ece", "mce", "ece_equal_mass")
+        return self.statistic in ("ece", "mce", "ece_equal_mass", "ece_classwise")
 
     @property
     def needs_clusters(self) -> bool:
@@ -112,7 +113,7 @@ RANGES = {
     **dict.fromkeys(("entropy", "target_entropy", "label_entropy", "entropy_p", "entropy_q",
                      "entropy_low", "entropy_high"), "[0, ln C]"),
     "confidence": "[1/C, 1]",
-    **dict.fromkeys(("accuracy", "top{k}_accuracy", "ece", "ece_equal_mass", "mce",
+    **dict.fromkeys(("accuracy", "top{k}_accuracy", "ece", "ece_equal_mass", "ece_classwise", "mce",
                      "total_variation", "hellinger",
                      "precision", "recall", "f1", "iou", "dice",
                      "tversky", "top1_agreement", "top5_overlap", "top10_overlap",
@@ -205,6 +206,13 @@ RECORDS = (
         "confidence",
         "ece_equal_mass",
         "the same over bins of equal weight, runs of cells of the confidence histogram",
+    ),
+    Metric(
+        "ece_classwise",
+        ("sparse",),
+        "confidence",
+        "ece_classwise",
+        "mean over the classes of the same of their probabilities in all rows",
     ),
     Metric("mce", ("sparse", "binary"), "confidence", "mce", "largest calibration error of a bin"),
     Metric(

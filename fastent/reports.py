@@ -156,7 +156,7 @@ class Report(Part):
             class, and the cells of the confusion table that are not 0.
         """
         columns: dict[str, list[Any]] = {"group": [], "metric": []}
-        if self.layout.paired:
+        if any(m.by_class or m.needs_pairs for m in self.layout.metrics.values()):
             columns |= {"class": [], "predicted": []}
         parts: Iterator[tuple[Any, Report]] = iter([(None, self), *self.groups.items()])
         clustered = self._clustered

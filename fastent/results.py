@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastent import _calibration
+from fastent import _calibration, _classwise
 from fastent._calibration import Bin
 from fastent._confusion import Confusion, Ratios
 from fastent._errors import shown
@@ -237,7 +237,7 @@ class Result:
         self.per_class: np.ndarray | None = None
         self.per_class_stderr: np.ndarray | None = None
         self.count, self.weight = part.size(part.layout.kind(metric))
-        if metric.needs_pairs:
+        if metric.needs_pairs or metric.by_class:
             self.classes = part.classes
         if metric.by_class:
             found = part.by_class(metric)
@@ -574,12 +574,17 @@ class Part(Mapping[str, Result]):
     @property
     def classes(self) -> tuple[Any, ...]:
         """What classes are called."""
-        return tuple(self._table.names)
+        names = self.layout.classes
+        return tuple(self._table.names if names is None else names)
 
     def confusion(self, metric: Metric) -> np.ndarray:
         return self._table.table()
 
     def by_class(self, metric: Metric) -> Ratios:
+        if metric.statistic == "ece_classwise":
+            count, bins = len(self.classes), len(self.state.bin_sums(self.group))
+            items, (W, W2) = self.state.item_sums(self.group), self.state.weight(0, self.group)
+            return _classwise.errors(items, count, bins, W, W2, self.size(0)[0])
         only = dict(metric.parameters).get("class")
         return self._table.by_class(metric.statistic, None if only is None else int(only))
 

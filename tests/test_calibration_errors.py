@@ -237,3 +237,96 @@ def test_clusters_are_needed(tmp_path, monkeypatch, capsys):
     acc = fe.Accumulator(["sequence_cross_entropy", "ece_equal_mass"], kind="logits")
     report = acc.update(labels, logits, clusters=np.arange(N) // 9).compute()
     assert found == json.loads(report.to_json())["metrics"]
+
+
+def exact_classwise(p, labels, w):
+    """(value, error) of each class in turn."""
+    found = []
+    for c in range(p.shape[1]):
+        own = (labels == c).astype(float)
+        found.append(exact(equal_width(p[:, c], w), p[:, c], own, w))
+    return found
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("kind", ["logits", "probs"])
+def test_calibration_of_every_class(weights, kind, engine, monkeypatch):
+    from fastent import _classwise
+
+    (labels, logits), _ = batch("sparse")
+    # multiples of 2^-20: rows sum to 1 exactly, and probabilities are those that were given
+    p = np.round(np.exp(logits - logits.max(1, keepdims=True)) * 2.0**16) / 2.0**20
+    p[:, 0] += 1 - p.sum(axis=1)
+    monkeypatch.setattr(_classwise, "NUMBERS", 600)  # some rows at a time
+    given = WEIGHTS[weights]
+    w = np.ones(N) if given is None else given
+    with np.errstate(divide="ignore"):
+        rows = p if kind == "probs" else np.log(p)
+    options = {"kind": kind, "bins": BINS, "backend": engine}
+    acc = fe.Accumulator(["ece_classwise", "accuracy"], **options)
+    got = acc.update(labels, rows, given).compute()["ece_classwise"]
+    want = exact_classwise(p, labels, w)
+    tolerance = 1e-15 if kind == "probs" else 1e-13
+    assert got.per_class == pytest.approx([v for v, _ in want], rel=tolerance)
+    assert got.per_class_stderr == pytest.approx([e for _, e in want], rel=1e-12)
+    assert got.value == pytest.approx(np.mean([v for v, _ in want]), rel=tolerance)
+    assert got.stderr == pytest.approx(math.hypot(*(e for _, e in want)) / len(want), rel=1e-12)
+    assert got.classes == tuple(range(p.shape[1])) and got.min is None
+
+
+def test_classwise_in_any_cut(tmp_path, monkeypatch):
+    from fastent.cli import main
+
+    (labels, logits), _ = batch("sparse")
+    labels = np.where(np.arange(N) % 50 == 7, -100, labels)
+    w = np.where(np.arange(N) < 300, 1.0, WEIGHTS["any"])
+    groups = rng(3).integers(0, 3, N)
+    names = ["ece_classwise", "confusion", "ece_equal_mass"]
+    options = {"kind": "logits", "ignore_index": -100}
+    whole = fe.Accumulator(names, **options).update(labels, logits, w, groups)
+    parts = [
+        fe.Accumulator(names[::-1], **options).update(labels[k], logits[k], w[k], groups[k])
+        for k in np.array_split(np.arange(N), [3, 3, 300, 480])
+    ]
+    merged = fe.merge([parts[k] for k in (3, 1, 4, 0, 2)])
+    assert merged.compute() == whole.compute()
+    assert merged.state_dict()["state"] == whole.state_dict()["state"]
+    again = fe.Accumulator.from_state_dict(json.loads(json.dumps(whole.state_dict())))
+    assert again.compute() == whole.compute() == pickle.loads(pickle.dumps(whole)).compute()
+    monkeypatch.chdir(tmp_path)
+    for name, array in {"x": logits, "y": labels, "w": w, "g": groups}.items():
+        np.save(f"{name}.npy", array)
+    words = ["score", "x.npy", "--labels", "y.npy", "--weights", "w.npy", "--groups", "g.npy",
+             "--kind", "logits", "--ignore-index", "-100", "--metrics", ",".join(names),
+             "--json", "r.json"]  # fmt: skip
+    assert main(words) == 0
+    found = json.loads((tmp_path / "r.json").read_text())
+    want = json.loads(whole.compute().to_json())
+    assert found["metrics"] == want["metrics"] and found["groups"] == want["groups"]
+
+
+def test_classwise_of_rows_that_are_left_out(tmp_path, monkeypatch):
+    """NaN in a row spoils it; the command may omit the row."""
+    from fastent.cli import main
+
+    (labels, logits), _ = batch("sparse")
+    logits = logits.copy()
+    logits[9, 2] = math.nan
+    names = ["ece_classwise", "ece_equal_mass", "f1"]
+    report = fe.Accumulator(names, kind="logits").update(labels, logits).compute()
+    assert all(math.isnan(report[n].value) and math.isnan(report[n].stderr) for n in names)
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", logits)
+    np.save("y.npy", labels)
+    words = ["score", "x.npy", "--labels", "y.npy", "--kind", "logits", "--nan-policy", "omit"]
+    assert main([*words, "--metrics", ",".join(names), "--json", "r.json", "--quiet"]) == 0
+    kept = np.arange(N) != 9
+    want = fe.Accumulator(names, kind="logits").update(labels[kept], logits[kept]).compute()
+    found = json.loads((tmp_path / "r.json").read_text())["metrics"]
+    for name in names:
+        assert found[name]["value"] == want[name].value
+        assert found[name]["stderr"] == want[name].stderr
+    acc = fe.Accumulator("ece_classwise", kind="logits")
+    with pytest.raises(ValueError, match="needs a table of at most 1000 classes, got 1001"):
+        acc.update([0], np.zeros((1, 1001)))
+    assert math.isnan(acc.compute()["ece_classwise"].value)

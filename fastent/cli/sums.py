@@ -102,9 +102,8 @@ class Sums:
         if floor is not None:
             loss = rows.values[self.columns.index("cross_entropy")][None]
             weights = np.where(floor, 0.0, 1.0 if rows.weights is None else rows.weights)
-            replace(rows, values=loss, weights=weights, labels=None, groups=None).add_to(
-                self._above
-            )
+            rows = replace(rows, values=loss, weights=weights, labels=None, groups=None, items=())
+            rows.add_to(self._above)
 
     def report_above_floor(self) -> Report:
         """The loss of those."""

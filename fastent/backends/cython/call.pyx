@@ -31,6 +31,14 @@ cdef enum:
     SUMMED = 1 << 17                    # rows whose values wait to be summed
 
 
+def softmax(rows, threads):
+    """Of float64 rows, in place."""
+    from fastent.backends.cython.derivatives.loop import shares  # which imports this layer
+
+    shares("softmax", rows, rows, threads)
+    return rows
+
+
 cdef class TwoSums:
     """Σ fl(w·v) and Σ W of some rows."""
 
@@ -97,6 +105,19 @@ cdef class Call:
         if self.plan.ignores:
             out[np.equal(out, self.plan.ignored)] = -1
         return out
+
+    def predictions(self, Py_ssize_t start, Py_ssize_t stop):
+        """Rows [start, stop) of the prediction as float64 probabilities, each with its sum 1, unless they
+        are taken as they are."""
+        cdef cnp.ndarray rows = np.array(
+            self.rows_as_array(self.pred_operand, self.plan.pred_in_place, start, stop), np.float64)
+        if self.kind_pred == "logits" or (self.kind_pred == "logprobs" and self.row_sums != "as_is"):
+            if self.kind_pred == "logits" and self.temperature != 1:
+                rows /= self.temperature
+            return softmax(rows, self.num_threads)
+        if self.kind_pred == "logprobs":
+            return np.exp(rows)
+        return rows if self.row_sums == "as_is" else rows / rows.sum(axis=-1, keepdims=True)
 
     cdef object fill(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply):
         """Row values into `out`, (columns, rows) or (rows,), C-contiguous float64."""
