@@ -12,6 +12,7 @@ import numpy as np
 
 from fastent._calibration import PLACES, PRODUCT_UNIT, UNIT, Bin, gaps, scaled, unscaled, with_signs
 from fastent._confusion import Ratios
+from fastent._exact import standard_error
 
 NUMBERS = 1 << 18  # probabilities at once
 ITEMS, LINE_BITS, BIN_BITS = 1 << 30, 21, 10
@@ -118,8 +119,6 @@ def errors(
 ) -> Ratios:
     """The calibration error of each class and their mean, whose error takes those of classes for
     independent."""
-    from fastent.results import standard_error
-
     nan = np.full(classes, math.nan)
     found = by_class(items, classes, bins)
     if found is None or not weight or not classes:

@@ -12,14 +12,13 @@ from fastent import _calibration, _classwise
 from fastent._calibration import Bin
 from fastent._confusion import Confusion, Ratios
 from fastent._errors import shown
+from fastent._exact import PRODUCT_UNIT, Total, stripped, root_of_ratio, standard_error
 from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.metrics import Metric
 
 # Totals of the state are integers in units of 2**-1074, or the inf or nan that decides the sum.
 UNIT = 1 << 1074
-PRODUCT_UNIT = 2162  # of squares and products: 2**-2162, so that any of two floats fits
-Total = int | float
 
 
 def rounded(total: Total) -> float:
@@ -45,54 +44,14 @@ def perplexity_of(mean: float, base: float | None = None) -> float:
         return math.inf
 
 
-def root_of_ratio(p: int, q: int) -> float:
-    """√(p / q), correctly rounded, for p ≥ 0 and q > 0."""
-    if p <= 0:
-        return 0.0
-    k = max(0, (q.bit_length() - p.bit_length()) // 2 + 66)
-    scaled, rest = divmod(p << 2 * k, q)
-    root = math.isqrt(scaled)
-    # One more bit says that something was cut off, so that no tie is invented.
-    root = 2 * root + (rest > 0 or root * root != scaled)
-    try:
-        return root / (1 << k + 1)
-    except OverflowError:
-        return math.inf
-
-
-def _stripped(totals: list[int]) -> tuple[list[int], int]:
-    """Totals without their common factor 2**zeros: shorter integers, the same ratios."""
-    some = 0
-    for total in totals:
-        some |= total
-    zeros = (some & -some).bit_length() - 1 if some else 0
-    return [total >> zeros for total in totals], zeros
-
-
-def standard_error(S: Total, A: Total, B: Total, W: Total, W2: Total, n: int) -> float | None:
-    """√(Σ (x − v̄W)²) / ΣW · √(n/(n−1)) with v̄ = S/ΣW, from exact sums, at any scale of W and x."""
-    if n < 2:
-        return None
-    singles = [x for x in (S, W) if isinstance(x, int)]
-    products = [x for x in (A, B, W2) if isinstance(x, int)]
-    if len(singles) + len(products) < 5:
-        return math.nan
-    (s, w), zeros = _stripped(singles)
-    (a, b, w2), product_zeros = _stripped(products)
-    squares = a * w * w - 2 * s * b * w + s * s * w2
-    # What is left of the units below the line, less what is left above it.
-    left = 2 * zeros - product_zeros + PRODUCT_UNIT - 2 * 1074
-    return root_of_ratio(squares * n << max(0, -left), w**4 * (n - 1) << max(0, left))
-
-
 def unit_error(S: Total, A: Total, n: int) -> float | None:
     """`standard_error` for weights of 1, of much smaller integers: √((A − S²/n) / (n (n−1)))."""
     if n < 2:
         return None
     if not (isinstance(S, int) and isinstance(A, int)):
         return math.nan
-    (s,), zeros = _stripped([S])
-    (a,), product_zeros = _stripped([A])
+    (s,), zeros = stripped([S])
+    (a,), product_zeros = stripped([A])
     square_zeros = 2 * zeros + PRODUCT_UNIT - 2 * 1074
     shared = min(product_zeros, square_zeros)
     squares = (a * n << product_zeros - shared) - (s * s << square_zeros - shared)
@@ -110,7 +69,7 @@ def cluster_error(S: Total, W: Total, clusters: list[tuple[Total, Total]]) -> fl
     totals = [x for x in flat if isinstance(x, int)]
     if len(totals) < len(flat):
         return math.nan
-    (s, w, *rest), _ = _stripped(totals)
+    (s, w, *rest), _ = stripped(totals)
     sums, weights = rest[::2], rest[1::2]
     if sum(weights) != w or sum(sums) != s:
         return None
@@ -127,8 +86,8 @@ def ratio_error(S: Total, A: Total, W: Total, B: Total, D: Total, n: int) -> flo
     products = [x for x in (A, B, D) if isinstance(x, int)]
     if len(singles) + len(products) < 5 or not singles[1]:
         return math.nan
-    (s, w), zeros = _stripped(singles)
-    (a, b, d), product_zeros = _stripped(products)
+    (s, w), zeros = stripped(singles)
+    (a, b, d), product_zeros = stripped(products)
     # W²·Σ (x − r·y)², the product of x and y by way of the difference
     squares = a * w * w - s * w * (a + b - d) + s * s * b
     left = product_zeros - PRODUCT_UNIT - 2 * (zeros - 1074)
