@@ -12,7 +12,7 @@ from fastent import _calibration, _classwise
 from fastent._calibration import Bin
 from fastent._confusion import Confusion, Ratios
 from fastent._errors import shown
-from fastent._exact import PRODUCT_UNIT, Total, stripped, root_of_ratio, standard_error
+from fastent._exact import PRODUCT_UNIT, Total, root_of_ratio, standard_error, stripped
 from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.metrics import Metric
