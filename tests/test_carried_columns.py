@@ -165,6 +165,7 @@ def test_metrics_and_help(capsys):
     shown = capsys.readouterr().out
     for record in fe.metrics.RECORDS:
         assert f"{record.name}: " in shown and record.description in shown
+        assert len(record.description or "") > 8
     for command in ("score", "compare"):
         assert main([command, "--help"]) == 0
         text = capsys.readouterr().out

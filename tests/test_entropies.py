@@ -1,6 +1,7 @@
 """Entropies of orders and of counts, of labels the mutual information, the stability index."""
 
 import math
+import typing
 
 import mpmath
 import numpy as np
@@ -9,6 +10,8 @@ from failing import EITHER, fails
 from mpmath import mpf
 
 import fastent as fe
+from fastent.information import METHODS as NAMES
+from fastent.information import Method
 
 ORDERS = [0, 0.01, 0.5, 0.999999, 1, 1 + 1e-9, 1.5, 2, 10, 300, math.inf]
 
@@ -301,3 +304,7 @@ def test_the_stability_index_broadcasts():
         fe.population_stability_index(expected, actual[..., :1])
     with fails(ValueError, "actual", "broadcasts"):
         fe.population_stability_index(actual, actual[:2])
+
+
+def test_methods_for_checkers_are_those_there_are():
+    assert typing.get_args(Method) == NAMES

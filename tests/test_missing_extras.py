@@ -27,12 +27,14 @@ def folder(tmp_path, monkeypatch):
     np.save("half.npy", logits.astype(ml_dtypes.bfloat16))
     safetensors.numpy.save_file({"logits": logits}, "x.safetensors")
     pyarrow.parquet.write_table(pyarrow.table({"logits": list(logits)}), "x.parquet")
+    Path("x.jsonl").write_text('{"logits": [0, 0, 0]}\n' * 4)
 
 
 @pytest.mark.parametrize(
     ("package", "words"),
     [
         ("pyarrow", ["x.parquet"]),
+        ("pyarrow", ["x.jsonl"]),
         ("pyarrow", ["x.npy", "--rows", "rows.parquet"]),
         ("safetensors", ["x.safetensors"]),
         ("ml_dtypes", ["half.npy"]),

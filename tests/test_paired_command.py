@@ -35,7 +35,9 @@ def report(*words):
 
 
 def test_logs_of_lm_eval():
-    found = report(LOGS / "A", LOGS / "B")["tasks"]
+    document = report(LOGS / "A", LOGS / "B")
+    assert document["inputs"] == [{"a": str(LOGS / "A"), "b": str(LOGS / "B")}]
+    found = document["tasks"]
     assert list(found) == ["mini_mc", "mini_rolling"]
     bits = found["mini_rolling"]["bits_per_byte"]
     assert round(bits["a"]["value"], 10) == 0.0323946587

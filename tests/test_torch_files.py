@@ -63,7 +63,15 @@ def test_bfloat16():
 
 
 class Own:
-    pass
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+def test_no_code_of_a_file_runs(capsys):
+    torch.save({"logits": torch.from_numpy(LOGITS), "model": Own()}, "x.pt")
+    assert main(["score", "x.pt", "--labels", "y.npy", "--kind", "logits"]) == 2
+    assert "x.pt: holds more than tensors, which would run code" in capsys.readouterr().err
+    assert not Path("ran").exists()
 
 
 def test_what_is_no_tensor(capsys):
