@@ -10,8 +10,7 @@ from failing import EITHER, fails
 from mpmath import mpf
 
 import fastent as fe
-from fastent.information import METHODS as NAMES
-from fastent.information import Method
+from fastent.information import METHODS as NAMES, Method
 
 ORDERS = [0, 0.01, 0.5, 0.999999, 1, 1 + 1e-9, 1.5, 2, 10, 300, math.inf]
 
