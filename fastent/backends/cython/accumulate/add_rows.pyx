@@ -22,8 +22,8 @@ from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    RECENT, Tally, TallyEntry, bucket_of, tally_add, tally_add_many, tally_count, tally_flush,
-    tally_key, tally_missing, tally_reserve,
+    RECENT, Histogram, HistogramEntry, bucket_of, histogram_add, histogram_add_many, histogram_count, histogram_flush,
+    histogram_key, histogram_missing, histogram_reserve,
 )
 from fastent.backends.cython.threads cimport run_parallel
 
@@ -119,14 +119,14 @@ cdef inline void count_places(Counts* counts, const uint32_t* place, Py_ssize_t 
         counts.rows[0][place[n - 1]] += 1
 
 
-cdef int keep_counts(Tally* tally, const Counts* counts, uint64_t first) noexcept nogil:
+cdef int keep_counts(Histogram* histogram, const Counts* counts, uint64_t first) noexcept nogil:
     """Move counts to the keys that begin at item `first`."""
     cdef uint64_t p, count
     cdef int bad = 0
     for p in range(<uint64_t> PLACES):
         count = <uint64_t> counts.rows[0][p] + counts.rows[1][p]
         if count:
-            bad |= tally_count(tally, tally_key(0, first + p), count)
+            bad |= histogram_count(histogram, histogram_key(0, first + p), count)
     return bad
 
 
@@ -147,8 +147,8 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     cdef double shown[BLOCK]
     cdef ExactSum* total = fresh.total + 3 * c
     cdef SpanSum* far = fresh.far + 3 * c
-    cdef TallyEntry cache[RECENT]
-    cdef TallyEntry* recent = NULL
+    cdef HistogramEntry cache[RECENT]
+    cdef HistogramEntry* recent = NULL
     cdef Counts counted
     cdef Counts* counts = NULL
     # Rows that count 1 and belong to nothing: those of a threshold need only be counted.
@@ -218,12 +218,12 @@ cdef int add_column(Task* task, int c) noexcept nogil:
                     store.cluster_sum + c + (store.K + store.kinds)
                     * rows.clusters[keep[i] if keep != NULL else start + i], x[i], task.final)
         start += n
-    if by_group and not task.final and tally_reserve(&store.tally[c], missing) < 0:
+    if by_group and not task.final and histogram_reserve(&store.histogram[c], missing) < 0:
         bad = -1
     if recent != NULL:
-        bad |= tally_flush(&fresh.tally[c], recent)
+        bad |= histogram_flush(&fresh.histogram[c], recent)
     if counts != NULL:
-        bad |= keep_counts(&fresh.tally[c], counts, FIRST_BUCKET)
+        bad |= keep_counts(&fresh.histogram[c], counts, FIRST_BUCKET)
     if hits:
         exact_add_one(total + SUM, <double> hits)
         exact_add_one(total + SQUARE, <double> hits)
@@ -238,7 +238,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
 cdef int add_alike(Store* store, int c, double v, int64_t rows) noexcept nogil:
     """Rows of one value to a histogram."""
     widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, v)
-    return tally_count(&store.tally[c], tally_key(0, bucket_of(v)), rows)
+    return histogram_count(&store.histogram[c], histogram_key(0, bucket_of(v)), rows)
 
 
 cdef inline double out_of_order(int64_t k) noexcept nogil:
@@ -256,13 +256,13 @@ cdef int64_t add_by_group(Task* task, int c, const double* v, const double* weig
     blocks().histogram_places(v, n, place, ends)
     for i in range(n):
         g = task.rows.groups[keep[i] if keep != NULL else start + i]
-        key[i] = tally_key(<uint64_t> g + 1 if g + 1 < store.cell_room else 0, item_of(place[i], v[i]))
+        key[i] = histogram_key(<uint64_t> g + 1 if g + 1 < store.cell_room else 0, item_of(place[i], v[i]))
         if task.final:
             widen(store.group_extreme + 2 * (g * store.K + c),
                   store.group_extreme + 2 * (g * store.K + c) + 1, v[i])
     if not task.final:
-        return tally_missing(&store.tally[c], key, weight, n)
-    tally_add(&store.tally[c], key, weight, n)
+        return histogram_missing(&store.histogram[c], key, weight, n)
+    histogram_add(&store.histogram[c], key, weight, n)
     return 0
 
 
@@ -270,7 +270,7 @@ cdef inline uint64_t item_of(uint32_t place, double v) noexcept nogil:
     return place + FIRST_BUCKET if place < <uint32_t> PLACES else bucket_of(v)
 
 
-cdef int add_histogram(Task* task, int c, TallyEntry* recent, Counts* counts,
+cdef int add_histogram(Task* task, int c, HistogramEntry* recent, Counts* counts,
                        const double* v, const double* weight, Py_ssize_t n) noexcept nogil:
     """To the extremes, and without groups to the histogram."""
     cdef Store* store = task.fresh
@@ -293,17 +293,17 @@ cdef int add_histogram(Task* task, int c, TallyEntry* recent, Counts* counts,
                     if v[i] == 0:
                         zeros += 1
                     else:
-                        bad |= tally_count(&store.tally[c], tally_key(0, bucket_of(v[i])), 1)
+                        bad |= histogram_count(&store.histogram[c], histogram_key(0, bucket_of(v[i])), 1)
             if zeros:
-                bad |= tally_count(&store.tally[c], tally_key(0, bucket_of(0.0)), zeros)
+                bad |= histogram_count(&store.histogram[c], histogram_key(0, bucket_of(0.0)), zeros)
         return bad
     if rows.groups != NULL:
         return 0
     for i in range(n):
-        key[i] = tally_key(0, item_of(place[i], v[i]))
+        key[i] = histogram_key(0, item_of(place[i], v[i]))
     if recent != NULL:
-        return tally_add_many(&store.tally[c], recent, key, weight, n)
-    return tally_add(&store.tally[c], key, weight, n)
+        return histogram_add_many(&store.histogram[c], recent, key, weight, n)
+    return histogram_add(&store.histogram[c], key, weight, n)
 
 
 cdef int add_groups(Task* task, int c, const double* x, const double* weight,
@@ -485,7 +485,7 @@ cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
 cdef int add_labels(Task* task) noexcept nogil:
     cdef Store* store = task.store
     cdef Rows* rows = task.rows
-    cdef Tally* tally = (task.fresh if rows.groups == NULL else store).tally + store.K
+    cdef Histogram* histogram = (task.fresh if rows.groups == NULL else store).histogram + store.K
     cdef const double* weight
     cdef uint64_t key[BLOCK]
     cdef uint32_t place[BLOCK]
@@ -509,7 +509,7 @@ cdef int add_labels(Task* task) noexcept nogil:
                 cell = <uint64_t> rows.groups[row] + 1
                 cell = cell if cell < <uint64_t> store.cell_room else 0
             label = <uint64_t> rows.labels[row]
-            key[i] = tally_key(cell, label)
+            key[i] = histogram_key(cell, label)
             place[i] = <uint32_t> (label if label < <uint64_t> PLACES else <uint64_t> PLACES)
         if counted:
             count_places(&counts, place, n)
@@ -519,25 +519,25 @@ cdef int add_labels(Task* task) noexcept nogil:
                 for i in range(n):
                     key[left] = key[i]
                     left += place[i] == <uint32_t> PLACES
-                bad |= tally_add(tally, key, NULL, left)
+                bad |= histogram_add(histogram, key, NULL, left)
         else:
             weight = rows.weight[0] + start if rows.weight[0] != NULL else NULL
             if rows.groups != NULL and not task.final:
-                missing += tally_missing(tally, key, weight, n)
+                missing += histogram_missing(histogram, key, weight, n)
             else:
-                bad |= tally_add(tally, key, weight, n)
+                bad |= histogram_add(histogram, key, weight, n)
         start += n
     if rows.groups != NULL and not task.final:
-        bad |= tally_reserve(tally, missing)
+        bad |= histogram_reserve(histogram, missing)
     if counted:
-        bad |= keep_counts(tally, &counts, 0)
+        bad |= keep_counts(histogram, &counts, 0)
     return bad
 
 
 cdef int add_items(Task* task) noexcept nogil:
     """What rows add to the sums of items."""
     cdef Rows* rows = task.rows
-    cdef Tally* tally = (task.fresh if rows.groups == NULL else task.store).tally + task.store.K + 1
+    cdef Histogram* histogram = (task.fresh if rows.groups == NULL else task.store).histogram + task.store.K + 1
     cdef uint64_t key[BLOCK]
     cdef double amount[BLOCK]
     cdef const int64_t* items
@@ -559,14 +559,14 @@ cdef int add_items(Task* task) noexcept nogil:
                 if rows.groups != NULL:
                     cell = <uint64_t> rows.groups[i] + 1
                     cell = cell if cell < <uint64_t> task.store.cell_room else 0
-                key[left] = tally_key(cell, <uint64_t> items[i])
+                key[left] = histogram_key(cell, <uint64_t> items[i])
                 amount[left] = amounts[i]
                 left += 1
             if rows.groups != NULL and not task.final:
-                missing += tally_missing(tally, key, amount, left)
+                missing += histogram_missing(histogram, key, amount, left)
             else:
-                bad |= tally_add(tally, key, amount, left)
+                bad |= histogram_add(histogram, key, amount, left)
             start += n
     if rows.groups != NULL and not task.final:
-        bad |= tally_reserve(tally, missing)
+        bad |= histogram_reserve(histogram, missing)
     return bad

@@ -18,30 +18,30 @@ cdef enum:
     BUCKET_NAN = 1 << 20
     BUCKET_NEGATIVE = 1 << 19
     SPARSE = 1 << 12          # entries up to which a table is at most a fifth full
-    RECENT = 1 << 10          # entries of the cache of tally_add_many: 16 octaves of values
+    RECENT = 1 << 10          # entries of the cache of histogram_add_many: 16 octaves of values
 
-cdef struct TallyEntry:
+cdef struct HistogramEntry:
     uint64_t key
     uint64_t low
     uint64_t high             # of the 128-bit sum
 
-cdef struct Tally:
-    TallyEntry* entries       # empty: key is all ones
+cdef struct Histogram:
+    HistogramEntry* entries       # empty: key is all ones
     int64_t capacity          # below 2^32
     int64_t used
 
 
-cdef inline uint64_t tally_key(uint64_t cell, uint64_t item) noexcept nogil:
+cdef inline uint64_t histogram_key(uint64_t cell, uint64_t item) noexcept nogil:
     return ((cell << LABEL_BITS) | item) << WINDOW_BITS
 
 
-cdef inline uint64_t tally_place(uint64_t key, int64_t capacity) noexcept nogil:
+cdef inline uint64_t histogram_place(uint64_t key, int64_t capacity) noexcept nogil:
     """Where to look first: the hash as a fraction of the capacity, which may be any number."""
     return (((key * <uint64_t> 0x9E3779B97F4A7C15) >> 32) * <uint64_t> capacity) >> 32
 
 
-cdef inline TallyEntry* tally_probe(TallyEntry* entries, int64_t capacity, uint64_t key) noexcept nogil:
-    cdef uint64_t i = tally_place(key, capacity)
+cdef inline HistogramEntry* histogram_probe(HistogramEntry* entries, int64_t capacity, uint64_t key) noexcept nogil:
+    cdef uint64_t i = histogram_place(key, capacity)
     while entries[i].key != key and entries[i].key != ~(<uint64_t> 0):
         i += 1
         if i == <uint64_t> capacity:
@@ -49,44 +49,44 @@ cdef inline TallyEntry* tally_probe(TallyEntry* entries, int64_t capacity, uint6
     return entries + i
 
 
-cdef inline void tally_prefetch(Tally* t, uint64_t key) noexcept nogil:
-    __builtin_prefetch(t.entries + tally_place(key, t.capacity))
+cdef inline void histogram_prefetch(Histogram* t, uint64_t key) noexcept nogil:
+    __builtin_prefetch(t.entries + histogram_place(key, t.capacity))
 
 
-cdef inline int tally_grow(Tally* t, int64_t capacity) noexcept nogil:
-    cdef TallyEntry* entries = <TallyEntry*> malloc(capacity * sizeof(TallyEntry))
+cdef inline int histogram_grow(Histogram* t, int64_t capacity) noexcept nogil:
+    cdef HistogramEntry* entries = <HistogramEntry*> malloc(capacity * sizeof(HistogramEntry))
     cdef int64_t i
     if entries == NULL:
         return -1
-    memset(entries, 0xFF, capacity * sizeof(TallyEntry))
+    memset(entries, 0xFF, capacity * sizeof(HistogramEntry))
     for i in range(t.capacity):
         if t.entries[i].key != ~(<uint64_t> 0):
-            tally_probe(entries, capacity, t.entries[i].key)[0] = t.entries[i]
+            histogram_probe(entries, capacity, t.entries[i].key)[0] = t.entries[i]
     free(t.entries)
     t.entries = entries
     t.capacity = capacity
     return 0
 
 
-cdef inline bint tally_is_full(int64_t used, int64_t capacity) noexcept nogil:
+cdef inline bint histogram_is_full(int64_t used, int64_t capacity) noexcept nogil:
     """Small tables are kept sparse, as a collision costs a mispredicted branch; large ones full."""
     return 20 * used >= 17 * capacity if capacity > SPARSE else 5 * used >= capacity
 
 
-cdef inline int tally_reserve(Tally* t, int64_t more) noexcept nogil:
-    """Room for as many new keys and a `tally_put` after them; -1 when there is no memory."""
+cdef inline int histogram_reserve(Histogram* t, int64_t more) noexcept nogil:
+    """Room for as many new keys and a `histogram_put` after them; -1 when there is no memory."""
     cdef int64_t capacity = t.capacity
-    while tally_is_full(t.used + more, capacity):
+    while histogram_is_full(t.used + more, capacity):
         capacity = capacity + (capacity >> 2) if capacity > SPARSE else 2 * capacity if capacity else 64
-    return tally_grow(t, capacity) if capacity > t.capacity else 0
+    return histogram_grow(t, capacity) if capacity > t.capacity else 0
 
 
-cdef inline int tally_put(Tally* t, uint64_t key, uint64_t low, uint64_t high) noexcept nogil:
+cdef inline int histogram_put(Histogram* t, uint64_t key, uint64_t low, uint64_t high) noexcept nogil:
     """Add a 128-bit number to the sum of a key; -1 when there is no memory."""
-    cdef TallyEntry* entry
-    if tally_is_full(t.used, t.capacity) and tally_reserve(t, 0) < 0:
+    cdef HistogramEntry* entry
+    if histogram_is_full(t.used, t.capacity) and histogram_reserve(t, 0) < 0:
         return -1
-    entry = tally_probe(t.entries, t.capacity, key)
+    entry = histogram_probe(t.entries, t.capacity, key)
     if entry.key != key:
         entry.key = key
         entry.low = 0
@@ -97,7 +97,7 @@ cdef inline int tally_put(Tally* t, uint64_t key, uint64_t low, uint64_t high) n
     return 0
 
 
-cdef inline uint64_t tally_weight(double weight, uint64_t* low, uint64_t* high) noexcept nogil:
+cdef inline uint64_t histogram_weight(double weight, uint64_t* low, uint64_t* high) noexcept nogil:
     """The window of a weight, which is not negative, and its 128-bit mantissa in that window."""
     cdef uint64_t b, m
     cdef int e, k
@@ -113,65 +113,65 @@ cdef inline uint64_t tally_weight(double weight, uint64_t* low, uint64_t* high) 
     return <uint64_t> (e >> 5)
 
 
-cdef inline int tally_count(Tally* t, uint64_t key, uint64_t rows) noexcept nogil:
-    """Add as many weights of 1, fewer than 2^32, to the sum of a key from tally_key."""
+cdef inline int histogram_count(Histogram* t, uint64_t key, uint64_t rows) noexcept nogil:
+    """Add as many weights of 1, fewer than 2^32, to the sum of a key from histogram_key."""
     cdef uint64_t low, high
-    cdef uint64_t window = tally_weight(1.0, &low, &high)
-    return tally_put(t, key | window, 0, high * rows)  # low is 0: it is 2^82 in its window
+    cdef uint64_t window = histogram_weight(1.0, &low, &high)
+    return histogram_put(t, key | window, 0, high * rows)  # low is 0: it is 2^82 in its window
 
 
-cdef inline int64_t tally_missing(Tally* t, const uint64_t* keys, const double* weights,
+cdef inline int64_t histogram_missing(Histogram* t, const uint64_t* keys, const double* weights,
                                   Py_ssize_t n) noexcept nogil:
-    """For how many of what `tally_add` takes there is no entry."""
+    """For how many of what `histogram_add` takes there is no entry."""
     cdef Py_ssize_t i
     cdef uint64_t low, high
-    cdef uint64_t window = tally_weight(1.0, &low, &high)
+    cdef uint64_t window = histogram_weight(1.0, &low, &high)
     cdef int64_t missing = 0
     if t.capacity == 0:
         return n
     if t.capacity > SPARSE:
         for i in range(n):
-            tally_prefetch(t, keys[i] | window)
+            histogram_prefetch(t, keys[i] | window)
     for i in range(n):
         if weights != NULL:
-            window = tally_weight(weights[i], &low, &high)
-        missing += tally_probe(t.entries, t.capacity, keys[i] | window).key != (keys[i] | window)
+            window = histogram_weight(weights[i], &low, &high)
+        missing += histogram_probe(t.entries, t.capacity, keys[i] | window).key != (keys[i] | window)
     return missing
 
 
-cdef inline int tally_add(Tally* t, const uint64_t* keys, const double* weights,
+cdef inline int histogram_add(Histogram* t, const uint64_t* keys, const double* weights,
                           Py_ssize_t n) noexcept nogil:
-    """Add weights (NULL: ones), none negative, to the sums of keys from tally_key."""
+    """Add weights (NULL: ones), none negative, to the sums of keys from histogram_key."""
     cdef Py_ssize_t i
     cdef uint64_t low, high
-    cdef uint64_t window = tally_weight(1.0, &low, &high)
+    cdef uint64_t window = histogram_weight(1.0, &low, &high)
     cdef int bad = 0
     if t.capacity > SPARSE:
         for i in range(n):
-            tally_prefetch(t, keys[i] | window)
+            histogram_prefetch(t, keys[i] | window)
     for i in range(n):
         if weights != NULL:
-            window = tally_weight(weights[i], &low, &high)
-        bad |= tally_put(t, keys[i] | window, low, high)
+            window = histogram_weight(weights[i], &low, &high)
+        bad |= histogram_put(t, keys[i] | window, low, high)
     return bad
 
 
-cdef inline int tally_add_many(Tally* t, TallyEntry* recent, const uint64_t* keys,
+cdef inline int histogram_add_many(Histogram* t, HistogramEntry* recent, const uint64_t* keys,
                                const double* weights, Py_ssize_t n) noexcept nogil:
-    """`tally_add` through a small direct-mapped cache, for many rows of few buckets."""
+    """`histogram_add` through a small direct-mapped cache, for many rows of few buckets."""
     cdef Py_ssize_t i
     cdef uint64_t low, high, key
-    cdef uint64_t window = tally_weight(1.0, &low, &high)
-    cdef TallyEntry* entry
+    cdef uint64_t window = histogram_weight(1.0, &low, &high)
+    cdef HistogramEntry* entry
     cdef int bad = 0
     for i in range(n):
         if weights != NULL:
-            window = tally_weight(weights[i], &low, &high)
+            window = histogram_weight(weights[i], &low, &high)
         key = keys[i] | window
         entry = recent + ((key >> WINDOW_BITS) & (RECENT - 1))
         if entry.key != key:
             if entry.key != ~(<uint64_t> 0):
-                bad |= tally_put(t, entry.key, entry.low, entry.high)
+                bad |= histogram_put(t, entry.key, entry.low, entry.high)
             entry.key = key
             entry.low = 0
             entry.high = 0
@@ -180,11 +180,11 @@ cdef inline int tally_add_many(Tally* t, TallyEntry* recent, const uint64_t* key
     return bad
 
 
-cdef inline int tally_flush(Tally* t, TallyEntry* recent) noexcept nogil:
+cdef inline int histogram_flush(Histogram* t, HistogramEntry* recent) noexcept nogil:
     cdef int i, bad = 0
     for i in range(RECENT):
         if recent[i].key != ~(<uint64_t> 0):
-            bad |= tally_put(t, recent[i].key, recent[i].low, recent[i].high)
+            bad |= histogram_put(t, recent[i].key, recent[i].low, recent[i].high)
     return bad
 
 
@@ -210,7 +210,7 @@ cdef inline uint64_t bucket_of(double v) noexcept nogil:
     return b | (negative << 19)
 
 
-cdef inline uint64_t tally_moved(uint64_t key, const int64_t* cells) noexcept nogil:
+cdef inline uint64_t histogram_moved(uint64_t key, const int64_t* cells) noexcept nogil:
     """A key whose cell i is cells[i] elsewhere; NULL: the same."""
     cdef uint64_t item = key & ((<uint64_t> 1 << (LABEL_BITS + WINDOW_BITS)) - 1)
     if cells == NULL:
@@ -218,43 +218,43 @@ cdef inline uint64_t tally_moved(uint64_t key, const int64_t* cells) noexcept no
     return item | <uint64_t> cells[key >> (LABEL_BITS + WINDOW_BITS)] << (LABEL_BITS + WINDOW_BITS)
 
 
-cdef inline int tally_reserve_merge(Tally* into, Tally* other, const int64_t* cells) noexcept nogil:
-    """Room for what `tally_merge` adds, so that it cannot fail."""
+cdef inline int histogram_reserve_merge(Histogram* into, Histogram* other, const int64_t* cells) noexcept nogil:
+    """Room for what `histogram_merge` adds, so that it cannot fail."""
     cdef int64_t i, more = 0
     cdef uint64_t key
     # Entries come in the order of their hash: a smaller table would fill up from one end.
-    if other.used and into.capacity < other.capacity and tally_grow(into, other.capacity) < 0:
+    if other.used and into.capacity < other.capacity and histogram_grow(into, other.capacity) < 0:
         return -1
     for i in range(other.capacity if other.used else 0):
         key = other.entries[i].key
         if key != ~(<uint64_t> 0):
-            key = tally_moved(key, cells)
-            more += tally_probe(into.entries, into.capacity, key).key != key
-    return tally_reserve(into, more) if other.used else 0
+            key = histogram_moved(key, cells)
+            more += histogram_probe(into.entries, into.capacity, key).key != key
+    return histogram_reserve(into, more) if other.used else 0
 
 
-cdef inline int tally_merge(Tally* into, Tally* other, const int64_t* cells) noexcept nogil:
-    """Add a tally whose cell i is cells[i] here; -1, and nothing added, when there is no memory."""
+cdef inline int histogram_merge(Histogram* into, Histogram* other, const int64_t* cells) noexcept nogil:
+    """Add a histogram whose cell i is cells[i] here; -1, and nothing added, when there is no memory."""
     cdef int64_t i
-    cdef TallyEntry* entry
-    if tally_reserve_merge(into, other, cells) < 0:
+    cdef HistogramEntry* entry
+    if histogram_reserve_merge(into, other, cells) < 0:
         return -1
     for i in range(other.capacity if other.used else 0):
         entry = other.entries + i
         if entry.key != ~(<uint64_t> 0):
-            tally_put(into, tally_moved(entry.key, cells), entry.low, entry.high)
+            histogram_put(into, histogram_moved(entry.key, cells), entry.low, entry.high)
     return 0
 
 
-cdef inline void tally_clear(Tally* t) noexcept nogil:
+cdef inline void histogram_clear(Histogram* t) noexcept nogil:
     """Without entries, and with little memory."""
     if t.capacity > SPARSE // 4:
-        tally_free(t)
+        histogram_free(t)
     elif t.used:
-        memset(t.entries, 0xFF, t.capacity * sizeof(TallyEntry))
+        memset(t.entries, 0xFF, t.capacity * sizeof(HistogramEntry))
         t.used = 0
 
 
-cdef inline void tally_free(Tally* t) noexcept nogil:
+cdef inline void histogram_free(Histogram* t) noexcept nogil:
     free(t.entries)
-    memset(t, 0, sizeof(Tally))
+    memset(t, 0, sizeof(Histogram))

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 
 from fastent.backends.cython.accumulate.exact_sum cimport exact_merge
 from fastent.backends.cython.accumulate.exact_sum_short cimport span_merge, span_reserve_merge
-from fastent.backends.cython.accumulate.histogram cimport tally_merge, tally_reserve_merge
+from fastent.backends.cython.accumulate.histogram cimport histogram_merge, histogram_reserve_merge
 from fastent.backends.cython.accumulate.state_data cimport BIN_SUMS, Store, widen
 
 
@@ -17,7 +17,7 @@ cdef inline int reserve_merge(Store* into, Store* other, const int64_t* place, c
     cdef Py_ssize_t i, g, k, width = BIN_SUMS * into.bins
     cdef int c
     for c in range(into.K + 2):
-        if tally_reserve_merge(&into.tally[c], &other.tally[place[c] if place != NULL else c], cells) < 0:
+        if histogram_reserve_merge(&into.histogram[c], &other.histogram[place[c] if place != NULL else c], cells) < 0:
             return -1
     for i in range(3 * into.K + 2 * into.kinds):
         k = 3 * place[i // 3] + i % 3 if place != NULL and i < 3 * into.K else i
@@ -53,7 +53,7 @@ cdef inline void merge(Store* into, Store* other, const int64_t* place, const in
     for c in range(2):
         into.count[c] += other.count[c]
     for c in range(into.K + 2):
-        tally_merge(&into.tally[c], &other.tally[place[c] if place != NULL else c], cells)
+        histogram_merge(&into.histogram[c], &other.histogram[place[c] if place != NULL else c], cells)
     for g in range(other.cell_room):
         k = cells[g] if cells != NULL else g
         for i in range(width):

@@ -33,10 +33,10 @@ from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, check,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_clear, tally_free, tally_merge, tally_weight,
+    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_merge, histogram_weight,
 )
 from fastent.backends.cython.accumulate.state_json cimport (
-    cluster_text, group_text, load_store, store_text, tally_entry,
+    cluster_text, group_text, load_store, store_text, histogram_entry,
 )
 from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, packed, product_object, span_object
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, PRODUCT_UNIT
@@ -54,7 +54,7 @@ cdef enum:
     # Beyond either, groups keep sums only: no histograms, bins or labels. Both depend on the rows
     # as a whole and are never passed back, so it does not matter who passes them first.
     DETAILED_GROUPS = 1000
-    DETAILED_ENTRIES = 7000000                         # of all tallies: about 250 MB
+    DETAILED_ENTRIES = 7000000                         # of all histograms: about 250 MB
 
 
 cdef class State:
@@ -93,18 +93,18 @@ cdef class State:
         self.store.kinds = 1
         self.store.column = <Column*> calloc(self.store.K + 1, sizeof(Column))
         self.store.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
-        self.store.tally = <Tally*> calloc(self.store.K + 2, sizeof(Tally))
+        self.store.histogram = <Histogram*> calloc(self.store.K + 2, sizeof(Histogram))
         self.store.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
         self.store.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
         self.fresh.K = self.store.K
         self.fresh.cell_room = 1
         self.fresh.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
-        self.fresh.tally = <Tally*> calloc(self.store.K + 2, sizeof(Tally))
+        self.fresh.histogram = <Histogram*> calloc(self.store.K + 2, sizeof(Histogram))
         self.fresh.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
         self.fresh.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
         self.fresh.bin_sum = <SpanSum*> calloc(BIN_SUMS * bins + 1, sizeof(SpanSum))
-        if not (self.store.column and self.store.extreme and self.store.tally and self.store.total
-                and self.store.far and self.fresh.extreme and self.fresh.tally and self.fresh.total
+        if not (self.store.column and self.store.extreme and self.store.histogram and self.store.total
+                and self.store.far and self.fresh.extreme and self.fresh.histogram and self.fresh.total
                 and self.fresh.far and self.fresh.bin_sum):
             check(-1)
         for c in range(self.store.K):
@@ -125,10 +125,10 @@ cdef class State:
     def __dealloc__(self):
         cdef Py_ssize_t i
         for i in range(self.store.K + 2):
-            if self.store.tally:
-                tally_free(&self.store.tally[i])
-            if self.fresh.tally:
-                tally_free(&self.fresh.tally[i])
+            if self.store.histogram:
+                histogram_free(&self.store.histogram[i])
+            if self.fresh.histogram:
+                histogram_free(&self.fresh.histogram[i])
         for i in range(BIN_SUMS * self.store.bins if self.fresh.bin_sum else 0):
             span_free(&self.fresh.bin_sum[i])
         for i in range(self.store.group_room * (3 * self.store.K + 2 * self.store.kinds)):
@@ -138,12 +138,12 @@ cdef class State:
         for i in range(self.store.cell_room * BIN_SUMS * self.store.bins):
             span_free(&self.store.bin_sum[i])
         free(self.fresh.extreme)
-        free(self.fresh.tally)
+        free(self.fresh.histogram)
         free(self.fresh.total)
         free(self.fresh.bin_sum)
         free(self.store.column)
         free(self.store.extreme)
-        free(self.store.tally)
+        free(self.store.histogram)
         for i in range(3 * self.store.K + 4):
             if self.store.far:
                 span_free(&self.store.far[i])
@@ -169,7 +169,7 @@ cdef class State:
             self.fresh.extreme[2 * i] = INFINITY
             self.fresh.extreme[2 * i + 1] = -INFINITY
         for i in range(self.store.K + 2):
-            tally_clear(&self.fresh.tally[i])
+            histogram_clear(&self.fresh.histogram[i])
         for i in range(BIN_SUMS * self.store.bins):
             span_clear(&self.fresh.bin_sum[i])
 
@@ -225,7 +225,7 @@ cdef class State:
         cdef int c
         if self.detailed and len(self.groups):
             for c in range(self.store.K + 2):
-                entries += self.store.tally[c].used
+                entries += self.store.histogram[c].used
             self.detailed = len(self.groups) <= DETAILED_GROUPS and entries <= DETAILED_ENTRIES
         if not self.detailed and self.store.cell_room > 1:
             self.forget_details()
@@ -236,23 +236,23 @@ cdef class State:
         cdef Py_ssize_t i, width = BIN_SUMS * self.store.bins
         cdef int c, bad = 0
         cdef int64_t* nowhere = <int64_t*> calloc(self.store.cell_room, sizeof(int64_t))
-        cdef Tally* whole = <Tally*> calloc(self.store.K + 2, sizeof(Tally))
+        cdef Histogram* whole = <Histogram*> calloc(self.store.K + 2, sizeof(Histogram))
         if nowhere != NULL and whole != NULL:
             for c in range(self.store.K + 2):
-                bad |= tally_merge(&whole[c], &self.store.tally[c], nowhere)
+                bad |= histogram_merge(&whole[c], &self.store.histogram[c], nowhere)
             for i in range(width, self.store.cell_room * width):
                 bad |= span_reserve_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i], True)
             if bad == 0:
                 for c in range(self.store.K + 2):
-                    tally_free(&self.store.tally[c])
-                    self.store.tally[c] = whole[c]
-                    memset(&whole[c], 0, sizeof(Tally))
+                    histogram_free(&self.store.histogram[c])
+                    self.store.histogram[c] = whole[c]
+                    memset(&whole[c], 0, sizeof(Histogram))
                 for i in range(width, self.store.cell_room * width):
                     span_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i])
                     span_free(&self.store.bin_sum[i])
                 self.store.cell_room = 1
             for c in range(self.store.K + 2):
-                tally_free(&whole[c])
+                histogram_free(&whole[c])
         free(nowhere)
         free(whole)
 
@@ -584,19 +584,19 @@ cdef class State:
 
     def unit_counts(self, group=None):
         """(labels, rows) as int64 arrays, in no order; None unless all weights are 1."""
-        cdef Tally* tally = self.store.tally + self.store.K
-        cdef TallyEntry* entry
+        cdef Histogram* histogram = self.store.histogram + self.store.K
+        cdef HistogramEntry* entry
         cdef uint64_t low, high
         cdef int64_t i, cell = -1 if group is None else <int64_t> group + 1
         cdef int64_t[::1] label, rows
         cdef Py_ssize_t n = 0
         if self.weighted:
             return None
-        tally_weight(1.0, &low, &high)
-        labels, counts = np.empty(tally.used, np.int64), np.empty(tally.used, np.int64)
+        histogram_weight(1.0, &low, &high)
+        labels, counts = np.empty(histogram.used, np.int64), np.empty(histogram.used, np.int64)
         label, rows = labels, counts
-        for i in range(tally.capacity):
-            entry = tally.entries + i
+        for i in range(histogram.capacity):
+            entry = histogram.entries + i
             if entry.key == ~(<uint64_t> 0):
                 continue
             if cell >= 0 and <int64_t> (entry.key >> (LABEL_BITS + WINDOW_BITS)) != cell:
@@ -611,13 +611,13 @@ cdef class State:
         return self.counted(self.store.K + 1, group)
 
     cdef dict counted(self, int t, group):
-        cdef Tally* tally = self.store.tally + t
-        cdef TallyEntry* entry
+        cdef Histogram* histogram = self.store.histogram + t
+        cdef HistogramEntry* entry
         cdef int64_t i
         cdef int64_t cell = -1 if group is None else <int64_t> group + 1
         found = {}
-        for i in range(tally.capacity):
-            entry = tally.entries + i
+        for i in range(histogram.capacity):
+            entry = histogram.entries + i
             if entry.key == ~(<uint64_t> 0):
                 continue
             if cell >= 0 and <int64_t> (entry.key >> (LABEL_BITS + WINDOW_BITS)) != cell:
@@ -674,7 +674,7 @@ cdef class State:
         whole, ordered = (iter, iter) if lazily else (list, sorted)
         text = store_text(&self.store, self.weighted, self.columns)
         for c, column in enumerate(self.columns):
-            text["columns"][column[0]]["histogram"] = ordered(self.tally_text(c, places))
+            text["columns"][column[0]]["histogram"] = ordered(self.histogram_text(c, places))
         return {
             "weighted": bool(self.weighted),
             "detailed": bool(self.detailed),
@@ -683,19 +683,19 @@ cdef class State:
                 "clusters": [self.clusters.names[code] for code in clusters],
             },
             **text,
-            "labels": ordered(self.tally_text(self.store.K, places)),
-            "items": ordered(self.tally_text(self.store.K + 1, places)),
+            "labels": ordered(self.histogram_text(self.store.K, places)),
+            "items": ordered(self.histogram_text(self.store.K + 1, places)),
             "groups": whole(map(self.group_text, groups)),
             "clusters": whole(map(self.cluster_text, clusters)),
             "calibration": whole(map(self.calibration_text, cells)),
         }
 
-    def tally_text(self, int t, dict places):
+    def histogram_text(self, int t, dict places):
         """Entries in no order, so that none but the one at hand is in memory."""
         cdef int64_t i
-        for i in range(self.store.tally[t].capacity):
-            if self.store.tally[t].entries[i].key != ~(<uint64_t> 0):
-                yield tally_entry(self.store.tally[t].entries + i, places)
+        for i in range(self.store.histogram[t].capacity):
+            if self.store.histogram[t].entries[i].key != ~(<uint64_t> 0):
+                yield histogram_entry(self.store.histogram[t].entries + i, places)
 
     def group_text(self, group):
         return group_text(&self.store, self.weighted, group)

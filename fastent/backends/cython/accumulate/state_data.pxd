@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum
 from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum
-from fastent.backends.cython.accumulate.histogram cimport Tally
+from fastent.backends.cython.accumulate.histogram cimport Histogram
 
 cdef enum:
     SUM = 0                   # places of the three sums of a column
@@ -49,7 +49,7 @@ cdef struct Store:
     SpanSum* far              # what their products are more than that, as sums of products
     int64_t count[2]
     double* extreme           # (K, 2)
-    Tally* tally              # K histograms, then the label counts and the sums of items
+    Histogram* histogram              # K histograms, then the label counts and the sums of items
     Py_ssize_t group_room
     Py_ssize_t cluster_room
     Py_ssize_t cell_room

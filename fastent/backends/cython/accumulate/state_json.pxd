@@ -1,8 +1,8 @@
 from fastent.backends.cython.accumulate.state_data cimport Store
-from fastent.backends.cython.accumulate.histogram cimport TallyEntry
+from fastent.backends.cython.accumulate.histogram cimport HistogramEntry
 
 cdef dict store_text(Store* store, bint weighted, tuple columns)
 cdef list group_text(Store* store, bint weighted, Py_ssize_t g)
 cdef list cluster_text(Store* store, Py_ssize_t g)
-cdef list tally_entry(TallyEntry* entry, places)
+cdef list histogram_entry(HistogramEntry* entry, places)
 cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict data) except -1

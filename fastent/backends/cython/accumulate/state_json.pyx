@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.accumulate.state_data cimport BIN_CROSS, BIN_SUMS, Store, check
 from fastent.backends.cython.accumulate.histogram cimport (
-    LABEL_BITS, WINDOW_BITS, Tally, TallyEntry, tally_grow, tally_key, tally_put,
+    LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_grow, histogram_key, histogram_put,
 )
 from fastent.backends.cython.accumulate.exact_sum_int cimport (
     exact_add_object, exact_object, packed, product_object, span_add_object, span_object, unpacked,
@@ -16,7 +16,7 @@ UNITS = (1074, PRODUCT_UNIT, PRODUCT_UNIT)             # of the three sums of a 
 
 
 cdef dict store_text(Store* store, bint weighted, tuple columns):
-    """All but names, tallies, calibration and the sums of groups and clusters."""
+    """All but names, histograms, calibration and the sums of groups and clusters."""
     cdef Py_ssize_t i
     cdef int c
     kept = range(3) if weighted else range(2)
@@ -85,9 +85,9 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
             load_total(store, 3 * c + i, i, text)
         for i, text in enumerate(sized(saved["extremes"], 2)):
             store.extreme[2 * c + i] = float.fromhex(text)
-        load_tally(&store.tally[c], saved["histogram"], store.cell_room)
-    load_tally(&store.tally[K], data["labels"], store.cell_room)
-    load_tally(&store.tally[K + 1], data["items"], store.cell_room)
+        load_histogram(&store.histogram[c], saved["histogram"], store.cell_room)
+    load_histogram(&store.histogram[K], data["labels"], store.cell_room)
+    load_histogram(&store.histogram[K + 1], data["items"], store.cell_room)
     for g, part in enumerate(sized(data["groups"], groups)):
         counts, sums, weights, extremes = part
         for c, n in enumerate(sized(counts, kinds)):
@@ -141,7 +141,7 @@ def counted(parts, count):
         raise ValueError(f"expected {count} parts")
 
 
-cdef list tally_entry(TallyEntry* entry, places):
+cdef list histogram_entry(HistogramEntry* entry, places):
     """Place of the cell, item, window and weight."""
     cdef uint64_t key = entry.key
     return [places[key >> (LABEL_BITS + WINDOW_BITS)],
@@ -149,15 +149,15 @@ cdef list tally_entry(TallyEntry* entry, places):
             key & 63, hex(int(entry.high) << 64 | int(entry.low))]
 
 
-cdef int load_tally(Tally* tally, entries, Py_ssize_t cells) except -1:
+cdef int load_histogram(Histogram* histogram, entries, Py_ssize_t cells) except -1:
     # In the order of their hash they would fill up a growing table from one end.
     if len(entries):
-        check(tally_grow(tally, len(entries) + (len(entries) >> 2) + 64))
+        check(histogram_grow(histogram, len(entries) + (len(entries) >> 2) + 64))
     for cell, item, window, text in entries:
         total = int(text, 16)
         if not (0 <= cell < cells and 0 <= item < <int64_t>1 << LABEL_BITS and 0 <= window < 64
                 and total >> 128 == 0):
             raise ValueError("a count out of range")
-        check(tally_put(tally, tally_key(cell, item) | <uint64_t> window,
+        check(histogram_put(histogram, histogram_key(cell, item) | <uint64_t> window,
                         total & 0xFFFFFFFFFFFFFFFF, total >> 64))
     return 0
