@@ -21,7 +21,7 @@ from fastent.backends.cython.tiles.operand import coded_rows, decoded
 from fastent.io.errors import InputError
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
-from fastent.io.source import Buffer, FileBytes, Source, as_bytes
+from fastent.io.source import Buffer, FileBytes, FileRows, Source, as_bytes
 
 MAGIC = b"_logits_"
 HEAD = struct.Struct("<8siii")
@@ -145,7 +145,7 @@ def _both_tokens(p: Header, q: Header) -> Iterator[tuple[int, np.ndarray, np.nda
             yield start, ours, theirs
 
 
-class DumpRows(Source):
+class DumpRows(FileRows):
     """Rows of codes, where the file is mapped if it can be."""
 
     def __init__(self, header: Header) -> None:
@@ -167,25 +167,12 @@ class DumpRows(Source):
     def _place(self, row: int) -> int:
         return self.header.rows_at + row * self.row_bytes
 
-    @property
-    def in_place(self) -> bool:
-        return self._bytes.mapped
-
     def open(self) -> None:
         self._bytes.open(self.path, self.mapped, self._place(self.rows))
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         self.open()
         return self._bytes.rows(self._place(start), (stop - start,), self.dtype, buffer)
-
-    def settle(self, start: int, stop: int) -> None:
-        self._bytes.settle(self._place(start), (stop - start) * self.row_bytes)
-
-    def release(self, start: int, stop: int) -> None:
-        self._bytes.release(self._place(start), (stop - start) * self.row_bytes)
-
-    def close(self) -> None:
-        self._bytes.close()
 
 
 class DumpColumn(Source):

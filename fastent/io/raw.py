@@ -8,11 +8,11 @@ import os
 import numpy as np
 
 from fastent.io.errors import InputError
-from fastent.io.source import Buffer, FileBytes, Source, check_length, ends_early
+from fastent.io.source import Buffer, FileBytes, FileRows, Source, check_length, ends_early
 from fastent.io.strided import rows_of, strided
 
 
-class RawRows(Source):
+class RawRows(FileRows):
     """Rows from a byte offset on (.npy, stored .npz, .safetensors).
 
     Parameters
@@ -52,7 +52,6 @@ class RawRows(Source):
         check_length(name, os.stat(path).st_size, self._place(rows))
 
     def _place(self, row: int) -> int:
-        """Byte offset of a row."""
         return self._offset + row * self.row_bytes
 
     @property
@@ -72,10 +71,6 @@ class RawRows(Source):
     def layers(self) -> int:
         """Of an array of three axes, how long the middle one is."""
         return self._shape[1] if len(self._shape) == 3 else 1
-
-    @property
-    def in_place(self) -> bool:
-        return self._bytes.mapped
 
     def open(self) -> None:
         self._bytes.open(self.path, self.mapped and self._bare, self._place(self.rows))
@@ -113,12 +108,6 @@ class RawRows(Source):
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
 
-    def settle(self, start: int, stop: int) -> None:
-        self._bytes.settle(self._place(start), (stop - start) * self.row_bytes)
-
-    def release(self, start: int, stop: int) -> None:
-        self._bytes.release(self._place(start), (stop - start) * self.row_bytes)
-
     def close(self) -> None:
         self._array = None
-        self._bytes.close()
+        super().close()

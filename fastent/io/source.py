@@ -250,3 +250,26 @@ class FileBytes:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+class FileRows(Source):
+    """Rows that lie one after the other in a file, as its `_bytes` has them."""
+
+    _bytes: FileBytes
+
+    def _place(self, row: int) -> int:
+        """Byte offset of a row."""
+        raise NotImplementedError
+
+    @property
+    def in_place(self) -> bool:
+        return self._bytes.mapped
+
+    def settle(self, start: int, stop: int) -> None:
+        self._bytes.settle(self._place(start), (stop - start) * self.row_bytes)
+
+    def release(self, start: int, stop: int) -> None:
+        self._bytes.release(self._place(start), (stop - start) * self.row_bytes)
+
+    def close(self) -> None:
+        self._bytes.close()
