@@ -192,6 +192,26 @@ def test_no_table_is_wider_than_the_terminal(columns, monkeypatch):
     assert sum("0.123 ± 0.012" in line for line in lines) >= (6 if columns > 20 else 0)
 
 
+def test_what_a_narrow_terminal_goes_without():
+    """Units are told below, outer quantiles go first; our own names are whole at 80 columns."""
+    levels = ["min", "p0.1", "p1", "p50", "p90", "p99", "p99.9", "max"]
+    entry = {"value": 0.8175, "stderr": 0.0064, "cluster_stderr": 0.01,
+             "quantiles": dict.fromkeys(levels, 0.0001234)}  # fmt: skip
+    metrics = {"cross_entropy_difference": entry, "perplexity_p": entry, "delta_p": entry}
+    narrow = table.fitted(table.metric_rows(metrics), 40)
+    assert narrow.head == ["metric", "value ± std. error"]
+    assert narrow.rows[0] == ["cross_entropy_diffe…", "0.8175 ± 0.0064"]
+    assert narrow.note == (
+        "without cluster std. error: --json has all; in nats: cross_entropy_difference; in "
+        "classes: perplexity_p"
+    )
+    wide = table.fitted(table.metric_rows(metrics), 60)
+    assert wide.head == ["metric", "value ± std. error", "unit"]
+    spread = table.fitted(table.quantile_rows(metrics), 80)
+    assert spread.head == ["metric", "min", "p50", "p90", "p99", "max"]
+    assert spread.rows[0][0] == "cross_entropy_difference"
+
+
 def test_a_terminal_without_these_characters(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     raw = io.BytesIO()

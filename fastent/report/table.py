@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from fastent import metrics as registry
@@ -20,7 +20,9 @@ CLASSES_SHOWN = 20
 MATRIX_CLASSES = 30  # of a confusion matrix that is drawn
 UNLIMITED = 10_000
 GAP = 2
-LEAST = 8  # of a name that is cut to the width
+LEAST, MOST = 8, 24  # of a name that is cut to a part of the width
+# Quantiles that a narrow terminal goes without, the first first.
+OUTER = ("p0.1", "p99.9", "p1", "p5", "p10", "p95", "p25", "p75", "unit", "min", "p99", "p90")
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Table:
         A line below it.
     units : dict
         Of the numbers in a column, by its head.
+    spare : tuple of str
+        Heads of the columns that a narrow terminal goes without, the first first.
     """
 
     title: str
@@ -52,6 +56,7 @@ class Table:
     values: list[list[float | None]] = field(default_factory=list)
     note: str = ""
     units: dict[str, str] = field(default_factory=dict)
+    spare: tuple[str, ...] = ()
 
     @property
     def titled(self) -> list[str]:
@@ -99,6 +104,7 @@ def metric_rows(metrics: dict[str, Any], base: float | None = None) -> Table:
     clustered = any("cluster_stderr" in entry for entry in metrics.values())
     head = ["metric", "value ± std. error"] + (["cluster std. error"] if clustered else [])
     table = Table("Metrics", [*head, "unit"], [], len(metrics), "metrics")
+    table.spare = ("cluster std. error",)
     for name, entry in metrics.items():
         bound = "≥ " if entry.get("bound") == "lower" else ""
         row = [name, bound + cell(entry)]
@@ -167,7 +173,7 @@ def quantile_rows(metrics: dict[str, Any], base: float | None = None) -> Table:
         for name, values in found.items()
     ]
     head = ["metric", "unit", *names]
-    return Table("Distribution over rows", head, rows, len(rows), "metrics")
+    return Table("Distribution over rows", head, rows, len(rows), "metrics", spare=OUTER)
 
 
 def group_rows(document: dict[str, Any], most: int = GROUPS_SHOWN) -> Table:
@@ -201,9 +207,8 @@ def temperature_rows(document: dict[str, Any], most: int = GROUPS_SHOWN) -> Tabl
     """The temperatures that fit, of all rows first."""
     found = document.get("fitted_temperature") or {}
     groups = found.get("groups", {})
-    head = ["rows of", "temperature", "cross-entropy there", "at temperature 1"]
+    head = ["rows of", "temperature", "loss there (nats)", "at temperature 1 (nats)"]
     table = Table("Fitted temperature", head, [], 1 + len(groups) if found else 0, "fits")
-    table.units = dict.fromkeys(head[2:], "nats")
     for name, one in [("all", found), *list(groups.items())[:most]] if found else []:
         values = [to_float(one[key]) for key in ("temperature", "loss", "loss_at_one")]
         fitted = with_error(values[0], to_float(one["stderr"]))
@@ -268,34 +273,44 @@ def width_of(stream: TextIO) -> int:
 
 
 def fitted(table: Table, width: int) -> Table:
-    """The table in some columns of a terminal: its last columns are left out and named, and then
-    its names are cut; numbers are not."""
+    """The table in some columns of a terminal: columns are left out and named, first those that it
+    can spare and then the last, and its names are cut; numbers are not."""
     head, rows = list(table.head), [list(row) for row in table.rows]
+    part = 4 if table.what == "groups" else 2  # names of ours are short and much alike
+    shortest = max(LEAST, len(head[0]), min(MOST, width // part - 2))
 
     def widths() -> list[int]:
         return [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
 
     def total() -> int:
         found = widths()
-        least = min(found[0], max(LEAST, len(head[0])))
-        return sum(found[1:]) + least + GAP * (len(found) - 1)
+        return sum(found[1:]) + min(found[0], shortest) + GAP * (len(found) - 1)
 
     left_out: list[str] = []
+    units: dict[str, list[str]] = {}
     while len(head) > 2 and total() > width:
-        left_out.insert(0, head.pop())
-        for row in rows:
-            row.pop()
+        spare = next((name for name in table.spare if name in head[1:]), None)
+        place = len(head) - 1 if spare is None else head.index(spare)
+        name = head.pop(place)
+        cells = [row.pop(place) for row in rows]
+        if name == "unit":
+            for row, unit in zip(table.rows, cells, strict=True):
+                units.setdefault(unit, []).append(row[0])
+        else:
+            left_out.append(name)
+    left_out.sort(key=table.head.index)
     room = max(LEAST, width - sum(widths()[1:]) - GAP * (len(head) - 1))
     for row in [head, *rows]:
         row[0] = row[0] if len(row[0]) <= room else row[0][: room - 1] + "…"
-    note = f"without {', '.join(left_out)}: --json has all" if left_out else ""
-    return Table(table.title, head, rows, note=note)
+    notes = [f"without {', '.join(left_out)}: --json has all"] if left_out else []
+    notes += [f"in {unit}: {', '.join(names)}" for unit, names in units.items() if unit]
+    return Table(table.title, head, rows, note="; ".join(notes))
 
 
 def print_table(table: Table, stream: TextIO) -> None:
     width = width_of(stream)
     cells = [[printable(_drawn(one, stream), stream) for one in row] for row in table.rows]
-    table = fitted(Table(table.title, table.head, cells), width)
+    table = fitted(replace(table, rows=cells), width)
     for text in _wrapped(table.title, width):
         stream.write(text + "\n")
     widths = [max(len(row[k]) for row in [table.head, *table.rows]) for k in range(len(table.head))]
