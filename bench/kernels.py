@@ -17,7 +17,7 @@ import fastent as fe
 from bench.table import markdown_table
 
 NUMBERS = 65_536  # of one operand: 256 KiB of float32
-CLASSES = (2, 10, 100, 1000)
+CLASSES = (2, 10, 32, 100, 1000)
 
 
 def best(call: Callable[[], object], repeats: int) -> float:

@@ -16,7 +16,7 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,10 @@ from fastent.cli import main as command
 STRETCH = 2 << 20
 
 
-def write_shard(folder: Path, size: int, classes: int) -> tuple[Path, Path]:
+def write_shard(folder: Path, size: int, classes: int, seed: int = 0) -> tuple[Path, Path]:
     """Logits and labels."""
-    rng = np.random.default_rng(classes)
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng((classes, seed))
     rows = size // (4 * classes)
     some = (3 * rng.standard_normal((min(rows, 5_000_000 // classes + 1), classes))).astype("<f4")
     logits, labels = folder / "logits.npy", folder / "labels.npy"
@@ -76,21 +77,43 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
     return clock, spent
 
 
-def line(classes: int, size: int, threads: int, metrics: str | None, repeats: int) -> list[str]:
+def scoring_beside_reading(
+    classes: int, size: int, threads: int, words: Sequence[str], repeats: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Seconds of reading and of scoring, by the clock and of all processors, and the bytes read.
+
+    `words` are further ones of `fastent score`, or begin with compare: that compares a file with
+    another one, and reading is of both.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        logits, labels = write_shard(Path(folder), size, classes)
-        words = ["score", str(logits), "--labels", str(labels), "--kind", "logits", "--quiet"]
-        words += ["--num-threads", str(threads)]
-        words += ["--metrics", metrics] if metrics else []
+        compares = bool(words) and words[0] == "compare"
+        logits, labels = write_shard(Path(folder), size // 2 if compares else size, classes)
+        files = [logits]
+        if compares:
+            files.append(write_shard(Path(folder) / "others", size // 2, classes, 1)[0])
+            command_words = [*words, *map(str, files)]
+        else:
+            command_words = ["score", str(logits), "--labels", str(labels), *words]
+        command_words += ["--kind", "logits", "--quiet", "--num-threads", str(threads)]
+
+        def read_all() -> None:
+            for path in files:
+                read(path, threads)
+
         times = [
-            (timed(lambda: read(logits, threads)), timed(lambda: command(words)))
-            for _ in range(repeats + 1)
+            (timed(read_all), timed(lambda: command(command_words))) for _ in range(repeats + 1)
         ][1:]  # the first fills the cache and imports
-        bytes_read = logits.stat().st_size
-    reading, scoring = np.min(times, axis=0)
+        bytes_read = sum(path.stat().st_size for path in files)
+    best = np.min(times, axis=0)
+    return best[:, 0], best[:, 1], bytes_read
+
+
+def line(classes: int, size: int, threads: int, metrics: str | None, repeats: int) -> list[str]:
+    words = ["--metrics", metrics] if metrics else []
+    clock, spent, bytes_read = scoring_beside_reading(classes, size, threads, words, repeats)
     cells = [metrics or "the default ones", f"{classes:,}", str(threads)]
-    cells += [f"{bytes_read / seconds / 1e9:.1f}" for seconds in (reading[0], scoring[0])]
-    return cells + [f"{part:.2f}" for part in scoring / reading]
+    cells += [f"{bytes_read / seconds / 1e9:.1f}" for seconds in clock]
+    return cells + [f"{scoring / reading:.2f}" for reading, scoring in (clock, spent)]
 
 
 def main() -> None:

@@ -94,3 +94,38 @@ def test_scoring_is_measured_beside_reading():
     assert all(float(cells[5]) > 0 for cells in scoring)
     assert len(reading) == 7 and len(peaks) == 4
     assert all(float(cells[-1]) > 0 for cells in reading + peaks)
+
+
+GOALS = """
+import json, sys
+from bench import table
+from bench.workloads import WORKLOADS
+[few] = [w for w in WORKLOADS if w.goal.torch]
+found = []
+for level, ours in (("v4", 50), ("v3", 50), ("v3", 90)):
+    speeds = {"fastent": ours, "torch.compile": 20, "jax": 30, "torch": 4}
+    tools = {name: {"gigabytes_per_second": speed} for name, speed in speeds.items()}
+    thread = {"call": "two threads", "unit": "ms", "goal": None, "tools": {"fastent": 1},
+              "ratio": 1.8, "ratio_at_least": 1.9, "gigabytes_per_second": ours - 1}
+    report = {"lines": [{"workload": few.name, "input_bytes": 1e9, "tools": tools}],
+              "calls": [thread], "read_limit": {"gigabytes_per_second": 100},
+              "settings": {"SIMD level": level}}
+    checks = table.goals(report)
+    found.append([[c["goal"], c["wanted"], round(c["got"], 3), c["met"]] for c in checks])
+print(json.dumps(found))
+"""
+
+
+def test_goals_are_judged_by_the_level_and_by_what_memory_leaves():
+    printed = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.append({str(ROOT)!r})\n{GOALS}"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    shares = [[[g, w, s, True] for g, w, s in [("share of the read limit", wanted, share)]]
+              for wanted, share in ((0.4, 0.5), (0.3, 0.5), (0.3, 0.9))]  # fmt: skip
+    ratio = ["times torch.compile and jax", 4, 1.667, False]
+    thread = ["ratio", 1.9, 1.8, False]
+    half = [*shares[0], ratio, ["times torch", 20, 12.5, False], thread]
+    # near the limit neither a compiler nor a second thread can be left far behind
+    full = [*shares[2], ["times torch", 20, 22.5, True]]
+    assert json.loads(printed) == [half, [*shares[1], *half[1:]], full]

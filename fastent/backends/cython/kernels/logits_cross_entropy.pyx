@@ -21,7 +21,8 @@ from fastent.backends.cython.arithmetic.functions cimport (
 from fastent.backends.cython.kernels.logits_exp cimport (
     LogitSums, RowSums, Scale, exp_over, merge_into, scale_of,
 )
-from fastent.backends.cython.kernels.logits_sums_few cimport FEW_LOGITS, LANES, LogitsBatch, columns_of, few_class_sums
+from fastent.backends.cython.kernels.logits_across cimport FEW_LOGITS, LANES
+from fastent.backends.cython.kernels.logits_sums_few cimport LogitsBatch, columns_of, few_class_sums, narrowest
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport (
     DOUBLE, LOGPROBS, SINGLE, WIDENED, Kernel, Tile,
@@ -170,10 +171,9 @@ cdef inline void put(LogitSums *sums, LogitsBatch *batch, Py_ssize_t at) noexcep
 
 
 cdef inline bint too_narrow(double count, double rest, double gap) noexcept nogil:
-    """Whether float arithmetic was too narrow for the row: s < 2^-86 comes near what stands for
-    zeros, and differences of logits beyond 3.4e38 overflow. Decided by the row alone, not by what
-    is wanted."""
-    return ((count == 1) & (rest < 1.3e-26)) | (gap == INFINITY)
+    """Whether float arithmetic was too narrow for the row, or differences of logits beyond 3.4e38
+    overflow. Decided by the row alone, not by what is wanted."""
+    return ((count == 1) & (rest < narrowest())) | (gap == INFINITY)
 
 
 cdef inline bint any_narrow(Py_ssize_t rows, LogitsBatch *sums, bint targets) noexcept nogil:

@@ -38,13 +38,14 @@ from fastent.backends.cython.kernels.logits_divergence_terms cimport (
     CENTRE, CENTRE_LOW, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B,
     centred_js, centred_kl, masses, octave_origin, plain_kl, split_centre,
 )
+from fastent.backends.cython.kernels.logits_divergence_few cimport FewPairs, MOST_FEW, few_kl_across
+from fastent.backends.cython.kernels.logits_across cimport FEW_LOGIT_PAIRS
 from fastent.backends.cython.arithmetic.sums cimport row_sums
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION
 
 cdef enum:
-    FEW_LOGIT_PAIRS = 48                            # classes up to which rows are mapped in one flat loop,
-    FEW_DOUBLE = 128
+    FEW_DOUBLE = 128                    # doubles: classes up to which rows are mapped in one flat loop
     SLIDING = 16                        # and maxima taken over sliding windows
     PIECE = 512                         # elements of them at once: their arrays fit the first cache
     VECTOR = 16                         # a row's constant is written in vectors of this many
@@ -467,20 +468,55 @@ cdef void distance_rows(const real *a, const real *b, Py_ssize_t start, Py_ssize
         batch.mass_a[start + r] = sums[3 * r + 2]
 
 
-cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, bint symmetric,
-                        Scale scale, real *t, double *out, double *distance) noexcept nogil:
+cdef bint few_kl_rows(Tile *tile, const real *a, const real *b, Py_ssize_t rows, Py_ssize_t readable, Scale scale,
+                      real *t, double *out, bint whole, PairBatch *batch) noexcept nogil:
+    """KL of rows of a few classes. True if that is all; else all that is known of the rows is in `batch`."""
+    cdef FewPairs pairs
+    cdef real top_a[MOST_FEW]
+    cdef real top_b[MOST_FEW]
+    cdef Py_ssize_t r
+    cdef double left = 0
+    few_kl_across(a, b, rows, tile.classes, readable, scale, t, top_a, top_b, &pairs)
+    for r in range(rows):
+        left += pairs.again[r] + pairs.alone[r]
+    if left == 0 and not whole:
+        for r in range(rows):
+            out[r] = pairs.value[r] if pairs.value[r] > 0 else 0.0
+        return True
+    for r in range(rows):
+        batch.top_a[r] = top_a[r]
+        batch.top_b[r] = top_b[r]
+        batch.octaves_a[r] = pairs.octaves_a[r]
+        batch.octaves_b[r] = pairs.octaves_b[r]
+        batch.centre[r] = pairs.centre[r]
+        batch.centre_low[r] = pairs.centre_low[r]
+        batch.mass_a[r] = pairs.mass_a[r]
+        batch.mass_difference[r] = pairs.mass_difference[r]
+        batch.value[r] = pairs.value[r]
+        batch.again[r] = pairs.again[r] != 0
+        batch.nonfinite[r] = pairs.alone[r] != 0
+    return False
+
+
+cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t readable,
+                        bint symmetric, Scale scale, real *t, double *out, double *distance) noexcept nogil:
     cdef Py_ssize_t classes = tile.classes, r
     cdef PairBatch batch
     cdef double value
     cdef bint plain
     cdef int again = 0, nonfinite = 0
-    row_tops(a, rows, classes, t + GAP, batch.top_a)
-    row_tops(b, rows, classes, t + GAP, batch.top_b)
-    plain = find_centres(rows, scale, &batch, <real>0)
-    if symmetric:
-        first_js(a, b, rows, classes, scale, t, &batch)
+    if classes <= FEW_LOGIT_PAIRS and not symmetric:
+        plain = distance != NULL or out == NULL or (tile.normalise and (tile.true_kind == LOGPROBS or tile.pred_kind == LOGPROBS))
+        if few_kl_rows(tile, a, b, rows, readable, scale, t, out + start if out != NULL else NULL, plain, &batch):
+            return
     else:
-        kl_pass(a, b, rows, classes, scale, plain, t, &batch)
+        row_tops(a, rows, classes, t + GAP, batch.top_a)
+        row_tops(b, rows, classes, t + GAP, batch.top_b)
+        plain = find_centres(rows, scale, &batch, <real>0)
+        if symmetric:
+            first_js(a, b, rows, classes, scale, t, &batch)
+        else:
+            kl_pass(a, b, rows, classes, scale, plain, t, &batch)
     for r in range(rows):
         # differences beyond 3.4e38 overflow in float
         batch.nonfinite[r] |= 1 - (batch.value[r] < INFINITY)
@@ -524,21 +560,23 @@ cdef void divergence_rows(Tile *tile, double *out, double *distance, bint symmet
                 out[r] = value
         return
     most = min(<Py_ssize_t>MOST, CHUNK // classes)
-    if few(classes, <float>0) if tile.precision == SINGLE else few(classes, <double>0):
+    if classes <= FEW_LOGIT_PAIRS and not symmetric:
+        most = MOST_FEW if classes * MOST_FEW <= CHUNK else MOST_FEW // 2
+    elif few(classes, <float>0) if tile.precision == SINGLE else few(classes, <double>0):
         most = PIECE // classes
     while r < tile.rows:
         n = min(most, tile.rows - r)
         if tile.precision == SINGLE:
-            rows_together(tile, <const float *>a + r * classes, <const float *>b + r * classes, r, n, symmetric, scale,
-                          t, out, distance)
+            rows_together(tile, <const float *>a + r * classes, <const float *>b + r * classes, r, n,
+                          (tile.rows - r) * classes, symmetric, scale, t, out, distance)
         elif tile.precision == DOUBLE:
-            rows_together(tile, <const double *>a + r * classes, <const double *>b + r * classes, r, n, symmetric,
-                          scale, wide, out, distance)
+            rows_together(tile, <const double *>a + r * classes, <const double *>b + r * classes, r, n,
+                          (tile.rows - r) * classes, symmetric, scale, wide, out, distance)
         else:
             widen(<const float *>a + r * classes, n * classes, wide_a)
             widen(<const float *>b + r * classes, n * classes, wide_b)
-            rows_together(tile, <const double *>wide_a, <const double *>wide_b, r, n, symmetric, scale, wide, out,
-                          distance)
+            rows_together(tile, <const double *>wide_a, <const double *>wide_b, r, n, n * classes, symmetric, scale, wide,
+                          out, distance)
         r += n
 
 
