@@ -169,6 +169,20 @@ def test_ties_and_infinities():
             assert np.isnan(line).tolist() == [False, True, True, False]
 
 
+def test_tails_that_fill_their_cap_but_for_rounding():
+    for backend in ("cython", "numpy"):
+        # q is all but certain of one class, and nothing is listed
+        found = fe.topk_divergence([], [], [200.0, 0.0], cap=None, backend=backend)
+        assert 0 <= found.low < 1e-15
+        # all of the tail is equal, and fills its cap up to what rounding loses
+        for classes in (7, 30, 31):
+            p = np.full(classes, (1 - 0.25) / (classes - 1))
+            p[2] = 0.25
+            ids = np.argsort(-p, kind="stable")[:4]
+            found = fe.topk_divergence(ids, np.log(p[ids]), np.log(p), backend=backend)
+            assert found.low <= found.high < 1e-14
+
+
 def test_shapes_kinds_and_layouts():
     rng = np.random.default_rng(0)
     p = rng.normal(size=(6, 30))

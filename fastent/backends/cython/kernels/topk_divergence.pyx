@@ -607,12 +607,12 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
         if capped <= before:
             break
         left = c_fma(-<double>capped, t.cap, t.tail)
+        rest = s.tail - mass
+        if rest < 0.1 * s.tail:
+            rest = rest_below(x, t, rules, room, s, least, most)
         if left <= 0:                                   # by rounding: the last one is not quite full
             left = 0
             break
-        rest = s.tail - mass
-        if rest < 0.1 * s.tail:
-            rest = rest_below(x, t, rules, room, s, least)
     for i in range(most.count):
         if capped and log_q[i] >= least:
             two_sum_add(&total, &lost, excess(t.cap, t.log_cap, log_q[i]))
@@ -620,18 +620,22 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
     return total + lost if lost == lost else total
 
 
-cdef double rest_below(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double least) noexcept nogil:
-    """Σ q of the tail where ln q is less."""
-    cdef Py_ssize_t i, j, start = 0, stop
+cdef double rest_below(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double least, Taken *most) noexcept nogil:
+    """Σ q of the tail where ln q is less, and of those equal to it that are not among the largest."""
+    cdef const double *taken = <const double *>room.high_log_q.at
+    cdef Py_ssize_t i, j, start = 0, stop, equal = 0
     cdef double total = 0, lost = 0, log_q
     for i in range(t.count + 1):
         stop = room.ids[i] if i < t.count else rules.classes
         for j in range(start, stop):
             log_q = scaled(x[j], s.top, rules) - s.partition
+            equal += log_q == least
             if log_q < least:
                 two_sum_add(&total, &lost, exp_of_sum(log_q, 0.0))
         start = stop + 1
-    return total + lost
+    for i in range(most.count):
+        equal -= taken[i] == least
+    return total + lost + equal * exp_of_sum(least, 0.0)
 
 
 cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *least) noexcept nogil:
