@@ -115,7 +115,7 @@ def test_calibration(weights):
     assert report["ece"].value == pytest.approx(ece, rel=1e-12)
     part = report.groups["de"].calibration()
     assert part["weight"].sum() == pytest.approx(w[GROUPS == "de"].sum())
-    with pytest.raises(ValueError, match=r"^calibration: needs 'ece' or 'mce'"):
+    with pytest.raises(ValueError, match=r"^calibration: needs one of ece, mce"):
         fe.Accumulator("accuracy").compute().calibration()
 
 
