@@ -12,7 +12,8 @@ from fastent import _errors, _settings
 from fastent._keywords import ClassGradientKeywords, GradientKeywords, Reduced, explained
 from fastent._outputs import check_out, direct
 from fastent._row_gradients import cross_entropy_slopes
-from fastent._weights import place, row_and_term_weights, row_weights, whole_labels
+from fastent._shapes import common_lead
+from fastent._weights import as_floats, place, row_and_term_weights, row_weights, whole_labels
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.backends.views import once
 
@@ -178,11 +179,13 @@ def binary_cross_entropy_gradient(
     Parameters
     ----------
     target : array_like, any shape
-        Targets in [0, 1], hard or soft.
-    logits : array_like, the shape of `target`
-        Logits log(q/(1−q)).
+        Targets in [0, 1], hard or soft; they broadcast with the logits.
+    logits : array_like
+        Logits log(q/(1−q)). Where they are broadcast the derivatives of all their elements are
+        summed.
     hessian : {"diag", "xgboost", "lightgbm"}, optional
-        Also the second derivatives w·q·(1 − q); for XGBoost q·(1 − q) is at least 1e-16.
+        Also the second derivatives w·q·(1 − q); for XGBoost q·(1 − q) is at least 1e-16. Where
+        logits are broadcast it is not to be had.
     out, hessian_out : ndarray, optional
         Where the results go: the shape and dtype of the logits. `out` may be `logits`.
 
@@ -208,12 +211,44 @@ def binary_cross_entropy_gradient(
     x, disguised = derivatives.as_array(logits, "logits")
     given, _ = derivatives.as_array(target, "target")
     if given.shape != x.shape:
-        raise ValueError(f"target: expected the shape of logits, {x.shape}, got {given.shape}")
+        lead = common_lead(given.shape, x.shape)
+        if lead is None:
+            raise ValueError(
+                f"target: expected shape {x.shape} as logits, or what broadcasts with it, "
+                f"got {given.shape}"
+            )
+        wide = as_floats(target, "target")  # of bfloat16 tensors too
+        target = np.broadcast_to(wide, lead)
+        if lead != x.shape:
+            if hessian is not None or hessian_out is not None:
+                raise ValueError(
+                    "hessian: does not apply where logits are broadcast, "
+                    f"got {_errors.shown(hessian)}"
+                )
+            dtype = np.dtype(np.float32 if disguised else x.dtype).newbyteorder("=")
+            dtype = np.dtype(np.float64) if dtype.kind in "iub" else dtype
+            rows = np.broadcast_to(as_floats(logits, "logits").astype(np.float64), lead)
+            found = binary_cross_entropy_gradient(
+                target, rows, sample_weight=sample_weight, label_smoothing=label_smoothing,
+                num_threads=num_threads,
+            )  # fmt: skip
+            return _summed(found, x.shape, dtype, out)
     weight = row_weights(sample_weight, x.shape)
     return _derive(
         (logits, x, disguised), target, None, weight, None,
         label_smoothing, hessian, out, hessian_out, num_threads, several=False,
     )  # fmt: skip
+
+
+def _summed(found: np.ndarray, shape: tuple[int, ...], dtype: np.dtype, out: Any) -> np.ndarray:
+    """Derivatives of all the elements that one element was broadcast to."""
+    over = found.ndim - len(shape)
+    axes = [*range(over), *(k + over for k, n in enumerate(shape) if n == 1)]
+    total = found.sum(axis=tuple(axes), dtype=np.longdouble).reshape(shape).astype(dtype)
+    if out is None:
+        return total
+    check_out(out, shape, dtype)[...] = total
+    return np.asarray(out)
 
 
 def _derive(

@@ -287,3 +287,35 @@ def test_labels_that_lie_in_any_order():
     for index in (None, -100, 1):
         found = fe.cross_entropy_gradient(y, x, ignore_index=index)
         np.testing.assert_array_equal(found, np.where(y[..., None] == index, 0.0, want))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_binary_operands_broadcast(dtype):
+    """As the plain call on operands of one shape; of logits that were broadcast the sums."""
+    r = np.random.default_rng(5)
+    x, t, w = r.normal(size=(4, 3)).astype(dtype), r.random(3), r.random((4, 1))
+    whole = fe.binary_cross_entropy_gradient(np.tile(t, (4, 1)), x, sample_weight=np.tile(w, 3))
+    got = fe.binary_cross_entropy_gradient(t, x, sample_weight=w)
+    np.testing.assert_array_equal(got, whole)
+    gradient, hessian = fe.binary_cross_entropy_gradient(t[:1], x, hessian="diag")
+    each = fe.binary_cross_entropy_gradient(np.full((4, 3), t[0]), x, hessian="diag")
+    np.testing.assert_array_equal([gradient, hessian], each)
+    for shape in ((3,), (1, 3), (4, 1)):
+        row = x[tuple(slice(n) for n in shape)] if len(shape) > 1 else x[0]
+        row = np.ascontiguousarray(row.reshape(shape))
+        targets = r.random((4, 3))
+        out = np.empty(shape, dtype)
+        got = fe.binary_cross_entropy_gradient(targets, row, sample_weight=w, out=out)
+        plain = fe.binary_cross_entropy_gradient(
+            targets, np.broadcast_to(row.astype(float), (4, 3)), sample_weight=w
+        )
+        over = 0 if shape[-1] == 3 else 1
+        want = plain.sum(axis=over).reshape(shape)
+        assert got is out and got.dtype == dtype
+        np.testing.assert_allclose(got, want, rtol=1e-6 if dtype == np.float32 else 1e-14)
+    with pytest.raises(ValueError, match=r"hessian: does not apply where logits are broadcast"):
+        fe.binary_cross_entropy_gradient(np.zeros((4, 3)), x[0], hessian="diag")
+    with pytest.raises(ValueError, match=r"target: expected shape \(4, 3\) as logits, or what bro"):
+        fe.binary_cross_entropy_gradient(t[:2], x)
+    with pytest.raises(ValueError, match=r"target: .* got 2\.0"):
+        fe.binary_cross_entropy_gradient([0.0, 2.0, 0.0], x)
