@@ -37,7 +37,7 @@ from fastent.metrics import Metric, find
 from fastent.reports import Report
 
 FORMAT = "fastent accumulator"
-VERSION = 1
+VERSION = 2  # 1 had no items, and three sums a bin
 BLOCK_ROWS = 65536
 
 
