@@ -25,7 +25,7 @@ def as_number(given, name, expected="a number"):
 def shown(given):
     """A value as messages show it: on one line that is not too long."""
     try:
-        text = " ".join((array(given) if isinstance(given, np.ndarray) else repr(given)).split())
+        text = " ".join((array(given) if type(given) is np.ndarray else repr(given)).split())
     except ValueError:  # an integer of more digits than Python prints
         return f"{type(given).__name__} of {given.bit_length()} bits"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -264,6 +264,8 @@ def test_categorical_metrics():
     p[3, 2] = q[5, 1] = np.nan
     metrics = fe.metrics.names("categorical")
     found, want = (fe.Accumulator(metrics, task="categorical") for _ in "ab")
-    reports = found.update(untidy(p), untidy(q)).compute(), want.update(p, q).compute()
+    found.update(untidy(p), untidy(q), clusters=np.arange(N) // 2)
+    want.update(p, q, clusters=np.arange(N) // 2)
+    reports = found.compute(), want.compute()
     for name in metrics:
         np.testing.assert_allclose(*(report[name].value for report in reports), rtol=1e-13)

@@ -385,7 +385,11 @@ cdef class Settled:
         self.class_weight, self.ignore_index = class_weight, ignore_index
         self.num_threads, self.backend, self.by_weight = num_threads, backend, by_weight
         self.like = Call.__new__(Call)
-        settle_options(self.like, task, columns, kind, row_sums, eps, temperature, label_smoothing, base, axis, None, 0.0)
+        cdef FloatMode mode = enter_default_mode()      # the logarithm of the base
+        try:
+            settle_options(self.like, task, columns, kind, row_sums, eps, temperature, label_smoothing, base, axis, None, 0.0)
+        finally:
+            restore_mode(mode)
 
     def call(self, true, pred, sample_weight=None):
         """The call of a batch."""
