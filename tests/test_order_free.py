@@ -138,7 +138,7 @@ def test_state_survives_json_and_pickle():
         clusters=rng(2).integers(0, 5, N),
     )
     saved = json.loads(json.dumps(acc.state_dict(), allow_nan=False))
-    assert saved["version"] == 1
+    assert saved["version"] == 2
     for back in (fe.Accumulator.from_state_dict(saved), pickle.loads(pickle.dumps(acc))):
         assert back.state_dict() == acc.state_dict()
         for name, result in acc.compute().items():

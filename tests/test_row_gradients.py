@@ -6,8 +6,13 @@ from mpmath import mp, mpf
 
 import fastent as fe
 
-mp.dps = 60
 RNG = np.random.default_rng(4)
+
+
+@pytest.fixture(autouse=True)
+def digits():
+    with mp.workdps(60):
+        yield
 
 
 def shares(x, heat):

@@ -13,7 +13,11 @@ import fastent as fe
 from fastent._settings import simd_levels, use_simd
 from fastent._topk import COLUMNS
 
-mp.dps = 40
+
+@pytest.fixture(autouse=True)
+def digits():
+    with mp.workdps(40):
+        yield
 
 
 def simplex_vertices(tail, cap, count):
