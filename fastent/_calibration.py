@@ -43,10 +43,18 @@ def gaps(bins: list[Bin]) -> list[int] | None:
     return [int(one.correct) - int(one.confidence) for one in bins]
 
 
+def quotient(a: Total, b: Total) -> float:
+    """Of exact sums; of those of a crafted state it may be beyond any float."""
+    try:
+        return a / b
+    except OverflowError:
+        return math.inf
+
+
 def expected_error(bins: list[Bin]) -> float:
     """Σ |gap| over the bins, per weight."""
     found, weight = gaps(bins), sum(one.weight for one in bins)
-    return math.nan if found is None or not weight else sum(map(abs, found)) / weight
+    return math.nan if found is None or not weight else quotient(sum(map(abs, found)), weight)
 
 
 def largest_error(bins: list[Bin]) -> float:
@@ -54,7 +62,7 @@ def largest_error(bins: list[Bin]) -> float:
     if not found:
         return math.nan
     weights = (one.weight for one in bins if one.weight)
-    return max(abs(gap) / weight for gap, weight in zip(found, weights, strict=True))
+    return max(quotient(abs(gap), weight) for gap, weight in zip(found, weights, strict=True))
 
 
 def with_signs(bins: list[Bin]) -> tuple[Total, Total]:

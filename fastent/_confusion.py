@@ -190,7 +190,7 @@ class Confusion:
             counted = value[defined]
             mean = math.fsum(counted) / len(counted) if len(counted) else math.nan
             change = np.where(hit, right[self.label], missed[self.label] + taken[self.predicted])
-            spread = math.sqrt(float((self.squares * change**2).sum())) / max(1, len(counted))
+            spread = float(np.sqrt((self.squares * change**2).sum())) / max(1, len(counted))
             spread = math.nan if math.isnan(mean) else spread
         if self.rows < 2:
             return Ratios(mean, None, value, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,7 @@ class Accumulator:
         self._hold: weakref.ref[_Hold] | None = None
         self._lock = Lock()  # the state is moved and freed as it grows
 
-    @partial(in_default_mode, compiled=True)
+    @in_default_mode
     def update(
         self,
         true: Any,

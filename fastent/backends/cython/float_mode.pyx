@@ -7,11 +7,10 @@ import numpy as np
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 
 
-def in_default_mode(function, bint compiled=False):
+def in_default_mode(function):
     """The function, computed to nearest, with subnormals and without traps, whatever the host set, and
-    without NumPy's warnings: inf and nan are values here. `compiled`: it leaves no arithmetic to NumPy,
-    whose quieting costs a call 0.3 µs."""
-    quiet = function if compiled else np.errstate(all="ignore")(function)
+    without NumPy's warnings: inf and nan are values here."""
+    quiet = np.errstate(all="ignore")(function)
 
     @wraps(function)
     def call(*args, **keywords):
