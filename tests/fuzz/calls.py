@@ -730,6 +730,8 @@ def accumulate(rng):
     assert fe.Accumulator.from_state_dict(json.loads(told(whole))).compute() == report
     json.loads(report.to_json())
 
+    # Without rows there are no classes to show, which a window knows from rows before.
+    parts = [part for part in parts if part.stop > part.start]
     window = int(pick(rng, [1, 2, 5, 50]))
     rolling = fe.RollingAccumulator(metrics, window=window, by="updates", **options)
     for part in parts:
