@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from fastent._calibration import PLACES, PRODUCT_UNIT, UNIT, Bin, gaps, scaled, unscaled, with_signs
+from fastent._calibration import (
+    PLACES,
+    PRODUCT_UNIT,
+    UNIT,
+    Bin,
+    gaps,
+    quotient,
+    scaled,
+    unscaled,
+    with_signs,
+)
 from fastent._confusion import Ratios
 from fastent._exact import standard_error
 
@@ -125,8 +135,8 @@ def errors(
         error = None if rows < 2 else math.nan
         return Ratios(math.nan, error, nan, None if rows < 2 else nan)
     missed = [sum(map(abs, gaps(several) or [])) for several, _ in found]
-    values = np.array([x / weight for x in missed])
-    mean = sum(missed) / (weight * classes)
+    values = np.array([quotient(x, weight) for x in missed])
+    mean = quotient(sum(missed), weight * classes)
     if rows < 2:
         return Ratios(mean, None, values, None)
     each = []
