@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: each engine this machine has, set and put back."""
 
+import shutil
 from contextlib import nullcontext
 
 import hypothesis
@@ -40,3 +41,15 @@ def compiled(request):
     """The compiled backend at each SIMD level."""
     with use(*request.param):
         yield request.param[0]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as browsers:
+        browser = browsers.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()

@@ -67,16 +67,6 @@ OUTSIDE = """() => [...document.querySelectorAll("figure")].flatMap(figure => {
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Folder with pages and documents of scores and of a comparison."""
     folder = tmp_path_factory.mktemp("pages")

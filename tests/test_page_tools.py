@@ -23,16 +23,6 @@ NAMES = np.array([f"group_{k:03}_of_a_long_name" for k in range(60)])[RNG.intege
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def made(tmp_path_factory):
     acc = fe.Accumulator(["cross_entropy", "accuracy", "ece", "skill"], kind="logits")
     report = acc.update(LABELS, LOGITS, groups=NAMES).compute()

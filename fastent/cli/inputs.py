@@ -48,13 +48,8 @@ def score_shards(options: argparse.Namespace) -> Shards:
     sides = _sides(options, references, role)
     if role not in sides:
         sides[role] = _labels_inside(references)
-    _add_columns(options, references, sides)
-    parts = _in_step(references, sides)
     flat = options.task == "binary"
-    left_out: list[dict[str, str]] = []
-    if options.on_error == "skip":
-        parts, left_out = _usable(parts, options, flat)
-    opened, names = _open(parts, options, flat)
+    opened, names, left_out = _opened(options, references, sides, flat)
     left_out += dumps.keep_whole_chunks(opened)
     coded = False
     if role == "labels":
@@ -71,15 +66,25 @@ def score_shards(options: argparse.Namespace) -> Shards:
     return shards
 
 
-def _logprob_shards(options: argparse.Namespace, references: list[Reference]) -> Shards:
-    """One log-probability a row; labels are of use for the bytes of tokens only."""
-    sides = _sides(options, references, "labels")
+def _opened(
+    options: argparse.Namespace,
+    references: list[Reference],
+    sides: dict[str, list[Reference]],
+    flat: bool,
+) -> tuple[list[dict[str, Source]], tuple[str, ...] | None, list[dict[str, str]]]:
+    """Shards with their files open, names of classes, and what was left out under ``skip``."""
     _add_columns(options, references, sides)
     parts = _in_step(references, sides)
     left_out: list[dict[str, str]] = []
     if options.on_error == "skip":
-        parts, left_out = _usable(parts, options, True)
-    opened, _ = _open(parts, options, True)
+        parts, left_out = _usable(parts, options, flat)
+    return *_open(parts, options, flat), left_out
+
+
+def _logprob_shards(options: argparse.Namespace, references: list[Reference]) -> Shards:
+    """One log-probability a row; labels are of use for the bytes of tokens only."""
+    sides = _sides(options, references, "labels")
+    opened, _, left_out = _opened(options, references, sides, True)
     _count_token_bytes(opened, options)
     _alike(opened)
     sources = _by_role(opened)
@@ -103,12 +108,7 @@ def compare_shards(options: argparse.Namespace) -> Shards:
     if "labels" not in sides and all(is_dump(reference.path) for reference in others):
         sides["labels"] = [replace(reference, part="token") for reference in others]
     sides["other"] = others
-    _add_columns(options, references, sides)
-    parts = _in_step(references, sides)
-    left_out: list[dict[str, str]] = []
-    if options.on_error == "skip":
-        parts, left_out = _usable(parts, options, False)
-    opened, names = _open(parts, options, False)
+    opened, names, left_out = _opened(options, references, sides, False)
     left_out += dumps.keep_whole_chunks(opened)
     coded = _code_labels(opened, names, options) if "labels" in sides else False
     _count_token_bytes(opened, options)
@@ -165,12 +165,7 @@ def _list_shards(
         _settle_rows(options, references, others)
     sides = _sides(options, references, "labels")
     sides["other"] = others
-    _add_columns(options, references, sides)
-    parts = _in_step(references, sides)
-    left_out: list[dict[str, str]] = []
-    if options.on_error == "skip":
-        parts, left_out = _usable(parts, options, False)
-    opened, _ = _open(parts, options, False)
+    opened, _, left_out = _opened(options, references, sides, False)
     left_out += dumps.keep_whole_chunks(opened)
     _alike(opened)
     sources = _by_role(opened)
