@@ -76,6 +76,7 @@ def test_torchmetrics_in_two_processes(tmp_path):
     pytest.importorskip("torchmetrics")
     import torch
     import torch.multiprocessing as processes
+    from test_integrations import worker  # the name by which a child can import it
 
     address = f"file://{tmp_path}/meet"
     processes.spawn(worker, (address, str(tmp_path)), nprocs=2)

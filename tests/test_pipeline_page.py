@@ -89,6 +89,8 @@ def one_of_two(rank, address, folder):
 @pytest.mark.filterwarnings("ignore")  # of the library
 def test_torch_distributed(tmp_path):
     processes = pytest.importorskip("torch.multiprocessing")
+    from test_pipeline_page import one_of_two  # the name by which a child can import it
+
     processes.spawn(one_of_two, (f"file://{tmp_path}/meet", str(tmp_path)), nprocs=2)
     for rank in (0, 1):
         assert (tmp_path / f"{rank}.json").read_text() == plain().to_json()
