@@ -56,6 +56,7 @@ def few_values(dtype, classes):
     return levels.astype(dtype), moved.astype(dtype)
 
 
+@pytest.mark.slow
 def test_huge_rows(engine):
     # the threaded form of a just-in-time kernel is compiled apart, and threads have tests enough
     options = {"num_threads": 1} if engine == "numba" else {}

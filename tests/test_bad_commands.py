@@ -222,6 +222,7 @@ def test_stderr_closed_the_work_is_done_all_the_same():
     assert Path("a.json").read_text().startswith("{") and Path("a.parquet").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["", "info", "--help", "score --help", "--version", "none",
                                    "score x.npy --labels y.npy --kind logits",
                                    "score x.npy --labels y.npy --kind logits --json -",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 # The clone's root goes last on the path: there its fastent may lack the compiled modules, and
 # the installed one is to be measured.
@@ -39,7 +40,6 @@ def report(tmp_path_factory):
     return printed, json.loads((folder / "table.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.slow
 def test_every_tool_has_a_speed_and_an_error(report):
     _, measured = report
     assert measured["read_limit"]["gigabytes_per_second"] > 0
@@ -52,7 +52,6 @@ def test_every_tool_has_a_speed_and_an_error(report):
         assert line["tools"]["fastent"]["error"] <= 1e-6
 
 
-@pytest.mark.slow
 def test_the_table_names_machine_and_rivals(report):
     printed, measured = report
     assert measured["machine"]["cpu"] in printed
@@ -70,7 +69,6 @@ def test_small_calls_are_measured(report):
     assert all(c["tools"]["fastent"] > 0 for c in measured["calls"])
 
 
-@pytest.mark.slow
 def test_accuracy_report_keeps_the_bounds(tmp_path):
     target = tmp_path / "accuracy.json"
     only = "^kl_divergence, probs, float(32|64)"

@@ -227,6 +227,7 @@ CRAFTED = [("row",), ("parts",), ("scorer",), ("scorer", "sums"), ("scorer", "wo
            ("scorer", "sums", "rows", "names"), ("scorer", "sums", "rows", "rows")]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CRAFTED, ids=".".join)
 def test_crafted_checkpoints_end_in_one_line(path, capsys):
     """The digest is right, what it is of is not; each ends, in an error or in numbers."""

@@ -222,6 +222,7 @@ def alone(program):
     assert done.returncode == 0, (done.returncode, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", MODES)
 def test_threads_started_in_another_mode(hostile):
     for backend in ("cython", "numpy"):

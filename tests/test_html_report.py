@@ -121,6 +121,7 @@ def test_a_binary_task_has_targets_and_not_right_and_wrong(pages, monkeypatch):
     assert "Probability by target" in text and "Confidence by correctness" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="no chromium on this machine"
 )

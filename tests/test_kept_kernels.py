@@ -13,6 +13,7 @@ import pytest
 
 import fastent
 
+pytestmark = pytest.mark.slow  # processes of their own that compile
 ROOT = Path(fastent.__file__).parent.parent
 
 # What a process found compiled and what it compiled itself, and the bits of its results.
@@ -192,7 +193,6 @@ if __name__ == "__main__":
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["threads", "fork", "spawn", "forkserver"])
 def test_many_workers_write_at_once(first, tmp_path, how):
     if how not in ("threads", "spawn") and not hasattr(os, "fork"):
@@ -210,7 +210,6 @@ def test_many_workers_write_at_once(first, tmp_path, how):
     assert run(ONCE, tmp_path / "kept") == [first[1], "2", "0"]
 
 
-@pytest.mark.slow
 def test_two_processes_write_at_once(first, tmp_path):
     settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     begun = [
@@ -252,7 +251,6 @@ print(round(loss(np.zeros(8)), 9), sum(numba_api.sparse_cross_entropy.stats.cach
 )
 
 
-@pytest.mark.slow
 def test_kernels_in_functions_of_users(tmp_path):
     assert run(FROM_USERS, tmp_path) == ["3.465735903", "0"]
     assert run(FROM_USERS, tmp_path) == ["3.465735903", "1"]

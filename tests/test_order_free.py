@@ -160,6 +160,7 @@ def places(data, path=()):
         yield from places(data[key], (*path, key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [None, [], {}, -1, 2**70, "0x1p5000", "twice"])
 def test_a_damaged_state_is_refused_or_harmless(damage):
     """Whatever became of a part, memory outside of the state is not written to."""

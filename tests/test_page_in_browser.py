@@ -16,9 +16,12 @@ from fastent.report.numbers import with_error
 
 pytest.importorskip("jinja2")
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"), reason="no chromium on this machine"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None and not os.environ.get("CI"), reason="no chromium on this machine"
+    ),
+]
 ROWS, CLASSES = 4000, 6
 RNG = np.random.default_rng(5)
 LABELS = RNG.integers(0, CLASSES, ROWS)

@@ -12,9 +12,12 @@ from fastent.report.numbers import with_error
 
 pytest.importorskip("jinja2")
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"), reason="no chromium on this machine"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None and not os.environ.get("CI"), reason="no chromium on this machine"
+    ),
+]
 RNG = np.random.default_rng(3)
 ROWS = 6000
 LABELS = RNG.integers(0, 4, ROWS)

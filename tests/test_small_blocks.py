@@ -310,6 +310,7 @@ BAD = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece, pieces", [(7, 1), (19, 3)])
 @pytest.mark.parametrize("suffix", ["npy", "parquet", "csv"])
 @pytest.mark.parametrize("row", [0, 6, 7, 20, 33, 44, 45, 58, 100])
