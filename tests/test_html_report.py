@@ -116,9 +116,10 @@ def test_a_binary_task_has_targets_and_not_right_and_wrong(pages, monkeypatch):
     np.save("b.npy", RNG.normal(size=ROWS))
     np.save("t.npy", RNG.integers(0, 2, ROWS))
     assert main(["score", "b.npy", "--labels", "t.npy", "--kind", "logits", "--task", "binary",
-                 "--quiet", "--html", "binary.html"]) == 0  # fmt: skip
+                 "--metrics", "brier", "--quiet", "--html", "binary.html"]) == 0  # fmt: skip
     text = Tags(Path("binary.html").read_text()).text
     assert "Probability by target" in text and "Confidence by correctness" not in text
+    assert "Reliability" in text and "Row losses" in text  # drawn, whatever was asked for
 
 
 @pytest.mark.slow

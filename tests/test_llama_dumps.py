@@ -349,6 +349,16 @@ def test_the_table_of_the_program(p, q, capsys):
         assert [float(x) for x in found[name]] == pytest.approx(numbers, rel=1e-6, abs=1e-11), name
 
 
+def test_the_table_names_the_file_and_row_of_a_token_beyond_the_vocabulary(capsys):
+    data = bytearray(Path(dumps.path("A")).read_bytes())
+    n_ctx, n_vocab = struct.unpack_from("<2i", data, 8)
+    struct.pack_into("<i", data, 20 + 4 * (n_ctx // 2 + 3), n_vocab + 5)
+    Path("bad.bin").write_bytes(data)
+    assert main(["compare", "bad.bin", str(dumps.FOLDER / "even-B-logits.npy"), "--llama"]) == 2
+    said = f"bad.bin:token: row 2 is {n_vocab + 5}, expected 0 to {n_vocab - 1}"
+    assert said in capsys.readouterr().err
+
+
 def test_the_table_takes_logits_alone(capsys):
     np.save("q.npy", dumps.logits("B").astype(np.float64))
     for words, why in (

@@ -171,6 +171,8 @@ def test_weights_reductions_axes_and_outputs():
     for function in (fe.kl_divergence_gradient, fe.js_divergence_gradient):
         np.testing.assert_array_equal(function(a, b, axis=0), function(x, y).T)
     np.testing.assert_array_equal(fe.entropy_gradient(a, axis=0), fe.entropy_gradient(x).T)
+    with pytest.raises(ValueError, match=r"axis: .* logits"):
+        fe.entropy_gradient(x, axis=5)
     whole = fe.entropy_gradient(x, axis=None)
     np.testing.assert_array_equal(whole, fe.entropy_gradient(x.reshape(-1)).reshape(x.shape))
     here = x.copy()

@@ -558,6 +558,8 @@ def test_class_axis():
     first = np.ascontiguousarray(PROBS.T)
     np.save("first.npy", first)
     right("first.npy", "--labels", "y.npy", "--axis", "0")
+    np.savez_compressed("first.npz", first)
+    right("first.npz", "--labels", "y.npy", "--axis", "0")
     cube = PROBS[:48].reshape(6, 8, CLASSES)
     np.save("cube.npy", np.ascontiguousarray(np.moveaxis(cube, -1, 1)))
     np.save("labels.npy", LABELS[:48].reshape(6, 8))

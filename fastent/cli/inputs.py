@@ -361,8 +361,7 @@ def _open_shard(shard: Parts, found: dict[str, Source], how: dict[str, Reading])
                 raise unclear.get("labels") or error from None
     waiting = [role for role, error in unclear.items() if error is not None]
     if waiting and not found:
-        first = "predictions" if "predictions" in waiting else waiting[0]
-        still = _try(shard, found, first, how, certain=False)
+        still = _try(shard, found, "predictions", how, certain=False)
         if still is not None:
             raise still
         waiting.remove(first)
