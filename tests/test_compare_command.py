@@ -134,6 +134,9 @@ def test_the_table(capsys):
 
 
 def test_files_that_fail_are_left_out(capsys):
+    words = ["p", "q", "--kind", "logits", "--on-error", "skip", "--rows", "-"]
+    assert main(["compare", *words]) == 2
+    assert "--rows -: expected an ordinary file with --on-error skip" in capsys.readouterr().err
     path = Path("q/shard-1.npy")
     path.write_bytes(path.read_bytes()[:-8])
     assert main(["compare", "p", "q", "--kind", "logits", "--quiet"]) == 2

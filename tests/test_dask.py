@@ -73,6 +73,8 @@ def everything(report):
         ("sparse_cross_entropy", (LABELS, P), {"sample_weight": P, "label_smoothing": 0.1}),
         ("categorical_cross_entropy", (P, Q), {"eps": 1e-3}),
         ("binary_cross_entropy", ((P > 0.2) * 1.0, Q), {"sample_weight": WEIGHTS[:, None]}),
+        ("binary_cross_entropy", ((P[:, :1] > 0.2) * 1.0, Q), {}),
+        ("binary_cross_entropy", ((P > 0.2) * 1.0, Q[:1]), {}),
         ("kl_divergence", (P, LOGITS), {"kind": ("probs", "logits")}),
         ("js_divergence", (P, Q), {}),
         ("entropy", (P,), {}),
