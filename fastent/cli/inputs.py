@@ -364,7 +364,7 @@ def _open_shard(shard: Parts, found: dict[str, Source], how: dict[str, Reading])
         still = _try(shard, found, "predictions", how, certain=False)
         if still is not None:
             raise still
-        waiting.remove(first)
+        waiting.remove("predictions")
     for role in waiting:
         rows = found["predictions" if "predictions" in found else next(iter(found))].rows
         _try(shard, found, role, how, rows=rows)
