@@ -232,14 +232,10 @@ class Report(Part):
             raise missing(error, "matplotlib", "plot_calibration") from None
         from fastent.report import plots
 
-        if ax is None:
-            from matplotlib import pyplot
-
-            ax = pyplot.subplots()[1]
         task = self._settings.get("task")
         words = plots.PROBABILITY if task == "binary" else plots.CONFIDENCE
-        plots.draw_reliability(ax, self.calibration(metric), words)
-        return ax
+        table = self.calibration(metric)
+        return plots.in_our_style(ax, lambda axes: plots.draw_reliability(axes, table, words))
 
     # --- to look at
 

@@ -238,6 +238,10 @@ def test_histograms_hold_all_rows(browser, made):
     bars = marks(page, "cross_entropy")
     weights = np.array([float(bar["weight"]) for bar in bars])
     edges = np.array([float(bar["lower"]) for bar in bars] + [float(bars[-1]["upper"])])
+    held = document["histograms"]["cross_entropy"]
+    for name in ("lower", "upper", "weight"):
+        assert [float(bar[name]) for bar in bars] == held[name]
+    assert held["zero"] == held["infinite"] == 0
     assert weights.sum() == pytest.approx(ROWS)
     assert edges[0] == pytest.approx(losses.min(), rel=0.02)  # on the range of the data
     assert edges[-1] == pytest.approx(losses.max(), rel=0.02)
@@ -252,6 +256,18 @@ def test_histograms_hold_all_rows(browser, made):
     assert sum(float(m["weight"]) for m in shares[:15]) == pytest.approx(right)
     assert sum(float(m["weight"]) for m in shares) == pytest.approx(ROWS)
     assert linear([m["share"] for m in shares], [m["bottom"] - m["top"] for m in shares], 2.5)
+    page.close()
+
+
+def test_every_drawn_distribution_is_in_the_document(browser, made):
+    page, document = opened(browser, made, "compare")
+    assert {"kl_divergence", "js_divergence", "delta_p"} <= document["histograms"].keys()
+    for metric, held in document["histograms"].items():
+        bars = marks(page, metric)
+        for name in ("lower", "upper", "weight"):
+            assert [float(bar[name]) for bar in bars] == held[name], metric
+        left = float(held["zero"]) + float(held["infinite"])
+        assert sum(held["weight"]) + left == pytest.approx(ROWS)
     page.close()
 
 

@@ -7,7 +7,7 @@ import scipy.stats
 pytest.importorskip("matplotlib")
 
 import fastent as fe
-from fastent.report import pictures, plots
+from fastent.report import histogram, pictures, plots
 from fastent.report.page import worst_groups
 
 RNG = np.random.default_rng(8)
@@ -96,7 +96,7 @@ def test_distribution(figures, scale):
     """Wide ranges are drawn over their logarithms; nothing but zeros and infinities is left out."""
     values = np.array([0.0, 0.5, 1.0, 2.0, 3.0, 4.0 * scale, np.inf])
     weights = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
-    found = plots.Distribution(values, weights)
+    found = histogram.Distribution(values, weights)
     marks = {"median": 2.0, "90 %": 3.0, "99 %": 1e9}
     plot = plots.distribution("losses", "Row losses", "loss", found, marks, "nats")
     (axes,) = figures[0].axes
@@ -125,12 +125,12 @@ def test_distribution(figures, scale):
 
 def test_distribution_of_one_value_or_none(figures):
     for value in (0.0, -3.0, 5.0):
-        found = plots.Distribution(np.array([value]), np.array([2.0]))
+        found = histogram.Distribution(np.array([value]), np.array([2.0]))
         plots.distribution("x", "X", "x", found, {})
         ((left, width, height),) = bars(figures[-1].axes[0])
         assert left[0] < value < left[-1] + width[-1] and height.sum() == 2
         assert left[0] + left[-1] + width[-1] == pytest.approx(2 * value)
-    lost = plots.Distribution(np.array([np.inf]), np.array([2.0]))
+    lost = histogram.Distribution(np.array([np.inf]), np.array([2.0]))
     assert plots.distribution("x", "X", "x", lost, {}).text == (
         "Rows of total weight 2; 2 of it is infinite and not drawn."
     )
@@ -179,7 +179,7 @@ def test_what_is_drawn_are_the_rows_of_a_run():
     np.testing.assert_allclose(found.hits, np.bincount(place, weights * right, 8))
     np.testing.assert_allclose(found.edges, np.linspace(0, 1, 9))
     losses = -np.log(q[np.arange(600), labels])
-    spread = pictures.row_values(report, "cross_entropy")
+    spread = histogram.row_values(report, "cross_entropy")
     assert spread.weights.sum() == pytest.approx(weights.sum())
     assert (np.diff(spread.values) > 0).all()
     for loss in np.quantile(losses, (0.1, 0.5, 0.9)):  # of relative width 0.01 are the buckets
@@ -193,7 +193,7 @@ def test_a_nan_spoils_the_bins_and_not_the_losses():
     acc = fe.Accumulator(["cross_entropy", "ece"], task="sparse", kind="logits")
     report = acc.update([0, 1, 1], [[0.0, 1], [np.nan, 0], [2, 0]]).compute()
     assert pictures.bins(report) is None
-    spread = pictures.row_values(report, "cross_entropy")
+    spread = histogram.row_values(report, "cross_entropy")
     assert len(spread.values) == 2 and np.isfinite(spread.values).all()
     assert [plot.name for plot in pictures.score_plots(report, plots.CONFIDENCE)] == [
         "cross_entropy"

@@ -14,6 +14,7 @@ import scipy.stats
 
 import fastent as fe
 from fastent.cli import main
+from fastent.report.style import FONTS, LIGHT
 
 RNG = np.random.default_rng(12)
 ROWS, CLASSES = 400, 4
@@ -133,8 +134,17 @@ def test_plot_calibration(report):
     ends = [segment[:, 1] for segment in points[2][0].get_segments()]
     np.testing.assert_allclose(ends, np.stack([table["low"], table["high"]], 1)[used])
     assert axes.get_xlabel() == "confidence"
+    assert points[0].get_color() == LIGHT["first"] and points[0].get_linestyle() == "-"
     binary = fe.Accumulator("ece", task="binary").update([0.0, 1.0], [0.2, 0.7]).compute()
     assert binary.plot_calibration(Figure().subplots()).get_xlabel() == "probability of target 1"
+
+
+def test_a_figure_of_its_own_looks_like_the_site(report):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    axes = report.plot_calibration()
+    assert axes.xaxis.label.get_color() == LIGHT["ink"]
+    assert set(axes.xaxis.label.get_fontfamily()) <= {*FONTS, "sans-serif"}
+    pyplot.close(axes.figure)
 
 
 def test_pages(report):

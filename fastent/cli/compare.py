@@ -13,7 +13,7 @@ from fastent.cli.carried import carried
 from fastent.cli.exact_quantiles import MOST_ROWS
 from fastent.cli.inputs import compare_shards, ignored_code
 from fastent.cli.outputs import is_direct
-from fastent.cli.pair_report import describe
+from fastent.cli.pair_report import describe, spread
 from fastent.cli.pair_scorer import HIDDEN, CompareScorer
 from fastent.cli.pair_sums import LABELLED, chosen
 from fastent.cli.run import Run, show, write_outputs
@@ -127,19 +127,13 @@ def page(scorer: CompareScorer, found: dict[str, Any]) -> bytes:
     from fastent.report import pictures
     from fastent.report.page import render
 
-    sums = scorer.lanes.total()
-    divergences, losses = sums.report(), sums.loss_report()
-    drawn = [
-        pictures.distribution(
-            divergences if name in divergences else losses,
-            name, f"{name} over the rows", f"{name} of a row",
-            {mark: float(entry["quantiles"][key]) for mark, key in MARKED.items()},
-        )
-        for name, entry in found["metrics"].items()
-        if "quantiles" in entry and not DISCRETE & {name.rpartition("_")[0], name}
-    ]  # fmt: skip
+    drawn = []
+    for name, part in spread(scorer.lanes.total(), found):
+        quantiles = found["metrics"][name]["quantiles"]
+        marks = {mark: float(quantiles[key]) for mark, key in MARKED.items()}
+        title, axis = f"{name} over the rows", f"{name} of a row"
+        drawn.append(pictures.distribution(part, name, title, axis, marks))
     return render("Comparison", found, drawn, notes(found))
 
 
 MARKED = {"median": "median", "90 %": "p90", "99 %": "p99"}
-DISCRETE = {"top1_agreement", "top5_overlap", "top10_overlap", "top1_in_top5", "accuracy"}

@@ -15,13 +15,14 @@ from fastent.cli.pair_sums import CORRELATED, CORRELATION, LABELLED, SIDES, Pair
 from fastent.cli.score import bits_per_byte, worst_rows
 from fastent.io.references import natural_key
 from fastent.io.shards import Shards
-from fastent.report import document, table
+from fastent.report import document, histogram, table
 from fastent.report.verdict import verdict
 from fastent.results import perplexity_of
 
 FEW_CLUSTERS = 20
 HISTOGRAM = {"median": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 LOWER = {"p0.1": 0.001, "p1": 0.01, "p5": 0.05, "p10": 0.1, "p25": 0.25}
+DISCRETE = {"top1_agreement", "top5_overlap", "top10_overlap", "top1_in_top5", "accuracy"}
 # Means that would be 0 if Q were as good as P.
 DIFFERENCES = {
     "cross_entropy_difference", "perplexity_ratio", "delta_p", "accuracy_difference",
@@ -104,6 +105,10 @@ def describe(
                 for name in (f"perplexity_{side}", f"cross_entropy_{side}"):
                     if name in result["metrics"]:
                         result["metrics"][name]["bound"] = "lower"
+    result["histograms"] = {
+        name: document.histogram(histogram.bars(histogram.row_values(part, name)))
+        for name, part in spread(sums, result)
+    }
     if options.on_error == "skip":
         result["left_out"] = sorted(shards.left_out, key=lambda e: natural_key(e["file"]))
     if options.worst:
@@ -113,6 +118,16 @@ def describe(
         result["verdict"] = said
     result["notes"] = remarks(result)
     return result
+
+
+def spread(sums: PairSums, found: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The metrics whose row values are drawn, and the report of each."""
+    parts = sums.report(), sums.loss_report()
+    return [
+        (name, parts[name not in parts[0]])
+        for name, one in found["metrics"].items()
+        if "quantiles" in one and not DISCRETE & {name.rpartition("_")[0], name}
+    ]
 
 
 def entry(result: Any, clusters: int | None, whole: bool) -> dict[str, Any]:

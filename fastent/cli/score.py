@@ -21,7 +21,7 @@ from fastent.cli.signals import Signals
 from fastent.cli.skipping import SkippingRun
 from fastent.io.references import natural_key
 from fastent.io.shards import Shards
-from fastent.report import calibration, document
+from fastent.report import calibration, document, histogram
 from fastent.results import ratio, rounded
 
 DEFAULTS = {
@@ -150,6 +150,9 @@ def describe(
     }
     if {"ece", "mce"} & set(shown):
         result["calibration"] = document.columns(calibration.table(report))
+    if "cross_entropy" in shown:
+        rows = histogram.bars(histogram.row_values(report, "cross_entropy"))
+        result["histograms"] = {"cross_entropy": document.histogram(rows)}
     if options.on_error == "skip":
         result["left_out"] = sorted(shards.left_out, key=lambda entry: natural_key(entry["file"]))
     clipping: dict[str, Any] = sums.clipping.describe().get("predictions", {})

@@ -51,6 +51,11 @@ def columns(table: Mapping[str, Any] | None) -> dict[str, list[float | str | Non
     return {name: [number(float(x)) for x in column] for name, column in table.items()}
 
 
+def histogram(found: Any) -> dict[str, Any]:
+    """The bars of a metric's row values, and the weight that none shows."""
+    return {**(columns(found.columns()) or {}), "zero": found.zero, "infinite": found.infinite}
+
+
 def to_float(value: float | str | None) -> float | None:
     """The way back from ``number``."""
     return None if value is None else float(value)

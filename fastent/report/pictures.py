@@ -6,25 +6,13 @@ import math
 
 import numpy as np
 
-from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.report import plots
 from fastent.report.calibration import effective
+from fastent.report.histogram import row_values
 from fastent.report.table import unit_of
 from fastent.results import Part, rounded
 
 MARKS = {"median": 0.5, "90 %": 0.9, "99 %": 0.99}
-
-
-def row_values(report: Part, name: str) -> plots.Distribution:
-    """Row values of a metric and the weight at each, from the histogram behind the quantiles."""
-    counts = report.state.histogram(report.layout.place(report[name].metric))
-    total = sum(counts.values())
-    weight = report[name].weight
-    pairs = sorted((bucket_middle(bucket), weight * (n / total)) for bucket, n in counts.items())
-    pairs = [pair for pair in pairs if pair[0] == pair[0]]
-    return plots.Distribution(
-        np.array([value for value, _ in pairs]), np.array([share for _, share in pairs])
-    )
 
 
 def distribution(

@@ -6,7 +6,6 @@ import base64
 import html
 import io
 import json
-import math
 import re
 import textwrap
 import unicodedata
@@ -17,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from fastent.report import histogram
 from fastent.report.intervals import interval
-from fastent.report.style import LIGHT
+from fastent.report.style import FONTS, LIGHT
 
 INK, FIRST, SECOND = LIGHT["ink"], LIGHT["first"], LIGHT["second"]
 NAMED = 3  # groups in the words below their plot
@@ -80,14 +80,6 @@ class Bins:
                 "confidence": self.confidence / used, "frequency": self.hits / used,
                 "low": low, "high": high,
             }  # fmt: skip
-
-
-@dataclass
-class Distribution:
-    """Values and the weight at each, sorted."""
-
-    values: np.ndarray
-    weights: np.ndarray
 
 
 @dataclass
@@ -231,6 +223,22 @@ def reliability(bins: Bins, words: Words) -> Plot:
     return Plot("reliability", "Reliability", text + ".", _svg(figure, "reliability"))
 
 
+def in_our_style(axes: Any, draw: Any) -> Any:
+    """Draw on axes, or on those of a new figure, in the colours and the font of the site."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = [font for font in FONTS if font in installed]
+    with matplotlib.rc_context({**STYLE, "font.family": [*fonts, "sans-serif"]}):
+        if axes is None:
+            from matplotlib import pyplot
+
+            axes = pyplot.subplots(layout="constrained")[1]
+        draw(axes)
+    return axes
+
+
 def draw_reliability(axes: Any, table: Mapping[str, np.ndarray], words: Words) -> None:
     """Observed frequency against what was predicted, with 95 % intervals, on the given axes."""
     used = table["weight"] > 0
@@ -245,27 +253,23 @@ def draw_reliability(axes: Any, table: Mapping[str, np.ndarray], words: Words) -
 
 @_styled
 def distribution(
-    name: str, title: str, axis: str, found: Distribution, marks: Marks, unit: str = ""
+    name: str, title: str, axis: str, found: histogram.Distribution, marks: Marks, unit: str = ""
 ) -> Plot:
     """Histogram of row values with lines at ``marks``; what cannot be drawn is told in words."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis, unit = (f"{axis} ({unit})", f" {unit}") if unit else (axis, "")
     figure, axes = _figure()
-    finite = np.isfinite(found.values)
-    above = found.values[finite & (found.values > 0)]
-    logarithmic = not (found.values < 0).any() and above.size and above.max() > 30 * above.min()
-    drawn = finite & (found.values > 0) if logarithmic else finite
-    values, weights = found.values[drawn], found.weights[drawn]
-    if values.size:
-        edges = _edges(values, logarithmic)
-        heights, _ = np.histogram(np.maximum(values, edges[0]), edges, weights=weights)
-        bars = axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=FIRST,
-                        edgecolor="none")  # fmt: skip
-        for low, high, height, bar in zip(edges, edges[1:], heights, bars, strict=False):
+    held = histogram.bars(found)
+    edges, finite = held.edges, found.values[np.isfinite(found.values)]
+    if held.weights.size:
+        drawn = axes.bar(edges[:-1], held.weights, np.diff(edges), align="edge", color=FIRST,
+                         edgecolor="none")  # fmt: skip
+        for low, high, height, bar in zip(edges, edges[1:], held.weights, drawn, strict=False):
             _say(bar, [{"lower": low, "upper": high, "weight": height}],
                  [f"{low:.4g} to {high:.4g}{unit}: {height:,.6g} rows"])  # fmt: skip
-        if logarithmic:
+        if held.logarithmic:
+            finite = finite[finite > 0]
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(numticks=6))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -280,24 +284,13 @@ def distribution(
         axes.text(0.5, 0.5, "nothing to draw", transform=axes.transAxes, ha="center", color=INK)
     axes.set(xlabel=axis, ylabel="rows")
     text = f"Rows of total weight {found.weights.sum():,.6g}"
-    if values.size:
-        text += f", from {values.min():.3g} to {values.max():.3g}{unit}"
+    if held.weights.size:
+        text += f", from {finite.min():.3g} to {finite.max():.3g}{unit}"
         text += "".join(f", {mark} {at:.4g}" for mark, at in marks.items())
-    for left_out, what in ((found.values == 0) & ~drawn, "0"), (np.isinf(found.values), "infinite"):
-        weight = found.weights[left_out].sum()
+    for weight, what in ((held.zero, "0"), (held.infinite, "infinite")):
         if weight:
             text += f"; {weight:,.6g} of it is {what} and not drawn"
     return Plot(name, title, text + ".", _svg(figure, name))
-
-
-def _edges(values: np.ndarray, logarithmic: bool) -> np.ndarray:
-    """41 edges around the values; of a single one, some room to both sides."""
-    if logarithmic:
-        low, high = math.log10(max(values.min(), 1e-12)), math.log10(values.max())
-        return np.logspace(low - 1e-9, max(high, low + 0.1) + 1e-9, 41)
-    low, high = values.min(), values.max()
-    room = (high - low) / 1e6 or abs(low) / 2 or 0.5
-    return np.linspace(low - room, high + room, 41)
 
 
 @_styled

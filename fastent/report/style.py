@@ -4,6 +4,8 @@ FIRST and SECOND stay apart for the colour-blind; in grey print hatches and dash
 """
 
 FONT = 'system-ui, -apple-system, "Segoe UI", sans-serif'
+# What system-ui is on Windows, macOS, Android and Linux, for drawings that name a font themselves.
+FONTS = ("Segoe UI", "Helvetica Neue", "Roboto", "Noto Sans", "Liberation Sans", "DejaVu Sans")
 LIGHT = {
     "ink": "#222832",
     "soft": "#48566b",
