@@ -149,3 +149,9 @@ def test_files_that_fail_are_left_out(capsys):
         assert found["metrics"][name]["value"] == report.compute()[name].value
     (left,) = found["left_out"]
     assert left["file"] == "p/shard-1.npy" and left["error"].startswith("q/shard-1.npy: truncated")
+    bad = np.load("q/shard-2.npy")
+    bad[-1, 0] = np.nan
+    np.save("q/shard-2.npy", bad)
+    again = compare("p", "q", "--kind", "logits", "--on-error", "skip")
+    assert again["rows"] == cut[0]
+    assert [one["file"] for one in again["left_out"]] == ["p/shard-1.npy", "p/shard-2.npy"]
