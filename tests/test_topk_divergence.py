@@ -146,6 +146,41 @@ def test_both_implementations_agree_at_every_level():
             np.testing.assert_allclose(found, wanted, rtol=room, atol=1e-15)
 
 
+def hard_rows(rng, classes):
+    """Logits that mislead whoever looks for the ends of a row."""
+    plain = rng.normal(size=classes) * 3
+    yield plain
+    yield np.round(plain)
+    yield np.where(rng.random(classes) < 0.6, -np.inf, plain)
+    yield np.where(rng.random(classes) < 0.3, rng.choice([0.0, -0.0], classes), np.round(plain))
+    yield np.zeros(classes)
+    for share in (0.01, 1.0):  # large where a sample is taken, or small, and only there
+        sampled = plain.copy()
+        for start in range(0, classes, max(1, classes // 256)):
+            if rng.random() < share:
+                sampled[start : start + 8] += 30 if share < 1 else -30
+        yield sampled
+    peaked = plain.copy()
+    peaked[classes // 2] += 60
+    yield peaked
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("level", simd_levels())
+def test_ends_are_found_in_rows_of_any_length_and_kind(dtype, level):
+    rng = np.random.default_rng(8)
+    for classes, k in [(127, 3), (129, 0), (2047, 20), (2049, 1), (9000, 300), (20011, 100)]:
+        for row in hard_rows(rng, classes):
+            a = 3 * rng.normal(size=classes)
+            a -= np.logaddexp.reduce(a)
+            ids = rng.permutation(np.argsort(-a)[:k])
+            wanted = fe.topk_divergence(ids, a[ids], row.astype(dtype), backend="numpy")
+            with use_simd(level):
+                found = fe.topk_divergence(ids, a[ids], row.astype(dtype))
+            room = 1e-6 if dtype == np.float32 else 2e-11
+            np.testing.assert_allclose(found, wanted, rtol=room, atol=1e-14)
+
+
 def test_ties_and_infinities():
     log = np.log
     ids, a = [0, 1], log([0.5, 0.25])

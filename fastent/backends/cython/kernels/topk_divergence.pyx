@@ -13,7 +13,7 @@ float rows are formed again in double where the two rows are so near that roundi
 """
 
 from libc.math cimport floor
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -21,15 +21,14 @@ from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, NAN, c_fma, exp_of_sum, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
     log1p_of, log_positive, phi, real, stored,
 )
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM, blocks_of
-from fastent.backends.cython.arithmetic.sums cimport two_sum_add
-from fastent.backends.cython.kernels.interface cimport SCRATCH
-from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, exp_over, merge_into, scale_of
-from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK, blocks_of
+from fastent.backends.cython.arithmetic.sums cimport row_sum, two_sum_add
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, block_top, exp_over, merge_into, scale_of
+from fastent.backends.cython.kernels.topk_tail cimport STRETCH, STRETCHES, stretches_of, sums_of_stretches
 
 cdef extern from "argmax.h" nogil:
-    int fe_above_float(const float *x, Py_ssize_t n, float m)
-    int fe_above_double(const double *x, Py_ssize_t n, double m)
+    int fe_equal_float(const float *x, Py_ssize_t n, float m)
+    int fe_equal_double(const double *x, Py_ssize_t n, double m)
 
 cdef extern from "argmax.h" nogil:
     void fe_ask(const char *at, Py_ssize_t size, bint near)
@@ -37,6 +36,12 @@ cdef extern from "argmax.h" nogil:
 cdef extern from "extremes.h" nogil:
     Py_ssize_t fe_ends_float(const float *x, Py_ssize_t n, float low, float high, float *out)
     Py_ssize_t fe_ends_double(const double *x, Py_ssize_t n, double low, double high, double *out)
+    Py_ssize_t fe_ends_held_float(const float *const *at, const uint64_t *held, float low, float high, float *out)
+    Py_ssize_t fe_ends_held_double(const double *const *at, const uint64_t *held, double low, double high, double *out)
+    Py_ssize_t fe_over_float(const float *x, Py_ssize_t n, float m)
+    Py_ssize_t fe_over_double(const double *x, Py_ssize_t n, double m)
+    Py_ssize_t fe_within_float(const float *x, Py_ssize_t n, float low, float high, float *out)
+    Py_ssize_t fe_within_double(const double *x, Py_ssize_t n, double low, double high, double *out)
 
 HEAD, TAIL_P, TAIL_Q, BUCKET, LOW, HIGH, CE_LOW, CE_HIGH, ENTROPY_LOW, ENTROPY_HIGH, OVERLAP = range(11)
 COUNT = 11
@@ -47,9 +52,11 @@ cdef enum:
     C_HEAD, C_TAIL_P, C_TAIL_Q, C_BUCKET, C_LOW, C_HIGH, C_CE_LOW, C_CE_HIGH, C_ENTROPY_LOW, C_ENTROPY_HIGH
     C_OVERLAP, C_COUNT
     C_RANGE = 1, C_DUPLICATE, C_MASS, C_NOT_TOP, C_ROW_SUM
-    DIGIT = 9                           # bits by which ids are sorted at once
-    SAMPLE = 2048                       # numbers of a row that say where its ends may begin
-    PIECE = 1 << 30
+    DIGIT = 9                           # bits by which ids are sorted at once; 6 if they are few
+    PIECE = 8                           # as many numbers at a time
+    SAMPLE = 2048                       # in all say where the ends of a row may begin
+    FEW = 16
+    MOST = 1 << 30
 
 cdef extern from *:
     """
@@ -88,10 +95,10 @@ cdef struct Room:                       # memory of one thread
     Grown low
     Grown high_log_q                    # of those taken
     Grown low_log_q
+    Grown capped                        # and of these
     Grown row                           # a copy
     LogitSums *parts
     char *copy                          # of a block
-    char *scratch
     bint no_memory
 
 
@@ -143,7 +150,8 @@ cdef inline char *fit(Room *room, Grown *grown, size_t size) noexcept nogil:
 cdef Py_ssize_t sort_ids(const int64_t *ids, Rules *rules, Room *room, Bad *bad) noexcept nogil:
     """The ids in order, and where each stood; padding is left out. Returns how many."""
     cdef Py_ssize_t count[1 << DIGIT]
-    cdef Py_ssize_t i, n = 0, at, before, bits = 0
+    cdef Py_ssize_t i, n = 0, at, before, bits = 0, digit = DIGIT if rules.listed > 1000 else 6
+    cdef int64_t last = (1 << digit) - 1
     cdef int64_t id
     cdef int64_t *a
     for i in range(rules.listed):
@@ -158,24 +166,24 @@ cdef Py_ssize_t sort_ids(const int64_t *ids, Rules *rules, Room *room, Bad *bad)
         room.order[n] = i
         n += 1
     while (rules.classes - 1) >> bits:
-        memset(count, 0, sizeof(count))
+        memset(count, 0, (last + 1) * sizeof(count[0]))
         for i in range(n):
-            count[(room.ids[i] >> bits) & ((1 << DIGIT) - 1)] += 1
+            count[(room.ids[i] >> bits) & last] += 1
         at = 0
-        for i in range(1 << DIGIT):
+        for i in range(last + 1):
             before = count[i]
             count[i] = at
             at += before
         a = room.spare
         for i in range(n):
-            id = (room.ids[i] >> bits) & ((1 << DIGIT) - 1)
+            id = (room.ids[i] >> bits) & last
             a[2 * count[id]] = room.ids[i]
             a[2 * count[id] + 1] = room.order[i]
             count[id] += 1
         for i in range(n):
             room.ids[i] = a[2 * i]
             room.order[i] = a[2 * i + 1]
-        bits += DIGIT
+        bits += digit
     for i in range(1, n):
         if room.ids[i] == room.ids[i - 1]:
             bad.code = C_DUPLICATE
@@ -196,7 +204,12 @@ cdef Teacher teacher_of(const int64_t *ids, const double *logprobs, const unsign
     if bad.code:
         return t
     for i in range(k):
-        a = logprobs[room.order[i]]
+        room.log_p[i] = logprobs[room.order[i]]
+    for i in range(k):
+        room.p[i] = exp_of_sum(room.log_p[i], 0.0)
+    for i in range(k):
+        a = room.log_p[i]
+        p = room.p[i]
         if a != a:
             t.tail = NAN
             return t
@@ -204,9 +217,6 @@ cdef Teacher teacher_of(const int64_t *ids, const double *logprobs, const unsign
             bad.code = C_MASS
             bad.number = INFINITY
             return t
-        p = exp_of_sum(a, 0.0)
-        room.p[i] = p
-        room.log_p[i] = a
         two_sum_add(&mass, &lost, p)
         if within == NULL or within[room.order[i]]:
             cap = p if p < cap else cap
@@ -261,39 +271,42 @@ cdef struct Ends:                       # numbers of the tail that may be its sm
     Py_ssize_t many                     # and of the largest
     double low                          # those at most this, and
     double high                         # those at least this
-    Py_ssize_t found                    # in room.ends
+    Py_ssize_t found                    # in room.ends,
+    Py_ssize_t none                     # as many of which are none of the tail, but −infinity
     Py_ssize_t lows
     Py_ssize_t highs
 
 
-cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rules, Room *room, Ends *ends, real *scratch) noexcept nogil:
+cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rules, Room *room, Ends *ends, real unused) noexcept nogil:
     """Sums of the classes that are not listed, of which there is one at least, and what may be an end
     of them, if `ends` is given: all is done while a block is in the first-level cache. If a row follows,
     its sample is asked for, which comes from all over the memory."""
-    cdef Py_ssize_t block, count = blocks_of(rules.classes), start, n, first = 0, i, step = 1
-    cdef stored *copy = <stored *>room.copy
-    cdef Py_ssize_t step_of = rules.classes // SAMPLE
+    cdef Py_ssize_t block, count = blocks_of(rules.classes), start, n, first = 0, listed, i, step = 1, stretches
+    cdef Py_ssize_t step_of = rules.classes // (SAMPLE // PIECE)
+    cdef double low = -INFINITY, high = INFINITY
+    cdef const stored *at[STRETCHES]
+    cdef uint64_t held[2]
     cdef stored *found
-    cdef const stored *here
+    if ends != NULL:
+        low = ends.low
+        high = ends.high
+        ends.none = t.count + (STRETCH - rules.classes % STRETCH) % STRETCH
     for block in range(count):
         start = block * CHUNK
         n = min(<Py_ssize_t>CHUNK, rules.classes - start)
-        here = x + start
-        fe_ask(<const char *>(here + 2 * CHUNK), CHUNK * sizeof(stored), False)
-        if first < t.count and room.ids[first] < start + n:
-            memcpy(copy, here, n * sizeof(stored))
-            while first < t.count and room.ids[first] < start + n:
-                copy[room.ids[first] - start] = <stored>(-INFINITY)
-                first += 1
-            here = copy
+        listed = 0
+        while first + listed < t.count and room.ids[first + listed] < start + n:
+            listed += 1
+        stretches = stretches_of(x, n, start, room.ids + first, listed, <stored *>room.copy, at)
+        first += listed
         if followed and step_of > 0:
             for i in range(start // step_of, (start + n) // step_of):
                 fe_ask(<const char *>(x + rules.classes + i * step_of), 1, False)
-        room.parts[block] = logit_sums(here, n, n, rules.scale, False, no_ranks(), scratch)
+        room.parts[block] = sums_of_stretches(at, stretches, low, high, held, x + start + CHUNK, rules.scale, unused)
         if ends != NULL:
-            found = <stored *>fit(room, &room.ends, (ends.found + n + 64) * sizeof(stored))
+            found = <stored *>fit(room, &room.ends, (ends.found + CHUNK + 64) * sizeof(stored))
             if found != NULL:
-                ends.found += ends_of(here, n, <stored>ends.low, <stored>ends.high, found + ends.found)
+                ends.found += held_ends(at, held, <stored>low, <stored>high, found + ends.found)
     while step < count:
         i = 0
         while i + step < count:
@@ -303,11 +316,25 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
     return room.parts[0]
 
 
+cdef inline Py_ssize_t held_ends(const stored **at, const uint64_t *held, stored low, stored high, stored *out) noexcept nogil:
+    if stored is float:
+        return fe_ends_held_float(at, held, low, high, out)
+    else:
+        return fe_ends_held_double(at, held, low, high, out)
+
+
 cdef inline Py_ssize_t ends_of(const stored *x, Py_ssize_t n, stored low, stored high, stored *out) noexcept nogil:
     if stored is float:
         return fe_ends_float(x, n, low, high, out)
     else:
         return fe_ends_double(x, n, low, high, out)
+
+
+cdef inline Py_ssize_t within(const stored *x, Py_ssize_t n, stored low, stored high, stored *out) noexcept nogil:
+    if stored is float:
+        return fe_within_float(x, n, low, high, out)
+    else:
+        return fe_within_double(x, n, low, high, out)
 
 
 cdef inline double scaled(double x, double top, Rules *rules) noexcept nogil:
@@ -342,25 +369,100 @@ cdef Student student_of(LogitSums tail, Teacher *t, Rules *rules, Room *room) no
     return s
 
 
+cdef inline double excess_and(double x, double log_x, double log_q, double *q) noexcept nogil:
+    """x ln(x/q) − x + q >= 0, and q."""
+    cdef double u = log_q - log_x, v, near, far
+    v = u if u > -1.25 else -1.25
+    v = v if v < 1.5 else 1.5
+    q[0] = exp_of_sum(log_q, 0.0)
+    near = x * phi(v)
+    far = q[0] - x * (1 + u)
+    near = near if u == v else far
+    return near if x > 0 else q[0]
+
+
 cdef inline double excess(double x, double log_x, double log_q) noexcept nogil:
-    """x ln(x/q) − x + q >= 0."""
-    cdef double u = log_q - log_x, q
-    if x == 0:
-        return exp_of_sum(log_q, 0.0)
-    if -1.25 <= u <= 1.5:
-        return x * phi(u)
-    q = exp_of_sum(log_q, 0.0)
-    return q - x * (1 + u)
+    cdef double q
+    return excess_and(x, log_x, log_q, &q)
+
+
+cdef double excess_of(double x, double log_x, const double *log_q, Py_ssize_t n, double *mass) noexcept nogil:
+    """The same of one x and many q, and their sum."""
+    cdef double total = 0, lost = 0, total_q = 0, lost_q = 0
+    cdef double terms[DOUBLE_BLOCK + 16]
+    cdef double q[DOUBLE_BLOCK + 16]
+    cdef Py_ssize_t start = 0, i, count
+    while start < n:
+        count = min(<Py_ssize_t>DOUBLE_BLOCK, n - start)
+        for i in range(count):
+            terms[i] = excess_and(x, log_x, log_q[start + i], q + i)
+        two_sum_add(&total, &lost, row_sum(<const double *>terms, count))
+        two_sum_add(&total_q, &lost_q, row_sum(<const double *>q, count))
+        start += count
+    mass[0] = total_q + lost_q
+    return total + lost if lost == lost else total
+
+
+cdef double excess_of_list(Room *room, Py_ssize_t n) noexcept nogil:
+    """The same of what is listed."""
+    cdef double total = 0, lost = 0, q
+    cdef double terms[DOUBLE_BLOCK + 16]
+    cdef Py_ssize_t start = 0, i, count
+    while start < n:
+        count = min(<Py_ssize_t>DOUBLE_BLOCK, n - start)
+        for i in range(count):
+            terms[i] = excess_and(room.p[start + i], room.log_p[start + i], room.log_q[start + i], &q)
+        two_sum_add(&total, &lost, row_sum(<const double *>terms, count))
+        start += count
+    return total + lost if lost == lost else total
+
+
+cdef double mass_of(const double *log_q, Py_ssize_t n) noexcept nogil:
+    """Σ q."""
+    cdef double total = 0, lost = 0
+    cdef double q[DOUBLE_BLOCK + 16]
+    cdef Py_ssize_t start = 0, i, count
+    while start < n:
+        count = min(<Py_ssize_t>DOUBLE_BLOCK, n - start)
+        for i in range(count):
+            q[i] = exp_of_sum(log_q[start + i], 0.0)
+        two_sum_add(&total, &lost, row_sum(<const double *>q, count))
+        start += count
+    return total + lost
+
+
+cdef double sum_of(const double *numbers, Py_ssize_t n) noexcept nogil:
+    """Numbers of one sign, in blocks."""
+    cdef double total = 0, lost = 0
+    cdef double block[DOUBLE_BLOCK + 16]
+    cdef Py_ssize_t start = 0, count
+    while start < n:
+        count = min(<Py_ssize_t>DOUBLE_BLOCK, n - start)
+        memcpy(block, numbers + start, count * sizeof(double))
+        two_sum_add(&total, &lost, row_sum(<const double *>block, count))
+        start += count
+    return total + lost if lost == lost else total
 
 
 cdef inline Py_ssize_t above(const stored *x, Py_ssize_t n, stored m) noexcept nogil:
     cdef Py_ssize_t found = 0, start = 0
     while start < n:
         if stored is float:
-            found += fe_above_float(x + start, min(<Py_ssize_t>PIECE, n - start), m)
+            found += fe_over_float(x + start, min(<Py_ssize_t>MOST, n - start), m)
         else:
-            found += fe_above_double(x + start, min(<Py_ssize_t>PIECE, n - start), m)
-        start += PIECE
+            found += fe_over_double(x + start, min(<Py_ssize_t>MOST, n - start), m)
+        start += MOST
+    return found
+
+
+cdef inline Py_ssize_t equal_to(const stored *x, Py_ssize_t n, stored m) noexcept nogil:
+    cdef Py_ssize_t found = 0, start = 0
+    while start < n:
+        if stored is float:
+            found += fe_equal_float(x + start, min(<Py_ssize_t>MOST, n - start), m)
+        else:
+            found += fe_equal_double(x + start, min(<Py_ssize_t>MOST, n - start), m)
+        start += MOST
     return found
 
 
@@ -385,52 +487,83 @@ cdef inline stored from_key(int64_t key, stored unused) noexcept nogil:
         return fe_from_bits_double(<unsigned long long>(key ^ ((key >> 63) & <int64_t>0x7fffffffffffffff)))
 
 
-cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low, stored high) noexcept nogil:
-    """The rank-th largest number, from 1, which is in [low, high]."""
-    cdef int64_t first = key_of(low), last = key_of(high), middle
-    while first < last:                                 # of few numbers, counting is faster than sorting
+cdef inline Py_ssize_t larger(const stored *x, Py_ssize_t n, stored m, stored *out) noexcept nogil:
+    """The numbers above m."""
+    m = <stored>0.0 if m == 0 else m                    # −0 is equal to what is next to it
+    return ends_of(x, n, <stored>NAN, from_key(key_of(m) + 1, m), out)
+
+
+cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low) noexcept nogil:
+    """The rank-th largest of numbers, from 1, which is at least `low`.
+
+    Of so few, counting is faster than moving them. Two of three steps take the numbers above a bound for
+    exponentially distributed and aim just beside the rank; the third halves what numbers there may be."""
+    cdef int64_t first = key_of(low), last = key_of(<stored>block_top(x, n)), middle
+    cdef Py_ssize_t count, over = 0, within_n = n, most = -1, i, step = 0
+    cdef double a, b, aim
+    cdef stored m, bound = low
+    cdef stored few[FEW + 64]
+    while first < last and within_n > FEW:
         middle = (first & last) + ((first ^ last) >> 1)
-        if above(x, n, from_key(middle, low)) < rank:
+        if step % 3 < 2:
+            a = from_key(first, low)
+            b = from_key(last, low)
+            aim = rank + (FEW // 3 if step % 2 else -(FEW // 3))
+            aim = min(max(aim, over + 0.5), over + within_n - 0.5)
+            aim = (log_positive(<double>(over + within_n)) - log_positive(aim)) / (
+                log_positive(<double>(over + within_n)) - log_positive(over + 0.25))
+            m = <stored>(a + (b - a) * aim)
+            if m > a and m < b:
+                middle = key_of(m)
+        step += 1
+        m = from_key(middle, low)
+        count = above(x, n, m)
+        if count < rank:
+            within_n -= count - over
+            over = count
             last = middle
         else:
+            within_n = count - over
             first = middle + 1
-    return from_key(first, low)
+    if first >= last:
+        return from_key(first, low)
+    n = within(x, n, from_key(first, low), from_key(last, low), few)
+    for i in range(n):                                  # the least that fewer than `rank` are above
+        count = over + above(<const stored *>few, n, few[i])
+        if most < count < rank:
+            most = count
+            bound = few[i]
+    return bound
+
+
+cdef inline Py_ssize_t rank_of(Py_ssize_t wanted, Py_ssize_t n) noexcept nogil:
+    """Which of the sample is likely beyond so many of all n numbers."""
+    cdef double share = wanted * <double>SAMPLE / n
+    return <Py_ssize_t>(share + 2.5 * share ** 0.5 + 3)
 
 
 cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t listed, Ends *ends) noexcept nogil:
     """Bounds within which there are likely the numbers that are wanted, and not many more; all if there
     is no sense in looking for some."""
-    cdef stored sample[SAMPLE]
-    cdef Py_ssize_t i, step = n // SAMPLE, rank, below
-    cdef double share, least = INFINITY, most = -INFINITY, a, b, middle
+    cdef stored sample[SAMPLE + 64]
+    cdef stored some[SAMPLE + 64]
+    cdef Py_ssize_t i, step = n // (SAMPLE // PIECE)
+    cdef stored most, least
     ends.low = INFINITY
     ends.high = -INFINITY
     ends.found = ends.lows = ends.highs = 0
-    if step < 4 or ends.few + ends.many > n // 4:
+    if step < 4 * PIECE or ends.few + ends.many > n // 4:
+        return
+    for i in range(SAMPLE // PIECE):
+        memcpy(sample + i * PIECE, x + i * step, PIECE * sizeof(stored))
+    most = <stored>block_top(<const stored *>sample, SAMPLE)
+    if most != most:
         return
     for i in range(SAMPLE):
-        sample[i] = x[i * step]
-        if sample[i] > -INFINITY:
-            least = sample[i] if sample[i] < least else least
-        most = sample[i] if sample[i] > most else most
-    if least == INFINITY or most == INFINITY:
-        return
-    for below in range(2):
-        share = (ends.few if below else ends.many + listed) * <double>SAMPLE / n
-        rank = <Py_ssize_t>(share + 2.5 * share ** 0.5 + 3)
-        rank = SAMPLE - rank if below else rank
-        a = least
-        b = most
-        for i in range(12):
-            middle = a + (b - a) / 2
-            if above(sample, SAMPLE, <stored>middle) < rank:
-                b = middle
-            else:
-                a = middle
-        if below:
-            ends.low = <stored>b
-        else:
-            ends.high = <stored>a
+        some[i] = -sample[i]
+    least = -<stored>block_top(<const stored *>some, SAMPLE)
+    ends.high = largest(<const stored *>sample, SAMPLE, rank_of(ends.many + listed, n), least)
+    ends.low = -largest(<const stored *>some, SAMPLE, rank_of(ends.few, n), -most)
     if ends.low >= ends.high:
         ends.low = INFINITY
         ends.high = -INFINITY
@@ -442,7 +575,7 @@ cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends
     cdef stored *found
     cdef stored *lows
     cdef stored *highs
-    cdef Py_ssize_t i, left, start, n, listed = t.count
+    cdef Py_ssize_t i, left, start, n
     while True:
         found = <stored *>fit(room, &room.ends, (ends.found + 64) * sizeof(stored))
         lows = <stored *>fit(room, &room.low, (ends.found + 64) * sizeof(stored))
@@ -453,13 +586,10 @@ cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends
             return
         ends.lows = ends_of(found, ends.found, <stored>ends.low, <stored>NAN, lows)
         ends.highs = ends_of(found, ends.found, <stored>NAN, <stored>ends.high, highs)
-        left = 0
-        for i in range(ends.lows):
-            lows[left] = lows[i]
-            if listed and lows[i] == -INFINITY:
-                listed -= 1
-            else:
-                left += 1
+        left = larger(lows, ends.lows, <stored>(-INFINITY), lows)
+        while left < ends.lows - ends.none:
+            lows[left] = <stored>(-INFINITY)
+            left += 1
         ends.lows = left
         if ends.high == -INFINITY:
             ends.highs = ends.lows                      # all of them are both
@@ -470,8 +600,7 @@ cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends
         found = <stored *>fit(room, &room.ends, (rules.classes + 64) * sizeof(stored))
         if room.no_memory:
             return
-        ends.found = start = 0
-        listed = 0
+        ends.found = ends.none = start = 0
         for i in range(t.count + 1):
             n = (room.ids[i] if i < t.count else rules.classes) - start
             memcpy(found + ends.found, x + start, n * sizeof(stored))
@@ -481,34 +610,29 @@ cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends
         ends.high = -INFINITY
 
 
-cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint smallest, double low, double high,
+cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint smallest, double low,
                 Room *room, double *log_q, Student *s, Rules *rules) noexcept nogil:
     """ln q of the `count` largest (or smallest: then the numbers are turned over), and the next one, if
-    that is wanted; all are in [low, high]."""
+    that is wanted; all are at least (at most) `low`."""
     cdef Taken taken
     cdef stored bound
-    cdef stored *larger = <stored *>fit(room, &room.ends, (n + 64) * sizeof(stored))
+    cdef stored *extreme = <stored *>fit(room, &room.ends, (n + 64) * sizeof(stored))
     cdef Py_ssize_t i, found = 0
     cdef double sign = -1 if smallest else 1
     taken.count = count
     taken.last = NAN
     taken.log_last = 0
-    if larger == NULL:
+    if extreme == NULL:
         return taken
     if smallest:
         for i in range(n):
             x[i] = -x[i]
-        low, high = -high, -low
-    if low == 0:                                        # keys of zeros differ
-        low = -0.0
-    if high == 0:
-        high = 0.0
+        low = -low
     # those above the next one are among the `count` largest, and the others of these are equal to it
-    bound = largest(x, n, count + next, <stored>low, <stored>high)
-    bound = <stored>0.0 if bound == 0 else bound            # −0 is equal to what is above its key
-    found = ends_of(x, n, <stored>NAN, from_key(key_of(bound) + 1, bound), larger)
+    bound = largest(<const stored *>x, n, count + next, <stored>low)
+    found = larger(<const stored *>x, n, bound, extreme)
     for i in range(found):
-        log_q[i] = scaled(sign * larger[i], s.top, rules) - s.partition
+        log_q[i] = scaled(sign * extreme[i], s.top, rules) - s.partition
     for i in range(found, count):
         log_q[i] = scaled(sign * <double>bound, s.top, rules) - s.partition
     taken.last = sign * <double>bound
@@ -519,45 +643,43 @@ cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint small
 
 cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double bound, bint over,
                         Py_ssize_t *equal) noexcept nogil:
-    """Σ q over numbers of the tail above (or below) a bound, and how many are equal to it."""
-    cdef Py_ssize_t i, j, start = 0, stop
-    cdef double total = 0, lost = 0
+    """Σ q of the tail where ln q is above (or below) a bound, and how many are equal to it."""
+    cdef Py_ssize_t i = 0, j, start = 0, stop, n
+    cdef double total = 0, lost = 0, log_q
+    cdef double terms[DOUBLE_BLOCK + 16]
     equal[0] = 0
-    for i in range(t.count + 1):
+    while start < rules.classes:
         stop = room.ids[i] if i < t.count else rules.classes
-        for j in range(start, stop):
-            equal[0] += x[j] == bound
-            if (x[j] > bound) if over else (x[j] < bound):
-                two_sum_add(&total, &lost, exp_of_sum(scaled(x[j], s.top, rules) - s.partition, 0.0))
-        start = stop + 1
+        if start == stop:                               # a listed one
+            i += 1
+            start += 1
+            continue
+        n = min(<Py_ssize_t>DOUBLE_BLOCK, stop - start)
+        for j in range(n):
+            log_q = scaled(x[start + j], s.top, rules) - s.partition
+            terms[j] = exp_of_sum(log_q, 0.0) if ((log_q > bound) if over else (log_q < bound)) else 0.0
+            equal[0] += log_q == bound
+        two_sum_add(&total, &lost, row_sum(<const double *>terms, n))
+        start += n
     return total + lost
 
 
-cdef double overlap_of(const stored *x, Teacher *t, Rules *rules, Room *room, const stored *highs, Py_ssize_t n) noexcept nogil:
+cdef double overlap_of(const stored *x, Teacher *t, Rules *rules, Room *room, const stored *highs, Py_ssize_t n, double least) noexcept nogil:
     """The share of the listed classes that are among as many largest of the row; of equal numbers those
-    before come first."""
-    cdef Py_ssize_t i, inside = 0, over = 0, own = 0, tied = 0, slots, place, listed = 0
-    cdef stored bound, low, high
-    cdef stored *all = <stored *>fit(room, &room.ends, (t.count + n + 1) * sizeof(stored))
+    before come first. `highs` are those of the tail that are at least `least`."""
+    cdef Py_ssize_t i, inside, over, own, tied, slots, place, listed = 0
+    cdef stored bound
+    cdef stored *all = <stored *>fit(room, &room.ends, (t.count + n + 64) * sizeof(stored))
     if all == NULL:
         return NAN
-    low = <stored>INFINITY
-    high = <stored>(-INFINITY)
     for i in range(t.count):
         all[i] = <stored>room.number[i]
     memcpy(all + t.count, highs, n * sizeof(stored))
-    for i in range(t.count + n):
-        low = all[i] if all[i] < low else low
-        high = all[i] if all[i] > high else high
-    low = <stored>(-0.0) if low == 0 else low
-    high = <stored>0.0 if high == 0 else high
-    bound = largest(all, t.count + n, t.count, low, high)
-    for i in range(t.count):
-        inside += all[i] > bound
-        own += all[i] == bound
-    for i in range(t.count, t.count + n):
-        over += all[i] > bound
-        tied += all[i] == bound
+    bound = largest(<const stored *>all, t.count + n, t.count, <stored>(least if n >= t.count else -INFINITY))
+    inside = above(<const stored *>all, t.count, bound)
+    own = equal_to(<const stored *>all, t.count, bound)
+    over = above(<const stored *>all + t.count, n, bound)
+    tied = equal_to(<const stored *>all + t.count, n, bound)
     slots = t.count - inside - over
     if own and own + tied > slots:
         i = 0
@@ -582,83 +704,61 @@ cdef void undefined(double *out, Py_ssize_t stride) noexcept nogil:
 
 cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *most) noexcept nogil:
     """The least divergence: x = min(c, λq), λ by Newton's steps, which only rise."""
-    cdef Py_ssize_t i, capped = 0, before
+    cdef Py_ssize_t i, capped = 0, before, equal
     cdef const double *log_q = <const double *>room.high_log_q.at
-    cdef double mass = 0, left = t.tail, rest = s.tail, least = INFINITY, total = head, lost = 0, bound
+    cdef double *those = <double *>fit(room, &room.capped, (most.count + 64) * sizeof(double))
+    cdef double mass = 0, left = t.tail, rest = s.tail, least, total = head, lost = 0, bound
+    if those == NULL:
+        return NAN
     if t.tail == 0:
         return head + s.tail
     if t.whole >= t.rest:
-        for i in range(most.count):
-            two_sum_add(&total, &lost, excess(t.cap, t.log_cap, log_q[i]))
-        return total + lost if lost == lost else total
+        return head + excess_of(t.cap, t.log_cap, log_q, most.count, &mass)
     while True:
         if not rest > 0:
             return INFINITY if left > 0 else total
         bound = t.log_cap - (log_positive(left) - log_positive(rest))
         before = capped
-        capped = 0
-        mass = 0
-        least = INFINITY
-        for i in range(most.count):
-            if log_q[i] > bound:
-                capped += 1
-                mass += exp_of_sum(log_q[i], 0.0)
-                least = log_q[i] if log_q[i] < least else least
+        capped = larger(log_q, most.count, bound, those)
         if capped <= before:
             break
         left = c_fma(-<double>capped, t.cap, t.tail)
-        rest = s.tail - mass
+        rest = s.tail - mass_of(those, capped)
         if rest < 0.1 * s.tail:
-            rest = rest_below(x, t, rules, room, s, least, most)
+            least = INFINITY
+            for i in range(capped):
+                least = those[i] if those[i] < least else least
+            # of the tail where q is less, and of those equal to it that are not among the largest
+            rest = mass_beyond(x, t, rules, room, s, least, False, &equal)
+            for i in range(most.count):
+                equal -= log_q[i] == least
+            rest += equal * exp_of_sum(least, 0.0)
         if left <= 0:                                   # by rounding: the last one is not quite full
             left = 0
             break
-    for i in range(most.count):
-        if capped and log_q[i] >= least:
-            two_sum_add(&total, &lost, excess(t.cap, t.log_cap, log_q[i]))
+    two_sum_add(&total, &lost, excess_of(t.cap, t.log_cap, those, capped, &mass))
     two_sum_add(&total, &lost, excess(left, log_positive(left), log_positive(rest)))
     return total + lost if lost == lost else total
-
-
-cdef double rest_below(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double least, Taken *most) noexcept nogil:
-    """Σ q of the tail where ln q is less, and of those equal to it that are not among the largest."""
-    cdef const double *taken = <const double *>room.high_log_q.at
-    cdef Py_ssize_t i, j, start = 0, stop, equal = 0
-    cdef double total = 0, lost = 0, log_q
-    for i in range(t.count + 1):
-        stop = room.ids[i] if i < t.count else rules.classes
-        for j in range(start, stop):
-            log_q = scaled(x[j], s.top, rules) - s.partition
-            equal += log_q == least
-            if log_q < least:
-                two_sum_add(&total, &lost, exp_of_sum(log_q, 0.0))
-        start = stop + 1
-    for i in range(most.count):
-        equal -= taken[i] == least
-    return total + lost + equal * exp_of_sum(least, 0.0)
 
 
 cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *least) noexcept nogil:
     """The greatest divergence: c on the n smallest, r on the next, nothing on the others."""
     cdef Py_ssize_t i, equal, used = t.whole + (t.left > 0)
     cdef const double *log_q = <const double *>room.low_log_q.at
-    cdef double total = head, lost = 0, mass = 0, rest
-    for i in range(t.whole):
-        two_sum_add(&total, &lost, excess(t.cap, t.log_cap, log_q[i]))
-        mass += exp_of_sum(log_q[i], 0.0)
+    cdef double total = head, lost = 0, mass = 0, rest, last
+    two_sum_add(&total, &lost, excess_of(t.cap, t.log_cap, log_q, t.whole, &mass))
     if t.left > 0:
         two_sum_add(&total, &lost, excess(t.left, log_positive(t.left), least.log_last))
         mass += exp_of_sum(least.log_last, 0.0)
     if used < t.rest:
         rest = s.tail - mass
         if rest < 0.1 * s.tail:
-            rest = mass_beyond(x, t, rules, room, s, least.last, True, &equal)
-            # of equal numbers some are used
-            mass = 0
-            for i in range(t.whole):
-                mass += log_q[i] == scaled(least.last, s.top, rules) - s.partition
-            mass += t.left > 0
-            rest += (equal - mass) * exp_of_sum(scaled(least.last, s.top, rules) - s.partition, 0.0)
+            last = scaled(least.last, s.top, rules) - s.partition
+            rest = mass_beyond(x, t, rules, room, s, last, True, &equal)
+            for i in range(t.whole):                    # of equal numbers some are used
+                equal -= log_q[i] == last
+            equal -= t.left > 0
+            rest += equal * exp_of_sum(last, 0.0)
         two_sum_add(&total, &lost, rest)
     return total + lost if lost == lost else total
 
@@ -672,7 +772,7 @@ cdef void certain(const stored *x, stored *copy, Py_ssize_t n) noexcept nogil:
 
 cdef void one_row(const stored *x, bint followed, const int64_t *ids, const double *logprobs, const unsigned char *within,
                   Rules *rules, Room *room, Bad *bad, double *out, Py_ssize_t stride) noexcept nogil:
-    cdef Teacher t = teacher_of(ids, logprobs, within, rules, room, bad)
+    cdef Teacher t
     cdef Student s
     cdef LogitSums tail
     cdef Taken most, least
@@ -680,8 +780,12 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
     cdef Ends ends
     cdef Ends *looked_for = NULL
     cdef stored *copy
-    cdef double head = 0, lost = 0, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
+    cdef double head = 0, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
     cdef bint wide, behind                # `behind`: some of the list is behind some of the tail
+    for i in range(rules.listed):
+        if 0 <= ids[i] < rules.classes:
+            fe_ask(<const char *>(x + ids[i]), 1, True)
+    t = teacher_of(ids, logprobs, within, rules, room, bad)
     if bad.code:
         return
     for i in range(t.count):
@@ -705,9 +809,9 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
         tail.count = tail.rest = 0
         if t.rest:
             if wide:
-                tail = tail_sums(x, followed, &t, rules, room, looked_for, <double *>room.scratch)
+                tail = tail_sums(x, followed, &t, rules, room, looked_for, <double>0)
             elif stored is float:
-                tail = tail_sums(x, followed, &t, rules, room, looked_for, <float *>room.scratch)
+                tail = tail_sums(x, followed, &t, rules, room, looked_for, <float>0)
             looked_for = NULL                           # once is enough
         if room.no_memory:
             return
@@ -725,10 +829,7 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
             wide = True                                 # zeros in float
             continue
         s = student_of(tail, &t, rules, room)
-        head = lost = 0
-        for i in range(t.count):
-            two_sum_add(&head, &lost, excess(room.p[i], room.log_p[i], room.log_q[i]))
-        head = head + lost if lost == lost else head
+        head = excess_of_list(room, t.count)
         tail_term = excess(t.tail, log_positive(t.tail), s.log_tail)
         bucket = head + tail_term
         total = s.tail - t.tail
@@ -766,22 +867,18 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
         if room.no_memory:
             return
         if behind and t.count:
-            out[C_OVERLAP * stride] = overlap_of(x, &t, rules, room, <stored *>room.high.at, ends.highs)
+            out[C_OVERLAP * stride] = overlap_of(x, &t, rules, room, <stored *>room.high.at, ends.highs, ends.high)
     if wanted:
-        most = take(<stored *>room.high.at, ends.highs, t.whole, t.left > 0, False, ends.high, tail.top, room,
+        most = take(<stored *>room.high.at, ends.highs, t.whole, t.left > 0, False, ends.high, room,
                     <double *>room.high_log_q.at, &s, rules)
-        least = take(<stored *>room.low.at, ends.lows, t.whole, t.left > 0, True, -INFINITY, min(ends.low, tail.top), room,
+        least = take(<stored *>room.low.at, ends.lows, t.whole, t.left > 0, True, ends.low, room,
                      <double *>room.low_log_q.at, &s, rules)
     low = low_of(x, &t, rules, room, &s, head, &most)
     high = high_of(x, &t, rules, room, &s, head, &least)
     out[C_LOW * stride] = low = low if low >= bucket else bucket
     out[C_HIGH * stride] = high if high >= low else low
-    low = high = lost = total = 0
-    for i in range(t.whole):
-        two_sum_add(&low, &lost, -t.cap * (<double *>room.high_log_q.at)[i])
-        two_sum_add(&high, &total, -t.cap * (<double *>room.low_log_q.at)[i])
-    low = low + lost if lost == lost else low
-    high = high + total if total == total else high
+    low = -t.cap * sum_of(<const double *>room.high_log_q.at, t.whole) if t.whole else 0
+    high = -t.cap * sum_of(<const double *>room.low_log_q.at, t.whole) if t.whole else 0
     if t.left > 0:
         low -= t.left * most.log_last
         high -= t.left * least.log_last
@@ -793,7 +890,7 @@ cdef bint make_room(Room *room, Rules *rules, size_t width) noexcept nogil:
     """What all rows need, in one piece; False if there is no memory."""
     cdef Py_ssize_t k = rules.listed + 1
     cdef size_t size = 4 * k * sizeof(int64_t) + 4 * k * sizeof(double)
-    size += (blocks_of(rules.classes) + 1) * sizeof(LogitSums) + SCRATCH + (CHUNK + 64) * width
+    size += (blocks_of(rules.classes) + 1) * sizeof(LogitSums) + (CHUNK + 64) * width
     memset(room, 0, sizeof(Room))
     room.ids = <int64_t *>malloc(size)
     if room.ids == NULL:
@@ -805,8 +902,7 @@ cdef bint make_room(Room *room, Rules *rules, size_t width) noexcept nogil:
     room.log_q = room.log_p + k
     room.number = room.log_q + k
     room.parts = <LogitSums *>(room.number + k)
-    room.scratch = <char *>(room.parts + blocks_of(rules.classes) + 1)
-    room.copy = room.scratch + SCRATCH
+    room.copy = <char *>(room.parts + blocks_of(rules.classes) + 1)
     return True
 
 
@@ -817,6 +913,7 @@ cdef void give_back(Room *room) noexcept nogil:
     free(room.low.at)
     free(room.high_log_q.at)
     free(room.low_log_q.at)
+    free(room.capped.at)
     free(room.row.at)
 
 
