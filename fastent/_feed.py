@@ -76,46 +76,55 @@ class Rows:
 
     def add_to(self, state: State) -> None:
         count = self.values.shape[1]
-        if not self.at_once or count <= self.at_once:
-            self._add(state, slice(0, count), lambda given: given)
+        if not 0 < self.at_once < count:
+            items = self._items(self.weights, slice(0, count)) if self.items else None
+            state.add(
+                self.values, self.weights, self.target_weights, self.targets, self.labels,
+                self.groups, self.clusters, self.num_threads, items,
+            )  # fmt: skip
             return
         for start in range(0, count, self.at_once):
             here = slice(start, min(count, start + self.at_once))
-            self._add(state, here, lambda given: None if given is None else given[here])  # noqa: B023
+            parts = (self.weights, self.target_weights, self.targets, self.labels, self.groups,
+                     self.clusters)  # fmt: skip
+            weights, *rest = (None if x is None else x[here] for x in parts)
+            items = self._items(weights, here)
+            state.add(self.values[:, here], weights, *rest, self.num_threads, items)
 
-    def _add(self, state: State, here: slice, part: Callable[[Any], Any]) -> None:
-        weights = part(self.weights)  # which may have been set after the others
+    def _items(self, weights: np.ndarray | None, here: slice) -> list[np.ndarray] | None:
+        """Numbers and amounts of all items; of weights that may have been set after the rows."""
         found = [more for make in self.items if (more := make(weights, here)) is not None]
-        items = None
-        if found:
-            items = [np.ascontiguousarray(np.concatenate(x)) for x in zip(*found, strict=True)]
-        state.add(
-            np.ascontiguousarray(self.values[:, here]),
-            weights,
-            part(self.target_weights),
-            part(self.targets),
-            part(self.labels),
-            part(self.groups),
-            part(self.clusters),
-            self.num_threads,
-            items,
-        )
+        if not found:
+            return None
+        return [np.ascontiguousarray(np.concatenate(x)) for x in zip(*found, strict=True)]
 
 
 class Batch:
     """The settled calls of a batch: the engine's, then those of the divergences of one's own."""
 
+    at_once = 0  # rows that are added together, where each class of them is; 0: all
+    _groups = _clusters = None
+
     def __init__(self, calls: list[Any], feed: Feed, groups: Any, clusters: Any) -> None:
+        first = calls[0]
         self._calls = calls
         self._feed = feed
-        self.rows: int = calls[0].rows
-        self.classes: int = calls[0].classes
-        self.names: tuple[str, str] = calls[0].names
-        self.num_threads: int = calls[0].num_threads
-        # rows that are added together, where each class of them is; 0: all
-        self.at_once = max(1, _classwise.NUMBERS // self.classes) if feed.classwise else 0
-        self._groups = None if groups is None else row_ids(groups, calls[0].lead, "groups")
-        self._clusters = None if clusters is None else row_ids(clusters, calls[0].lead, "clusters")
+        self.rows: int = first.rows
+        self.classes: int = first.classes
+        if feed.classwise:
+            self.at_once = max(1, _classwise.NUMBERS // self.classes)
+        if groups is not None:
+            self._groups = row_ids(groups, first.lead, "groups")
+        if clusters is not None:
+            self._clusters = row_ids(clusters, first.lead, "clusters")
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self._calls[0].names
+
+    @property
+    def num_threads(self) -> int:
+        return self._calls[0].num_threads
 
     def read(self, start: int, stop: int) -> Rows:
         """Rows [start, stop), computed now."""
@@ -129,35 +138,42 @@ class Batch:
             rows.labels = call.labels(start, stop)
         if feed.needs_targets:
             rows.targets = call.labels(start, stop)
-        if feed.classwise:
-            rows.at_once = self.at_once
-            rows.items += (_classwise.Items(call, start, stop, feed.bins),)
-        if feed.derived or feed.pairs or feed.cells:
-            known = dict(zip(feed.columns, rows.values, strict=False))
-            if rows.targets is not None:
-                known["target"] = rows.targets
-            if feed.derived:
-                rows.values = np.vstack([rows.values, *derived(feed.derived, known)])
-            if feed.pairs:
-                rows.labels = _confusion.pairs_of(known, rows.labels)
-                rows.items += (partial(_confusion.items_of, rows.labels),)
-            if feed.cells:
-                observed = (known[name] for name in CALIBRATED[feed.task])
-                rows.items += (partial(_calibration.items_of, *observed),)
+        if feed.makes_more:
+            self._make_more(rows, start, stop)
         if self._groups is not None:
             rows.groups = self._groups[start:stop]
         if self._clusters is not None:
             rows.clusters = self._clusters[start:stop]
         return rows
 
+    def _make_more(self, rows: Rows, start: int, stop: int) -> None:
+        """Values and items that are made of those of the engine."""
+        feed = self._feed
+        known = dict(zip(feed.columns, rows.values, strict=False))
+        if rows.targets is not None:
+            known["target"] = rows.targets
+        if feed.classwise:
+            rows.at_once = self.at_once
+            rows.items += (_classwise.Items(self._calls[0], start, stop, feed.bins),)
+        if feed.derived:
+            rows.values = np.vstack([rows.values, *derived(feed.derived, known)])
+        if feed.pairs:
+            rows.labels = _confusion.pairs_of(known, rows.labels)
+            rows.items += (partial(_confusion.items_of, rows.labels),)
+        if feed.cells:
+            observed = (known[name] for name in CALIBRATED[feed.task])
+            rows.items += (partial(_calibration.items_of, *observed),)
+
 
 def rows_of(call: Any, start: int, stop: int) -> Rows:
     """Values and weights of rows [start, stop) of a call that was prepared ``by_weight``."""
     values = call.values(start, stop)
-    target_weights = None
-    if call.columns[-1:] == ("target_weight",):
+    target_weights = weights = None
+    columns = call.columns
+    if columns and columns[-1] == "target_weight":
         values, target_weights = values[:-1], values[-1]
-    weights = call.weights(start, stop) if call.weighted else None
+    if call.weighted:
+        weights = call.weights(start, stop)
     return Rows(values, weights, target_weights, num_threads=call.num_threads)
 
 
@@ -253,6 +269,14 @@ class Feed:
         if task not in ("logprob", "topk") and (self.columns or not self._own):
             by_weight = "cross_entropy" in self.columns
             self._engine = Settled(task, self.columns, by_weight=by_weight, **options)
+        self.makes_more = bool(self.derived or self.pairs or self.cells or self.classwise)
+        # Arrays without weights meet no NumPy: its warnings need not be kept quiet.
+        self.compiled = (
+            self._engine is not None
+            and not (self._own or self.makes_more)
+            and options.get("class_weight") is None
+            and options.get("row_sums") != "as_is"
+        )
         self._try_options()
         self._needs_clusters = next((m.name for m in metrics if m.needs_clusters), "")
 
@@ -270,14 +294,14 @@ class Feed:
     ) -> Batch:
         """Settle a batch: TypeError or ValueError for operands that do not fit."""
         calls: list[Any] = []
-        if self.task == "logprob":
+        if self._engine is not None:
+            calls.append(self._engine.call(true, pred, sample_weight))
+        elif self.task == "logprob":
             rule = self._options.get("row_sums", "check")
             base = self._options.get("base")
             calls.append(LogprobCall(self.columns, pred, true, sample_weight, rule, base))
         elif self.task == "topk":
             calls.append(_topk.batch_call(self.columns, true, pred, sample_weight, **self._options))
-        elif self._engine is not None:
-            calls.append(self._engine.call(true, pred, sample_weight))
         for m in self._own:
             for name in ("eps", "label_smoothing"):
                 if value := self._options.get(name):

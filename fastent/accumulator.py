@@ -30,7 +30,7 @@ from fastent._unequal import (
 from fastent._weights import as_floats
 from fastent.backends.cython.accumulate.group_ids import row_ids
 from fastent.backends.cython.engine import NAMES
-from fastent.backends.cython.float_mode import in_default_mode
+from fastent.backends.cython.float_mode import in_default_mode, in_float_mode, quieted
 from fastent.backends.views import once
 from fastent.metrics import Metric, find
 from fastent.reports import Report
@@ -121,6 +121,7 @@ class Accumulator:
                 raise ValueError(f"classes: names labels of task 'sparse', not of {task!r}")
             counted["ignore_index"] = None if ignore_index is None else IGNORED
         self._feed = Feed(self._metrics, task=task, bins=bins, **counted, **self._running)
+        self._compiled = self._feed.compiled and self._names is None
         self._bins = int(bins)
         self._state = self._feed.state()
         self._own = [m for m in self._metrics if m.divergence is not None]
@@ -128,7 +129,7 @@ class Accumulator:
         self._hold: weakref.ref[_Hold] | None = None
         self._lock = Lock()  # the state is moved and freed as it grows
 
-    @in_default_mode
+    @in_float_mode
     def update(
         self,
         true: Any,
@@ -169,6 +170,17 @@ class Accumulator:
             raise TypeError(f"pred: expected an array in task {self._task!r}, got None")
         elif bytes is not None:
             raise ValueError(f"bytes: applies to task 'logprob' only, not to {self._task!r}")
+        plain = type(true) is np.ndarray and type(pred) is np.ndarray and pred.dtype.char != "O"
+        alone = sample_weight is None and groups is None and clusters is None and lengths is None
+        if self._compiled and plain and alone:
+            return self._add_batch(true, pred)
+        return self._add(true, pred, sample_weight, groups, clusters, lengths)
+
+    @quieted
+    def _add(
+        self, true: Any, pred: Any, sample_weight: Any, groups: Any, clusters: Any, lengths: Any
+    ) -> Accumulator:
+        """Add a batch of anything."""
         if self._task == "sparse":
             pred = list_rows(pred, lengths, self._options["axis"])
         elif lengths is not None:
@@ -186,28 +198,41 @@ class Accumulator:
         if self._names is not None:
             axis, ignored = self._options["axis"], self._options["ignore_index"]
             true, _ = as_codes(true, pred, self._names, ignored, axis)
+        return self._add_batch(true, pred, sample_weight, groups, clusters)
+
+    def _add_batch(
+        self,
+        true: Any,
+        pred: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        clusters: Any = None,
+    ) -> Accumulator:
+        """Add a batch of rows of one length."""
         batch = self._feed.batch(true, pred, sample_weight, groups, clusters)
-        widths = width_of(pred, batch.classes) if batch.rows else Widths()
-        self._with(widths, batch)  # refuses others
-        if batch.rows <= min(BLOCK_ROWS, batch.at_once or BLOCK_ROWS):
+        self._with(pred, batch)  # refuses another number of classes
+        if batch.rows <= BLOCK_ROWS and not 0 < batch.at_once < batch.rows:
             rows = batch.read(0, batch.rows)
             with self._lock:
+                widths = self._with(pred, batch)  # another thread may have been here
                 rows.add_to(self._own_state())
-                self._widths = self._with(widths, batch)
+                self._widths = widths
             return self
         # A later block may be refused: the blocks wait in a state of their own.
         waiting = self._state.empty()
         for start in range(0, batch.rows, BLOCK_ROWS):
             batch.read(start, min(batch.rows, start + BLOCK_ROWS)).add_to(waiting)
         with self._lock:
+            widths = self._with(pred, batch)
             self._own_state().merge(waiting)
-            self._widths = self._with(widths, batch)
+            self._widths = widths
         return self
 
-    def _with(self, widths: Widths, batch: Any) -> Widths:
+    def _with(self, pred: Any, batch: Any) -> Widths:
         """Numbers of classes of the rows so far and of a batch, most often the same."""
-        if widths == self._widths:
-            return widths
+        if type(pred) is np.ndarray and batch.classes == self._widths.fixed:
+            return self._widths
+        widths = width_of(pred, batch.classes) if batch.rows else Widths()
         return self._widths.joined(widths, f"{batch.names[1]}: expected {{}} classes, got {{}}")
 
     def _update_unequal(

@@ -30,7 +30,8 @@ cdef class Call:
     cdef object axis                        # of the classes; WHOLE, or None where there are none
     cdef object rows_module                 # gives the row values instead of the backend, or None
     cdef tuple pair_starts                  # of a block of all pairs: what its rows of p and q are called
-    cdef list spare                         # memory of blocks that are done
+    cdef list spare                         # memory of blocks that are done, for other backends
+    cdef object steps                       # holds those of the plan
 
     cdef object fill(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply)
     cdef object run(self, Py_ssize_t start, Py_ssize_t stop)

@@ -4,8 +4,6 @@ A column is a row value that metrics are made of. Adding one means a line in COL
 it names the formula with its number: that of kernels/careful_statistics.pxd takes rows of any kind.
 """
 
-from libc.string cimport memcpy
-
 from typing import NamedTuple
 
 from fastent.backends.cython import levels
@@ -152,20 +150,28 @@ SEEN = {BOTH: (0, 1), SWAPPED: (1, 0), PRED_ONLY: (1,), TRUE_AS_PRED: (0,)}  # o
 WIDEN = (LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE, BINARY_CROSS_ENTROPY)
 
 
-cdef inline void step(Plan *plan, Kernel made_by, int seen, int first, int slot, bint clips, bint widens):
+cdef class Steps:
+    """Steps settled once for calls of one form; small calls live on it (0.7 µs of 3)."""
+
+    cdef Step steps[MOST_STEPS]
+    cdef int count, loss_column, target_weight_column
+    cdef bint label_weighs
+
+
+cdef inline void step(Steps made, Kernel made_by, int seen, int first, int slot, bint clips, bint widens):
     """Add a kernel whose output number `slot` goes to column `first`; join the step before if it is
     the same kernel on the same operands."""
     cdef Step *s
     cdef int k
     if first < 0:
         return
-    for k in range(plan.step_count):
-        s = &plan.steps[k]
+    for k in range(made.count):
+        s = &made.steps[k]
         if s.kernel == made_by and s.seen == seen and s.clips == clips and s.slot[slot] < 0:
             s.slot[slot] = first
             return
-    s = &plan.steps[plan.step_count]
-    plan.step_count += 1
+    s = &made.steps[made.count]
+    made.count += 1
     s.kernel = made_by
     s.seen = seen
     s.clips = clips
@@ -175,13 +181,13 @@ cdef inline void step(Plan *plan, Kernel made_by, int seen, int first, int slot,
     s.slot[slot] = first
 
 
-cdef inline void add_check(Plan *plan, bint pairs) noexcept:
+cdef inline void add_check(Plan *plan, Steps made, bint pairs) noexcept:
     """Look at the rows of all operands, and make nothing of them."""
-    cdef Step *s = &plan.steps[plan.step_count]
+    cdef Step *s = &made.steps[made.count]
     cdef int k
     if plan.pred_kind == LOGITS and (plan.true_kind == LOGITS or not pairs):
         return
-    plan.step_count += 1
+    made.count += 1
     s.kernel = kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS)
     s.seen = BOTH if pairs else PRED_ONLY
     s.clips = s.widens = False
@@ -189,15 +195,8 @@ cdef inline void add_check(Plan *plan, bint pairs) noexcept:
         s.slot[k] = -1
 
 
-cdef class Steps:
-    """Steps settled once for calls of one form; small calls live on it (0.7 µs of 3)."""
-
-    cdef Step steps[MOST_STEPS]
-    cdef int count, loss_column, target_weight_column
-    cdef bint label_weighs
-
-
-# Steps never change once they are here: without a GIL threads at worst settle the same ones twice.
+# Steps never change and stay once they are here, where calls point to them: without a GIL threads at worst
+# settle the same ones twice, and the calls of each hold theirs.
 cdef dict settled = {}
 
 
@@ -212,51 +211,46 @@ cdef object find_steps(Call call):
     key = (call.task, call.columns, form, levels.active)
     kept = settled.get(key)
     if kept is None:
-        settle_steps(call)
-        kept = Steps.__new__(Steps)
-        memcpy(kept.steps, plan.steps, sizeof(plan.steps))
-        kept.count = plan.step_count
-        kept.loss_column = plan.loss_column
-        kept.target_weight_column = plan.target_weight_column
-        kept.label_weighs = plan.label_weighs
+        kept = settle_steps(call)
         settled[key] = kept
-        return
-    memcpy(plan.steps, kept.steps, kept.count * sizeof(Step))
+    call.steps = kept
+    plan.steps = kept.steps
     plan.step_count = kept.count
     plan.loss_column = kept.loss_column
     plan.target_weight_column = kept.target_weight_column
     plan.label_weighs = kept.label_weighs
 
 
-cdef object settle_steps(Call call):
+cdef Steps settle_steps(Call call):
     """Which kernel makes which column."""
     cdef Plan *plan = &call.plan
+    cdef Steps made = Steps.__new__(Steps)
     cdef bint clips = plan.eps > 0, has_temperature = plan.temperature != 1, careful
     cdef bint options = clips or plan.smoothing != 0 or plan.terms != NULL
     cdef bint raw_pred = not plan.normalise and plan.pred_kind != LOGITS
     task = call.task
     wanted = {name: k for k, name in enumerate(call.columns)}
-    plan.step_count = 0
-    plan.loss_column = wanted.get("cross_entropy", -1) if task == "sparse" else -1
-    plan.target_weight_column = wanted.get("target_weight", -1)
+    made.loss_column = wanted.get("cross_entropy", -1) if task == "sparse" else -1
+    made.target_weight_column = wanted.get("target_weight", -1)
     # a label's own weight needs no kernel
-    plan.label_weighs = task == "sparse" and plan.class_weight != NULL and not options and not raw_pred
+    made.label_weighs = task == "sparse" and plan.class_weight != NULL and not options and not raw_pred
     if task != "sparse" and plan.class_weight != NULL:
         options = True
     pairs = task != "sparse"
     checks = [c for c in COLUMNS[task]
               if c.name in wanted and (c.sees in (BOTH, SWAPPED) or not pairs) and not c.unchecked]
     for column in COLUMNS[task]:
-        if column.name not in wanted or (plan.label_weighs and column.name == "target_weight"):
+        if column.name not in wanted or (made.label_weighs and column.name == "target_weight"):
             continue
         module, place = kernel_of(column, plan.true_kind, plan.pred_kind, plan.normalise, plan.temperature,
                                   plan.stored == FLOAT32, options, clips)
         careful = (module, place) == column.careful
         if column.unchecked and not checks:
-            add_check(plan, pairs)
+            add_check(plan, made, pairs)
             checks = [column]
-        step(plan, kernel(<Module><int>module, place), column.sees, wanted[column.name], column.slot,
+        step(made, kernel(<Module><int>module, place), column.sees, wanted[column.name], column.slot,
              careful and column.options != "", has_temperature and module in WIDEN)
+    return made
 
 
 cpdef tuple kernel_of(column, int true_kind, int pred_kind, bint normalise, double temperature, bint single,

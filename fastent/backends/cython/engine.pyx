@@ -6,7 +6,6 @@ range of rows, or their exact sums, on the backend asked for.
 
 cimport numpy as cnp
 from libc.math cimport isfinite, log
-from libc.string cimport memset
 
 import numpy as np
 
@@ -43,7 +42,8 @@ NAMES = {
 ALONE = ("entropy", "topk")              # tasks of one operand
 # e⁻¹⁶ and what may be lost in it: a class that a clipped row raises to its floor adds this much to the sum.
 FLOOR = 1.2e-7
-FOCAL = ("focal_cross_entropy",)         # a divergence of target and prediction
+cdef str FOCAL = "focal_cross_entropy"   # a divergence of target and prediction
+cdef dict kinds = KINDS, names = NAMES   # without a look-up
 cdef enum:
     TILE = 1 << 14                      # numbers a tile, about
     COPIED = 1 << 12                    # of all operands, if some are converted: as many lines of memory as
@@ -56,6 +56,13 @@ cdef double number(object given, str name, str expected) except? -1:
     return given if type(given) is float else as_number(given, name, expected)
 
 
+cdef inline int kind_number(object kind) except -1:
+    found = kinds.get(kind) if type(kind) is str else None
+    if found is None:
+        one_of(kind, "kind", tuple(KINDS))              # refused
+    return found
+
+
 cdef object settle_kinds(Call call, object kind):
     task = call.task
     if isinstance(kind, str):
@@ -66,12 +73,9 @@ cdef object settle_kinds(Call call, object kind):
         pair = (as_text(kind[0]), as_text(kind[1]))
     else:
         raise ValueError(f"kind: expected 'probs', 'logprobs' or 'logits', got {shown(kind)}")
-    for one in pair:
-        if type(one) is not str or one not in KINDS:
-            one_of(one, "kind", tuple(KINDS))           # refused
+    call.plan.true_kind = kind_number(pair[0])
+    call.plan.pred_kind = kind_number(pair[1])
     call.kind_true, call.kind_pred = pair
-    call.plan.true_kind = KINDS[pair[0]]
-    call.plan.pred_kind = KINDS[pair[1]]
 
 
 cdef object settle_numbers(Call call, object row_sums, object eps, object temperature, object smoothing, object base):
@@ -275,15 +279,14 @@ cdef object settle_tiles(Call call):
     plan.by_blocks = plan.tile_rows == 1 and plan.classes > CHUNK
     plan.columns = <int>len(call.columns)
     for k, name in enumerate(call.columns):
-        plan.scale[k] = call.unit if name in IN_NATS else 1.0
+        plan.scale[k] = call.unit if call.unit != 1 and name in IN_NATS else 1.0
 
 
 cdef object settle_options(Call call, str task, tuple columns, kind, row_sums, eps, temperature, label_smoothing, base,
                            axis, rows_module, double order):
-    """What does not depend on the operands."""
-    memset(&call.plan, 0, sizeof(Plan))
+    """What does not depend on the operands, of a call that is new."""
     call.task = task
-    call.names = NAMES[task] if columns != FOCAL else NAMES["categorical"]
+    call.names = names["categorical" if len(columns) == 1 and <str>columns[0] == FOCAL else task]
     call.plan.order = order
     call.columns = columns
     call.rows_module = rows_module
@@ -303,7 +306,6 @@ cdef object settle_rows(Call call, true, pred, class_weight, sample_weight, igno
     """The operands, with the options settled: the call can run."""
     cdef Plan *plan = &call.plan
     task = call.task
-    call.spare = []
     call.backend = _settings.chosen_backend(backend)
     settle_operands(call, true, pred, call.axis)
     if class_weight is not None or sample_weight is not None:
@@ -328,11 +330,12 @@ cdef object settle_rows(Call call, true, pred, class_weight, sample_weight, igno
     if call.backend == "cython":
         find_steps(call)
     else:
+        call.spare = []
         plan.target_weight_column = call.columns.index("target_weight") if "target_weight" in call.columns else -1
 
 
 cdef inline bint maybe_csr(object given):
-    return type(given) is not np.ndarray and hasattr(given, "indptr")
+    return not cnp.PyArray_CheckExact(given) and hasattr(given, "indptr")
 
 
 cdef object csr_call(str task, tuple columns, true, pred, options, more):

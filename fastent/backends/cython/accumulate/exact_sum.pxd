@@ -6,7 +6,7 @@ from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum
 cdef struct ExactSum:
     # Value = (sum of limb[i] * 2^(32 i)) * 2^-1074: a signed "small superaccumulator".
     int64_t limb[68]
-    int64_t adds              # terms since the limbs were last carried
+    int64_t adds              # terms since the limbs were last carried, and that; 0: none ever
     int64_t nans
     int64_t positive_infs
     int64_t negative_infs

@@ -42,7 +42,7 @@ cdef void carry(ExactSum* s) noexcept nogil:
         c = s.limb[i] >> 32
         s.limb[i] -= c << 32
         s.limb[i + 1] += c
-    s.adds = 0
+    s.adds = 1                                         # 0 says that nothing ever was added
 
 
 cdef inline void add_shifted(ExactSum* s, uint64_t m, uint64_t negative, int shift) noexcept nogil:
@@ -167,6 +167,8 @@ cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const do
 
 cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil:
     cdef int i
+    if other.adds == 0:
+        return
     # A sum is as large as its adds and the one number that a carry leaves.
     if into.adds + other.adds + 2 >= CARRY_DUE:
         carry(into)

@@ -225,6 +225,8 @@ cdef inline int histogram_reserve_merge(Histogram* into, Histogram* other, const
     # Entries come in the order of their hash: a smaller table would fill up from one end.
     if other.used and into.capacity < other.capacity and histogram_grow(into, other.capacity) < 0:
         return -1
+    if not histogram_is_full(into.used + other.used, into.capacity):
+        return 0                                       # whatever is new among them
     for i in range(other.capacity if other.used else 0):
         key = other.entries[i].key
         if key != ~(<uint64_t> 0):
@@ -235,15 +237,20 @@ cdef inline int histogram_reserve_merge(Histogram* into, Histogram* other, const
 
 cdef inline int histogram_merge(Histogram* into, Histogram* other, const int64_t* cells) noexcept nogil:
     """Add a histogram whose cell i is cells[i] here; -1, and nothing added, when there is no memory."""
-    cdef int64_t i
-    cdef HistogramEntry* entry
     if histogram_reserve_merge(into, other, cells) < 0:
         return -1
+    histogram_merge_reserved(into, other, cells)
+    return 0
+
+
+cdef inline void histogram_merge_reserved(Histogram* into, Histogram* other, const int64_t* cells) noexcept nogil:
+    """The same where `histogram_reserve_merge` has made the room."""
+    cdef int64_t i
+    cdef HistogramEntry* entry
     for i in range(other.capacity if other.used else 0):
         entry = other.entries + i
         if entry.key != ~(<uint64_t> 0):
             histogram_put(into, histogram_moved(entry.key, cells), entry.low, entry.high)
-    return 0
 
 
 cdef inline void histogram_clear(Histogram* t) noexcept nogil:

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 
 from fastent.backends.cython.accumulate.exact_sum cimport exact_merge
 from fastent.backends.cython.accumulate.exact_sum_short cimport span_merge, span_reserve_merge
-from fastent.backends.cython.accumulate.histogram cimport histogram_merge, histogram_reserve_merge
+from fastent.backends.cython.accumulate.histogram cimport histogram_merge_reserved, histogram_reserve_merge
 from fastent.backends.cython.accumulate.state_data cimport BIN_SUMS, Store, widen
 
 
@@ -53,7 +53,7 @@ cdef inline void merge(Store* into, Store* other, const int64_t* place, const in
     for c in range(2):
         into.count[c] += other.count[c]
     for c in range(into.K + 2):
-        histogram_merge(&into.histogram[c], &other.histogram[place[c] if place != NULL else c], cells)
+        histogram_merge_reserved(&into.histogram[c], &other.histogram[place[c] if place != NULL else c], cells)
     for g in range(other.cell_room):
         k = cells[g] if cells != NULL else g
         for i in range(width):

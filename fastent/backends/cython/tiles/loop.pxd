@@ -52,7 +52,7 @@ ctypedef struct Plan:
     Py_ssize_t tile_rows
     int columns
     int step_count
-    Step steps[MOST_STEPS]
+    const Step *steps                   # kept for all calls of their form
     double scale[MOST_COLUMNS]          # ln(base) for entropic columns: divided by
     bint ignores
     int64_t ignored

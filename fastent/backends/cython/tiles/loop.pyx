@@ -274,7 +274,7 @@ cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) n
     cdef RowLoader *true_source = tile.true_source
     cdef RowLoader *pred_source = tile.pred_source
     cdef double *out[MOST_SLOTS]
-    cdef Step *step
+    cdef const Step *step
     cdef int s, k
     cdef bint swapped, both
     for s in range(plan.step_count):

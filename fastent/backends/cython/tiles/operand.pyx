@@ -48,6 +48,16 @@ def decoded(given):
     return out.reshape((*op.lead, op.classes))
 
 
+cdef inline int integers(bint signed, Py_ssize_t size) noexcept:
+    if size == 8:
+        return INT64 if signed else UINT64
+    if size == 4:
+        return INT32 if signed else UINT32
+    if size == 2:
+        return INT16 if signed else UINT16
+    return INT8 if signed else UINT8
+
+
 cdef int stored_as(cnp.ndarray array, str name) except -1:
     cdef int number = cnp.PyArray_TYPE(array)
     if number == cnp.NPY_FLOAT32:
@@ -58,10 +68,8 @@ cdef int stored_as(cnp.ndarray array, str name) except -1:
         return FLOAT16
     if number == cnp.NPY_BOOL:
         return BOOL
-    if array.dtype.kind == "i":
-        return {1: INT8, 2: INT16, 4: INT32, 8: INT64}[array.dtype.itemsize]
-    if array.dtype.kind == "u":
-        return {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}[array.dtype.itemsize]
+    if cnp.PyTypeNum_ISINTEGER(number):
+        return integers(cnp.PyTypeNum_ISSIGNED(number), cnp.PyArray_ITEMSIZE(array))
     if array.dtype.name == "bfloat16":
         return BFLOAT16
     raise TypeError(
@@ -76,7 +84,7 @@ cdef Operand operand(object given, str name, object axis):
     cdef cnp.ndarray array
     cdef int i, k, n, class_axis = -1
     cdef View *view = &op.view
-    if type(given) is np.ndarray and cnp.PyArray_TYPE(given) != cnp.NPY_OBJECT:
+    if cnp.PyArray_CheckExact(given) and cnp.PyArray_TYPE(given) != cnp.NPY_OBJECT:
         array = given
         disguised = False
     else:
@@ -84,7 +92,7 @@ cdef Operand operand(object given, str name, object axis):
         array = found
     if not cnp.PyArray_ISNOTSWAPPED(array):
         array = array.astype(array.dtype.newbyteorder("="))
-    if axis is not None and array.dtype.names == CODED:
+    if axis is not None and cnp.PyArray_TYPE(array) == cnp.NPY_VOID and array.dtype.names == CODED:
         if axis != -1 and axis != cnp.PyArray_NDIM(array):
             raise ValueError(f"axis: expected the last axis of {name}, whose rows are codes, got {axis}")
         view.stored = CODES
