@@ -121,7 +121,7 @@ def line(name: str, rows: int, classes: int, repeats: int) -> list[str]:
     file, make, write, library = FORMATS[name]
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / file)
-        table = make(rows if file.endswith(("parquet", "arrow")) else rows // 10, classes)
+        table = make(rows if file.endswith(("parquet", "arrow")) else rows // 2, classes)
         write(table, path)
         times = [
             (spent(lambda: library(path, table.column_names)), spent(lambda: here(path)))
