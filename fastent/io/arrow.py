@@ -62,7 +62,8 @@ class ArrowTable(Table):
         import pyarrow.ipc as ipc
 
         chosen = None
-        if columns is not None and self.compressed:  # else it would copy what it chooses
+        # It copies what it chooses: that pays where others are not inflated.
+        if columns is not None and self.compressed and len(columns) < len(self.schema.names):
             chosen = [self.schema.names.index(column) for column in columns]
         options = ipc.IpcReadOptions(included_fields=chosen, use_threads=False)
         return (ipc.open_file if self.is_file else ipc.open_stream)(whole, options=options)
