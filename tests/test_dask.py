@@ -159,6 +159,79 @@ def test_accumulate_of_divergences(metric, client):
     assert (found.value, found.stderr) == (wanted.value, wanted.stderr)
 
 
+def lists_of(rng, rows, classes, k):
+    """A teacher's largest classes, and logits of a student."""
+    p = 2 * rng.normal(size=(rows, classes))
+    a = p - np.logaddexp.reduce(p, axis=1)[:, None]
+    ids = np.argsort(-a, axis=1)[:, :k]
+    student = (p + rng.normal(size=p.shape)).astype(np.float32)
+    return ids, np.take_along_axis(a, ids, 1), student
+
+
+@pytest.mark.parametrize("lazy", ["q", "ids", "both", "none", "columns"])
+def test_accumulate_of_lists(lazy):
+    ids, logprobs, q = lists_of(RNG, 300, 40, 6)
+    names, more = ["tail_p", "low", "high"], {"task": "topk", "kind": "logits"}
+    sides = {"groups": np.arange(300) % 3, "sample_weight": RNG.random(300)}
+    wanted = fe.Accumulator(names, **more).update((ids, logprobs), q, **sides).compute()
+    pair, pred = (ids, logprobs), q
+    if lazy in ("ids", "both"):
+        pair = (da.from_array(ids, chunks=(50, 2)), da.from_array(logprobs, chunks=(77, 6)))
+    if lazy == "columns":
+        with dask.config.set({"dataframe.convert-string": False}):
+            frame = pd.DataFrame({"ids": list(ids), "logprobs": list(logprobs)})
+            frame = dd.from_pandas(frame, npartitions=4)
+        pair = (frame["ids"], frame["logprobs"])
+    if lazy in ("q", "both", "columns"):
+        pred = da.from_array(q, chunks=(75, 40))
+    found = fd.accumulate(names, pair, pred, **more, **sides).compute(scheduler="sync")
+    assert found == wanted
+    ranked = (*pair, np.arange(1, 7) + np.zeros((300, 1), int))
+    found = fd.accumulate(names, ranked, pred, **more, **sides).compute(scheduler="sync")
+    assert found == wanted
+
+
+def test_accumulate_of_lists_that_broadcast_and_of_two():
+    ids, logprobs, q = lists_of(RNG, 60, 30, 5)
+    more = {"task": "topk", "kind": "logits"}
+    pair = (da.from_array(ids, chunks=(17, 5)), logprobs)
+    for true, pred in ((pair, q[0]), ((ids[0], logprobs[0]), da.from_array(q, chunks=(13, 30)))):
+        plain = tuple(np.asarray(x) for x in true)
+        wanted = fe.Accumulator("low", **more).update(plain, np.asarray(pred)).compute()
+        assert fd.accumulate("low", true, pred, **more).compute(scheduler="sync") == wanted
+    more["topk_options"] = {"classes": 30}
+    other = (ids[:, ::-1], logprobs[:, ::-1] - 0.1)
+    wanted = fe.Accumulator("low", **more).update((ids, logprobs), other).compute()
+    lazy = tuple(da.from_array(x, chunks=(11, 5)) for x in other)
+    assert fd.accumulate("low", pair, lazy, **more).compute(scheduler="sync") == wanted
+    bad = ids.copy()
+    bad[41, 1] = bad[41, 0]
+    del more["topk_options"]
+    student = da.from_array(q, chunks=(13, 30))
+    found = fd.accumulate("low", (bad, logprobs), student, **more)
+    with pytest.raises(ValueError, match=r"got \d+ twice in row 41"):
+        found.compute(scheduler="sync")
+    with pytest.raises(ValueError, match=r"^logprobs: expected shape"):
+        fd.accumulate("low", (ids, logprobs[:9]), student, **more)
+    with pytest.raises(TypeError, match="pred: expected an array in task 'topk'"):
+        fd.accumulate("low", (ids, logprobs), task="topk")
+
+
+def test_accumulate_of_log_probabilities():
+    names, losses = ["perplexity", "bits_per_byte"], -RNG.exponential(size=200)
+    counts = RNG.integers(1, 9, 200)
+    acc = fe.Accumulator(names, task="logprob").update(losses, bytes=counts, groups=counts % 2)
+    lazy = fd.accumulate(
+        names, da.from_array(losses, chunks=33), bytes=da.from_array(counts, chunks=70),
+        task="logprob", groups=counts % 2,
+    )  # fmt: skip
+    assert lazy.compute(scheduler="sync") == acc.compute()
+    with pytest.raises(ValueError, match="bytes: applies to task 'logprob'"):
+        fd.accumulate("accuracy", LABELS, LOGITS, bytes=counts)
+    with pytest.raises(TypeError, match="takes log-probabilities alone"):
+        fd.accumulate("perplexity", losses, counts, task="logprob")
+
+
 @pytest.mark.slow
 def test_a_task_uses_the_thread_that_dask_gave_it(client):
     def threads():
@@ -325,6 +398,36 @@ def test_dumps(workers, tmp_path, monkeypatch):
     found = same_files("p-*.bin", "q-*.bin", "--worst", "5", command="compare", dask=dask)
     assert found["rows"] == 13 * 10 and found["clipping"]["p"]["rows_clipped"] > 0
     same_files("p-*.bin", "--worst", "5", dask=dask)
+
+
+@pytest.mark.slow
+def test_lists(workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 13)
+    rng = np.random.default_rng(5)
+    for number, rows in enumerate((300, 1, 77)):
+        ids, logprobs, q = lists_of(rng, rows, 50, 5)
+        q[rng.random(rows) < 0.05] = np.nan
+        np.save(f"q-{number}.npy", q)
+        np.savez(f"p-{number}.npz", ids=ids, logprobs=logprobs)
+        columns = {"ids": list(ids), "logprobs": list(logprobs), "who": ids[:, 0].astype(str)}
+        parquet.write_table(pa.table(columns), f"t-{number}.parquet", row_group_size=40)
+        with open(f"v-{number}.jsonl", "w") as file:
+            for row, some in zip(ids.tolist(), logprobs.tolist(), strict=True):
+                entries = {
+                    str(i): {"logprob": a, "rank": r}
+                    for r, (i, a) in enumerate(zip(row, some, strict=True), 1)
+                }
+                file.write(json.dumps({"prompt_logprobs": [None, entries]}) + "\n")
+    dask = [workers.scheduler_address]
+    words = ["q-*.npy", "--kind", "logits", "--nan-policy", "omit", "--worst", "4"]
+    found = same_files("p-*.npz", *words, "--cap", "none", command="compare", dask=dask)
+    assert found["nan_rows"] > 0 and found["metrics"]["low"]["value"] > 0
+    grouped = same_files("t-*.parquet", *words, "--groups", "who", command="compare", dask=dask)
+    assert len(grouped["groups"]) > 5
+    found = same_files("v-*.jsonl", *words, "--format", "vllm", command="compare", dask=dask)
+    assert found["metrics"] == grouped["metrics"]
+    same_files("p-*.npz", "t-*.parquet", "--vocabulary", "50", command="compare", dask=dask)
 
 
 def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):

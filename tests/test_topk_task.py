@@ -115,8 +115,8 @@ def test_refused():
         accumulator(label_smoothing=0.1)
     with pytest.raises(ValueError, match="temperature: applies to logits only"):
         accumulator(kind="logprobs", temperature=2.0)
-    with pytest.raises(ValueError, match="task: expected one of two arrays, got 'topk'"):
-        fastent.dask.accumulate("low", (IDS, LOGPROBS), Q, task="topk")
+    with pytest.raises(TypeError, match="true: expected a pair"):
+        fastent.dask.accumulate("low", IDS, Q, task="topk")
     with pytest.raises(TypeError, match="true: expected a pair"):
         accumulator().update(IDS, Q)
     acc = accumulator().update((IDS, LOGPROBS), Q)

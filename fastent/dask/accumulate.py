@@ -7,21 +7,24 @@ from typing import Any, Unpack
 
 from dask.delayed import Delayed
 
-from fastent._errors import as_text
+from fastent._errors import as_text, shown
 from fastent._keywords import AccumulatorKeywords, explained
 from fastent.accumulator import Accumulator
-from fastent.dask.blocks import align, tree
+from fastent.dask.blocks import align, is_column, tree
+
+LISTS = ("ids", "logprobs", "ranks")
 
 
 @explained
 def accumulate(
     metrics: Any,
     true: Any,
-    pred: Any,
+    pred: Any = None,
     *,
     sample_weight: Any = None,
     groups: Any = None,
     clusters: Any = None,
+    bytes: Any = None,
     **options: Unpack[AccumulatorKeywords],
 ) -> Delayed:
     """Metrics of all rows, lazily.
@@ -31,9 +34,11 @@ def accumulate(
     metrics : str, divergence, or sequence of them
         As in `fastent.Accumulator`.
     true, pred : dask array or dataframe
-        Labels or targets, then predictions; p and q for divergences. A dataframe has a column for
-        each class, a series is one number a row. What is in memory is cut like what is not.
-    sample_weight, groups, clusters : dask array or series, optional
+        Labels or targets, then predictions; p and q for divergences; log-probabilities alone in
+        task logprob; pairs (ids, logprobs), perhaps with ranks, in task topk. A dataframe has a
+        column for each class, a series is one number a row. What is in memory is cut like what is
+        not.
+    sample_weight, groups, clusters, bytes : dask array or series, optional
         As in `Accumulator.update`.
     num_threads : int, optional
         Of each task; 1, the thread that Dask gave it, if not given.
@@ -54,29 +59,54 @@ def accumulate(
     """
     task, axis = as_text(options.get("task", "sparse")), options.get("axis", -1)
     options["task"] = task
-    if task == "topk":
-        raise ValueError(
-            "task: expected one of two arrays, got 'topk'; fastent compare --dask takes lists"
-        )
     if options.get("num_threads") is None:
         options["num_threads"] = 1
     several = isinstance(metrics, Iterable) and not isinstance(metrics, str)
     names = list(metrics) if several else [metrics]
     Accumulator(names, **options)  # refuses now what it would refuse on a worker
+    if bytes is not None and task != "logprob":
+        raise ValueError(f"bytes: applies to task 'logprob' only, not to {task!r}")
     sides = {"sample_weight": sample_weight, "groups": groups, "clusters": clusters}
-    where = None if task == "binary" else axis
-    first = "labels" if task == "sparse" else "p" if task == "divergence" else "target"
-    second = "q" if task == "divergence" else "pred"
-    blocks = align({first: true, second: pred}, where, task, sides)
-    leaves = blocks.map(_add, True, metrics=names, operands=(first, second), options=options)
+    sides["bytes"] = bytes
+    operands = _operands(task, true, pred)
+    arrays = {name: data for parts in operands for name, data in parts.items()}
+    lists: dict[str, Any] = {}
+    if task == "topk":
+        main = next(iter(operands[1]))
+        lists, arrays = arrays, {main: arrays.pop(main)}
+        axis = axis if main == "pred" else None if is_column(arrays[main]) else -1
+    where = None if task in ("binary", "logprob") else axis
+    blocks = align(arrays, where, task, sides, lists)
+    order = [tuple(parts) for parts in operands]
+    leaves = blocks.map(_add, True, metrics=names, operands=order, options=options)
     return tree(leaves, _merged, Accumulator.compute)
 
 
+def _operands(task: str, true: Any, pred: Any) -> list[dict[str, Any]]:
+    """The arrays of each operand of `update`, by name: one, or those of a list."""
+    if task == "logprob":
+        if pred is not None:
+            raise TypeError("pred: task 'logprob' takes log-probabilities alone; name the rest")
+        return [{"logprobs": true}]
+    if pred is None:
+        raise TypeError(f"pred: expected an array in task {task!r}, got None")
+    if task != "topk":
+        first = "labels" if task == "sparse" else "p" if task == "divergence" else "target"
+        return [{first: true}, {"q" if task == "divergence" else "pred": pred}]
+    if not isinstance(true, tuple | list) or len(true) not in (2, 3):
+        raise TypeError(f"true: expected a pair (ids, logprobs) in task 'topk', got {shown(true)}")
+    found = [dict(zip(LISTS, true, strict=False)), {"pred": pred}]
+    if isinstance(pred, tuple) and len(pred) in (2, 3):
+        found[1] = {f"pred {name}": x for name, x in zip(LISTS, pred, strict=False)}
+    return found
+
+
 def _add(
-    arrays: dict[str, Any], metrics: list[Any], operands: tuple[str, str], options: Any
+    arrays: dict[str, Any], metrics: list[Any], operands: list[tuple[str, ...]], options: Any
 ) -> Accumulator:
-    true, pred = (arrays.pop(name) for name in operands)
-    return Accumulator(metrics, **options).update(true, pred, **arrays)
+    given = [tuple(arrays.pop(name) for name in names) for names in operands]
+    true_and_pred = (parts if len(parts) > 1 else parts[0] for parts in given)
+    return Accumulator(metrics, **options).update(*true_and_pred, **arrays)
 
 
 def _merged(parts: list[Accumulator]) -> Accumulator:

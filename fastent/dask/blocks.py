@@ -45,6 +45,11 @@ def as_dask_array(data: Any, name: str) -> da.Array:
     return da.from_array(array, chunks=array.shape)
 
 
+def is_column(data: Any) -> bool:
+    """Whether it is a column whose elements are lists."""
+    return as_dask_array(data, "pred").dtype == object
+
+
 @dataclass
 class Blocks:
     """Arrays in step, by name; ``letters`` are Dask's names of axes, ``lead`` those of rows."""
@@ -75,11 +80,19 @@ class Blocks:
         )  # fmt: skip
 
 
-def align(operands: dict[str, Any], axis: int | None, task: str, sides: dict[str, Any]) -> Blocks:
+def align(
+    operands: dict[str, Any],
+    axis: int | None,
+    task: str,
+    sides: dict[str, Any],
+    lists: dict[str, Any] | None = None,
+) -> Blocks:
     """Cut everything as the last operand is cut, with the class axis in one piece.
 
     ``axis`` is None where every element is a row; labels of a sparse task have no classes.
+    ``lists`` are as sides are, but for a last axis of their own, in one piece too.
     """
+    own = {name: as_dask_array(data, name) for name, data in (lists or {}).items()}
     sparse, terms = task == "sparse", task in ("sparse", "categorical")
     arrays = {name: as_dask_array(data, name) for name, data in operands.items()}
     if len(arrays) == 2:
@@ -93,7 +106,7 @@ def align(operands: dict[str, Any], axis: int | None, task: str, sides: dict[str
         sizes.insert(where, arrays["pred"].chunks[where])
         arrays["pred"] = arrays["pred"].rechunk(tuple(sizes))
         main = "pred"
-    pred = arrays[main]
+    pred = arrays[main] = _as_lists_are(arrays[main], main, own, axis, bool(_lazy(operands)))
     lead = letters = tuple(range(pred.ndim))
     if axis is not None:
         where = place_of_axis(axis, pred.ndim, main)
@@ -118,11 +131,39 @@ def align(operands: dict[str, Any], axis: int | None, task: str, sides: dict[str
             by_term = weighs_terms(have, tuple(shape[letter] for letter in lead), full, name)
             # What weighs or names rows broadcasts: its axes are the last ones.
             found[name] = letters if by_term else lead[len(lead) - len(have) :]
+    for letter, (name, array) in enumerate(own.items(), len(letters)):
+        arrays[name] = array
+        last = () if array.dtype == object else (letter,)  # or a column of lists
+        rows = array.ndim - len(last)
+        found[name] = lead[max(0, len(lead) - rows) :] + last
+        if last:
+            shape[letter], cut[letter] = array.shape[-1], (array.shape[-1],)
     for name, array in arrays.items():
         expected = tuple(shape[letter] for letter in found[name])
         wanted = tuple(cut[letter] for letter in found[name])
-        arrays[name] = _cut(name, array, expected, wanted, name in sides)
+        arrays[name] = _cut(name, array, expected, wanted, name in sides or name in own)
     return Blocks(arrays, found, lead, letters, tuple(cut[letter] for letter in lead))
+
+
+def _as_lists_are(
+    pred: da.Array, name: str, lists: dict[str, da.Array], axis: int | None, lazy: bool
+) -> da.Array:
+    """With the leading shape of the lists, if that is longer, and cut as they are where `pred`
+    itself is in memory."""
+    if not lists or axis is None or axis not in (-1, pred.ndim - 1):
+        return pred
+    one = next(iter(lists.values()))
+    there = one.shape if one.dtype == object else one.shape[:-1]
+    if any(map(math.isnan, there + pred.shape)):
+        return pred
+    lead = common_lead(there, pred.shape[:-1])
+    if lead is None:
+        return pred
+    whole = pred.shape[:-1] == lead
+    cut = one.chunks[: len(lead)] if there == lead and not (whole and lazy) else pred.chunks[:-1]
+    if not whole and len(cut) == len(lead):
+        return da.broadcast_to(pred, (*lead, pred.shape[-1]), chunks=(*cut, pred.chunks[-1]))
+    return pred.rechunk((*cut, pred.chunks[-1])) if whole and not lazy else pred
 
 
 def _broadcast(arrays: dict[str, da.Array], axis: int | None, sparse: bool) -> dict[str, da.Array]:
