@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Thread pools of the tool before keep spinning for a moment after their work.
@@ -86,3 +88,21 @@ def best_time_per_call(call: Callable[[], Any], seconds: float = 0.2, batches: i
             call()
         best = min(best, (time.perf_counter() - begin) / count)
     return best
+
+
+def peak_memory(call: Callable[[], Any]) -> float:
+    """Bytes that a call has at its height beside what is there before; nan where the system does
+    not tell, as Linux does."""
+    status, peak = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not peak.exists():
+        return math.nan
+
+    def kilobytes(name: str) -> int:
+        found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
+        assert found is not None
+        return int(found[1])
+
+    before = kilobytes("VmRSS")
+    peak.write_text("5")  # the height starts anew
+    call()
+    return 1024.0 * (kilobytes("VmHWM") - before)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure import Contender, take_turns
+from bench.measure import Contender, peak_memory, take_turns
 
 # 620 MB of dumps: what starting up costs hardly shows
 CLASSES, N_CTX, CHUNKS = 151_936, 512, 4
@@ -154,11 +154,11 @@ def measure_heads(fastent: Any, quick: bool, budget: float) -> list[dict[str, An
             a, b = (torch.log_softmax(h @ w.T, -1) for h, w in (tensors[:2], tensors[2:]))
             torch.nn.functional.kl_div(b, a, reduction="none", log_target=True).sum(-1)
 
-        gigabytes = 5 * rows * classes * 4 / 1e9
-        contenders.append(
-            Contender(f"torch: products, log_softmax, kl_div ({gigabytes:.1f} GB)", dense)
-        )
-    return _lines(contenders, 2 * rows * classes, quick, budget)
+        contenders.append(Contender("torch: products, log_softmax, kl_div", dense))
+    lines = _lines(contenders, 2 * rows * classes, quick, budget)
+    for line, one in zip(lines, contenders, strict=True):
+        line["megabytes"] = peak_memory(one.call) / 1e6
+    return lines
 
 
 def _lines(
@@ -175,7 +175,10 @@ def _lines(
 
 
 def markdown(lines: list[dict[str, Any]], of: str = "KL in memory") -> str:
-    """The table of the README."""
-    head = ["", f"| comparing | ns a pair | of {of} |", "| --- | --- | --- |"]
+    """The table of the README; memory beside the inputs where it was measured."""
+    head = [f"| comparing | ns a pair | of {of} |", "| --- | --- | --- |"]
     rows = [f"| {x['name']} | {x['ns_per_pair']:.2f} | {x['ratio']:.2f} |" for x in lines]
-    return "\n".join([*head, *rows])
+    if all("megabytes" in x for x in lines):
+        head = [head[0] + " peak MB |", head[1] + " --- |"]
+        rows = [f"{row} {x['megabytes']:.0f} |" for row, x in zip(rows, lines, strict=True)]
+    return "\n".join(["", *head, *rows])
