@@ -7,6 +7,9 @@ and arrive in its dtype: those of the logits from `fastent.cross_entropy_gradien
 `fastent.binary_cross_entropy_gradient`, others from torch's own backward pass in float64. The loss
 can be differentiated once. Bad labels and probabilities raise fastent's ValueError.
 
+`kl_divergence`, `js_divergence`, `entropy` and `focal_cross_entropy` are fastent's own, of logits:
+torch has none of their name.
+
 Where the numbers differ from torch's, these are right: a class at −inf that the target gives 0 adds
 0, not nan, and +inf logits are certainty.
 """
@@ -20,7 +23,6 @@ try:
 except ModuleNotFoundError as _error:
     raise missing(_error, "torch", "fastent.compat.torch") from None
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,14 +31,24 @@ import torch.nn.functional as peer
 from torch import Tensor
 
 import fastent as fe
-from fastent.backends.cython.float_mode import in_default_mode
+from fastent.compat.autograd import HALVES, loss, scaled
 from fastent.compat.softmax import of_axes
+from fastent.compat.torch_logits import (
+    entropy,
+    focal_cross_entropy,
+    js_divergence,
+    kl_divergence,
+)
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "entropy",
+    "focal_cross_entropy",
+    "js_divergence",
     "kl_div",
+    "kl_divergence",
     "nll_loss",
 ]
 
@@ -138,7 +150,7 @@ def cross_entropy(
         )
         return scaled(torch.from_numpy(found).movedim(-1, axis), scale)
 
-    return loss(values, torchs, input, target, weight, slopes=slopes)
+    return loss(values, torchs, input, target, weight, slopes=(slopes,))
 
 
 def soft_slopes(
@@ -418,95 +430,7 @@ def binary_cross_entropy_with_logits(
         found = (t if pos_weight is None else t * pos_weight.double()) * up + (1 - t) * down
         return scaled(found, scale if weight is None else scale * weight.double())
 
-    return loss(values, torchs, input, target, weight, pos_weight, slopes=slopes)
-
-
-HALVES = (torch.float16, torch.bfloat16)
-
-
-class Loss(torch.autograd.Function):
-    """A value from fastent; the derivative of the first operand by `slopes`, if there are any, and
-    otherwise torch's own in float64."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        values: Callable[..., Tensor],
-        torchs: Callable[..., Tensor],
-        slopes: Callable[..., Tensor] | None,
-        *operands: Any,
-    ) -> Tensor:
-        ctx.save_for_backward(*operands)
-        ctx.torchs = torchs
-        ctx.slopes = slopes
-        return values(*operands)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[3:]
-        with torch.no_grad():
-            found = derivatives(ctx, gradient, saved, list(wanted))
-        if torch.is_grad_enabled():  # somebody wants to differentiate again
-            found = [f if f is None else Once.apply(f, gradient, *saved) for f in found]
-        return None, None, None, *found
-
-
-class Once(torch.autograd.Function):
-    """A gradient that is not silently a constant: its own derivative is an error."""
-
-    @staticmethod
-    def forward(ctx: Any, found: Tensor, *sources: Any) -> Tensor:
-        return found.view_as(found)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        raise RuntimeError("losses of fastent.compat.torch can be differentiated once only")
-
-
-@in_default_mode
-def derivatives(
-    ctx: Any, gradient: Tensor, saved: tuple[Tensor | None, ...], wanted: list[bool]
-) -> list[Tensor | None]:
-    """What flows to each operand, in its dtype; None to those that want nothing."""
-    found: list[Tensor | None] = [None] * len(saved)
-    first = saved[0]
-    if ctx.slopes is not None and wanted[0] and first is not None and first.numel():
-        found[0] = ctx.slopes(gradient, *(None if x is None else x.detach() for x in saved))
-        wanted[0] = False
-    if any(wanted):
-        operands = [
-            x.detach().double() if x is not None and x.is_floating_point() else x for x in saved
-        ]
-        chosen = [
-            x.requires_grad_() for x, w in zip(operands, wanted, strict=True) if x is not None and w
-        ]
-        with torch.enable_grad():
-            value = ctx.torchs(*operands)
-        others = iter(torch.autograd.grad(value, chosen, gradient))
-        found = [next(others) if w else f for f, w in zip(found, wanted, strict=True)]
-    return [
-        None if f is None or x is None else f.to(x.dtype) for f, x in zip(found, saved, strict=True)
-    ]
-
-
-@in_default_mode
-def loss(
-    values: Callable[..., Tensor],
-    torchs: Callable[..., Tensor],
-    *operands: Tensor | None,
-    slopes: Callable[..., Tensor] | None = None,
-) -> Tensor:
-    for x in operands:
-        if x is not None and x.device.type != "cpu":
-            raise ValueError(f"expected tensors on the CPU, got one on {x.device}")
-    return Loss.apply(values, torchs, slopes, *operands)
-
-
-def scaled(gradient: Tensor, scale: Tensor) -> Tensor:
-    """Times what comes from above, in place; 16-bit numbers would lose a small factor."""
-    if gradient.dtype in HALVES:
-        gradient = gradient.float()
-    return gradient.mul_(scale)
+    return loss(values, torchs, input, target, weight, pos_weight, slopes=(slopes,))
 
 
 def named(
