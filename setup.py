@@ -43,6 +43,7 @@ PLAIN = [
     "accumulate.exact_sum",
     "accumulate.group_ids",
     "accumulate.add_rows",
+    "accumulate.class_items",
     "accumulate.state_json",
     "accumulate.state",
     "float_mode",

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastent.backends.cython.accumulate.class_items import ORIGIN, PLACES, SCALE
+
 Total = int | float
 
 # Items of a state, by the cell of a row's confidence: sums of w, of w·confidence and of w·correct,
 # then of the products of w with the last two, as m·2^(SCALE·(k − ORIGIN)).
 CELLS, CELL_BITS = 1 << 28, 21
-PRODUCTS, SCALE, ORIGIN, PLACES = 3, 512, 8, 16
+PRODUCTS = 3
 LESS = PRODUCTS + 2 * PLACES  # weights of 1 have no products: the x of rows that have one
 CELL_NAN = 1 << 20
 UNIT, PRODUCT_UNIT = 1074, 2162

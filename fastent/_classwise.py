@@ -11,30 +11,29 @@ from typing import Any
 import numpy as np
 
 from fastent._calibration import (
-    PLACES,
     PRODUCT_UNIT,
     UNIT,
     Bin,
     gaps,
     quotient,
-    scaled,
     unscaled,
     with_signs,
 )
 from fastent._confusion import Ratios
 from fastent._exact import standard_error
+from fastent.backends.cython.accumulate.class_items import (
+    BIN_BITS,
+    CROSS,
+    ITEMS,
+    LESS,
+    LINE_BITS,
+    LOST,
+    PLACES,
+    SQUARE,
+    items_of,
+)
 
-NUMBERS = 1 << 18  # probabilities at once
-ITEMS, LINE_BITS, BIN_BITS = 1 << 30, 21, 10
-# Lines of items: Σ w, Σ w·p and Σ w·y of a bin; Σ (w·p)² and Σ w·y·w·p of a class, which are scaled
-# by powers; of bins Σ W·x of the last two, the same, and the x of weights that are not 1. The last
-# line counts rows that have a NaN.
-WEIGHT, PROBABILITY, LABEL = 0, 1, 2
-SQUARE = 3
-BOTH = SQUARE + PLACES
-CROSS = BOTH + PLACES
-LESS = CROSS + 2 * PLACES
-LOST = LESS + 2
+NUMBERS = 1 << 14  # probabilities at once: their items stay in the second-level cache
 
 
 class Items:
@@ -52,44 +51,7 @@ class Items:
         if not len(p):
             return None
         labels = self._call.labels(first, first + len(p))
-        w = np.ones(len(p)) if weights is None else weights
-        w = np.where(labels < 0, 0.0, w)
-        lost = np.isnan(p).any(axis=1)
-        p = np.where(lost[:, None], 0.0, p)
-        rows, label = np.arange(len(p)), np.maximum(labels, 0)
-        places = np.searchsorted(self._edges, p)  # bins (lo, hi]
-        places += np.arange(p.shape[1]) << BIN_BITS
-        places += ITEMS
-        own = places[rows, label]
-        found: list[tuple[Any, np.ndarray]] = []
-
-        def add(line: Any, place: np.ndarray, amount: np.ndarray) -> None:
-            found.append((place.T + (line << LINE_BITS), amount.T))
-
-        counted = np.where(lost, 0.0, w)
-        x = counted[:, None] * p
-        add(WEIGHT, places, np.broadcast_to(counted[:, None], p.shape))
-        add(PROBABILITY, places, x)
-        add(LABEL, own, counted)
-        classes = ITEMS + (np.arange(p.shape[1]) << BIN_BITS) + np.zeros_like(places)
-        line, squares = scaled(x, x)
-        add(SQUARE + line.T, classes, squares)
-        line, both = scaled(counted, x[rows, label])
-        add(BOTH + line, classes[rows, label], both)
-        if weights is not None:
-            more = np.where(w == 1, 0.0, counted)
-            line, cross = scaled(np.broadcast_to(more[:, None], p.shape), x)
-            add(CROSS + line.T, places, cross)
-            add(LESS, places, x * (w != 1)[:, None])
-            line, cross = scaled(more, counted)
-            add(CROSS + PLACES + line, own, cross)
-            add(LESS + 1, own, more)
-        add(LOST, np.full(len(p), ITEMS), np.where(lost, w, 0.0))
-        numbers, amounts = zip(*found, strict=True)
-        return (
-            np.concatenate([np.atleast_2d(x) for x in numbers]),
-            np.concatenate([np.atleast_2d(x) for x in amounts]),
-        )
+        return items_of(np.ascontiguousarray(p, np.float64), labels, weights, self._edges)
 
 
 def by_class(items: dict[int, int], classes: int, bins: int) -> list[tuple[list[Bin], int]] | None:

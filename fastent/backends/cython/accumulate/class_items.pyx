@@ -1,0 +1,156 @@
+"""What rows add to the calibration of every class: items of a state, a line for each kind of sum.
+
+Of a bin of a class these are Σ w, Σ w·p and Σ w·y, of a class Σ (w·p)² and Σ w·y·w·p, and for weights
+that are not 1, Σ W·x of the last two sums of a bin, and the x. The last line counts rows with a NaN.
+Products are kept as m·2^(SCALE·(k − ORIGIN)), rounded once, as they may be out of range; each k has a line.
+"""
+
+import numpy as np
+
+from libc.math cimport frexp, ldexp
+from libc.stdint cimport int64_t, uint64_t
+
+from fastent.backends.cython.arithmetic.functions cimport fe_bits_double, fe_from_bits_double
+
+cdef enum:
+    C_ITEMS = 1 << 30
+    C_LINE_BITS = 21
+    C_BIN_BITS = 10
+    C_SCALE_BITS = 9
+    C_ORIGIN = 8
+    C_PLACES = 16
+    C_WEIGHT = 0
+    C_PROBABILITY = 1
+    C_LABEL = 2
+    C_SQUARE = 3
+    C_BOTH = C_SQUARE + C_PLACES
+    C_CROSS = C_BOTH + C_PLACES
+    C_LESS = C_CROSS + 2 * C_PLACES
+    C_LOST = C_LESS + 2
+    TILE = 8                                # rows: a cache line of each line of items
+
+ITEMS, LINE_BITS, BIN_BITS = C_ITEMS, C_LINE_BITS, C_BIN_BITS
+SCALE, ORIGIN, PLACES = 1 << C_SCALE_BITS, C_ORIGIN, C_PLACES
+SQUARE, CROSS, LESS, LOST = C_SQUARE, C_CROSS, C_LESS, C_LOST
+
+
+cdef inline double mantissa(double x, int *exponent) noexcept nogil:
+    """As frexp gives them."""
+    cdef uint64_t bits = fe_bits_double(x)
+    cdef int field = <int>(bits >> 52)
+    if 0 < field < 2047:
+        exponent[0] = field - 1022
+        return fe_from_bits_double((bits & <uint64_t>0xfffffffffffff) | (<uint64_t>1022 << 52))
+    return frexp(x, exponent)
+
+
+cdef inline int64_t scaled(double a, double b, double *m) noexcept nogil:
+    """k of a·b, both at least 0, with its m."""
+    cdef int e, f
+    cdef double product = mantissa(a, &e) * mantissa(b, &f)
+    e += f
+    m[0] = product * fe_from_bits_double(<uint64_t>(1023 + (e & ((1 << C_SCALE_BITS) - 1))) << 52)
+    return (e >> C_SCALE_BITS) + C_ORIGIN
+
+
+cdef inline int64_t bin_of(double p, const double *edges, Py_ssize_t bins) noexcept nogil:
+    """Of bins (lo, hi], `edges` between them; 0 is in the first."""
+    cdef Py_ssize_t b = <Py_ssize_t>(p * bins)
+    b = min(max(b, <Py_ssize_t>0), bins - 1)
+    while b > 0 and edges[b - 1] >= p:
+        b -= 1
+    while b < bins - 1 and edges[b] < p:
+        b += 1
+    return b
+
+
+cdef struct Row:
+    double weight                           # 0 for ignored rows and those with a NaN
+    double more                             # the weight where it is not 1
+    bint lost
+    int64_t label
+
+
+cdef void fill(const double *p, Py_ssize_t rows, Py_ssize_t classes, const int64_t *labels, const double *weights,
+               const double *edges, Py_ssize_t bins, int64_t *numbers, double *amounts) noexcept nogil:
+    cdef Py_ssize_t start, count, r, c, line, single = (5 if weights != NULL else 3) * classes
+    cdef int64_t place, row_class, k
+    cdef double w, x, m
+    cdef Row tile[TILE]
+    start = 0
+    while start < rows:
+        count = min(<Py_ssize_t>TILE, rows - start)
+        for r in range(count):
+            w = 1.0 if weights == NULL else weights[start + r]
+            tile[r].label = max(labels[start + r], 0)
+            tile[r].lost = False
+            for c in range(classes):
+                if p[(start + r) * classes + c] != p[(start + r) * classes + c]:
+                    tile[r].lost = True
+                    break
+            w = 0 if labels[start + r] < 0 else w
+            tile[r].weight = 0 if tile[r].lost else w
+            tile[r].more = 0 if w == 1 else tile[r].weight
+            for line in range(single, single + (5 if weights != NULL else 3)):
+                numbers[line * rows + start + r] = -1
+                amounts[line * rows + start + r] = 0
+            if tile[r].lost:
+                numbers[single * rows + start + r] = C_ITEMS + (<int64_t>C_LOST << C_LINE_BITS)
+                amounts[single * rows + start + r] = w
+        for c in range(classes):
+            row_class = C_ITEMS + (c << C_BIN_BITS)
+            for r in range(count):
+                w = tile[r].weight
+                x = 0 if tile[r].lost else p[(start + r) * classes + c]
+                place = row_class + bin_of(x, edges, bins)
+                x *= w
+                line = c * rows + start + r
+                numbers[line] = place
+                amounts[line] = w
+                line += classes * rows
+                numbers[line] = place + (<int64_t>C_PROBABILITY << C_LINE_BITS)
+                amounts[line] = x
+                line += classes * rows
+                numbers[line] = row_class + ((C_SQUARE + scaled(x, x, &m)) << C_LINE_BITS)
+                amounts[line] = m
+                if weights != NULL:
+                    line += classes * rows
+                    numbers[line] = place + ((C_CROSS + scaled(tile[r].more, x, &m)) << C_LINE_BITS)
+                    amounts[line] = m
+                    line += classes * rows
+                    numbers[line] = place + (<int64_t>C_LESS << C_LINE_BITS)
+                    amounts[line] = x if tile[r].more != 0 else 0.0
+                if c != tile[r].label or tile[r].lost:
+                    continue
+                line = (single + 1) * rows + start + r
+                numbers[line] = place + (<int64_t>C_LABEL << C_LINE_BITS)
+                amounts[line] = w
+                line += rows
+                numbers[line] = row_class + ((C_BOTH + scaled(w, x, &m)) << C_LINE_BITS)
+                amounts[line] = m
+                if weights != NULL:
+                    line += rows
+                    k = scaled(tile[r].more, w, &m)
+                    numbers[line] = place + ((C_CROSS + C_PLACES + k) << C_LINE_BITS)
+                    amounts[line] = m
+                    line += rows
+                    numbers[line] = place + (<int64_t>(C_LESS + 1) << C_LINE_BITS)
+                    amounts[line] = tile[r].more
+        start += count
+
+
+def items_of(const double[:, ::1] p, const int64_t[::1] labels, const double[::1] weights, const double[::1] edges):
+    """Numbers and amounts of the items of rows: (lines, rows), a negative number for none.
+
+    Labels below 0 are of ignored rows; weights may be None; `edges` are those between the bins.
+    """
+    cdef Py_ssize_t rows = p.shape[0], classes = p.shape[1]
+    numbers = np.empty(((5 if weights is not None else 3) * (classes + 1), rows), np.int64)
+    amounts = np.empty(numbers.shape)
+    cdef int64_t[:, ::1] where = numbers
+    cdef double[:, ::1] much = amounts
+    if rows and classes:
+        with nogil:
+            fill(&p[0, 0], rows, classes, &labels[0], NULL if weights is None else &weights[0],
+                 &edges[0] if edges.shape[0] else NULL, edges.shape[0] + 1, &where[0, 0], &much[0, 0])
+    return numbers, amounts
