@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measures what the options ask for."""
     fastent = importlib.import_module("fastent")
 
-    from bench import calls, machine
+    from bench import calls, library, machine
     from bench.limit import ReadLimit
     from bench.rivals import chosen
     from bench.throughput import measure_line
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             )
             report["lines"].append(line)
     if "calls" in groups:
-        for name, measure in calls.CALLS.items():
+        for name, measure in (calls.CALLS | library.CALLS).items():
             if wanted(name):
                 _progress(name)
                 report["calls"].append(measure(fastent, rivals, options.backend, options.quick))

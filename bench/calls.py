@@ -40,7 +40,7 @@ def one_row(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: b
         call = rival.prepare("kl_divergence", x) if rival.name in RIVALS_OF_ONE_ROW else None
         if call:
             tools[rival.name] = best_time_per_call(call, seconds)
-    return _line("kl_divergence, one row of 10 float64 classes", tools, 1e6, "µs", 1.5)
+    return line_of("kl_divergence, one row of 10 float64 classes", tools, 1e6, "µs", 1.5)
 
 
 def small_update(fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool) -> dict:
@@ -50,7 +50,7 @@ def small_update(fastent: Any, rivals: Sequence[Rival], backend: str | None, qui
     accumulator = fastent.Accumulator(metrics, task="sparse", kind="logits", backend=backend)
     seconds = best_time_per_call(lambda: accumulator.update(x.true, x.pred), 0.02 if quick else 0.5)
     name = "Accumulator.update, cross_entropy and accuracy, 32 × 10 float32 logits"
-    return _line(name, {"fastent": seconds}, 1e6, "µs", 4)
+    return line_of(name, {"fastent": seconds}, 1e6, "µs", 4)
 
 
 def eight_metrics(rows: int, classes: int, ratio_goal: float, goal: float | None) -> Measure:
@@ -70,11 +70,11 @@ def eight_metrics(rows: int, classes: int, ratio_goal: float, goal: float | None
             Contender("fastent", lambda: update(EIGHT_METRICS)),
             Contender("cross_entropy", lambda: update(["cross_entropy"])),
         ]
-        _in_turns(contenders, quick)
+        in_turns(contenders, quick)
         tools = {c.name: c.best / x.rows for c in contenders}
         size = f"{x.rows:,} × {classes:,} float32 logits"
         name = f"Accumulator of 8 metrics over one of cross_entropy, {size}"
-        line = _line(name, tools, 1e9, "ns a row", goal)
+        line = line_of(name, tools, 1e9, "ns a row", goal)
         line.update(ratio=contenders[0].best / contenders[1].best, ratio_goal=ratio_goal)
         return line
 
@@ -89,10 +89,10 @@ def two_threads(fastent: Any, rivals: Sequence[Rival], backend: str | None, quic
         Contender(name, ours.prepare(fastent, workload.function, x, backend=backend, num_threads=n))
         for name, n in (("fastent", 2), ("one thread", 1))
     ]
-    _in_turns(contenders, quick)
+    in_turns(contenders, quick)
     tools = {c.name: c.best for c in contenders}
     name = f"kl_divergence on 2 threads against one, {x.rows:,} × 100 float32"
-    line = _line(name, tools, 1e3, "ms", None)
+    line = line_of(name, tools, 1e3, "ms", None)
     line.update(ratio=contenders[1].best / contenders[0].best, ratio_at_least=1.9)
     # what one thread draws: near the limit there is nothing left for another one
     line["gigabytes_per_second"] = x.true.nbytes * 2 / contenders[1].best / 1e9
@@ -112,7 +112,7 @@ def import_time(fastent: Any, rivals: Sequence[Rival], backend: str | None, quic
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         runs.append(float(done.stdout))
     tools = {"fastent": statistics.median(runs)}
-    return _line("import fastent, over import numpy", tools, 1e3, "ms", 40)
+    return line_of("import fastent, over import numpy", tools, 1e3, "ms", 40)
 
 
 def scored_file(name: str, words: tuple[str, ...], ratio_goal: float) -> Measure:
@@ -123,7 +123,7 @@ def scored_file(name: str, words: tuple[str, ...], ratio_goal: float) -> Measure
         size, repeats = (2_000_000, 1) if quick else (2_000_000_000, 5)
         (reading, scoring), _, _ = scoring_beside_reading(1000, size, threads, words, repeats)
         tools = {"fastent": scoring, "reading": reading}
-        line = _line(f"{name}, × 1,000 float32 logits in the page cache", tools, 1e3, "ms", None)
+        line = line_of(f"{name}, × 1,000 float32 logits in the page cache", tools, 1e3, "ms", None)
         line.update(ratio=scoring / reading, ratio_goal=ratio_goal)
         return line
 
@@ -156,12 +156,12 @@ def all_pairs(classes: int, divergence: str) -> Measure:
             from scipy.spatial.distance import cdist
 
             contenders.append(Contender("scipy cdist", lambda: cdist(p, q, "jensenshannon")))
-        _in_turns(contenders, quick)
+        in_turns(contenders, quick)
         pairs = rows * rows
         counts = {"fastent": pairs, "row kernel": repeats * some, "scipy cdist": pairs}
         tools = {c.name: c.best / counts[c.name] for c in contenders}
         name = f"pairwise {divergence}, {rows:,} × {rows:,} rows of {classes:,} float64, 1 thread"
-        line = _line(name, tools, 1e9, "ns a pair", None)
+        line = line_of(name, tools, 1e9, "ns a pair", None)
         line.update(ratio=tools["row kernel"] / tools["fastent"], ratio_at_least=0.7)
         return line
 
@@ -185,10 +185,10 @@ def one_against_many(
         from scipy.stats import entropy
 
         contenders.append(Contender("scipy", lambda: entropy(p, q[0], axis=-1)))
-    _in_turns(contenders, quick)
+    in_turns(contenders, quick)
     tools = {c.name: c.best for c in contenders}
     name = f"kl_divergence of {x.rows:,} rows of 100 float32 against one, 1 thread"
-    line = _line(name, tools, 1e3, "ms", None)
+    line = line_of(name, tools, 1e3, "ms", None)
     line.update(ratio=tools["written out"] / tools["fastent"], ratio_at_least=0.9)
     return line
 
@@ -210,13 +210,13 @@ CALLS: dict[str, Measure] = {
 }
 
 
-def _in_turns(contenders: list[Contender], quick: bool) -> None:
+def in_turns(contenders: list[Contender], quick: bool) -> None:
     for contender in contenders:
         contender.start()
     take_turns(contenders, 0.1 if quick else 3.0, 20)
 
 
-def _line(
+def line_of(
     name: str, seconds: dict[str, float], scale: float, unit: str, goal: float | None
 ) -> dict:
     values = {tool: t * scale for tool, t in seconds.items() if np.isfinite(t)}

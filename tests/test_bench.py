@@ -69,6 +69,18 @@ def test_small_calls_are_measured(report):
     assert all(c["tools"]["fastent"] > 0 for c in measured["calls"])
 
 
+def test_what_libraries_call_is_measured_beside_the_usual_ways(tmp_path):
+    target = tmp_path / "table.json"
+    only = "sparse_rows|temperature|calibration|window|confusion|gradient"
+    run("bench", "--quick", "--group", "calls", "--rivals", "scipy,rel_entr,numpy,scikit-learn",
+        "--only", only, "--json", str(target))  # fmt: skip
+    lines = json.loads(target.read_text(encoding="utf-8"))["calls"]
+    others = [sorted(line["tools"].keys() - {"fastent"}) for line in lines]
+    assert others == [["rel_entr of dense rows"], ["scipy"], ["numpy"], ["all added again"],
+                      ["scikit-learn"], ["numpy"], [], []]  # fmt: skip
+    assert all(time > 0 for line in lines for time in line["tools"].values())
+
+
 def test_accuracy_report_keeps_the_bounds(tmp_path):
     target = tmp_path / "accuracy.json"
     only = "^kl_divergence, probs, float(32|64)"
