@@ -125,14 +125,15 @@ class SparseCall:
             raise AttributeError(name)
         return getattr(self._call, name)
 
-    def values(self, start: int, stop: int) -> np.ndarray:
-        """Row values of rows [start, stop), by the engine's kernels."""
-        found = np.empty((len(self.columns), stop - start))
+    def values(self, start: int, stop: int, more: int = 0) -> np.ndarray:
+        """Row values of rows [start, stop), by the engine's kernels, and so many empty lines."""
+        found = np.empty((len(self.columns) + more, stop - start))
         step = max(1, BLOCK // self._call.classes) if self._wide() else BLOCK // 8
         for first in range(start, stop, step):
             last = min(stop, first + step)
             with np.errstate(all="ignore"):  # inf and nan are values here
-                self._block(np.arange(first, last), found[:, first - start : last - start])
+                lines = found[: len(self.columns), first - start : last - start]
+                self._block(np.arange(first, last), lines)
         return found
 
     def reduce(self, reduction: Any, out: Any, keepdims: Any = False) -> Any:

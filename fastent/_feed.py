@@ -20,6 +20,7 @@ from fastent._errors import shown, whole_axis
 from fastent._logprob import LogprobCall, check_options
 from fastent.backends.cython.accumulate.group_ids import row_ids
 from fastent.backends.cython.accumulate.state import State
+from fastent.backends.cython.call import Call
 from fastent.backends.cython.engine import Settled
 from fastent.metrics import Metric
 from fastent.results import column_name
@@ -126,10 +127,16 @@ class Batch:
     def num_threads(self) -> int:
         return self._calls[0].num_threads
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether all that is computed of a row is compiled, for any thread that has a batch."""
+        first = self._calls[0]
+        return len(self._calls) == 1 and isinstance(first, Call) and first.backend == "cython"
+
     def read(self, start: int, stop: int) -> Rows:
         """Rows [start, stop), computed now."""
         call = self._calls[0]
-        rows = rows_of(call, start, stop)
+        rows = rows_of(call, start, stop, len(self._feed.derived))
         if len(self._calls) > 1:
             own = (more.values(start, stop) for more in self._calls[1:])
             rows.values = np.vstack([rows.values, *own])
@@ -156,7 +163,7 @@ class Batch:
             rows.at_once = self.at_once
             rows.items += (_classwise.Items(self._calls[0], start, stop, feed.bins),)
         if feed.derived:
-            rows.values = np.vstack([rows.values, *derived(feed.derived, known)])
+            rows.values[-len(feed.derived) :] = derived(feed.derived, known)
         if feed.pairs:
             rows.labels = _confusion.pairs_of(known, rows.labels)
             rows.items += (partial(_confusion.items_of, rows.labels),)
@@ -165,13 +172,16 @@ class Batch:
             rows.items += (partial(_calibration.items_of, *observed),)
 
 
-def rows_of(call: Any, start: int, stop: int) -> Rows:
-    """Values and weights of rows [start, stop) of a call that was prepared ``by_weight``."""
-    values = call.values(start, stop)
+def rows_of(call: Any, start: int, stop: int, more: int = 0) -> Rows:
+    """Values and weights of rows [start, stop) of a call that was prepared ``by_weight``, and so
+    many more values, to be filled."""
+    values = call.values(start, stop, more) if more else call.values(start, stop)
     target_weights = weights = None
     columns = call.columns
     if columns and columns[-1] == "target_weight":
-        values, target_weights = values[:-1], values[-1]
+        last = len(columns) - 1
+        target_weights = values[last].copy() if more else values[last]
+        values = values[: last + more]
     if call.weighted:
         weights = call.weights(start, stop)
     return Rows(values, weights, target_weights, num_threads=call.num_threads)
@@ -291,11 +301,14 @@ class Feed:
         sample_weight: Any = None,
         groups: Any = None,
         clusters: Any = None,
+        *,
+        num_threads: int | None = None,
     ) -> Batch:
-        """Settle a batch: TypeError or ValueError for operands that do not fit."""
+        """Settle a batch: TypeError or ValueError for operands that do not fit. `num_threads` is
+        for one that `is_compiled`, instead of the feed's."""
         calls: list[Any] = []
         if self._engine is not None:
-            calls.append(self._engine.call(true, pred, sample_weight))
+            calls.append(self._engine.call(true, pred, sample_weight, num_threads))
         elif self.task == "logprob":
             rule = self._options.get("row_sums", "check")
             base = self._options.get("base")

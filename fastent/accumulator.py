@@ -31,13 +31,14 @@ from fastent._weights import as_floats
 from fastent.backends.cython.accumulate.group_ids import row_ids
 from fastent.backends.cython.engine import NAMES
 from fastent.backends.cython.float_mode import in_default_mode, in_float_mode, quieted
+from fastent.backends.sharing import share
 from fastent.backends.views import once
 from fastent.metrics import Metric, find
 from fastent.reports import Report
 
 FORMAT = "fastent accumulator"
 VERSION = 2  # 1 had no items, and three sums a bin
-BLOCK_ROWS = 65536
+BLOCK_ROWS = 32768  # at most: their values are memory that malloc has again for the next ones
 
 
 class _Hold:
@@ -218,13 +219,31 @@ class Accumulator:
                 rows.add_to(self._own_state())
                 self._widths = widths
             return self
-        # A later block may be refused: the blocks wait in a state of their own.
-        waiting = self._state.empty()
-        for start in range(0, batch.rows, BLOCK_ROWS):
-            batch.read(start, min(batch.rows, start + BLOCK_ROWS)).add_to(waiting)
+        # A later block may be refused: they wait in states of their own, one for each thread, which
+        # does all of a block; but groups come in the order of the rows, and what is kept of each
+        # class is large.
+        one = groups is not None or clusters is not None or self._feed.by_class
+        threads = 1 if one or not batch.is_compiled else batch.num_threads
+        waiting = [(batch, self._state.empty())] if threads == 1 else []
+
+        @quieted
+        def add(first: int, last: int) -> None:
+            try:
+                mine, state = waiting.pop()
+            except IndexError:
+                mine = self._feed.batch(true, pred, sample_weight, num_threads=1)
+                state = self._state.empty()
+            mine.read(first, last).add_to(state)
+            waiting.append((mine, state))
+
+        step = max(1, BLOCK_ROWS // 4, min(BLOCK_ROWS, -(-batch.rows // (4 * threads))))
+        share(add, 0, batch.rows, step, threads)
+        found = [state for _, state in waiting]
+        for state in found[1:]:
+            found[0].merge(state)
         with self._lock:
             widths = self._with(pred, batch)
-            self._own_state().merge(waiting)
+            self._own_state().merge(found[0])
             self._widths = widths
         return self
 

@@ -81,9 +81,10 @@ cdef class Call:
         if self.row_sums == "check":
             self.plan.tolerance = self.sum_tolerance
 
-    def values(self, Py_ssize_t start, Py_ssize_t stop):
-        """Unweighted row values of rows [start, stop): float64, one line a column."""
-        out = empty((len(self.columns), stop - start))
+    def values(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t more=0):
+        """Unweighted row values of rows [start, stop): float64, one line a column, and so many `more` to
+        be filled."""
+        out = empty((len(self.columns) + more, stop - start))
         self.fill(start, stop, out, False)
         return out
 
@@ -130,9 +131,9 @@ cdef class Call:
         return rows if self.row_sums == "as_is" else rows / rows.sum(axis=-1, keepdims=True)
 
     cdef object fill(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply):
-        """Row values into `out`, (columns, rows) or (rows,), C-contiguous float64."""
+        """Row values into `out`, (columns, rows), perhaps with more lines, or (rows,), C-contiguous float64."""
         if self.backend != "cython":
-            self.fill_by_module(start, stop, out, multiply)
+            self.fill_by_module(start, stop, out[:len(self.columns)] if out.ndim == 2 else out, multiply)
             return None
         self.plan.out = <double *>cnp.PyArray_DATA(out)
         self.plan.out_stride = stop - start

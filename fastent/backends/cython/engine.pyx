@@ -394,18 +394,19 @@ cdef class Settled:
         finally:
             restore_mode(mode)
 
-    def call(self, true, pred, sample_weight=None):
-        """The call of a batch."""
+    def call(self, true, pred, sample_weight=None, num_threads=None):
+        """The call of a batch; with other threads than what was settled."""
         cdef Call call, like = self.like
         if maybe_csr(true) or maybe_csr(pred):
-            return prepare(like.task, like.columns, true, pred, sample_weight=sample_weight, **self.options)
+            options = self.options if num_threads is None else self.options | {"num_threads": num_threads}
+            return prepare(like.task, like.columns, true, pred, sample_weight=sample_weight, **options)
         call = Call.__new__(Call)
         call.plan = like.plan
         call.task, call.names, call.columns = like.task, like.names, like.columns
         call.kind_true, call.kind_pred, call.row_sums, call.axis = like.kind_true, like.kind_pred, like.row_sums, like.axis
         call.eps, call.temperature, call.label_smoothing, call.unit = like.eps, like.temperature, like.label_smoothing, like.unit
-        settle_rows(call, true, pred, self.class_weight, sample_weight, self.ignore_index, self.num_threads, self.backend,
-                    self.by_weight)
+        settle_rows(call, true, pred, self.class_weight, sample_weight, self.ignore_index,
+                    self.num_threads if num_threads is None else num_threads, self.backend, self.by_weight)
         return call
 
 
