@@ -8,6 +8,7 @@ divergence here is linear in q where p is 0, and the other way round.
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ SMALL_REST = 1e-4  # of a row's mass: what is left below it is summed, and not s
 
 def is_csr(given: Any) -> bool:
     """Whether these are CSR rows; TypeError for other sparse arrays of SciPy."""
+    if isinstance(given, Rows):
+        return True
     module = sys.modules.get("scipy.sparse")
     if module is None or not module.issparse(given):
         return False
@@ -51,6 +54,7 @@ class Rows:
             raise ValueError(f"{name}: expected CSR rows of two dimensions, got {given.shape}")
         self.name = name
         self.count, self.classes = (int(n) for n in given.shape)
+        self.lead: tuple[int, ...] = (self.count,)
         self.data, self.indices, self.starts = given.data, given.indices, given.indptr
         if self.classes == 0:
             raise ValueError(f"{name}: expected at least one class, got shape {given.shape}")
@@ -89,7 +93,26 @@ class Rows:
     def like(self) -> np.ndarray:
         """Dense rows of this shape and dtype that take no memory, to settle a call by."""
         dtype = self.data.dtype if self.data.dtype.kind == "f" else np.dtype(np.float64)
-        return np.broadcast_to(np.zeros((), dtype), (self.count, self.classes))
+        return np.broadcast_to(np.zeros((), dtype), (*self.lead, self.classes))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.lead, self.classes)
+
+    @property
+    def indptr(self) -> np.ndarray:
+        """By which the engine knows CSR rows."""
+        return self.starts
+
+    def __getitem__(self, key: tuple[slice | None, slice | None]) -> Rows:
+        """Some rows, with an axis of length 1 before or after: what pairs are made of."""
+        (chosen,) = (part for part in key if part is not None)
+        first, last, _ = chosen.indices(self.count)
+        found = copy.copy(self)
+        found.count = max(0, last - first)
+        found.starts = self.starts[first : first + found.count + 1]
+        found.lead = (found.count, 1) if key[1] is None else (1, found.count)
+        return found
 
 
 class SparseCall:
@@ -103,7 +126,7 @@ class SparseCall:
             raise TypeError(f"pred: expected an array, got CSR rows, which {task} does not take")
         names = {"entropy": ("", "p"), "categorical": ("target", "pred")}.get(task, ("p", "q"))
         self._sparse: list[Any] = [
-            Rows(x, name) if x is not None and is_csr(x) else None
+            None if x is None or not is_csr(x) else x if isinstance(x, Rows) else Rows(x, name)
             for x, name in zip((true, pred), names, strict=True)
         ]
         _refuse(options)
@@ -115,6 +138,8 @@ class SparseCall:
         self._prepare, self._task, self._more = prepare, task, more
         self._options = {**options, "sample_weight": None}
         self._axis = options.get("axis", -1)
+        self._pairs = any(s is not None and len(s.lead) > 1 for s in self._sparse)
+        self._pair_starts = (0, 0)
         self._dense: list[Any] = [
             None if s is not None else _last(x, self._axis)
             for s, x in zip(self._sparse, stands, strict=True)
@@ -124,6 +149,10 @@ class SparseCall:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._call, name)
+
+    def of_pairs(self, first: int, second: int) -> None:
+        """Name rows in messages as those of p and of q, which begin with these."""
+        self._pair_starts = (first, second)
 
     def values(self, start: int, stop: int, more: int = 0) -> np.ndarray:
         """Row values of rows [start, stop), by the engine's kernels, and so many empty lines."""
@@ -167,6 +196,8 @@ class SparseCall:
         dense = self._dense[0] if self._dense[0] is not None else self._dense[1]
         if dense is None or dense.size != dense.shape[-1] or self._more.get("rows_module"):
             return False
+        if self._pairs:  # how many are beside it is not the row's business
+            return False
         return (
             bool((dense >= 0).all())
             and bool(np.isfinite(dense).all())
@@ -176,7 +207,7 @@ class SparseCall:
     def _place(self, which: int, rows: np.ndarray) -> np.ndarray:
         """Which rows of an operand these are."""
         sparse, dense = self._sparse[which], self._dense[which]
-        own = (sparse.count,) if sparse is not None else dense.shape[:-1]
+        own = sparse.lead if sparse is not None else dense.shape[:-1]
         places = np.arange(int(np.prod(own))).reshape(own)
         lead = self._call.lead
         if own == lead:
@@ -214,7 +245,7 @@ class SparseCall:
         tops = re.findall(r"top(\d+)", " ".join(self.columns))
         some = np.arange(min(classes, max([1, *map(int, tops)])))
         firsts = (np.arange(len(rows))[:, None] * classes + some).reshape(-1)
-        keys = np.unique(np.concatenate([firsts, *(f[0] for f in found if f is not None)]))
+        keys = _union(firsts, *(f[0] for f in found if f is not None))
         sides = []
         for one in found:
             side = None if one is None else np.zeros(len(keys))
@@ -251,7 +282,7 @@ class SparseCall:
             of_sparse = (name in FIRST) == (which == 0)
             if of_sparse:
                 first = np.arange(len(rows)) * sparse.classes
-                both = np.unique(np.concatenate([first, keys]))
+                both = _union(first, keys)
                 side = np.zeros(len(both))
                 side[np.searchsorted(both, keys)] = numbers
                 widths = np.bincount(both // sparse.classes, minlength=len(rows))
@@ -288,7 +319,12 @@ class SparseCall:
             place = row_of(error)
             if place < 0:
                 raise
-            raise with_row(error, int(rows[chosen[place]])) from None
+            row = int(rows[chosen[place]])
+            if self._pairs:
+                which = not str(error).startswith(call.names[0])
+                row = self._pair_starts[which] + divmod(row, self._call.lead[1])[which]
+                error = type(error)(f"{'pq'[which]}{str(error).removeprefix(call.names[which])}")
+            raise with_row(error, row) from None
 
     def _settled(self, columns: tuple[str, ...], first: Any, second: Any) -> Any:
         options = {k: v for k, v in self._options.items() if k not in ("axis", "sample_weight")}
@@ -326,6 +362,14 @@ def _last(given: Any, axis: int) -> Any:
 
     array, disguised = as_numpy(given, "pred")
     return np.moveaxis(as_floats(given, "pred") if disguised else array, axis, -1)
+
+
+def _union(*several: np.ndarray) -> np.ndarray:
+    """Keys, from 0 on, that are in one of them, ascending. np.unique hashes, which takes ten times
+    as long as sorting runs that are in order."""
+    keys = np.concatenate(several)
+    keys.sort()
+    return np.asarray(keys[np.diff(keys, prepend=-1) > 0])
 
 
 def _groups(widths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

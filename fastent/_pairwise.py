@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import focal, functions
+from fastent._csr import Rows, is_csr
 from fastent._custom import as_divergence
 from fastent._errors import as_text, shown
 from fastent._keywords import Array, Kinds, RowSums, explained
@@ -63,9 +64,9 @@ def pairwise(
         A name (``"js_divergence"``, ``"renyi_divergence(alpha=2)"``, a metric of two rows), a
         function of this package of two rows, perhaps with its parameter by
         ``functools.partial(fe.renyi_divergence, alpha=2)``, or what `fastent.divergence` made.
-    p : array_like, shape (n, C)
+    p : array_like or CSR rows, shape (n, C)
         The first rows.
-    q : array_like, shape (m, C), optional
+    q : array_like or CSR rows, shape (m, C), optional
         The second rows; those of `p` by default.
 
     Returns
@@ -214,7 +215,9 @@ def _settled_own(
 
 
 def _rows(given: Any, name: str) -> Any:
-    """A table that slices are taken of: an array, or a bfloat16 tensor as it is."""
+    """A table that slices are taken of: an array, a bfloat16 tensor as it is, or CSR rows."""
+    if is_csr(given):
+        return Rows(given, name)
     array, disguised = derivatives.as_array(given, name)
     if array.ndim != 2:
         raise ValueError(f"{name}: expected shape (rows, classes), got {array.shape}")
@@ -224,4 +227,6 @@ def _rows(given: Any, name: str) -> Any:
 
 
 def _memory(rows: Any) -> np.ndarray:
+    if isinstance(rows, Rows):
+        return np.asarray(rows.data)
     return np.asarray(derivatives.as_array(rows, "p")[0])

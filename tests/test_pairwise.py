@@ -155,6 +155,54 @@ def test_layouts():
     np.testing.assert_array_equal(p, before[0])
 
 
+def sparse_rows(n, classes, stored, seed):
+    rng, found = np.random.default_rng(seed), np.zeros((n, classes))
+    for row in found:
+        row[rng.choice(classes, stored, replace=False)] = rng.dirichlet(np.ones(stored))
+    return found
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["kl_divergence", "js_divergence", "categorical_cross_entropy", "hellinger", "top1_agreement",
+     fe.chi2_divergence, RENYI, fe.divergence(lambda p, q: (p - q) ** 2)],
+    ids=lambda given: given if isinstance(given, str) else "function",
+)  # fmt: skip
+def test_csr_rows(given, monkeypatch):
+    sparse = pytest.importorskip("scipy.sparse")
+    monkeypatch.setattr(_pairwise, "CACHED", 150)
+    monkeypatch.setattr(_pairwise, "WORTH", 1)
+    p, q = sparse_rows(17, 30, 5, 0), sparse_rows(23, 30, 7, 1)
+    wanted = fe.pairwise(given, p, q)
+    first, second = sparse.csr_array(p), sparse.csr_matrix(q)
+    for pair in ((first, second), (first, q), (p, second)):
+        np.testing.assert_allclose(fe.pairwise(given, *pair), wanted, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(
+        fe.pairwise(given, first), fe.pairwise(given, p), rtol=1e-13, atol=1e-15
+    )
+
+
+def test_csr_rows_have_the_bits_of_the_row_function_and_their_own_names():
+    sparse = pytest.importorskip("scipy.sparse")
+    p, q = (sparse.csr_array(sparse_rows(n, 40, 6, n)) for n in (9, 12))
+    alone = [[fe.kl_divergence(p[[i]], q[[j]])[0] for j in range(12)] for i in range(9)]
+    assert (fe.pairwise("kl_divergence", p, q) == alone).all()
+    for k in (0, 5, 8):
+        bad = p.copy()
+        bad.data[bad.indptr[k]] += 0.5
+        with pytest.raises(ValueError, match=rf"^p: .*row {k}\b"):
+            fe.pairwise("kl_divergence", bad, q)
+        for other in (q, q.toarray()):
+            with pytest.raises(ValueError, match=rf"^q: .*row {k}\b"):
+                fe.pairwise("js_divergence", other, bad)
+    with pytest.raises(ValueError, match="kind: expected 'probs' with CSR rows"):
+        fe.pairwise("kl_divergence", p, q, kind="logits")
+    with pytest.raises(TypeError, match="tocsr"):
+        fe.pairwise("kl_divergence", p.tocsc())
+    with pytest.raises(ValueError, match=r"q: expected the classes of p, of shape \(9, 40\)"):
+        fe.pairwise("kl_divergence", p, q[:, :30].tocsr())
+
+
 def test_what_is_refused():
     p, q = rows(6, 5), rows(4, 5)
     others = (fe.entropy, fe.sparse_cross_entropy, fe.binary_cross_entropy, fe.Accumulator)
