@@ -126,6 +126,7 @@ class Accumulator:
         self._bins = int(bins)
         self._state = self._feed.state()
         self._own = [m for m in self._metrics if m.divergence is not None]
+        self._agreed: dict[str, Any] | None = None  # what `_agreement` gave
         self._widths = Widths()  # of the rows so far; none of binary tasks
         self._hold: weakref.ref[_Hold] | None = None
         self._lock = Lock()  # the state is moved and freed as it grows
@@ -321,11 +322,14 @@ class Accumulator:
         """
         if not isinstance(other, Accumulator):
             raise TypeError(f"merge: expected an Accumulator, got {type(other).__name__}")
-        mine, theirs = self._settings(), other._settings()
-        for name, value in mine.items():
-            if value != theirs[name]:
-                raise ValueError(f"merge: {name} differs: {shown(value)} and {shown(theirs[name])}")
-        _distinct([*self._metrics, *other._metrics])
+        mine, theirs = self._agreement(), other._agreement()
+        if mine is not theirs:
+            for name, value in mine.items():
+                if value != theirs[name]:
+                    raise ValueError(
+                        f"merge: {name} differs: {shown(value)} and {shown(theirs[name])}"
+                    )
+            _distinct([*self._metrics, *other._metrics])
         # In the order of a fork too (see _fork): two that wait for each other would do so for ever.
         first, second = sorted((self, other), key=lambda acc: id(acc._lock))
         with first._lock, second._lock.held:
@@ -364,7 +368,7 @@ class Accumulator:
         return self
 
     def _fresh(self) -> Accumulator:
-        return Accumulator(
+        new = Accumulator(
             self._metrics,
             task=self._task,
             bins=self._bins,
@@ -372,6 +376,14 @@ class Accumulator:
             **self._options,
             **self._running,
         )
+        new._agreed = self._agreement()
+        return new
+
+    def _agreement(self) -> dict[str, Any]:
+        """The settings, to be read only: made once, and the very same in copies."""
+        if self._agreed is None:
+            self._agreed = self._settings()
+        return self._agreed
 
     def _settings(self) -> dict[str, Any]:
         """What two accumulators must share to be merged, JSON-able; no threads, no backend."""
