@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -190,25 +190,12 @@ class Result:
     def __init__(self, metric: Metric, part: Part):
         self.metric = metric
         self._part = part
-        self.stderr = self.cluster_stderr = None
-        self.value: Any  # a float, of confusion an array
-        self.classes: tuple[Any, ...] | None = None
-        self.per_class: np.ndarray | None = None
-        self.per_class_stderr: np.ndarray | None = None
+        found = part.numbers(metric)
+        self.value, self.stderr, self.cluster_stderr = found.value, found.stderr, found.clustered
+        self.per_class, self.per_class_stderr = found.per_class, found.per_class_stderr
         self.count, self.weight = part.size(part.layout.kind(metric))
-        if metric.needs_pairs or metric.by_class:
-            self.classes = part.classes
-        if metric.by_class:
-            found = part.by_class(metric)
-            self.value, self.stderr, self.per_class, self.per_class_stderr = found
-            return
-        self.value = getattr(part, metric.statistic)(metric)
-        if metric.statistic in ERRORS:
-            self.stderr, self.cluster_stderr = getattr(part, ERRORS[metric.statistic])(metric)
-        elif metric.by_row:
-            scale = part.error_scale(metric, self.value)
-            self.stderr = _scaled(part.standard_error(metric), scale)
-            self.cluster_stderr = _scaled(part.cluster_error(metric), scale)
+        by_class = metric.needs_pairs or metric.by_class
+        self.classes: tuple[Any, ...] | None = part.classes if by_class else None
 
     @property
     def min(self) -> float | None:
@@ -288,6 +275,16 @@ class Result:
             f"Result({self.metric.name}: value={self.value!r}, stderr={self.stderr!r}, "
             f"count={self.count}, weight={self.weight!r})"
         )
+
+
+class Numbers(NamedTuple):
+    """What a metric comes to."""
+
+    value: Any  # a float, of confusion an array
+    stderr: float | None = None
+    per_class: np.ndarray | None = None
+    per_class_stderr: np.ndarray | None = None
+    clustered: float | None = None
 
 
 ERRORS = {  # plain, by cluster
@@ -407,7 +404,8 @@ class Part(Mapping[str, Result]):
         self.layout = layout
         self.group = group
         self._hold = hold
-        self._found: dict[str, Result] = {}
+        # Not the results, which hold their part: in a circle they would keep all of a state.
+        self._found: dict[str, Numbers] = {}
         # By column or weight kind: several metrics share them.
         self._errors: dict[int, float | None] = {}
         self._sums: dict[int, tuple[Total, Total, Total]] = {}
@@ -417,9 +415,28 @@ class Part(Mapping[str, Result]):
 
     @in_default_mode
     def __getitem__(self, name: str) -> Result:
-        if name not in self._found:
-            self._found[name] = Result(self.layout.metrics[name], self)
-        return self._found[name]
+        return Result(self.layout.metrics[name], self)
+
+    def numbers(self, metric: Metric) -> Numbers:
+        """Worked out once."""
+        if metric.name not in self._found:
+            self._found[metric.name] = self._numbers(metric)
+        return self._found[metric.name]
+
+    def _numbers(self, metric: Metric) -> Numbers:
+        if metric.by_class:
+            return Numbers(*self.by_class(metric))
+        value = getattr(self, metric.statistic)(metric)
+        errors: tuple[float | None, float | None] = (None, None)
+        if metric.statistic in ERRORS:
+            errors = getattr(self, ERRORS[metric.statistic])(metric)
+        elif metric.by_row:
+            scale = self.error_scale(metric, value)
+            errors = (
+                _scaled(self.standard_error(metric), scale),
+                _scaled(self.cluster_error(metric), scale),
+            )
+        return Numbers(value, stderr=errors[0], clustered=errors[1])
 
     def __contains__(self, name: object) -> bool:
         return name in self.layout.metrics

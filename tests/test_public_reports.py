@@ -1,9 +1,11 @@
 """`fe.Report` and `fe.Result`: as data, frames, pages, plots; equal, copied, pickled, completed."""
 
 import copy
+import gc
 import json
 import math
 import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import scipy.stats
 
 import fastent as fe
 from fastent.cli import main
+from fastent.metrics import METRICS as RECORDS
 from fastent.report.style import FONTS, LIGHT
 
 RNG = np.random.default_rng(12)
@@ -215,3 +218,38 @@ def test_they_show_what_users_need(report):
     in_bits = fe.Accumulator(METRICS, kind="logits", base=2).update(LABELS, LOGITS).compute()
     assert "<td>bits</td>" in in_bits._repr_html_() and "<td>nats</td>" in shown
     assert "<td>nats</td>" not in in_bits._repr_html_()
+
+
+USES = {
+    "results": lambda one: [one[name].stderr for name in one],
+    "extremes": lambda one: [one[name].max for name in one],
+    "equality": lambda one: one == one,
+    "data": lambda one: one.to_json(),
+    "frame": lambda one: one.to_frame("pandas"),
+    "page": lambda one: one.to_html(),
+    "text": repr,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("task", ["sparse", "binary"])
+def test_what_nobody_holds_is_gone_at_once(task, use):
+    """Nothing holds itself: the state of a report may have many megabytes, and few objects."""
+    metrics = [m.name.replace("{k}", "2").replace("{alpha},{beta}", "0.5,0.5")
+               for m in RECORDS.values() if task in m.tasks]  # fmt: skip
+    acc = fe.Accumulator(metrics, task=task)
+    labels = np.arange(40) % 2
+    pred = np.full((40, 2), 0.5) if task == "sparse" else np.full(40, 0.5)
+    acc.update(labels, pred, groups=np.arange(40) % 3, clusters=np.arange(40) // 2)
+    gc.collect()
+    gc.disable()
+    try:
+        report = acc.compute()
+        USES[use](report)
+        for part in report.groups.values():
+            USES[use](part)
+        gone = [weakref.ref(x) for x in (report, report.groups, part)]
+        del report, part
+        assert [ref() for ref in gone] == [None] * 3
+    finally:
+        gc.enable()
