@@ -5,14 +5,13 @@ README for a tour. What is here is imported from the module of its subject when 
 for; `__init__.pyi` tells type checkers where that is.
 """
 
-from importlib import import_module
-
 import fastent._command  # before what takes long to import
 import fastent._interpreter  # before compiled modules: it refuses subinterpreters
 import fastent._unbuilt
 
 # isort: split
 import fastent._settings  # noqa: F401  (it fills the table of SIMD functions, which all others use)
+from fastent._fork import bring as _bring
 from fastent._version import version as __version__
 
 _MODULES = (
@@ -58,10 +57,10 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        return import_module(f"fastent.{name}")
+        return _bring(f"fastent.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'fastent' has no attribute {name!r}")
-    found = getattr(import_module(f"fastent.{_HOME[name]}"), name)
+    found = getattr(_bring(f"fastent.{_HOME[name]}"), name)
     globals()[name] = found  # the next time it is found without this function
     return found
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, overload
 from numpy.typing import ArrayLike
 
 from fastent._errors import as_number, shown
+from fastent._fork import bring
 from fastent._keywords import (
     Array,
     Kinds,
@@ -297,8 +298,7 @@ class Divergence(RowDivergence):
         **options: Any,
     ) -> Any:
         numbers = self._numbers(dict(parameters))
-        from fastent.backends.numba.user_rows import Rows
-
+        rows = bring("fastent.backends.numba.user_rows").Rows
         if self._compiled is None:
             self._compiled = self._compile(numbers)
         unit = log_of_base(base) if self.nats else 1.0
@@ -309,14 +309,12 @@ class Divergence(RowDivergence):
             q,
             base=base,
             backend="numba",
-            rows_module=Rows(self._compiled, numbers, unit),
+            rows_module=rows(self._compiled, numbers, unit),
             **options,
         )
 
     def _compile(self, numbers: tuple[float, ...]) -> Any:
         from numba import njit
-
-        from fastent.backends.numba.user_rows import row_kernel
 
         fn, finish = self._functions
         compiler = njit(nogil=True, error_model="numpy")
@@ -326,7 +324,7 @@ class Divergence(RowDivergence):
         if finish is not None:
             last = compiler(finish)
             self._tried(last, finish, (0.5, *numbers))
-        return row_kernel(term, last, len(numbers))
+        return bring("fastent.backends.numba.user_rows").row_kernel(term, last, len(numbers))
 
     def same_as(self, other: RowDivergence) -> bool:
         """Whether both compute the same: the same code under the same name."""

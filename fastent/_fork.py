@@ -1,18 +1,27 @@
 """Locks that a fork does not catch half way.
 
 Only the thread that forks lives on in the child: what another one had locked would stay locked,
-and what it was changing half changed. A fork therefore waits until nobody holds such a lock.
+and what it was changing half changed. A fork therefore waits until nobody holds such a lock. That
+includes imports at a first call, which take Python's locks of modules: they go through `bring`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
-from typing import Any
+from importlib import import_module
+from itertools import chain
+from types import ModuleType
+from typing import Any, Protocol
 
 PATIENCE = 1.0  # seconds that others let a fork go first
+
+# What takes a lock of its own before a fork and releases it after it: where the module comes while
+# a fork waits for us, nobody has taken it.
+RELEASED = {"logging": "_lock", "concurrent.futures.thread": "_global_shutdown_lock"}
 
 
 class Lock:
@@ -42,26 +51,71 @@ class Lock:
         self.held.release()
 
 
+class Acquirable(Protocol):
+    """A lock of others."""
+
+    def acquire(self) -> Any: ...
+
+    def release(self) -> Any: ...
+
+
+def bring(name: str) -> ModuleType:
+    """Import a module at the first call that needs it."""
+    if name in sys.modules:  # whole, or a thread that holds the lock is at it
+        return import_module(name)
+    _importing.acquire()
+    try:
+        return import_module(name)
+    finally:
+        _importing.release()
+
+
+def go_first() -> None:
+    """Have our locks taken before those of `logging` and of thread pools, which those who hold ours
+    may ask for: what is registered last goes first. For those who are going to."""
+    if not _first:
+        import_module("concurrent.futures.thread")  # and with it logging
+        _first.append(True)
+        _register()
+
+
+def hold(lock: Acquirable) -> None:
+    """A fork is to wait for this one too; who holds it takes none of the others."""
+    _last.append(lock)
+
+
+_first: list[bool] = []
+_importing = threading.RLock()
+_last: list[Acquirable] = [_importing]  # after the others, whose holders may take these
 _registry = threading.RLock()
 _locks: weakref.WeakSet[Lock] = weakref.WeakSet()
 _forks: list[int] = []  # those that wait or go on
-_taken: list[Lock] = []  # by the one that goes on
+_taken: list[Acquirable] = []  # by the one that goes on
 
 
 def _before() -> None:
-    _forks.append(threading.get_ident())
+    me = threading.get_ident()
+    if me in _forks:  # registered twice
+        return
+    _forks.append(me)
+    coming = [name for name in RELEASED if name not in sys.modules]
     _registry.acquire()
     # In the order in which a merge takes its two.
-    for lock in sorted(_locks, key=id):
-        lock.held.acquire()
+    for lock in chain((lock.held for lock in sorted(_locks, key=id)), _last):  # it may grow yet
+        lock.acquire()
         _taken.append(lock)
+    for name in coming:
+        if name in sys.modules:
+            getattr(sys.modules[name], RELEASED[name]).acquire()
 
 
 def _after_in_parent() -> None:
-    while _taken:
-        _taken.pop().held.release()
-    _registry.release()
-    _forks.pop()
+    me = threading.get_ident()
+    if me in _forks:
+        while _taken:
+            _taken.pop().release()
+        _registry.release()
+        _forks.remove(me)
 
 
 def _after_in_child() -> None:
@@ -69,7 +123,11 @@ def _after_in_child() -> None:
     _forks.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-    )
+def _register() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+        )
+
+
+_register()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from fastent._errors import as_number, as_reduction, shown
 from fastent._extras import missing
+from fastent._fork import bring
 from fastent._keywords import Array, Reduced, Reduction, explained
 from fastent._outputs import check_out
 from fastent._reductions import log_of_base, reduced
@@ -465,7 +465,7 @@ def _temperature(given: Any) -> float:
 
 
 def _kernel() -> Any:
-    return importlib.import_module(f"fastent.backends.cython.kernels.linear_sums_{levels.active}")
+    return bring(f"fastent.backends.cython.kernels.linear_sums_{levels.active}")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ and OMP_NUM_THREADS. Nothing falls back silently: what is forced and missing rai
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import fastent.backends.cython.levels as levels
 from fastent import _processors
 from fastent._errors import as_text, shown
+from fastent._fork import bring, go_first
 from fastent._version import version
 
 if TYPE_CHECKING:
@@ -171,7 +171,9 @@ def chosen_threads(num_threads: int | None) -> int:
 
 def backend_module(backend: str) -> ModuleType:
     """The package that holds a backend's `row_values`; imports Numba only when it is asked for."""
-    return importlib.import_module(f"fastent.backends.{backend}")
+    if backend == "numba":
+        go_first()
+    return bring(f"fastent.backends.{backend}")
 
 
 def simd_levels() -> tuple[str, ...]:

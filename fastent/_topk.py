@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -14,6 +13,7 @@ import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import _settings, _topk_pair
 from fastent._csr import is_csr
 from fastent._errors import as_number, as_text, one_of, shown
+from fastent._fork import bring
 from fastent._keywords import Array, Kind, explained
 from fastent._logprob import numbers_of
 from fastent._reductions import log_of_base
@@ -291,7 +291,7 @@ def kernel(backend: str) -> Callable[..., Any]:
     name = "fastent.backends.numpy.topk_divergence"
     if backend == "cython":
         name = f"fastent.backends.cython.kernels.topk_divergence_{levels.active}"
-    found: Callable[..., Any] = importlib.import_module(name).row_values
+    found: Callable[..., Any] = bring(name).row_values
     return found
 
 

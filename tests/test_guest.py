@@ -44,6 +44,11 @@ def test_guest_with_numba():
     guest("numba", f"{INSIDE}30000")
 
 
+@pytest.mark.slow
+def test_guest_with_numpy():
+    guest("numpy", f"{INSIDE}30000")
+
+
 @pytest.mark.parametrize("backend", ["cython", "numba"])
 def test_guest_of_torch(backend):
     pytest.importorskip("torch")
@@ -63,10 +68,83 @@ threading.Thread(target=check, args=["after the main thread"]).start()
 """
 
 
-@pytest.mark.parametrize("backend", ["cython", "numba"])
+BACKENDS = ["cython", "numpy", pytest.param("numba", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_calls_while_the_interpreter_is_on_its_way_out(backend):
     found = run(["-c", LATE, backend])
     assert found.stdout.splitlines() == ["after the main thread", "after the last thread"]
+
+
+LEFT = """
+import sys, threading, time
+import numpy as np
+import fastent as fe
+backend, delay = sys.argv[1], float(sys.argv[2])
+p, labels = np.full((30_000, 16), 1 / 16), np.arange(30_000) % 16
+accs = [fe.Accumulator("cross_entropy", backend=backend) for _ in range(3)]
+def go(k):
+    while True:
+        fe.kl_divergence(p, p, backend=backend, num_threads=2)
+        accs[k].update(labels, p, groups=labels).merge(accs[0])
+        try: fe.entropy(-p[:3], backend=backend)
+        except ValueError: pass
+class Last:
+    def __del__(self):
+        fe.kl_divergence(p, p, backend=backend, num_threads=2)
+        accs[0].compute()
+last = Last()
+last.cycle = last
+for k in range(3):
+    threading.Thread(target=go, args=[k], daemon=True).start()
+time.sleep(delay)
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_that_are_left_behind_in_calls(backend):
+    for delay in (0, 0.01, 0.2):
+        found = run(["-c", LEFT, backend, str(delay)])
+        assert found.stderr == ""
+
+
+FIRST = """
+import os, signal, sys, threading, time
+import numpy as np
+import fastent as fe
+backend = sys.argv[1]
+p, labels = np.full((40, 5), 0.2), np.arange(40) % 5
+def calls():
+    acc = fe.Accumulator("cross_entropy", backend=backend).update(labels, p)
+    rows = fe.entropy(p, backend=backend, num_threads=2), fe.kl_divergence(p, p, backend=backend)
+    return len(rows[0]) == len(rows[1]) == acc.compute()["cross_entropy"].count == 40
+same = []
+threads = [threading.Thread(target=lambda: same.append(calls())) for _ in range(2)]
+for thread in threads:
+    thread.start()
+children = []
+while len(children) < 6 and any(thread.is_alive() for thread in threads):
+    children.append(os.fork())
+    if not children[-1]:
+        signal.alarm(250)
+        os._exit(0 if calls() else 3)
+    time.sleep(float(sys.argv[2]))
+for thread in threads:
+    thread.join()
+assert same == [True, True], same
+assert children and not any([os.waitpid(child, 0)[1] for child in children])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forks_while_others_make_the_first_calls(backend):
+    """What is imported and compiled then has locks that a child must find free."""
+    pause = "0.2" if backend == "numba" else "0.003"
+    ignored = "ignore:This process .* is multi-threaded:DeprecationWarning"
+    found = run(["-P", "-W", ignored, "-c", FIRST, backend, pause])
+    assert found.stderr == ""
 
 
 # --- interpreters ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
+from fastent._fork import go_first
 from fastent.backends.cython.float_mode import use_default_mode
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def share(
     tickets: list[Future[None]] = []
     if helpers > 0:
         # Imported when it is used: 3 ms, and it registers what runs as the interpreter ends.
+        go_first()
         from concurrent.futures import Future, ThreadPoolExecutor
 
         if not _pools:  # two threads may both make one: the second is for a single call

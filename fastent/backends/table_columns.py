@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 from fastent._extras import missing
+from fastent._fork import bring
 
 
 class ListRows:
@@ -165,10 +166,9 @@ def _of_polars(given, name, polars):
 
 def _pyarrow(name):
     try:
-        import pyarrow
+        return bring("pyarrow")
     except ModuleNotFoundError as error:
         raise missing(error, "pyarrow", f"{name}: a column of lists") from None
-    return pyarrow
 
 
 def _of_capsule(given, name):

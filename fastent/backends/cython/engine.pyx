@@ -25,6 +25,7 @@ from fastent.backends.cython.columns import IN_NATS
 from fastent._errors import (
     as_ignore_index, as_number, as_reduction, as_text, labels_shape, one_of, operand_shape, shown, whole_axis,
 )
+from fastent._fork import bring
 from fastent._shapes import common_lead, lead_of_elements, lead_of_labels, weighs_terms
 
 cnp.import_array()
@@ -340,10 +341,10 @@ cdef inline bint maybe_csr(object given):
 
 cdef object csr_call(str task, tuple columns, true, pred, options, more):
     """The call for CSR rows, or None if neither operand has them."""
-    from fastent._csr import SparseCall, is_csr
-    if not (is_csr(true) or is_csr(pred)):
+    csr = bring("fastent._csr")
+    if not (csr.is_csr(true) or csr.is_csr(pred)):
         return None
-    return SparseCall(prepare, task, columns, true, pred, options, more)
+    return csr.SparseCall(prepare, task, columns, true, pred, options, more)
 
 
 def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="check", eps=0.0,
