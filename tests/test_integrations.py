@@ -86,6 +86,57 @@ def test_torchmetrics_in_two_processes(tmp_path):
         assert {k: v.item() for k, v in found.items()} == expected
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_validates_with_it_and_its_checkpoint_holds_the_state(tmp_path):
+    lightning = pytest.importorskip("lightning")
+    import torch
+
+    from fastent.integrations.torchmetrics import AccumulatorMetric
+
+    class Echo(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+            self.metric = AccumulatorMetric(NAMES, {"kind": "logits"})
+            self.seen = AccumulatorMetric(NAMES, {"kind": "logits"})
+            self.seen.persistent(True)
+
+        def training_step(self, batch, _):
+            labels, logits = batch
+            self.seen.update(labels, logits)
+            return torch.nn.functional.cross_entropy(self.scale * logits, labels) * 0
+
+        def validation_step(self, batch, _):
+            labels, logits = batch
+            self.metric.update(labels, logits)
+
+        def on_validation_epoch_end(self):
+            self.log_dict(self.metric.compute())
+            self.metric.reset()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    labels, logits = rows()
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(labels), torch.from_numpy(logits))
+    loader = torch.utils.data.DataLoader(pairs, batch_size=7)
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, default_root_dir=tmp_path,
+        num_sanity_val_steps=0,
+    )  # fmt: skip
+    model = Echo()
+    trainer.fit(model, loader, loader)
+    found = {name: trainer.callback_metrics[name].item() for name in NAMES}
+    assert found == plain(labels, logits)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    again = Echo.load_from_checkpoint(tmp_path / "last.ckpt")
+    twice = fe.Accumulator(NAMES, kind="logits").update(labels, logits).update(labels, logits)
+    wanted = {name: twice.compute()[name].value for name in NAMES}
+    assert {name: x.item() for name, x in again.seen.compute().items()} == wanted
+
+
 # --- transformers --------------------------------------------------------------------------------
 
 
