@@ -151,16 +151,16 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     cdef HistogramEntry* recent = NULL
     cdef Counts counted
     cdef Counts* counts = NULL
-    # Rows that count 1 and belong to nothing: those of a threshold need only be counted.
+    # Rows that count 1 and belong to nothing: those of a threshold, and zeros and ones, need only be counted.
     cdef bint plain = rows.weight[k] == NULL and rows.groups == NULL and rows.count[k] < MOST_COUNTED
-    cdef bint counts_hits = plain and column.threshold and rows.clusters == NULL
+    cdef bint counts_hits = plain and rows.clusters == NULL and rows.factor[k] == NULL and rows.target[k] == NULL
     cdef bint by_group = rows.groups != NULL and column.histogram
-    cdef int64_t hits = 0, misses = 0, missing = 0, below
+    cdef int64_t hits = 0, misses = 0, missing = 0, found
     cdef Py_ssize_t start = 0, i, n
     cdef int bad = 0
     if task.final:
         pass
-    elif plain and column.histogram and not counts_hits and rows.count[k] >= WORTH_COUNTING:
+    elif plain and column.histogram and not (counts_hits and column.threshold) and rows.count[k] >= WORTH_COUNTING:
         memset(&counted, 0, sizeof(Counts))
         counts = &counted
     elif column.histogram and rows.groups == NULL and rows.count[k] >= 4 * RECENT:
@@ -178,10 +178,14 @@ cdef int add_column(Task* task, int c) noexcept nogil:
                 value[i] = source[keep[i]]
             v = value
         if counts_hits and not task.final:
-            below = blocks().count_below(v, n, <double> column.threshold)
-            if below >= 0:
-                hits += below
-                misses += n - below
+            if column.threshold:
+                found = blocks().count_below(v, n, <double> column.threshold)
+            else:
+                found = blocks().count_ones(v, n)
+                counts_hits = found >= 0               # it is no column of such values
+            if found >= 0:
+                hits += found
+                misses += n - found
                 start += n
                 continue
         if column.threshold:

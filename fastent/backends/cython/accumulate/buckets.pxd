@@ -55,6 +55,16 @@ cdef inline int64_t count_below(const double* v, Py_ssize_t n, double threshold)
     return -1 if nans else below
 
 
+cdef inline int64_t count_ones(const double* v, Py_ssize_t n) noexcept nogil:
+    """How many of the values are 1 where the others are 0; -1 if one is neither."""
+    cdef int64_t ones = 0, zeros = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        ones += v[i] == 1.0
+        zeros += v[i] == 0.0
+    return ones if ones + zeros == n else -1
+
+
 cdef inline int bin_places(const double* confidence, const double* correct, Py_ssize_t n, int bins,
                            uint32_t* place, uint64_t* low, uint64_t* high,
                            uint64_t* rows) noexcept nogil:

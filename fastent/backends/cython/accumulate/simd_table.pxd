@@ -13,6 +13,7 @@ ctypedef struct Blocks:
     void (*histogram_places)(const double* v, Py_ssize_t n, uint32_t* place,
                              int64_t* ends) noexcept nogil
     int64_t (*count_below)(const double* v, Py_ssize_t n, double threshold) noexcept nogil
+    int64_t (*count_ones)(const double* v, Py_ssize_t n) noexcept nogil
     int (*bin_places)(const double* confidence, const double* correct, Py_ssize_t n, int bins,
                       uint32_t* place, uint64_t* low, uint64_t* high,
                       uint64_t* rows) noexcept nogil
