@@ -93,14 +93,17 @@ ONLY_GCC = [
     "--param=large-function-growth=400",
 ]
 
-# Rows mapped in strips: a formula up to eight times in a loop, and each kind compiled by itself.
+# A formula up to eight times in a loop, and each kind compiled by itself.
 IN_STRIPS = ["kernels.probs_divergence", "kernels.probs_cross_entropy"]
-WHOLE = [
-    "--param=max-inline-insns-single=100000",
+GROWING = [
     "--param=inline-unit-growth=10000",
     "--param=large-function-growth=30000",
     "--param=large-stack-frame-growth=50000",
 ]
+WHOLE = ["--param=max-inline-insns-single=100000", *GROWING]
+# The same, but of loops that many call each is one function: a third of the size.
+LOOPS = ["--param=max-inline-insns-single=4000", *GROWING]
+IN_LOOPS = ["kernels.logits_divergence"]
 
 DIRECTIVES = {
     "language_level": 3,
@@ -146,8 +149,14 @@ def fit(ext, found):
     """Give a module the options of the compiler that there is."""
     names = LEVELS if found.knows_levels else LEVELS | BY_FEATURE
     gcc, level = found.name == "gcc", names.get(ext.folder, [])
-    whole = gcc and any(ext.c_file.endswith(f"{kind.replace('.', '/')}.c") for kind in IN_STRIPS)
-    ext.extra_compile_args = FLAGS + gcc * ONLY_GCC + level + whole * WHOLE
+    by_kind = [*((k, WHOLE) for k in IN_STRIPS), *((k, LOOPS) for k in IN_LOOPS)]
+    more = [
+        word
+        for kind, words in by_kind
+        if gcc and ext.c_file.endswith(f"{kind.replace('.', '/')}.c")
+        for word in words
+    ]
+    ext.extra_compile_args = FLAGS + gcc * ONLY_GCC + level + more
     if ext.name.endswith(".levels"):
         ext.define_macros.append(("FE_V4_BUILT", str(int("v4" in levels_for(found)))))
 

@@ -133,10 +133,15 @@ class Batch:
         first = self._calls[0]
         return len(self._calls) == 1 and isinstance(first, Call) and first.backend == "cython"
 
-    def read(self, start: int, stop: int) -> Rows:
-        """Rows [start, stop), computed now."""
+    def values(self, start: int, stop: int) -> np.ndarray:
+        """The engine's values of rows [start, stop), computed now."""
+        found: np.ndarray = self._calls[0].values(start, stop)
+        return found
+
+    def read(self, start: int, stop: int, values: np.ndarray | None = None) -> Rows:
+        """Rows [start, stop), computed now but for the engine's values where these are given."""
         call = self._calls[0]
-        rows = rows_of(call, start, stop, len(self._feed.derived))
+        rows = rows_of(call, start, stop, len(self._feed.derived), values)
         if len(self._calls) > 1:
             own = (more.values(start, stop) for more in self._calls[1:])
             rows.values = np.vstack([rows.values, *own])
@@ -172,10 +177,13 @@ class Batch:
             rows.items += (partial(_calibration.items_of, *observed),)
 
 
-def rows_of(call: Any, start: int, stop: int, more: int = 0) -> Rows:
-    """Values and weights of rows [start, stop) of a call that was prepared ``by_weight``, and so
-    many more values, to be filled."""
-    values = call.values(start, stop, more) if more else call.values(start, stop)
+def rows_of(
+    call: Any, start: int, stop: int, more: int = 0, values: np.ndarray | None = None
+) -> Rows:
+    """Values, unless they are given, and weights of rows [start, stop) of a call that was prepared
+    ``by_weight``, and so many more values, to be filled."""
+    if values is None:
+        values = call.values(start, stop, more) if more else call.values(start, stop)
     target_weights = weights = None
     columns = call.columns
     if columns and columns[-1] == "target_weight":

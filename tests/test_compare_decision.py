@@ -131,6 +131,34 @@ def test_quantiles_are_exact(weighted):
     assert document["quantiles"] == ("exact, weighted" if weighted else "exact, linear")
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_kept_values_come_back_as_they_were(weighted):
+    """Packed where they are few, and through a checkpoint."""
+    rng, rows = np.random.default_rng(4), 3000
+    values = np.empty((5, rows))
+    values[0] = rng.normal(size=rows)
+    values[1] = rng.integers(0, 11, rows) / 10
+    values[2] = rng.choice([0.0, -0.0, np.nan, np.inf, 5e-324], rows)
+    values[3] = 1.0
+    values[3, -1] = 0.5  # after those that are looked at first
+    values[4] = np.where(np.arange(rows) < 2000, 0.25, values[0])
+    weights = rng.integers(0, 3, rows).astype(float) if weighted else None
+    names = ("a", "b", "c", "d", "e")
+    kept = exact.KeptRows(names, {"sum": (np.add, ("a", "b"))})
+    for part in (slice(0, 1700), slice(1700, rows)):
+        kept.add(values[:, part], None if weights is None else weights[part])
+    again = kept.empty()
+    again.load(json.loads(json.dumps(list(kept.state(lazily=True)))))
+    counted = slice(None) if weights is None else weights > 0
+    for found in (kept, again):
+        for column, want in zip(names, values[:, counted], strict=True):
+            assert found._values(column).tobytes() == want.tobytes(), column
+        np.testing.assert_array_equal(found._values("sum"), (values[0] + values[1])[counted])
+        assert found.weighted == weighted
+    assert [part.columns[1].dtype for part in kept._parts] == [np.uint8] * 2
+    assert [part.columns[4].dtype for part in kept._parts] == [np.uint8, np.float64]
+
+
 def test_beyond_a_million_rows_the_histogram_tells(monkeypatch):
     monkeypatch.setattr("fastent.cli.compare.MOST_ROWS", ROWS - 1)
     document = compare(*WORDS)

@@ -153,6 +153,20 @@ def test_anonymous_memory_of_dumps(n_ctx, n_vocab, more, tmp_path, monkeypatch):
     assert json.loads(Path("found.json").read_text())["metrics"]["kl_divergence"]["value"] == 0
 
 
+@pytest.mark.slow
+@needs_proc
+def test_anonymous_memory_of_kept_rows(tmp_path, monkeypatch):
+    """As many rows as are kept for exact quantiles, with all that labels tell of them."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    p = rng.normal(size=(1_000_000, 3)).astype(np.float32)
+    np.save("p.npy", p)
+    np.save("q.npy", p + rng.normal(0, 0.3, p.shape).astype(np.float32))
+    np.save("y.npy", np.arange(1_000_000) % 3)
+    words = ["compare", "p.npy", "q.npy", "--labels", "y.npy", "--kind", "logits"]
+    assert peak([*words, "--rows", "rows.parquet", "--checkpoint", "progress"]) < LIMIT
+
+
 def wide_text(path, columns):
     """Logits of 0, with names."""
     with open(path, "w") as stream:

@@ -1,5 +1,6 @@
 """`--rows`: the metrics of every row, whatever its weight, and null where it is ignored."""
 
+import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +47,20 @@ def expected(labels, logits):
         for name in NAMES:
             found[name].append(report[name].value)
     return found
+
+
+def test_groups_of_wide_rows_are_smaller(monkeypatch):
+    sink, schema = io.BytesIO(), pyarrow.schema([(f"c{k}", "double") for k in range(40)])
+    monkeypatch.setattr(rows, "GROUP_ROWS", 1000)
+    monkeypatch.setattr(rows, "GROUP_BYTES", 40 * 8 * 6)
+    writer = rows.RowGroups(sink, schema)
+    for count in (5, 0, 13, 1):
+        numbers = np.arange(count, dtype=float)
+        writer.write(pyarrow.record_batch([numbers] * 40, schema=schema))
+    writer.close()
+    written = pyarrow.parquet.ParquetFile(sink)
+    groups = [written.metadata.row_group(k).num_rows for k in range(written.num_row_groups)]
+    assert groups == [6, 6, 6, 1]
 
 
 @pytest.mark.parametrize("given", ["no weights", "weights"])

@@ -3,13 +3,14 @@ label."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastent import metrics as registry
-from fastent._feed import Feed, Rows
+from fastent._feed import Batch, Feed, Rows
 from fastent.backends.cython.accumulate.state import State
 from fastent.cli.clipping import Clipping
 from fastent.cli.exact_quantiles import KeptRows, Made
@@ -195,12 +196,12 @@ class PairSums:
         counts = byte_counts(piece) if "bytes" in arrays else None
         added = Added(None, given, 0)
         values = np.empty((len(self.columns), piece.rows)) if whole else None
-        for start, stop in steps(piece, batch.num_threads, bool(loss_batches)):
-            rows = batch.read(start, stop)
+        for start, stop in ranges(0, piece.rows, CACHED_ROWS * batch.num_threads):
+            of_pairs, *sides = read_together([batch, *loss_batches], piece, start, stop)
+            rows = batch.read(start, stop, of_pairs)
             found = rows.values
             of_labels = None
             if loss_batches:
-                sides = [one.read(start, stop).values for one in loss_batches]
                 if shared:
                     rows.values = self._with_entropies(rows.values, sides)
                 of_labels = differences(sides[0], sides[1], self._needed)
@@ -329,13 +330,23 @@ class PairSums:
 STEP_BYTES = 2 << 20  # of both operands, a thread
 
 
-def steps(piece: Piece, threads: int, again: bool) -> list[tuple[int, int]]:
-    """Ranges of rows of a piece; of rows that stay in the cache where they are read again."""
+def ranges(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
+    return ((first, min(stop, first + step)) for first in range(start, stop, step))
+
+
+def read_together(batches: list[Batch], piece: Piece, start: int, stop: int) -> list[np.ndarray]:
+    """Values of rows of a piece by each batch, some rows at a time, so that a batch reads from the
+    cache what the one before it has read."""
     sources = piece.shard.sources
     row_bytes = sum(sources[role].row_bytes for role in SIDES)
-    step = max(4 * threads, STEP_BYTES * threads // max(1, row_bytes)) if again else piece.rows
-    step = max(1, min(step, CACHED_ROWS * threads))
-    return [(start, min(piece.rows, start + step)) for start in range(0, piece.rows, step)]
+    threads = batches[0].num_threads
+    step = stop - start
+    if len(batches) > 1:
+        step = min(step, max(4 * threads, STEP_BYTES * threads // max(1, row_bytes)))
+    found = [
+        [batch.values(*some) for batch in batches] for some in ranges(start, stop, max(1, step))
+    ]
+    return [x[0] if len(x) == 1 else np.hstack(x) for x in zip(*found, strict=True)]
 
 
 def is_single(dtype: np.dtype) -> bool:

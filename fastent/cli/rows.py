@@ -24,6 +24,8 @@ from fastent.cli.outputs import (
 from fastent.io import InputError
 
 GROUP_ROWS = 1 << 16
+PIECE_ROWS = 1 << 13  # read at once where parts are put together
+GROUP_BYTES = 8 << 20  # of wide rows: a group is in memory twice, and once as it is written
 
 
 class RowGroups:
@@ -42,15 +44,16 @@ class RowGroups:
             raise
         self._waiting: list[Any] = []
         self._rows = 0
+        self._most = max(1, min(GROUP_ROWS, GROUP_BYTES // (8 * len(schema))))
 
     def write(self, batch: Any) -> None:
         """Row values as an Arrow batch."""
         while batch.num_rows:
-            piece = batch.slice(0, GROUP_ROWS - self._rows)
+            piece = batch.slice(0, self._most - self._rows)
             self._waiting.append(piece)
             self._rows += piece.num_rows
             batch = batch.slice(piece.num_rows)
-            if self._rows == GROUP_ROWS:
+            if self._rows == self._most:
                 self._flush()
 
     def _flush(self) -> None:
@@ -58,7 +61,7 @@ class RowGroups:
 
         table = pyarrow.Table.from_batches(self._waiting, self._schema).combine_chunks()
         self._waiting, self._rows = [], 0
-        self._writer.write_table(table, row_group_size=GROUP_ROWS)
+        self._writer.write_table(table, row_group_size=self._most)
 
     def close(self) -> None:
         if self._waiting:
@@ -213,7 +216,7 @@ class RowsFile:
             joined = self._groups(whole)
             for part in sorted(self._parts, key=lambda part: int(part.rpartition(".part")[2])):
                 with parquet.ParquetFile(part, pre_buffer=False) as file:  # else it is read whole
-                    for batch in file.iter_batches(GROUP_ROWS, use_threads=False):
+                    for batch in file.iter_batches(PIECE_ROWS, use_threads=False):
                         joined.write(batch)
             joined.close()
             os.replace(whole, os.path.realpath(self._path))

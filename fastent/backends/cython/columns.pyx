@@ -138,6 +138,9 @@ COLUMNS = {
     "entropy": [Column("entropy", sees=PRED_ONLY, **ENTROPY)],
     "topk": [],                         # its kernel takes lists, and no tiles: see fastent/_topk.py
 }
+# what looks at row sums where no column does: of one operand, and of two
+CHECKS = (Column("entropy", sees=PRED_ONLY, **ENTROPY), Column("kl_divergence", sees=BOTH, **KL))
+REVERSE = OUT_DIVERGENCE                # where the kernel of logits makes KL of the swapped operands beside the other
 IN_NATS = frozenset(c.name for columns in COLUMNS.values() for c in columns if c.in_nats)
 # for the Numba backend, whose modules have the same names
 MODULES = {
@@ -181,12 +184,22 @@ cdef inline void step(Steps made, Kernel made_by, int seen, int first, int slot,
     s.slot[slot] = first
 
 
-cdef inline void add_check(Plan *plan, Steps made, bint pairs) noexcept:
-    """Look at the rows of all operands, and make nothing of them."""
-    cdef Step *s = &made.steps[made.count]
+cdef object add_check(Call call, Steps made, column, int place):
+    """Look at the rows of all operands, as KL or entropy does: `column` is made after it, in the same place."""
+    cdef Plan *plan = &call.plan
+    cdef Step *s
     cdef int k
+    cdef bint pairs = call.task != "sparse"
     if plan.pred_kind == LOGITS and (plan.true_kind == LOGITS or not pairs):
         return
+    by = CHECKS[pairs]
+    made_by = usual_kernel(by, plan.true_kind, plan.pred_kind, plan.normalise, plan.temperature, plan.stored == FLOAT32)
+    if made_by is not None and plan.normalise:
+        module, number = made_by
+        step(made, kernel(<Module><int>module, number), by.sees, place, by.slot, False,
+             plan.temperature != 1 and module in WIDEN)
+        return
+    s = &made.steps[made.count]
     made.count += 1
     s.kernel = kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS)
     s.seen = BOTH if pairs else PRED_ONLY
@@ -246,9 +259,12 @@ cdef Steps settle_steps(Call call):
                                   plan.stored == FLOAT32, options, clips)
         careful = (module, place) == column.careful
         if column.unchecked and not checks:
-            add_check(plan, made, pairs)
+            add_check(call, made, column, wanted[column.name])
             checks = [column]
-        step(made, kernel(<Module><int>module, place), column.sees, wanted[column.name], column.slot,
+        sees, slot = column.sees, column.slot
+        if sees == SWAPPED and module == LOGITS_DIVERGENCE:
+            sees, slot = BOTH, REVERSE
+        step(made, kernel(<Module><int>module, place), sees, wanted[column.name], slot,
              careful and column.options != "", has_temperature and module in WIDEN)
     return made
 

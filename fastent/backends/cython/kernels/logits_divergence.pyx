@@ -28,8 +28,9 @@ from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_o
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGPROBS, SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.logits_divergence_row cimport (
-    in_reach, kl_value, least_drift_of, least_js, most_drift, octaves_factor, octaves_of, reach_of, row_alone,
-    share_centre, threshold_of, widen,
+    WANT_DISTANCE, WANT_JS, WANT_KL, WANT_REVERSE, PairValues, in_reach, kl_value, least_drift_of, least_js,
+    most_drift, octaves_factor, octaves_of, reach_of, row_alone, share_centre, swapped_tile, take_faults,
+    threshold_of, widen,
 )
 from fastent.backends.cython.kernels.logits_divergence_sums cimport (
     CENTRED_KL, Constants, DISTANCE, JS, LANES, MASSES, Sums, sum_lanes,
@@ -42,7 +43,9 @@ from fastent.backends.cython.kernels.logits_divergence_few cimport FewPairs, MOS
 from fastent.backends.cython.kernels.logits_across cimport FEW_LOGIT_PAIRS
 from fastent.backends.cython.arithmetic.sums cimport row_sums
 from fastent.backends.cython.levels cimport exported
-from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION
+from fastent.backends.cython.kernels.slots cimport (
+    JS_ROWS, KL_ROWS, OUT_DIVERGENCE, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION,
+)
 
 cdef enum:
     FEW_DOUBLE = 128                    # doubles: classes up to which rows are mapped in one flat loop
@@ -411,7 +414,7 @@ cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
 cdef void distances(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, PairBatch *batch,
                     double *out) noexcept nogil:
     """Total variations of rows whose KL is known, by passes at the right centre, until their masses are the same
-    as far as floats can tell; NaN where they do not become so."""
+    as far as floats can tell; −1 where they do not become so."""
     cdef double apart[PIECE]
     cdef Scale unit = scale_of(1)
     cdef double limit = most_drift(<real>0)
@@ -440,9 +443,6 @@ cdef void distances(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t cl
                     left = 1
         if not left:
             break
-    for r in range(rows):
-        if out[r] < 0:
-            batch.nonfinite[r] = 1
 
 
 cdef void distance_rows(const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t classes,
@@ -502,9 +502,9 @@ cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t sta
                         bint symmetric, Scale scale, real *t, double *out, double *distance) noexcept nogil:
     cdef Py_ssize_t classes = tile.classes, r
     cdef PairBatch batch
-    cdef double value
     cdef bint plain
-    cdef int again = 0, nonfinite = 0
+    cdef int again = 0, nonfinite = 0, wanted = (WANT_JS if symmetric else WANT_KL) if out != NULL else 0
+    cdef PairValues alone
     if classes <= FEW_LOGIT_PAIRS and not symmetric:
         plain = distance != NULL or out == NULL or (tile.normalise and (tile.true_kind == LOGPROBS or tile.pred_kind == LOGPROBS))
         if few_kl_rows(tile, a, b, rows, readable, scale, t, out + start if out != NULL else NULL, plain, &batch):
@@ -529,22 +529,42 @@ cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t sta
         for r in range(rows):
             batch.nonfinite[r] |= batch.again[r]
         nonfinite = 1
-    if distance != NULL:
-        distances(a, b, rows, classes, scale, &batch, distance + start)
-        nonfinite = 1
     if out != NULL:
         for r in range(rows):
             out[start + r] = batch.value[r] if batch.value[r] > 0 else 0.0
     if nonfinite:
         for r in range(rows):
             if batch.nonfinite[r]:
-                value = row_alone(tile, start + r, symmetric, distance + start + r if distance != NULL else NULL)
+                alone = row_alone(tile, start + r, wanted)
                 if out != NULL:
-                    out[start + r] = value
+                    out[start + r] = alone.js if symmetric else alone.kl
+    if distance != NULL:
+        distances(a, b, rows, classes, scale, &batch, distance + start)
+        for r in range(rows):
+            if distance[start + r] < 0:
+                alone = row_alone(tile, start + r, WANT_DISTANCE)
+                distance[start + r] = alone.distance
+
+
+cdef void long_rows(Tile *tile, double *kl, double *reverse, double *js, double *distance) noexcept nogil:
+    """Values of pairs that are done alone, those that are not wanted NULL."""
+    cdef int wanted = (WANT_KL if kl != NULL else 0) | (WANT_REVERSE if reverse != NULL else 0)
+    cdef PairValues found
+    cdef Py_ssize_t r
+    wanted |= (WANT_JS if js != NULL else 0) | (WANT_DISTANCE if distance != NULL else 0)
+    for r in range(tile.rows):
+        found = row_alone(tile, r, wanted)
+        if kl != NULL:
+            kl[r] = found.kl
+        if reverse != NULL:
+            reverse[r] = found.reverse
+        if js != NULL:
+            js[r] = found.js
+        if distance != NULL:
+            distance[r] = found.distance
 
 
 cdef void divergence_rows(Tile *tile, double *out, double *distance, bint symmetric) noexcept nogil:
-    cdef double value
     cdef Py_ssize_t classes = tile.classes, r = 0, n, most
     cdef Scale scale = scale_of(tile.temperature)
     cdef float *t = <float *>tile.scratch
@@ -553,12 +573,6 @@ cdef void divergence_rows(Tile *tile, double *out, double *distance, bint symmet
     cdef double *wide_b = wide_a + ROOM
     cdef const void *a = tile.true_rows
     cdef const void *b = tile.pred_rows
-    if classes > CHUNK:
-        for r in range(tile.rows):
-            value = row_alone(tile, r, symmetric, distance + r if distance != NULL else NULL)
-            if out != NULL:
-                out[r] = value
-        return
     most = min(<Py_ssize_t>MOST, CHUNK // classes)
     if classes <= FEW_LOGIT_PAIRS and not symmetric:
         most = MOST_FEW if classes * MOST_FEW <= CHUNK else MOST_FEW // 2
@@ -580,15 +594,32 @@ cdef void divergence_rows(Tile *tile, double *out, double *distance, bint symmet
         r += n
 
 
-cdef void kl_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[OUT_KL], out[OUT_TOTAL_VARIATION], False)
-
-
-cdef void js_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[OUT_JS], NULL, True)
+cdef void pair_rows(Tile *tile, double **out) noexcept nogil:
+    """All that there is: KL and total variation, KL of the operands in the other order, JS. Where nothing is
+    wanted the row sums are looked at."""
+    cdef double *kl = out[OUT_KL]
+    cdef double *reverse = out[OUT_DIVERGENCE]
+    cdef double *js = out[OUT_JS]
+    cdef double *distance = out[OUT_TOTAL_VARIATION]
+    cdef bint forward = kl != NULL or distance != NULL or (js == NULL and reverse == NULL)
+    cdef Tile other
+    if tile.classes > CHUNK and (forward or js != NULL):
+        long_rows(tile, kl, reverse, js, distance)
+        return
+    if forward:
+        divergence_rows(tile, kl, distance, False)
+    if js != NULL:
+        divergence_rows(tile, js, NULL, True)
+    if reverse != NULL:
+        other = swapped_tile(tile)
+        if tile.classes > CHUNK:
+            long_rows(&other, reverse, NULL, NULL, NULL)
+        else:
+            divergence_rows(&other, reverse, NULL, False)
+        take_faults(tile, &other)
 
 
 cdef Kernel table[2]
-table[<int>KL_ROWS] = kl_rows
-table[<int>JS_ROWS] = js_rows
+table[<int>KL_ROWS] = pair_rows
+table[<int>JS_ROWS] = pair_rows         # one step makes all of them
 functions = exported(&table)

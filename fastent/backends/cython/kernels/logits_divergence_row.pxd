@@ -1,8 +1,12 @@
-"""KL and JS of one pair of rows of logits alone: long rows, by blocks that threads may share, and
-whatever is rare: maxima that are infinite or NaN, logits beyond float's reach.
+"""KL, JS and total variation of one pair of rows of logits alone: long rows, by blocks that threads may
+share, and whatever is rare: maxima that are infinite or NaN, logits beyond float's reach.
 
 A long row is not read for its maxima first: those of its first block give octaves and centre, and each
 block sees to it that its own are no larger than floats can hold. Else the maxima are taken after all.
+
+What is wanted of a pair shares passes, and has the same bits alone: the first pass has the sums of KL, and
+of KL of b and a where c is 0; its sums are the masses, and give the right centre for a second one, that of JS
+and of total variation.
 """
 
 from libc.math cimport exp as c_exp
@@ -15,12 +19,12 @@ from fastent.backends.cython.arithmetic.functions cimport (
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
-from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile, report
 from fastent.backends.cython.kernels.logits_divergence_sums cimport (
-    CENTRED_KL, Constants, DISTANCE, JS, LANES, MASSES, sum_lanes,
+    BOTH_KL, CENTRED_KL, Constants, DISTANCE, JS, JS_DISTANCE, LANES, MOST_SUMS, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    CENTRE, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, SPARE, far_js, far_kl, far_row, octave,
+    CENTRE, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, SPARE, far_js, far_kl, far_row, octave,
     split_centre,
 )
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
@@ -28,9 +32,24 @@ from fastent.backends.cython.arithmetic.scratch cimport blocks_of
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, two_sum_add
 
 cdef enum:
-    PARTS = 5                           # of a block: three sums, and its maxima
-    TOP_A = 3
-    TOP_B = 4
+    TOP_A = MOST_SUMS                   # of a block: its sums, and its maxima
+    TOP_B
+    PARTS
+    MOST_PASSES = 4                     # for one value
+    MANY = 128                          # blocks whose parts fit the stack
+
+cdef enum Wanted:                       # of a pair, together
+    WANT_KL = 1
+    WANT_REVERSE = 2                    # KL of b and a
+    WANT_JS = 4
+    WANT_DISTANCE = 8
+    WANT_CHECK = 16                     # of the row sums, in any case
+
+cdef struct PairValues:
+    double kl
+    double reverse
+    double js
+    double distance
 
 cdef enum Form:                         # how v and the masses are computed
     PLAIN
@@ -40,9 +59,10 @@ cdef enum Form:                         # how v and the masses are computed
 cdef enum Task:                         # what a pass over a row computes
     TOPS
     KL_SUMS
-    MASS_SUMS
+    BOTH_SUMS                           # those, and after them those of b and a
     JS_SUM
     DISTANCE_SUMS
+    JS_DISTANCE_SUMS
 
 cdef struct Pair:
     Tile *tile
@@ -60,9 +80,11 @@ cdef struct Pair:
     double centre                       # c, a logarithm, in two parts
     double centre_low
     double factor                       # of the masses of b
+    double gap                          # F
     double mass_a                       # Σ e_a, Σ e_b
     double mass_b
     double mass_difference                        # Σ (e_b − e_a)
+    int passes                          # with these sums
     Task task
     double *parts
 
@@ -118,7 +140,8 @@ cdef inline double least_drift_of(real unused) noexcept nogil:
 
 
 cdef inline double least_js(real unused) noexcept nogil:
-    """JS for which a centre from the sums of the masses will do: its error, η, adds η²/8."""
+    """JS for which a centre from the sums of the masses, or of the first pass for KL, will do: its error, η,
+    adds η²/8."""
     return 1e-6 if real is float else 1e-13
 
 
@@ -156,17 +179,16 @@ cdef inline void far_sums(Pair *pair, const double *a, const double *b, Py_ssize
         sums[0] = row_sum(t + GAP, n)
         sums[1] = row_sum(t + MASS_DIFFERENCE, n)
         sums[2] = row_sum(t + MASS_A, n)
-    elif pair.task == MASS_SUMS:
-        sums[0] = row_sum(t + MASS_A, n)
-        sums[1] = row_sum(t + MASS_B, n)
     else:
         far_js(n, t + CENTRE, 1 / pair.mass_a, 1 / pair.mass_b, t)
         sums[0] = row_sum(t + GAP, n)
 
 
 cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t n, double *sums) noexcept nogil:
-    cdef double lanes[4 * LANES]
+    cdef double lanes[(MOST_SUMS + 1) * LANES]
     cdef Constants row
+    # the next block, where it is in memory as this one is
+    cdef Py_ssize_t ahead = n if pair.tile.true_source == NULL and pair.tile.pred_source == NULL else 0
     row.octaves_a = pair.octaves_a
     row.octaves_b = pair.octaves_b
     row.factor = pair.factor
@@ -174,8 +196,17 @@ cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t 
     row.centre_low = pair.centre_low
     row.per_a = 1 / pair.mass_a
     row.per_b = 1 / pair.mass_b
-    sum_lanes(CENTRED_KL if pair.task == KL_SUMS else DISTANCE if pair.task == DISTANCE_SUMS else MASSES if pair.task == MASS_SUMS else JS, a, b, n, n,
-              row, pair.scale, &lanes[0])
+    if pair.task == KL_SUMS:
+        sum_lanes(CENTRED_KL, a, b, n, ahead, row, pair.scale, &lanes[0])
+    elif pair.task == BOTH_SUMS:
+        sum_lanes(BOTH_KL, a, b, n, ahead, row, pair.scale, &lanes[0])
+        fe_row_sums_double(&lanes[3 * LANES], 3, LANES, sums + 3)
+    elif pair.task == DISTANCE_SUMS:
+        sum_lanes(DISTANCE, a, b, n, ahead, row, pair.scale, &lanes[0])
+    elif pair.task == JS_SUM:
+        sum_lanes(JS, a, b, n, ahead, row, pair.scale, &lanes[0])
+    else:
+        sum_lanes(JS_DISTANCE, a, b, n, ahead, row, pair.scale, &lanes[0])
     fe_row_sums_double(&lanes[0], 3, LANES, sums)
 
 
@@ -210,7 +241,8 @@ cdef inline void sums_of_block(Pair *pair, const real *a, const real *b, Py_ssiz
     for k in range(TOP_A):
         part[k] = lost[k] = sums[k] = 0
     if pair.guessed and not as_guessed(pair, part):
-        part[0] = NAN
+        for k in range(TOP_A):
+            part[k] = NAN
         return
     while start < whole:
         n = min(most, whole - start)
@@ -306,7 +338,9 @@ cdef inline void first_centre(Pair *pair) noexcept nogil:
         set_centre(pair, 0, 0)
         return
     pair.octaves_a = octaves_of(a)
-    pair.octaves_b = pair.octaves_a if common else octaves_of(b)
+    pair.octaves_b = octaves_of(b)
+    if common:                          # the same in both orders of the rows
+        pair.octaves_a = pair.octaves_b = max(pair.octaves_a, pair.octaves_b)
     set_centre(pair, 0.0 if common else b - a, 0)
 
 
@@ -320,22 +354,24 @@ cdef inline void move_centre(Pair *pair) noexcept nogil:
     pair.mass_b *= pair.factor / factor
 
 
+cdef inline void take_sums(Tile *tile, Pair *pair, int first) noexcept nogil:
+    """The sums of a pass for KL: those of b and a after the others."""
+    pair.gap = total(tile, pair, first)
+    pair.mass_difference = total(tile, pair, first + 1)
+    pair.mass_a = total(tile, pair, first + 2)
+    pair.mass_b = pair.mass_a + pair.mass_difference
+    pair.passes += 1
+
+
 cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
-    """KL of the pair, and its masses and right centre as a side effect; NaN if the maxima turn out to
-    be too far from those guessed."""
-    cdef double gap, value = NAN, apart
+    """KL of a pair from the sums of its first pass, with passes at better centres if it needs them; masses and
+    right centre as a side effect."""
+    cdef double value = NAN, apart
     cdef double threshold = threshold_of(<float>0) if pair.precision == SINGLE else threshold_of(<double>0)
     cdef double least_difference = least_drift_of(<float>0) if pair.precision == SINGLE else least_drift_of(<double>0)
-    cdef int attempt, again
-    for attempt in range(4):
-        one_pass(tile, pair, KL_SUMS)
-        if attempt == 0 and misled(tile, pair):
-            return NAN
-        gap = total(tile, pair, 0)
-        pair.mass_difference = total(tile, pair, 1)
-        pair.mass_a = total(tile, pair, 2)
-        pair.mass_b = pair.mass_a + pair.mass_difference
-        value = kl_value(gap, pair.mass_difference, pair.mass_a, threshold, least_difference, &again)
+    cdef int again
+    while True:
+        value = kl_value(pair.gap, pair.mass_difference, pair.mass_a, threshold, least_difference, &again)
         if not again:
             break
         apart = (pair.top_b - pair.top_a) * pair.scale.inverse
@@ -344,32 +380,22 @@ cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
             set_centre(pair, apart, 0)
         else:
             move_centre(pair)
+        if pair.passes == MOST_PASSES:
+            break
+        one_pass(tile, pair, KL_SUMS)
+        take_sums(tile, pair, 0)
     return value if not value < 0 else 0.0
 
 
-cdef inline double js_at_centre(Tile *tile, Pair *pair) noexcept nogil:
-    one_pass(tile, pair, JS_SUM)
-    return total(tile, pair, 0)
-
-
-cdef inline double js_of(Tile *tile, Pair *pair) noexcept nogil:
-    cdef double value, least = least_js(<float>0) if pair.precision == SINGLE else least_js(<double>0)
-    one_pass(tile, pair, MASS_SUMS)
-    if misled(tile, pair):
-        return NAN
-    pair.mass_a = total(tile, pair, 0)
-    pair.mass_b = total(tile, pair, 1)
-    if pair.mass_a != pair.mass_a:
-        return NAN
-    pair.mass_difference = pair.mass_b - pair.mass_a
-    move_centre(pair)
-    value = js_at_centre(tile, pair)
-    if value < least:
-        first_centre(pair)
-        value = kl_of(tile, pair)
+cdef inline void find_masses(Tile *tile, Pair *pair) noexcept nogil:
+    """Both masses of a pair and its right centre, from the sums of its first pass: once more at a better centre
+    where that of b has lost a digit."""
+    while pair.mass_difference < -0.9 * pair.mass_a and pair.passes < MOST_PASSES:
         move_centre(pair)
-        value = js_at_centre(tile, pair)
-    return value if not value < 0 else 0.0
+        one_pass(tile, pair, KL_SUMS)
+        take_sums(tile, pair, 0)
+    pair.guessed = False
+    move_centre(pair)
 
 
 cdef inline double most_drift(real unused) noexcept nogil:
@@ -377,18 +403,19 @@ cdef inline double most_drift(real unused) noexcept nogil:
     return 4e-7 if real is float else 1e-9
 
 
-cdef inline double distance_of(Tile *tile, Pair *pair) noexcept nogil:
-    """Total variation of a pair whose KL is known: half of Σ |e_b − e_a| per mass at the right centre. NaN if
-    floats do not come near it."""
-    cdef double apart = 0, most = most_drift(<float>0) if pair.precision == SINGLE else most_drift(<double>0)
+cdef inline double distance_of(Tile *tile, Pair *pair, double apart) noexcept nogil:
+    """Total variation of a pair whose KL is known: half of Σ |e_b − e_a| per mass at the right centre. That sum is
+    `apart` if a pass there has been made, which is not negative. NaN if floats do not come near it."""
+    cdef double most = most_drift(<float>0) if pair.precision == SINGLE else most_drift(<double>0)
     cdef int attempt
     pair.guessed = False
-    for attempt in range(4):
-        move_centre(pair)
-        one_pass(tile, pair, DISTANCE_SUMS)
-        apart = total(tile, pair, 0)
-        pair.mass_difference = total(tile, pair, 1)
-        pair.mass_a = total(tile, pair, 2)
+    for attempt in range(MOST_PASSES):
+        if attempt or apart < 0:
+            move_centre(pair)
+            one_pass(tile, pair, DISTANCE_SUMS)
+            apart = total(tile, pair, 0)
+            pair.mass_difference = total(tile, pair, 1)
+            pair.mass_a = total(tile, pair, 2)
         if c_fabs(pair.mass_difference) <= most * apart:
             return 0.5 * apart / pair.mass_a
     return NAN if pair.precision == SINGLE else 0.5 * apart / pair.mass_a
@@ -397,6 +424,8 @@ cdef inline double distance_of(Tile *tile, Pair *pair) noexcept nogil:
 cdef inline void check_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
     """Row sums of log-probabilities."""
     cdef double origin_a = pair.octaves_a * 0.69314718055994530942, origin_b = origin_a
+    if not tile.normalise or pair.mass_b != pair.mass_b:
+        return
     if pair.form == FAR:
         origin_a = pair.top_a
         origin_b = pair.top_b
@@ -406,22 +435,108 @@ cdef inline void check_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil
         check_log_sum(tile, r, 1, origin_b + pair.centre + pair.centre_low, pair.mass_b)
 
 
-cdef inline double value_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric, double *distance) noexcept nogil:
-    """The value from the maxima in `pair`; NaN if they are others than guessed."""
+cdef inline Tile swapped_tile(Tile *tile) noexcept nogil:
+    """The tile with its operands in the other order."""
+    cdef Tile other = tile[0]
+    other.true_rows, other.pred_rows = tile.pred_rows, tile.true_rows
+    other.true_source, other.pred_source = tile.pred_source, tile.true_source
+    other.true_kind, other.pred_kind = tile.pred_kind, tile.true_kind
+    other.bad.row = -1
+    return other
+
+
+cdef inline void take_faults(Tile *tile, Tile *other) noexcept nogil:
+    """What was seen in the tile with its operands in the other order."""
+    if other.bad.row >= 0:
+        report(tile, other.bad.row, other.bad.code, 1 - other.bad.operand, other.bad.number)
+    tile.no_memory |= other.no_memory
+
+
+cdef inline Pair swapped_pair(Pair *pair, Tile *other) noexcept nogil:
+    """The pair before its first pass, with its rows in the other order."""
+    cdef Pair back = pair[0]
+    back.tile = other
+    back.certain_a, back.certain_b = pair.certain_b, pair.certain_a
+    back.top_a, back.top_b = pair.top_b, pair.top_a
+    back.octaves_a, back.octaves_b = pair.octaves_b, pair.octaves_a
+    back.passes = 0
+    return back
+
+
+cdef inline double js_of(Tile *tile, Pair *pair, double *apart) noexcept nogil:
+    """JS of a pair at its right centre, and what `distance_of` wants of that pass unless `apart` is NULL."""
     cdef double value
+    one_pass(tile, pair, JS_DISTANCE_SUMS if apart != NULL else JS_SUM)
+    value = total(tile, pair, 0)
+    if apart != NULL:
+        apart[0] = total(tile, pair, 1)
+        pair.mass_difference = total(tile, pair, 2)
+    return value if not value < 0 else 0.0
+
+
+cdef inline int values_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, int wanted, PairValues *out) noexcept nogil:
+    """The values from the maxima in `pair`; which of them are missing, since those are others than guessed or
+    float does not reach."""
+    cdef Pair back, forward, even
+    cdef Tile other
+    cdef double apart = -1, kl = NAN
+    cdef int missing = 0
+    cdef bint both, shared
+    pair.passes = 0
     first_centre(pair)
     if pair.guessed and pair.form == FAR:
-        return NAN
-    value = js_of(tile, pair) if symmetric else kl_of(tile, pair)
-    if tile.normalise and value == value:
-        check_pair(tile, r, pair)
-    if distance != NULL and value == value:
-        distance[0] = distance_of(tile, pair)
-    return value
+        return wanted
+    if wanted & WANT_REVERSE:
+        other = swapped_tile(tile)
+        back = swapped_pair(pair, &other)
+    both = pair.precision == SINGLE and pair.form == PLAIN and wanted & WANT_REVERSE
+    one_pass(tile, pair, BOTH_SUMS if both else KL_SUMS)
+    if misled(tile, pair):
+        return wanted
+    if both:
+        back.top_a, back.top_b = pair.top_b, pair.top_a
+        take_sums(&other, &back, 3)
+    take_sums(tile, pair, 0)
+    forward = even = pair[0]
+    if wanted & (WANT_KL | WANT_DISTANCE):
+        kl = kl_of(tile, &forward)
+    if wanted & WANT_JS or not wanted & (WANT_KL | WANT_DISTANCE):
+        find_masses(tile, &even)
+    check_pair(tile, r, &forward if wanted & (WANT_KL | WANT_DISTANCE) else &even)
+    if wanted & WANT_JS:
+        shared = (wanted & WANT_DISTANCE and pair.precision == SINGLE and kl == kl
+                  and even.passes == 1 and forward.passes == 1)
+        out.js = js_of(tile, &even, &apart if shared else NULL)
+        if shared:
+            forward = even
+        elif out.js < least_js(<float>0) if pair.precision == SINGLE else out.js < least_js(<double>0):
+            if not wanted & (WANT_KL | WANT_DISTANCE):
+                kl_of(tile, &forward)
+            if forward.passes > 1:
+                even = forward
+                even.guessed = False
+                move_centre(&even)
+                out.js = js_of(tile, &even, NULL)
+        missing |= WANT_JS if out.js != out.js else 0
+    if wanted & WANT_DISTANCE and kl == kl:
+        out.distance = distance_of(tile, &forward, apart)
+    if wanted & WANT_REVERSE:
+        if not both:
+            first_centre(&back)
+            one_pass(&other, &back, KL_SUMS)
+            misled(&other, &back)                       # it is not, as the pair is not: for the maxima
+            take_sums(&other, &back, 0)
+        out.reverse = kl_of(&other, &back)
+        missing |= WANT_REVERSE if out.reverse != out.reverse else 0
+    if wanted & WANT_KL:
+        out.kl = kl
+    if kl != kl:
+        missing |= wanted & (WANT_KL | WANT_DISTANCE)
+    return missing | (WANT_CHECK if pair.mass_b != pair.mass_b else 0)
 
 
-cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetric, double *distance) noexcept nogil:
-    cdef double value
+cdef inline int pair_values(Tile *tile, Py_ssize_t r, Pair *pair, int wanted, PairValues *out) noexcept nogil:
+    """What is wanted, and which of it is missing because float does not reach."""
     cdef int precision = pair.precision
     pair.certain_a = pair.certain_b = False
     if tile.classes > CHUNK:
@@ -431,15 +546,15 @@ cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetr
         pair.guessed = True
         pair.top_a = pair.parts[TOP_A]
         pair.top_b = pair.parts[TOP_B]
-        value = value_of_pair(tile, r, pair, symmetric, distance)
-        if value == value:
-            return value
+        wanted = values_of_pair(tile, r, pair, wanted, out)
+        if not wanted:
+            return 0
         pair.precision = precision
     pair.guessed = False
     one_pass(tile, pair, TOPS)
     take_tops(tile, pair)
     if pair.top_a != pair.top_a or pair.top_b != pair.top_b:
-        return NAN
+        return 0
     if tile.normalise and (c_fabs(pair.top_a) == INFINITY or c_fabs(pair.top_b) == INFINITY):
         # the sums of a pass say nothing then
         if tile.true_kind == LOGPROBS:
@@ -447,37 +562,43 @@ cdef inline double pair_value(Tile *tile, Py_ssize_t r, Pair *pair, bint symmetr
         if tile.pred_kind == LOGPROBS:
             check_log_sum(tile, r, 1, pair.top_b, 1 if c_fabs(pair.top_b) == INFINITY else NAN)
     if pair.top_a == -INFINITY or pair.top_b == -INFINITY:
-        return NAN
+        return 0
     pair.certain_a = pair.top_a == INFINITY
     pair.certain_b = pair.top_b == INFINITY
     pair.top_a = 0 if pair.certain_a else pair.top_a
     pair.top_b = 0 if pair.certain_b else pair.top_b
-    return value_of_pair(tile, r, pair, symmetric, distance)
+    return values_of_pair(tile, r, pair, wanted, out)
 
 
-cdef inline double row_alone(Tile *tile, Py_ssize_t r, bint symmetric, double *distance) noexcept nogil:
-    """KL or JS, and with KL the total variation where `distance` is not NULL."""
+cdef inline PairValues row_alone(Tile *tile, Py_ssize_t r, int wanted) noexcept nogil:
+    """What is wanted of a pair; its row sums are looked at in any case."""
     cdef Py_ssize_t count = blocks_of(tile.classes)
-    cdef double few[PARTS * 64]
-    cdef double value
+    cdef double few[PARTS * MANY]
+    cdef PairValues out
     cdef Pair pair
+    cdef int again
+    out.kl = out.reverse = out.js = out.distance = NAN
     pair.parts = &few[0]
-    if count > 64:
+    if count > MANY:
         pair.parts = <double *>malloc(PARTS * count * sizeof(double))
         if pair.parts == NULL:
             tile.no_memory = True
-            return NAN
+            return out
     pair.tile = tile
     pair.r = r
     pair.scale = scale_of(tile.temperature)
     pair.precision = tile.precision
-    if distance != NULL:
-        distance[0] = NAN
-    value = pair_value(tile, r, &pair, symmetric, distance)
-    if tile.precision == SINGLE and (not value < INFINITY or (distance != NULL and distance[0] != distance[0])):
+    pair.mass_a = pair.mass_b = 1
+    again = pair_values(tile, r, &pair, wanted | WANT_CHECK, &out)
+    if tile.precision == SINGLE:
         # differences beyond 3.4e38 overflow in float
-        pair.precision = WIDENED
-        value = pair_value(tile, r, &pair, symmetric, distance)
-    if count > 64:
+        again |= WANT_KL if out.kl == INFINITY else 0
+        again |= WANT_REVERSE if out.reverse == INFINITY else 0
+        again |= WANT_JS if out.js == INFINITY else 0
+        again |= wanted & WANT_DISTANCE if out.distance != out.distance else 0
+        if again:
+            pair.precision = WIDENED
+            pair_values(tile, r, &pair, again, &out)
+    if count > MANY:
         free(pair.parts)
-    return value
+    return out

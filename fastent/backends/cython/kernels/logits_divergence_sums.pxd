@@ -3,13 +3,18 @@
 Eight vectors of 16 classes (four of doubles) are mapped at once and their terms added by a tree in
 registers; what is left is mapped a vector at a time. The sums go on in 16 lanes of double. Terms that are stored and read
 again cost KL of float32 a third of its time.
+
+Where all of eight vectors are near, that is where two models agree, what is for the others is left out: the
+exponentials of b for KL, the logarithms for JS. The terms are the same.
 """
 
-from fastent.backends.cython.arithmetic.functions cimport magnitude, real
+from libc.stdint cimport uint32_t
+
+from fastent.backends.cython.arithmetic.functions cimport fe_bits_float, kappa, magnitude, real
 from fastent.backends.cython.kernels.logits_exp cimport Scale
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    centred, js_term, kl_terms, mass_of, octave_origin, split_centre,
+    centred, js_term, kl_terms, mass_of, near_terms, octave_origin, split_centre,
 )
 
 cdef extern from "lane_sums.h" nogil:
@@ -17,6 +22,8 @@ cdef extern from "lane_sums.h" nogil:
 
 cdef enum:
     LANES = 16
+    MOST_SUMS = 6
+    RETRY = 4                           # groups: after one that is not near, so often is it asked again
 
 cdef enum Sums:                         # what is summed
     PLAIN_KL                            # gap, mass_difference and mass of a: c = 0, octaves in common
@@ -24,6 +31,8 @@ cdef enum Sums:                         # what is summed
     DISTANCE                            # |mass_difference|, mass_difference and mass of a
     MASSES                              # of a and of b
     JS
+    BOTH_KL                             # PLAIN_KL, and after it that of b and a
+    JS_DISTANCE                         # JS, |mass_difference| and mass_difference
 
 cdef struct Constants:                  # of a row
     double octaves_a
@@ -36,73 +45,118 @@ cdef struct Constants:                  # of a row
 
 
 cdef inline int sums_of(Sums what) noexcept nogil:
-    return 3 if what <= DISTANCE else 2 if what == MASSES else 1
+    return MOST_SUMS if what == BOTH_KL else 3 if what <= DISTANCE or what == JS_DISTANCE else 2 if what == MASSES else 1
 
 
-cdef inline void add_class(Sums what, const real *a, const real *b, Constants row, real c, real c_low,
+cdef inline int room_of(Sums what) noexcept nogil:
+    """Of how many sums there are lanes; those that are not asked for are 0."""
+    return MOST_SUMS if what == BOTH_KL else 3
+
+
+cdef inline bint is_plain(Sums what) noexcept nogil:
+    return what == PLAIN_KL or what == BOTH_KL
+
+
+cdef inline void add_class(Sums what, bint near, const real *a, const real *b, Constants row, real c, real c_low,
                            Scale scale, real *sums) noexcept nogil:
-    """The terms of one class."""
-    cdef real x = a[0], y = b[0], v, origin = octave_origin(<real>0), inverse = <real>scale.inverse
+    """The terms of one class. `near`, a constant, says that they are."""
+    cdef real x = a[0], y = b[0], v, p, q, unused, origin = octave_origin(<real>0), inverse = <real>scale.inverse
     cdef real ea = mass_of(x, origin - <real>row.octaves_a, scale)
     cdef real eb = mass_of(y, origin - <real>row.octaves_b, scale)
-    if what != PLAIN_KL:
+    if not is_plain(what):
         eb = eb * <real>row.factor
     if what == MASSES:
         sums[0] = ea
         sums[1] = eb
         return
-    v = y - x if what == PLAIN_KL else centred(x, y, c, c_low)
+    v = y - x if is_plain(what) else centred(x, y, c, c_low)
     if real is double:
         v = v * inverse
+    if what == JS or what == JS_DISTANCE:
+        p = ea * <real>row.per_a
+        q = eb * <real>row.per_b
+        sums[0] = (p + q) * kappa(magnitude(v)) if near else js_term(p, q, v)
     if what == JS:
-        sums[0] = js_term(ea * <real>row.per_a, eb * <real>row.per_b, v)
+        return
+    if what == JS_DISTANCE:
+        either_terms(near, ea, eb, v, &unused, &sums[2])
+        sums[1] = magnitude(sums[2])
+        return
+    either_terms(near, ea, eb, v, &sums[0], &sums[1])
+    if what == DISTANCE:
+        sums[0] = magnitude(sums[1])
+    sums[2] = ea
+    if what == BOTH_KL:
+        either_terms(near, eb, ea, -v, &sums[3], &sums[4])
+        sums[5] = eb
+
+
+cdef inline void either_terms(bint near, real ea, real eb, real v, real *gap, real *mass_difference) noexcept nogil:
+    if near:
+        near_terms(ea, v, gap, mass_difference)
     else:
-        kl_terms(ea, eb, v, &sums[0], &sums[1])
-        if what == DISTANCE:
-            sums[0] = magnitude(sums[1])
-        sums[2] = ea
+        kl_terms(ea, eb, v, gap, mass_difference)
 
 
-cdef inline void add_two(Sums what, const real *a, const real *b, Constants row, real c, real c_low,
+cdef inline bint all_near(Sums what, const real *a, const real *b, Py_ssize_t n, real c, double octaves) noexcept nogil:
+    """Whether n classes of floats are near, each of them and beyond doubt: 1.2 from the centre, and where a has
+    mass. By integers: the bits of floats are in order, of negative ones in that of their magnitudes."""
+    cdef Py_ssize_t i
+    cdef uint32_t most = 0, lowest = 0, bits
+    cdef real v, least = <real>((octaves - 120) * 0.6931472)     # see `mass_of`
+    if real is float:
+        for i in range(n):
+            v = b[i] - a[i]
+            v = v if is_plain(what) else v - c
+            bits = fe_bits_float(magnitude(v))
+            most = bits if bits > most else most
+            bits = fe_bits_float(a[i])
+            lowest = bits if bits > lowest else lowest
+        return most <= <uint32_t>0x3f99999a and least < 0 and lowest < fe_bits_float(least)
+    else:
+        return False
+
+
+cdef inline void add_two(Sums what, bint near, const real *a, const real *b, Constants row, real c, real c_low,
                          Scale scale, real *sums) noexcept nogil:
-    cdef real more[3]
+    cdef real more[MOST_SUMS]
     cdef int k
-    add_class(what, a, b, row, c, c_low, scale, sums)
-    add_class(what, a + LANES, b + LANES, row, c, c_low, scale, &more[0])
+    add_class(what, near, a, b, row, c, c_low, scale, sums)
+    add_class(what, near, a + LANES, b + LANES, row, c, c_low, scale, &more[0])
     for k in range(sums_of(what)):
         sums[k] = sums[k] + more[k]
 
 
-cdef inline void add_four(Sums what, const real *a, const real *b, Constants row, real c, real c_low,
+cdef inline void add_four(Sums what, bint near, const real *a, const real *b, Constants row, real c, real c_low,
                           Scale scale, real *sums) noexcept nogil:
-    cdef real more[3]
+    cdef real more[MOST_SUMS]
     cdef int k
-    add_two(what, a, b, row, c, c_low, scale, sums)
-    add_two(what, a + 2 * LANES, b + 2 * LANES, row, c, c_low, scale, &more[0])
+    add_two(what, near, a, b, row, c, c_low, scale, sums)
+    add_two(what, near, a + 2 * LANES, b + 2 * LANES, row, c, c_low, scale, &more[0])
     for k in range(sums_of(what)):
         sums[k] = sums[k] + more[k]
 
 
-cdef inline void add_group(Sums what, const real *a, const real *b, Constants row, real c, real c_low, Scale scale,
-                           double *lanes) noexcept nogil:
+cdef inline void add_group(Sums what, bint near, const real *a, const real *b, Constants row, real c, real c_low,
+                           Scale scale, double *lanes) noexcept nogil:
     """Eight vectors of floats, or four of doubles, which are not widened."""
-    cdef real sums[3]
-    cdef real more[3]
+    cdef real sums[MOST_SUMS]
+    cdef real more[MOST_SUMS]
     cdef int j, k
     for j in range(LANES):
-        add_four(what, a + j, b + j, row, c, c_low, scale, &sums[0])
+        add_four(what, near, a + j, b + j, row, c, c_low, scale, &sums[0])
         if real is float:
-            add_four(what, a + j + 4 * LANES, b + j + 4 * LANES, row, c, c_low, scale, &more[0])
+            add_four(what, near, a + j + 4 * LANES, b + j + 4 * LANES, row, c, c_low, scale, &more[0])
         for k in range(sums_of(what)):
             lanes[k * LANES + j] += sums[k] + more[k] if real is float else sums[k]
 
 
 cdef inline void add_one(Sums what, const real *a, const real *b, Constants row, real c, real c_low,
                          Scale scale, real *some) noexcept nogil:
-    cdef real sums[3]
+    cdef real sums[MOST_SUMS]
     cdef int j, k
     for j in range(LANES):
-        add_class(what, a + j, b + j, row, c, c_low, scale, &sums[0])
+        add_class(what, False, a + j, b + j, row, c, c_low, scale, &sums[0])
         for k in range(sums_of(what)):
             some[k * LANES + j] += sums[k]
 
@@ -126,16 +180,17 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
     cdef const real *x
     cdef const real *y
     cdef real c, c_low
-    cdef int i
-    cdef real some[3 * LANES]
-    cdef double held[3 * LANES]             # on the stack: stores to `lanes` might change what is read
+    cdef int i, width = room_of(what) * LANES
+    cdef bint near = True
+    cdef real some[MOST_SUMS * LANES]
+    cdef double held[MOST_SUMS * LANES]     # on the stack: stores to `lanes` might change what is read
     cdef real tail_a[LANES]
     cdef real tail_b[LANES]
     split_centre(row.centre, row.centre_low, scale, &c, &c_low)
-    for i in range(3 * LANES):
+    for i in range(width):
         some[i] = 0
     start = n - n % group
-    if what != MASSES:
+    if what != MASSES and ahead:
         fe_ask(<const char *>(a + start + ahead), (n - start) * sizeof(real), True)
         fe_ask(<const char *>(b + start + ahead), (n - start) * sizeof(real), True)
     if n % LANES:
@@ -146,27 +201,35 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
         y = b + start if start + LANES <= n else <const real *>tail_b
         add_one(what, x, y, row, c, c_low, scale, &some[0])
         start += LANES
-    for i in range(3 * LANES):
+    for i in range(width):
         lanes[i] = some[i]
     start = 0
     while start + group <= n:
-        for i in range(3 * LANES):
+        for i in range(width):
             held[i] = 0
         most = start + (CHUNK if real is float else DOUBLE_BLOCK)
         while start + group <= n and start < most:
-            if what != MASSES:
+            if what != MASSES and ahead:
                 fe_ask(<const char *>(a + start + ahead), group * sizeof(real), True)
                 fe_ask(<const char *>(b + start + ahead), group * sizeof(real), True)
-            add_group(what, a + start, b + start, row, c, c_low, scale, &held[0])
+            if real is float and what != MASSES:
+                if near or start % (RETRY * group) == 0:
+                    near = all_near(what, a + start, b + start, group, c, row.octaves_a)
+                if near:
+                    add_group(what, True, a + start, b + start, row, c, c_low, scale, &held[0])
+                else:
+                    add_group(what, False, a + start, b + start, row, c, c_low, scale, &held[0])
+            else:
+                add_group(what, False, a + start, b + start, row, c, c_low, scale, &held[0])
             start += group
-        for i in range(3 * LANES):
+        for i in range(width):
             lanes[i] += held[i]
 
 
 cdef inline void sum_lanes(Sums what, const real *a, const real *b, Py_ssize_t n, Py_ssize_t ahead, Constants row,
                            Scale scale, double *lanes) noexcept nogil:
-    """Three times 16 lanes whose totals are the sums of n classes; those that are not asked for are 0. Asks for
-    the classes `ahead` of these, whose maxima are taken next: KL of 1000 classes from memory 1.22 to 0.95 ns a pair.
+    """16 lanes for each of `room_of` sums, whose totals are those of n classes. Asks for the classes `ahead`
+    of these (0: for none), whose maxima are taken next: KL of 1000 classes from memory 1.22 to 0.95 ns a pair.
     (As a member of `row` it made the structure 64 bytes, which are copied while they are still being written.)"""
     if what == MASSES:
         lanes_of(MASSES, a, b, n, ahead, row, scale, lanes)
@@ -174,6 +237,10 @@ cdef inline void sum_lanes(Sums what, const real *a, const real *b, Py_ssize_t n
         lanes_of(DISTANCE, a, b, n, ahead, row, scale, lanes)
     elif what == JS:
         lanes_of(JS, a, b, n, ahead, row, scale, lanes)
+    elif real is float and what == BOTH_KL:
+        lanes_of(BOTH_KL, a, b, n, ahead, row, scale, lanes)
+    elif real is float and what == JS_DISTANCE:
+        lanes_of(JS_DISTANCE, a, b, n, ahead, row, scale, lanes)
     elif row.centre == 0 and row.centre_low == 0 and row.octaves_a == row.octaves_b:
         lanes_of(PLAIN_KL, a, b, n, ahead, row, scale, lanes)
     else:

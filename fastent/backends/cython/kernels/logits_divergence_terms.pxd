@@ -106,6 +106,12 @@ cdef inline bint is_near(real v) noexcept nogil:
         return magnitude(v) <= <real>1.25
 
 
+cdef inline void near_terms(real ea, real v, real *gap, real *mass_difference) noexcept nogil:
+    """The same as `kl_terms` where v is near and a has mass."""
+    gap[0] = ea * phi(v)
+    mass_difference[0] = ea * v + gap[0]
+
+
 cdef inline void kl_terms(real ea, real eb, real v, real *gap, real *mass_difference) noexcept nogil:
     """e_a·φ(v) and e_b − e_a."""
     cdef real d = eb - ea, product, term
