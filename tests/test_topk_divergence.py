@@ -181,6 +181,23 @@ def test_ends_are_found_in_rows_of_any_length_and_kind(dtype, level):
             np.testing.assert_allclose(found, wanted, rtol=room, atol=1e-14)
 
 
+def test_float_rows_keep_their_digits_where_the_least_tail_is_near():
+    rng = np.random.default_rng(5)
+    for _ in range(400):
+        classes = int(rng.choice([7, 100, 129, 500]))
+        k = int(rng.choice([1, 2, 5]))
+        p = rng.normal(size=classes) * rng.choice([0.01, 1.0, 3.0])
+        noise = rng.choice([0.0, 1e-3, 1e-2, 0.1])
+        q = (p + noise * rng.normal(size=classes)).astype(np.float32)
+        a = p - np.logaddexp.reduce(p)
+        ids = np.argsort(-a)[:k]
+        found = fe.topk_divergence(ids, a[ids], q)
+        wanted = fe.topk_divergence(ids, a[ids], q.astype(float))
+        for name in ("bucket", "low", "high", "ce_low", "ce_high", "tail_q"):
+            value, truth = getattr(found, name), getattr(wanted, name)
+            assert abs(value - truth) <= 1e-6 * truth + 1e-30, (name, classes, k, noise)
+
+
 def test_ties_and_infinities():
     log = np.log
     ids, a = [0, 1], log([0.5, 0.25])

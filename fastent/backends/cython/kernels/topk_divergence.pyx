@@ -337,9 +337,9 @@ cdef inline Py_ssize_t within(const stored *x, Py_ssize_t n, stored low, stored 
         return fe_within_double(x, n, low, high, out)
 
 
-cdef inline double scaled(double x, double top, Rules *rules) noexcept nogil:
+cdef inline double scaled(double x, double top, double inverse) noexcept nogil:
     """(x − m)/T, 0 for x = m."""
-    return (x - top) * rules.scale.inverse if x != top else 0.0
+    return (x - top) * inverse if x != top else 0.0
 
 
 cdef Student student_of(LogitSums tail, Teacher *t, Rules *rules, Room *room) noexcept nogil:
@@ -347,6 +347,7 @@ cdef Student student_of(LogitSums tail, Teacher *t, Rules *rules, Room *room) no
     cdef Student s
     cdef Py_ssize_t i
     cdef double top = -INFINITY, others = 0, mass
+    cdef double *log_q = room.log_q
     cdef bint first = True
     for i in range(t.count):
         top = room.number[i] if room.number[i] > top else top
@@ -362,10 +363,10 @@ cdef Student student_of(LogitSums tail, Teacher *t, Rules *rules, Room *room) no
     else:
         others += (tail.count - 1) + tail.rest
     s.partition = log1p_of(others)
-    s.log_tail = scaled(tail.top, s.top, rules) + (log_positive(mass) - s.partition) if mass > 0 else -INFINITY
+    s.log_tail = scaled(tail.top, s.top, rules.scale.inverse) + (log_positive(mass) - s.partition) if mass > 0 else -INFINITY
     s.tail = exp_of_sum(s.log_tail, 0.0)
     for i in range(t.count):
-        room.log_q[i] = scaled(room.number[i], s.top, rules) - s.partition
+        log_q[i] = scaled(room.number[i], s.top, rules.scale.inverse) - s.partition
     return s
 
 
@@ -487,10 +488,14 @@ cdef inline stored from_key(int64_t key, stored unused) noexcept nogil:
         return fe_from_bits_double(<unsigned long long>(key ^ ((key >> 63) & <int64_t>0x7fffffffffffffff)))
 
 
+cdef inline stored next_above(stored m) noexcept nogil:
+    m = <stored>0.0 if m == 0 else m                    # −0 is equal to what is next to it
+    return from_key(key_of(m) + 1, m)
+
+
 cdef inline Py_ssize_t larger(const stored *x, Py_ssize_t n, stored m, stored *out) noexcept nogil:
     """The numbers above m."""
-    m = <stored>0.0 if m == 0 else m                    # −0 is equal to what is next to it
-    return ends_of(x, n, <stored>NAN, from_key(key_of(m) + 1, m), out)
+    return ends_of(x, n, <stored>NAN, next_above(m), out)
 
 
 cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low) noexcept nogil:
@@ -542,6 +547,22 @@ cdef inline Py_ssize_t rank_of(Py_ssize_t wanted, Py_ssize_t n) noexcept nogil:
     return <Py_ssize_t>(share + 2.5 * share ** 0.5 + 3)
 
 
+cdef stored about(stored *sample, Py_ssize_t rank, stored least) noexcept nogil:
+    """The rank-th largest of the sample, or near it: of few, the largest of eight each tell as much."""
+    cdef Py_ssize_t i, j, groups = SAMPLE // PIECE
+    cdef double share
+    if rank > groups // 4:
+        return largest(<const stored *>sample, SAMPLE, rank, least)
+    for j in range(1, PIECE):
+        for i in range(groups):
+            sample[i] = sample[i] if sample[i] > sample[j * groups + i] else sample[j * groups + i]
+    share = 1 - <double>rank / SAMPLE
+    share *= share
+    share *= share
+    share *= share                                      # PIECE is 8
+    return largest(<const stored *>sample, groups, <Py_ssize_t>((1 - share) * groups) + 1, least)
+
+
 cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t listed, Ends *ends) noexcept nogil:
     """Bounds within which there are likely the numbers that are wanted, and not many more; all if there
     is no sense in looking for some."""
@@ -562,8 +583,8 @@ cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t listed, Ends *end
     for i in range(SAMPLE):
         some[i] = -sample[i]
     least = -<stored>block_top(<const stored *>some, SAMPLE)
-    ends.high = largest(<const stored *>sample, SAMPLE, rank_of(ends.many + listed, n), least)
-    ends.low = -largest(<const stored *>some, SAMPLE, rank_of(ends.few, n), -most)
+    ends.high = about(sample, rank_of(ends.many + listed, n), least)
+    ends.low = -about(some, rank_of(ends.few, n), -most)
     if ends.low >= ends.high:
         ends.low = INFINITY
         ends.high = -INFINITY
@@ -619,6 +640,7 @@ cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint small
     cdef stored *extreme = <stored *>fit(room, &room.ends, (n + 64) * sizeof(stored))
     cdef Py_ssize_t i, found = 0
     cdef double sign = -1 if smallest else 1
+    cdef double top = s.top, partition = s.partition, inverse = rules.scale.inverse, last
     taken.count = count
     taken.last = NAN
     taken.log_last = 0
@@ -631,13 +653,14 @@ cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint small
     # those above the next one are among the `count` largest, and the others of these are equal to it
     bound = largest(<const stored *>x, n, count + next, <stored>low)
     found = larger(<const stored *>x, n, bound, extreme)
-    for i in range(found):
-        log_q[i] = scaled(sign * extreme[i], s.top, rules) - s.partition
-    for i in range(found, count):
-        log_q[i] = scaled(sign * <double>bound, s.top, rules) - s.partition
     taken.last = sign * <double>bound
+    last = scaled(taken.last, top, inverse) - partition
+    for i in range(found):
+        log_q[i] = scaled(sign * extreme[i], top, inverse) - partition
+    for i in range(found, count):
+        log_q[i] = last
     if next:
-        taken.log_last = scaled(taken.last, s.top, rules) - s.partition
+        taken.log_last = last
     return taken
 
 
@@ -646,6 +669,7 @@ cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, S
     """Σ q of the tail where ln q is above (or below) a bound, and how many are equal to it."""
     cdef Py_ssize_t i = 0, j, start = 0, stop, n
     cdef double total = 0, lost = 0, log_q
+    cdef double top = s.top, partition = s.partition, inverse = rules.scale.inverse
     cdef double terms[DOUBLE_BLOCK + 16]
     equal[0] = 0
     while start < rules.classes:
@@ -656,7 +680,7 @@ cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, S
             continue
         n = min(<Py_ssize_t>DOUBLE_BLOCK, stop - start)
         for j in range(n):
-            log_q = scaled(x[start + j], s.top, rules) - s.partition
+            log_q = scaled(x[start + j], top, inverse) - partition
             terms[j] = exp_of_sum(log_q, 0.0) if ((log_q > bound) if over else (log_q < bound)) else 0.0
             equal[0] += log_q == bound
         two_sum_add(&total, &lost, row_sum(<const double *>terms, n))
@@ -702,12 +726,15 @@ cdef void undefined(double *out, Py_ssize_t stride) noexcept nogil:
         out[k * stride] = NAN
 
 
-cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *most) noexcept nogil:
-    """The least divergence: x = min(c, λq), λ by Newton's steps, which only rise."""
+cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *most,
+                   double *seen) noexcept nogil:
+    """The least divergence: x = min(c, λq), λ by Newton's steps, which only rise. `seen`: how much of a
+    relative error of σ it takes."""
     cdef Py_ssize_t i, capped = 0, before, equal
     cdef const double *log_q = <const double *>room.high_log_q.at
     cdef double *those = <double *>fit(room, &room.capped, (most.count + 64) * sizeof(double))
-    cdef double mass = 0, left = t.tail, rest = s.tail, least, total = head, lost = 0, bound
+    cdef double mass = 0, left = t.tail, rest = s.tail, least, total = head, lost = 0, bound, over = INFINITY
+    seen[0] = 0
     if those == NULL:
         return NAN
     if t.tail == 0:
@@ -719,11 +746,14 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
             return INFINITY if left > 0 else total
         bound = t.log_cap - (log_positive(left) - log_positive(rest))
         before = capped
-        capped = larger(log_q, most.count, bound, those)
+        if bound < over:
+            capped += within(log_q, most.count, next_above(bound), over, those + capped)
+            over = bound
         if capped <= before:
             break
         left = c_fma(-<double>capped, t.cap, t.tail)
-        rest = s.tail - mass_of(those, capped)
+        mass += mass_of(those + before, capped - before)
+        rest = s.tail - mass
         if rest < 0.1 * s.tail:
             least = INFINITY
             for i in range(capped):
@@ -736,6 +766,8 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
         if left <= 0:                                   # by rounding: the last one is not quite full
             left = 0
             break
+    seen[0] = s.tail * (1 - left / rest)
+    seen[0] = seen[0] if seen[0] > 0 else -seen[0]
     two_sum_add(&total, &lost, excess_of(t.cap, t.log_cap, those, capped, &mass))
     two_sum_add(&total, &lost, excess(left, log_positive(left), log_positive(rest)))
     return total + lost if lost == lost else total
@@ -753,7 +785,7 @@ cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Stude
     if used < t.rest:
         rest = s.tail - mass
         if rest < 0.1 * s.tail:
-            last = scaled(least.last, s.top, rules) - s.partition
+            last = scaled(least.last, s.top, rules.scale.inverse) - s.partition
             rest = mass_beyond(x, t, rules, room, s, last, True, &equal)
             for i in range(t.whole):                    # of equal numbers some are used
                 equal -= log_q[i] == last
@@ -771,7 +803,8 @@ cdef void certain(const stored *x, stored *copy, Py_ssize_t n) noexcept nogil:
 
 
 cdef void one_row(const stored *x, bint followed, const int64_t *ids, const double *logprobs, const unsigned char *within,
-                  Rules *rules, Room *room, Bad *bad, double *out, Py_ssize_t stride) noexcept nogil:
+                  Rules *rules, Room *room, Bad *bad, bint wide, double *out, Py_ssize_t stride) noexcept nogil:
+    """`wide`: in double, whatever the row."""
     cdef Teacher t
     cdef Student s
     cdef LogitSums tail
@@ -781,7 +814,7 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
     cdef Ends *looked_for = NULL
     cdef stored *copy
     cdef double head = 0, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
-    cdef bint wide, behind                # `behind`: some of the list is behind some of the tail
+    cdef bint behind                    # some of the list is behind some of the tail
     for i in range(rules.listed):
         if 0 <= ids[i] < rules.classes:
             fe_ask(<const char *>(x + ids[i]), 1, True)
@@ -797,7 +830,7 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
     if t.tail != t.tail:
         undefined(out, stride)
         return
-    wide = stored is double or rules.scale.temperature != 1
+    wide = wide or stored is double or rules.scale.temperature != 1
     wanted = t.whole + (t.left > 0)
     ends.few = wanted
     ends.many = min(t.rest, max(wanted, t.count))
@@ -823,7 +856,7 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
             if copy == NULL:
                 return
             certain(x, copy, rules.classes)
-            one_row(copy, False, ids, logprobs, within, rules, room, bad, out, stride)
+            one_row(copy, False, ids, logprobs, within, rules, room, bad, wide, out, stride)
             return
         if not wide and tail.count == 1 and tail.rest < 1.3e-26:
             wide = True                                 # zeros in float
@@ -873,7 +906,10 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
                     <double *>room.high_log_q.at, &s, rules)
         least = take(<stored *>room.low.at, ends.lows, t.whole, t.left > 0, True, ends.low, room,
                      <double *>room.low_log_q.at, &s, rules)
-    low = low_of(x, &t, rules, room, &s, head, &most)
+    low = low_of(x, &t, rules, room, &s, head, &most, &total)
+    if not wide and SUM_ERROR * total > SEEN * low:
+        one_row(x, followed, ids, logprobs, within, rules, room, bad, True, out, stride)
+        return
     high = high_of(x, &t, rules, room, &s, head, &least)
     out[C_LOW * stride] = low = low if low >= bucket else bucket
     out[C_HIGH * stride] = high if high >= low else low
@@ -937,7 +973,7 @@ cdef tuple rows_of(const stored *x, Py_ssize_t rows, const int64_t[:, ::1] ids, 
             if within is not None and k:
                 inside = &within[r, 0]
             one_row(x + r * rules.classes, r + 1 < rows, &ids[r, 0] if k else NULL, &logprobs[r, 0] if k else NULL, inside,
-                    rules, &room, &bad, out + r, stride)
+                    rules, &room, &bad, False, out + r, stride)
             if bad.code or room.no_memory:
                 break
             r += 1
