@@ -62,7 +62,7 @@ def by_class(items: dict[int, int], classes: int, bins: int) -> list[tuple[list[
     for item, total in items.items():
         line, place = divmod(item - ITEMS, 1 << LINE_BITS)
         c, b = divmod(place, 1 << BIN_BITS)
-        if not 0 <= line <= LOST:  # another metric's
+        if not 0 <= line <= LOST or c >= classes or b >= bins:  # another metric's, or nobody's
             continue
         if line == LOST:
             return None

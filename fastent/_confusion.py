@@ -95,6 +95,15 @@ def squares_of(items: dict[int, int]) -> dict[int, int]:
     return found
 
 
+def check_pairs(state: Any, classes: int) -> None:
+    """ValueError if a state that was read has pairs of other classes."""
+    for group in (None, *range(len(state.groups))):
+        pairs = np.array([*state.label_counts(group)], np.int64)
+        largest = max(x.max(initial=-1) for x in unpaired(pairs))
+        if largest >= classes or (pairs < 0).any():
+            raise ValueError(f"expected pairs of {classes} classes, got class {largest}")
+
+
 class Confusion:
     """A table by label and predicted class.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastent import _confusion
 from fastent._classes import IGNORED, as_codes, class_names
 from fastent._errors import as_text, shown
 from fastent._feed import Feed
@@ -298,9 +299,14 @@ class Accumulator:
             hold = (self._hold and self._hold()) or _Hold()
             self._hold = weakref.ref(hold)
             state = self._state
-        names: Any = self._names.names if self._names is not None else range(self._widths.fixed)
-        names = range(2) if self._task == "binary" else names
+        names = self._class_names
         return Report(state, self._metrics, self._options["base"], hold, self._settings(), names)
+
+    @property
+    def _class_names(self) -> Sequence[Any]:
+        if self._names is not None:
+            return self._names.names
+        return range(2 if self._task == "binary" else self._widths.fixed)
 
     def _own_state(self) -> Any:
         """The state, to be changed: a copy while a report still reads from it."""
@@ -477,6 +483,8 @@ class Accumulator:
                     raise ValueError(f"expected a number of classes, got {shown(number)}")
             new._widths = widths
             new._state.load(data["state"])
+            if new._feed.pairs:
+                _confusion.check_pairs(new._state, len(new._class_names))
         except MemoryError:
             raise
         except Exception as error:  # whatever the data may be

@@ -118,3 +118,26 @@ def test_lists_of_another_length_than_they_say(part, factor):
         else:
             with pytest.raises(ValueError, match="parts"):
                 fe.Accumulator.from_state_dict(lying)
+
+
+@pytest.mark.parametrize("part", ["labels", "items"])
+@pytest.mark.parametrize("task", ["sparse", "categorical", "binary"])
+def test_classes_that_no_row_has(task, part):
+    """A table of as many classes as a crafted number says would take all memory."""
+    rows, labels = np.full((3, 2), 0.5), np.array([0, 1, 1])
+    operands = {"categorical": (rows, rows), "binary": (labels, rows[:, 0])}
+    metrics = ["confusion", *(["ece_classwise"] if task == "sparse" else [])]
+    acc = fe.Accumulator(metrics, task=task)
+    acc.update(*operands.get(task, (labels, rows)), sample_weight=[1, 2, 0.3], groups=labels)
+    for number in (4, 6, 100, 2**40, 2**62, 1073741831 + (2**40), 2**63 - 1):
+        for place in (0, -1):
+            state = json.loads(json.dumps(acc.state_dict()))
+            state["state"][part][place][1] = number
+            try:
+                report = fe.Accumulator.from_state_dict(state).compute()
+            except ValueError as error:
+                assert "state is damaged" in str(error)
+            else:
+                assert part == "items"
+                for name in metrics:
+                    repr((report[name], [one[name] for one in report.groups.values()]))

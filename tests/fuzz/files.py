@@ -237,9 +237,9 @@ def held_against(library, path, found):
     except zipfile.BadZipFile as error:
         assert "CRC" in str(error)  # of members that are mapped none is computed
         return
-    if rows.dtype.kind == "f" and want.dtype.kind == "f":
-        rows = rows.astype(np.float64)
     with np.errstate(all="ignore"):
+        if rows.dtype.kind == "f" and want.dtype.kind == "f":
+            rows = rows.astype(np.float64)
         np.testing.assert_array_equal(rows.reshape(-1), want.reshape(-1).astype(rows.dtype))
 
 

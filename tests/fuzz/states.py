@@ -97,7 +97,10 @@ STATES = states()
 
 
 def case_of_state(rng):
-    data = bent(rng, pick(rng, STATES))
+    check_state(bent(rng, pick(rng, STATES)))
+
+
+def check_state(data):
     try:
         acc = fe.Accumulator.from_state_dict(data)
     except ValueError as error:
