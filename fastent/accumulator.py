@@ -359,7 +359,10 @@ class Accumulator:
     @in_default_mode
     def copy(self) -> Accumulator:
         """An independent accumulator with the same rows."""
-        new = self._fresh()
+        self._agreement()
+        new = object.__new__(type(self))
+        vars(new).update(vars(self))  # nothing of it changes but what follows
+        new._lock, new._hold = Lock(), None
         with self._lock:
             new._state = self._state.copy()
             new._widths = self._widths
@@ -372,18 +375,6 @@ class Accumulator:
             self._widths = Widths()
             self._hold = None
         return self
-
-    def _fresh(self) -> Accumulator:
-        new = Accumulator(
-            self._metrics,
-            task=self._task,
-            bins=self._bins,
-            classes=None if self._names is None else self._names.names,
-            **self._options,
-            **self._running,
-        )
-        new._agreed = self._agreement()
-        return new
 
     def _agreement(self) -> dict[str, Any]:
         """The settings, to be read only: made once, and the very same in copies."""
