@@ -108,6 +108,7 @@ cdef int enter_product(SpanSum* s, double a, double b, bint final) noexcept nogi
 
 cdef struct Counts:                                # of rows by place, in two arrays by turns: when
     uint32_t rows[2][PLACES + 1]                   # rows are alike, one need not wait for the other
+    int64_t first, stop                            # of the places that may have been counted
 
 
 cdef inline void count_places(Counts* counts, const uint32_t* place, Py_ssize_t n) noexcept nogil:
@@ -123,7 +124,7 @@ cdef int keep_counts(Histogram* histogram, const Counts* counts, uint64_t first)
     """Move counts to the keys that begin at item `first`."""
     cdef uint64_t p, count
     cdef int bad = 0
-    for p in range(<uint64_t> PLACES):
+    for p in range(<uint64_t> counts.first, <uint64_t> counts.stop):
         count = <uint64_t> counts.rows[0][p] + counts.rows[1][p]
         if count:
             bad |= histogram_count(histogram, histogram_key(0, first + p), count)
@@ -162,6 +163,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
         pass
     elif plain and column.histogram and not (counts_hits and column.threshold) and rows.count[k] >= WORTH_COUNTING:
         memset(&counted, 0, sizeof(Counts))
+        counted.first = PLACES
         counts = &counted
     elif column.histogram and rows.groups == NULL and rows.count[k] >= 4 * RECENT:
         memset(cache, 0xFF, sizeof(cache))
@@ -274,6 +276,11 @@ cdef inline uint64_t item_of(uint32_t place, double v) noexcept nogil:
     return place + FIRST_BUCKET if place < <uint32_t> PLACES else bucket_of(v)
 
 
+cdef inline int64_t place_in_order(int64_t k) noexcept nogil:
+    """The place of a value by its bits in order, or the end that it is beyond."""
+    return min(<int64_t> PLACES, max(<int64_t> 0, (k >> 46) - <int64_t> FIRST_PLACE))
+
+
 cdef int add_histogram(Task* task, int c, HistogramEntry* recent, Counts* counts,
                        const double* v, const double* weight, Py_ssize_t n) noexcept nogil:
     """To the extremes, and without groups to the histogram."""
@@ -289,6 +296,8 @@ cdef int add_histogram(Task* task, int c, HistogramEntry* recent, Counts* counts
     for i in range(2):                             # NaN of either sign is at an end
         widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, out_of_order(ends[i]))
     if counts != NULL:
+        counts.first = min(counts.first, place_in_order(ends[0]))
+        counts.stop = max(counts.stop, min(<int64_t> PLACES, place_in_order(ends[1]) + 1))
         count_places(counts, place, n)
         if counts.rows[0][PLACES] or counts.rows[1][PLACES]:
             counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
@@ -504,6 +513,7 @@ cdef int add_labels(Task* task) noexcept nogil:
     cdef int bad = 0
     if counted:
         memset(&counts, 0, sizeof(Counts))
+        counts.stop = PLACES
     while start < rows.count[0]:
         n = rows.count[0] - start
         n = n if n < BLOCK else BLOCK

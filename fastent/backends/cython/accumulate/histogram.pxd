@@ -254,8 +254,8 @@ cdef inline void histogram_merge_reserved(Histogram* into, Histogram* other, con
 
 
 cdef inline void histogram_clear(Histogram* t) noexcept nogil:
-    """Without entries, and with little memory."""
-    if t.capacity > SPARSE // 4:
+    """Without entries, and with little memory: what as many would need again."""
+    if t.capacity > SPARSE or (t.capacity > SPARSE // 4 and 16 * t.used < t.capacity):
         histogram_free(t)
     elif t.used:
         memset(t.entries, 0xFF, t.capacity * sizeof(HistogramEntry))
