@@ -128,6 +128,8 @@ def test_no_rows(name, make, words):
     ("name", "make", "words", "expected"),
     [
         ("a.csv", write(CSV.encode("utf-16")), [], "a.csv: "),
+        ("old.csv", write(CSV.replace("\n", "\r")), [], "lines end in carriage returns alone"),
+        ("old.csv", write("logit_0,logit_1,label,x\r0,1,2\r0,1,2\r"), [], "lines end in carriage"),
         ("a.csv", write(b"\x1f\x8b\x08\x00zipped,\nx"), [], "a.csv: "),
         ("a.csv", write(CSV + "1_0,1,2,3\n"), [], "row 40: expected a whole number of 64 bits"),
         ("a.csv", write(CSV + f"{1 << 63},1,2,3\n"), [], "row 40: expected a whole number"),

@@ -21,6 +21,7 @@ LONGEST_FIELD = 1 << 20
 SPACES = " "  # between columns: any number of them
 MISSING = ("", "NA", "N/A", "NULL", "null", "None")  # and nan, which is a number
 DECIMAL_COMMA = re.compile(r'"?[+-]?\d*,\d+(e[+-]?\d+)?"?', re.IGNORECASE)
+QUOTED = re.compile(r'"[^"]*"')
 MARK = b"\xef\xbb\xbf"  # that spreadsheets put before UTF-8
 
 
@@ -159,6 +160,8 @@ def layout(path: str, role: str, how: Reading) -> Layout:
     text = first.decode("utf-8", "replace")
     if b"\0" in first[:1000]:
         raise InputError(f"{path}: no UTF-8 text (UTF-16, or not a text file)")
+    if "\r" in QUOTED.sub("", text).rstrip("\r\n"):
+        raise InputError(f"{path}: lines end in carriage returns alone, expected line feeds")
     below = [data[a:b].decode("utf-8", "replace") for a, b in found[1:3]]
     separator = _separator(path, text, below, how)
     fields = split(text, separator)
