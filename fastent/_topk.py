@@ -507,9 +507,10 @@ class TopkCall:
         self, out: np.ndarray, begin: int, skipped: np.ndarray | None, first: int, last: int
     ) -> None:
         rows = self._call.pred_rows(first, last)
-        if self._kind == "probs":
-            rows = self._logarithms(rows, first, skipped, begin)
         here = slice(first - begin, last - begin)
+        negative = None
+        if self._kind == "probs":
+            rows, negative = self._logarithms(rows, None if skipped is None else skipped[here])
         within = self._lists.within
         bad = kernel(self._backend)(
             rows,
@@ -524,23 +525,27 @@ class TopkCall:
             out,
             first - begin,
         )
-        if bad is not None:
+        if bad is not None and (negative is None or bad[0] <= negative[0]):
             raise self._error(first, *bad)
+        if negative is not None:
+            raise ValueError(
+                f"pred: expected no negative probabilities, got {negative[1]!r} in row "
+                f"{self._index(first + negative[0])}"
+            )
 
     def _logarithms(
-        self, rows: np.ndarray, first: int, skipped: np.ndarray | None, begin: int
-    ) -> np.ndarray:
+        self, rows: np.ndarray, skipped: np.ndarray | None
+    ) -> tuple[np.ndarray, tuple[int, float] | None]:
+        """Log-probabilities of rows; the first row with a negative one, which gives NaN, and it."""
         below = rows < 0
         if skipped is not None:
-            below[skipped[first - begin : first - begin + len(rows)] != 0] = False
-        if below.any():
-            row, place_in = np.unravel_index(int(below.argmax()), below.shape)
-            raise ValueError(
-                "pred: expected no negative probabilities, got "
-                f"{float(rows[row, place_in])!r} in row {self._index(first + int(row))}"
-            )
+            below[skipped != 0] = False
         with np.errstate(all="ignore"):
-            return np.log(rows.astype(np.float64))
+            logs = np.log(rows.astype(np.float64))
+        if not below.any():
+            return logs, None
+        row, where = map(int, np.unravel_index(int(below.argmax()), below.shape))
+        return logs, (row, float(rows[row, where]))
 
     def _fill_pairs(
         self, out: np.ndarray, begin: int, skipped: np.ndarray | None, first: int, last: int

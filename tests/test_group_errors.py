@@ -41,3 +41,15 @@ def test_totals_and_errors_of_groups_are_correctly_rounded(name):
         assert error is None or error == right
         short += total is not None and (error is not None or n < 2)
     assert (short == 150) == (name not in LONG)
+
+
+@pytest.mark.parametrize("power", [-200, -1, 0, 1, 7, 60])
+@pytest.mark.parametrize("tiny", [0.0, 1e-30, 1e-60, 1e-75])
+def test_an_error_just_below_a_power_of_two(power, tiny):
+    """Its root is 2⁶⁴ but for the last digits: a step of Newton's must not go beyond."""
+    for values in ([2.0, tiny], [2.0, tiny, tiny, 2.0], [2.0, -tiny]):
+        state = State([("loss", 0, 0, 0, True)])
+        state.add(np.ldexp([values], power), groups=np.zeros(len(values), int))
+        S, A, _ = state.sums(0, 0)
+        error = state.unit_error(0, 0)
+        assert error is None or error == unit_error(S, A, len(values))

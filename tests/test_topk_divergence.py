@@ -56,14 +56,14 @@ def exact(ids, logprobs, logits, cap="smallest"):
         vertices = list(simplex_vertices(tail, c, len(others)))
         sums = [sum(term(x, q[j]) for x, j in zip(v, others, strict=True)) for v in vertices]
         ces = [-sum(x * mp.log(q[j]) for x, j in zip(v, others, strict=True)) for v in vertices]
-        low, high = mpf(0), mpf(10) ** 30
+        low, high = mpf(-(10**28)), mpf(10) ** 28  # of ln λ
         for _ in range(300):
             middle = (low + high) / 2
-            if sum(min(c, middle * q[j]) for j in others) < tail:
+            if sum(min(c, mp.exp(middle) * q[j]) for j in others) < tail:
                 low = middle
             else:
                 high = middle
-        least = sum(term(min(c, high * q[j]), q[j]) for j in others)
+        least = sum(term(min(c, mp.exp(high) * q[j]), q[j]) for j in others)
         outside = sum(q[j] for j in others)
         entropies = [-sum(x * mp.log(x) for x in v if x) for v in vertices]
         largest = sorted(range(len(q)), key=lambda j: (-logits[j], j))[: len(p)]
@@ -106,6 +106,32 @@ def test_ends_are_those_of_all_vertices(backend, dtype):
                 ids[order], logprobs[order], logits, cap=cap, backend=backend
             )
             wanted = exact(ids, logprobs, logits.astype(float), cap)
+            close(found, wanted, dtype != np.float64)
+
+
+@pytest.mark.parametrize("backend", ["cython", "numpy"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("spread", [50, 400, 3000, 1e5, 1e25])
+def test_wide_rows(backend, dtype, spread):
+    """Tails whose probabilities are no floats, their logarithms are."""
+    rng = np.random.default_rng(11)
+    for classes, k in [(5, 2), (7, 3), (8, 1), (8, 5)]:
+        for tail in (0.3, 1e-4, 1e-9):
+            logits = (rng.normal(size=classes) * spread).astype(dtype)
+            if k == 3:
+                logits[rng.integers(0, classes, 3)] = logits[0]
+            least = tail / rng.uniform(0.6, 1) / (classes - k)
+            others = rng.dirichlet(np.full(k - 1, 9.0)) if k > 1 else np.ones(0)
+            p = np.append(others * (1 - tail - k * least) + least, least)
+            if k == 1:
+                p[0] = 1 - tail
+            ids, logprobs = rng.permutation(classes)[:k], np.log(p)
+            found = fe.topk_divergence(ids, logprobs, logits, backend=backend)
+            if dtype == np.float64:
+                with use_simd("v2"):
+                    again = fe.topk_divergence(ids, logprobs, logits, backend=backend)
+                np.testing.assert_allclose(again, found, rtol=1e-13)
+            wanted = exact(ids, logprobs, logits.astype(float))
             close(found, wanted, dtype != np.float64)
 
 
@@ -315,6 +341,30 @@ def test_refused(ids, logprobs, more, message):
         with pytest.raises(ValueError, match=message) as told:
             fe.topk_divergence(ids, logprobs, np.zeros((2, 5)), **(backend | more))
         assert "\n" not in str(told.value)
+
+
+def test_the_first_bad_row_is_named_whatever_is_bad():
+    """A negative probability, a sum of another row, a list of a third."""
+    pred = np.full((9, 4), 0.25)
+    pred[7, 2], pred[4, 0] = -1.0, 3.0
+    ids, logprobs = np.zeros((9, 1), int), np.full((9, 1), np.log(0.25))
+    for row, told in (
+        (9, "sum to 1 .* row 4"),
+        (3, "at most 1, .* row 3"),
+        (5, "row 4"),
+        (4, "1, .*4"),
+    ):
+        given = logprobs.copy()
+        given[row:] = 0.5
+        for backend, threads in itertools.product(["cython", "numpy"], [1, 2, 5]):
+            with pytest.raises(ValueError, match=told):
+                fe.topk_divergence(
+                    ids, given, pred, kind="probs", backend=backend, num_threads=threads
+                )
+    pred[4] = 0.25
+    for threads in (1, 2, 5):
+        with pytest.raises(ValueError, match=r"negative probabilities, got -1\.0 in row 7"):
+            fe.topk_divergence(ids, logprobs, pred, kind="probs", num_threads=threads)
 
 
 def pair_case(rng, classes, a, b, shift):

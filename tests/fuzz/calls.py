@@ -30,7 +30,7 @@ CLASSES = [1, 2, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 33, 48, 49, 64, 65, 10
            2049, 5000]  # fmt: skip
 NUMBERS = [np.nan, np.inf, -np.inf, -0.1, -0.0, 2.0, 1e300, -1e300, 5e-324, 1e-310, 0.0, 1.0, 700.0]
 ERRORS = (ValueError, TypeError)
-ARRAY_DTYPE = r", dtype='?[^)]*(?=\))"  # as arrays in messages have one
+ARRAY_DTYPE = r", dtype='?[^)]*(?=\))|(?<=dtype )\S+"  # as arrays in messages have one
 
 
 def chance(rng, share):
@@ -277,7 +277,8 @@ def agree(call, operands, arrays, options, backend, wanted):
     if any(map(wild, given)):
         return  # no promise of digits
     for other in {"cython", "numpy", "numba"} - {backend}:
-        if other == "numba" and "numba" not in BACKENDS:
+        lists = call in (fe.topk_divergence, two_lists)
+        if other == "numba" and ("numba" not in BACKENDS or lists):
             continue
         found = outcome(call, operands, arrays | options | {"backend": other})
         if isinstance(wanted, str) or isinstance(found, str):
@@ -286,6 +287,8 @@ def agree(call, operands, arrays, options, backend, wanted):
         with np.errstate(all="ignore"):
             narrow = any(a.dtype.itemsize < 8 and a.dtype.kind in "fV" for a in operands)
             tiny = 1e-25 if narrow or "eps" in options else 1e-30
+            if lists:  # what is left of 1 has no digits of its own
+                tiny = 1e-6 if narrow else 1e-13
             np.testing.assert_allclose(
                 found, wanted, rtol=1e-4 if narrow else 1e-9, atol=tiny,
                 err_msg=f"{other} against {backend}",
@@ -521,6 +524,61 @@ def call_row_gradient(rng):
     return fe.focal_cross_entropy_gradient, [true, logits], arrays, options
 
 
+def lists(rng, n, classes):
+    """Lists of classes of the rows and the logarithms of their probabilities."""
+    k = int(min(pick(rng, [1, 2, 5, 20]), max(classes, 1)))
+    ids = np.array([rng.permutation(max(classes, k))[:k] for _ in range(n)]).reshape(n, k)
+    shares = rng.random((n, k)) ** pick(rng, [1, 5, 100])
+    with np.errstate(all="ignore"):
+        mass = pick(rng, [1, 1 - 1e-9, 0.9, 0.5]) * shares / shares.sum(-1, keepdims=True)
+        logprobs = -np.sort(-np.log(mass), -1)
+    if chance(rng, 0.2):
+        ids[rng.random((n, k)) < 0.2] = -1
+    if ids.size and chance(rng, 0.1):
+        ids[tuple(rng.integers(0, s) for s in ids.shape)] = pick(rng, [classes, -2, 2**40])
+    return ids.astype(pick(rng, WHOLE[:4])), typed(rng, spoilt(rng, logprobs), FLOATS[:4])
+
+
+def call_topk(rng):
+    n, classes, kind = int(pick(rng, [0, 1, 3, 40])), pick(rng, CLASSES), kind_of(rng)
+    options = predicted(rng, kind) | {"backend": pick(rng, ["cython", "numpy"])}
+    options |= some(rng, base=[2], cap=[None, 0.5, "smallest", 1e-3])
+    if chance(rng, 0.2):
+        options.pop("row_sums", None)
+        options.pop("temperature", None)
+        operands = [*lists(rng, n, classes), *lists(rng, n, classes)]
+        return two_lists, operands, {}, options | {"classes": classes}
+    operands = [*lists(rng, n, classes), operand(rng, (n,), classes, kind)]
+    return fe.topk_divergence, operands, {}, options | {"kind": kind}
+
+
+def two_lists(ids, logprobs, others, their_logprobs, **options):
+    return fe.topk_divergence(ids, logprobs, (others, their_logprobs), **options)
+
+
+def whole_products(rng, *shape):
+    """Numbers whose products and sums are exact in any order."""
+    return rng.integers(-3, 4, shape).astype(pick(rng, FLOATS))
+
+
+def call_linear(rng):
+    """Hidden states and heads; BLAS may add in another order, which these do not show."""
+    n, d, classes = (int(pick(rng, x)) for x in ([0, 1, 3, 40], [1, 2, 7, 64], CLASSES))
+    options = some(rng, softcap=[5.0, 0], scale=[0.5], temperature=[2.0, 0], base=[2],
+                   reduction=["sum", "mean"])  # fmt: skip
+    hidden, head = whole_products(rng, n, d), whole_products(rng, classes, d)
+    arrays = weighed(rng, (n,), classes, False)
+    if chance(rng, 0.5):
+        options |= some(rng, ignore_index=[-100, 1])
+        labels = labels_of(rng, (n,), classes)
+        return fe.linear_cross_entropy, [labels, hidden, head], arrays, options
+    options.pop("softcap", None)
+    options.pop("scale", None)
+    other = whole_products(rng, classes, d)
+    return (fe.linear_kl_divergence, [hidden, head, whole_products(rng, n, d), other], arrays,
+            options)  # fmt: skip
+
+
 def call_temperature(rng):
     n, classes = int(pick(rng, [0, 1, 3, 40, 700])), int(pick(rng, [1, 2, 3, 10]))
     operands = [labels_of(rng, (n,), classes), operand(rng, (n,), classes, "logits")]
@@ -641,6 +699,8 @@ CALLS = {
     "binary gradient": (call_binary_gradient, "threads"),
     "pair gradient": (call_pair_gradient, "threads"),
     "row gradient": (call_row_gradient, "threads"),
+    "lists": (call_topk, "threads"),
+    "linear": (call_linear, "threads"),
     "temperature": (call_temperature, ""),
     "lengths": (call_lengths, "threads"),
     "table": (call_table, "threads"),
@@ -655,8 +715,10 @@ CALLS = {
 def accumulate(rng):
     """One update on plain memory, against pieces elsewhere in another order, merged, by way of
     JSON and pickle; what is refused changes nothing."""
-    task = pick(rng, [task for task in fe.metrics.TASKS if task != "topk"])
-    names = [n for n in fe.metrics.names(task) if "{" not in n and n != "sequence_cross_entropy"]
+    task = pick(rng, fe.metrics.TASKS)
+    ids_of = [name for name in ("groups", "clusters") if chance(rng, 0.3)]
+    names = [n for n in fe.metrics.names(task) if "{" not in n
+             and ("clusters" in ids_of or n != "sequence_cross_entropy")]  # fmt: skip
     metrics = [str(m) for m in rng.choice(names, min(len(names), int(rng.integers(1, 8))), False)]
     n, classes = int(pick(rng, [0, 1, 3, 40, 700])), int(pick(rng, [1, 2, 3, 10, 65]))
     kind = kind_of(rng)
@@ -666,6 +728,9 @@ def accumulate(rng):
     if task == "logprob":
         del options["kind"]
         operands = [-rng.exponential(3, n) * (rng.random(n) < 0.9)]
+    elif task == "topk":
+        options["backend"] = pick(rng, ["cython", "numpy"])
+        operands = [*lists(rng, n, classes), operand(rng, (n,), classes, kind)]
     elif task == "binary":
         operands = [fractions_of(rng, (n,)), fractions_of(rng, (n,), kind)]
     else:
@@ -679,10 +744,15 @@ def accumulate(rng):
     arrays = {}
     if chance(rng, 0.4):
         arrays["sample_weight"] = weights_of(rng, (n,))
-    for name in ("groups", "clusters"):
-        if chance(rng, 0.3):
-            ids = rng.integers(0, pick(rng, [1, 3, 1200]), n)
-            arrays[name] = ids if chance(rng, 0.5) else ids.astype(str)
+    for name in ids_of:
+        ids = rng.integers(0, pick(rng, [1, 3, 1200]), n)
+        arrays[name] = ids if chance(rng, 0.5) else ids.astype(str)
+
+    def put(acc, operands, arrays):
+        """Lists are one operand of two arrays."""
+        *lists, last = operands
+        return acc.update(tuple(lists), last, **arrays) if task == "topk" else acc.update(
+            *operands, **arrays)  # fmt: skip
 
     def told(acc):
         return json.dumps(acc.state_dict(), sort_keys=True)
@@ -695,12 +765,12 @@ def accumulate(rng):
     before = told(empty)
     whole = empty.copy()
     try:
-        whole.update(*map(plain, operands), **{k: plain(a) for k, a in arrays.items()})
+        put(whole, [plain(a) for a in operands], {k: plain(a) for k, a in arrays.items()})
     except ERRORS as error:
         assert str(error) and "\n" not in str(error)
         assert told(whole) == before, "a refused update has changed the state"
         other = empty.copy()
-        again = outcome(lambda *a, **k: other.update(*a, **k) and "taken",
+        again = outcome(lambda *a, **k: put(other, a, k) and "taken",
                         [elsewhere(rng, a) for a in operands],
                         {k: elsewhere(rng, a) for k, a in arrays.items()})  # fmt: skip
         assert again == f"{type(error).__name__}: {error}", (
@@ -716,8 +786,8 @@ def accumulate(rng):
     found = []
     for part in parts:
         acc = pick(rng, found) if found and chance(rng, 0.4) else empty.copy()
-        acc.update(*(elsewhere(rng, a[part]) for a in operands),
-                   **{k: elsewhere(rng, a[part]) for k, a in arrays.items()})  # fmt: skip
+        put(acc, [elsewhere(rng, a[part]) for a in operands],
+            {k: elsewhere(rng, a[part]) for k, a in arrays.items()})  # fmt: skip
         if not any(acc is a for a in found):
             found.append(acc)
     way = [lambda a: fe.Accumulator.from_state_dict(json.loads(told(a))), lambda a: a,
@@ -735,11 +805,11 @@ def accumulate(rng):
     window = int(pick(rng, [1, 2, 5, 50]))
     rolling = fe.RollingAccumulator(metrics, window=window, by="updates", **options)
     for part in parts:
-        rolling.update(*(elsewhere(rng, a[part]) for a in operands),
-                       **{k: elsewhere(rng, a[part]) for k, a in arrays.items()})  # fmt: skip
+        put(rolling, [elsewhere(rng, a[part]) for a in operands],
+            {k: elsewhere(rng, a[part]) for k, a in arrays.items()})  # fmt: skip
     latest = empty.copy()
     for part in parts[-window:]:
-        latest.update(*(a[part] for a in operands), **{k: a[part] for k, a in arrays.items()})
+        put(latest, [a[part] for a in operands], {k: a[part] for k, a in arrays.items()})
     assert rolling.compute() == latest.compute(), (parts, window)
 
 
@@ -754,7 +824,8 @@ binary_cross_entropy_gradient mutual_information conditional_entropy
 population_stability_index gaussian_entropy gaussian_kl_divergence pairwise
 renyi_entropy tsallis_entropy entropy_of_counts exponential_family_kl
 kl_divergence_gradient js_divergence_gradient entropy_gradient
-focal_cross_entropy_gradient fit_temperature
+focal_cross_entropy_gradient fit_temperature topk_divergence linear_cross_entropy
+linear_kl_divergence
 """.split()
 )
 SETTINGS = {"set_backend", "set_num_threads", "get_num_threads", "show_config"}

@@ -101,6 +101,13 @@ def excess(x, log_q):
         return np.where(x == 0, np.exp(log_q), np.where(near, x * (v * v * series), far))
 
 
+def log_sum(falling):
+    """ln Σ q of ln q, the largest first."""
+    if not len(falling) or falling[0] == -np.inf:
+        return -math.inf
+    return float(falling[0]) + math.log(math.fsum(np.exp(falling - falling[0])))
+
+
 def bounds(teacher, head, tail, bucket):
     """The least and the greatest Σ x ln(x/q) − x + q, added to `head`, over tails of the teacher;
     `tail` has ln q, ascending."""
@@ -112,18 +119,18 @@ def bounds(teacher, head, tail, bucket):
     falling = tail[::-1]
     while True:  # λ rises
         left = t.tail - capped * t.cap
-        rest = math.fsum(np.exp(falling[capped:]))
+        log_rest = log_sum(falling[capped:])
         if capped >= t.whole and (capped == len(tail) or left <= 0):
-            low = head + math.fsum(excess(t.cap, falling[:capped])) + rest
+            low = head + math.fsum(excess(t.cap, falling[:capped])) + math.exp(log_rest)
             break
-        if not rest:
+        if log_rest == -math.inf:
             low = math.inf
             break
-        share = math.log(left) - math.log(rest)
+        share = math.log(left) - log_rest
         more = int((falling + share > log_cap).sum())
-        if more <= capped:
+        if more <= capped or capped == t.whole:  # by rounding: the last one is full
             low = head + math.fsum(excess(t.cap, falling[:capped]))
-            low += float(excess(left, math.log(rest)))
+            low += float(excess(left, log_rest))
             break
         capped = min(more, t.whole)
     used = t.whole + (t.left > 0)
@@ -168,10 +175,7 @@ def one_row(x, teacher, temperature, tolerance):
             raise BadListError(ROW_SUM, total, 0.0)
     tail = np.sort(np.delete(log_q, t.ids))
     own = log_q[t.ids]
-    highest = tail[-1] if len(tail) else -np.inf
-    log_mass = -np.inf
-    if highest > -np.inf:
-        log_mass = highest + math.log(math.fsum(np.exp(tail - highest)))
+    log_mass = log_sum(tail[::-1])
     sigma = math.exp(log_mass)
     head = math.fsum(excess(t.p, own)) if len(own) else 0.0
     bucket = head + float(excess(t.tail, log_mass))

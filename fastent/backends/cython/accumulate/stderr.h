@@ -149,7 +149,8 @@ static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int
     }
     guess = sqrt((double)quotient);                     /* to 53 bits, then one step of Newton */
     root = guess >= 18446744073709551616.0 ? UINT64_MAX : (uint64_t)guess;
-    root = (uint64_t)((root + quotient / root) >> 1);
+    part = (root + quotient / root) >> 1;
+    root = part > UINT64_MAX ? UINT64_MAX : (uint64_t)part;
     while ((unsigned __int128)root * root > quotient)
         root--;
     while (root < UINT64_MAX && (unsigned __int128)(root + 1) * (root + 1) <= quotient)

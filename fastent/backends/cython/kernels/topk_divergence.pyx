@@ -63,9 +63,11 @@ cdef extern from *:
     /* Relative error of the sums of float rows, and what of it may be seen in a divergence. */
     #define FE_SUM_ERROR 2e-8
     #define FE_SEEN 2e-7
+    #define FE_TINY 1e-290              /* below it logarithms of sums come from the terms */
     """
     const double SUM_ERROR "FE_SUM_ERROR"
     const double SEEN "FE_SEEN"
+    const double TINY "FE_TINY"
 
 
 cdef struct Rules:                      # of all rows
@@ -665,13 +667,16 @@ cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint small
 
 
 cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double bound, bint over,
-                        Py_ssize_t *equal) noexcept nogil:
-    """Σ q of the tail where ln q is above (or below) a bound, and how many are equal to it."""
+                        double origin, double *most, Py_ssize_t *equal) noexcept nogil:
+    """Σ q·e^−origin of the tail where ln q is above (or below) a bound, the largest ln q of those, and how
+    many are equal to the bound."""
     cdef Py_ssize_t i = 0, j, start = 0, stop, n
     cdef double total = 0, lost = 0, log_q
     cdef double top = s.top, partition = s.partition, inverse = rules.scale.inverse
     cdef double terms[DOUBLE_BLOCK + 16]
+    cdef bint beyond
     equal[0] = 0
+    most[0] = -INFINITY
     while start < rules.classes:
         stop = room.ids[i] if i < t.count else rules.classes
         if start == stop:                               # a listed one
@@ -681,7 +686,9 @@ cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, S
         n = min(<Py_ssize_t>DOUBLE_BLOCK, stop - start)
         for j in range(n):
             log_q = scaled(x[start + j], top, inverse) - partition
-            terms[j] = exp_of_sum(log_q, 0.0) if ((log_q > bound) if over else (log_q < bound)) else 0.0
+            beyond = (log_q > bound) if over else (log_q < bound)
+            terms[j] = exp_of_sum(log_q - origin, 0.0) if beyond else 0.0
+            most[0] = log_q if beyond and log_q > most[0] else most[0]
             equal[0] += log_q == bound
         two_sum_add(&total, &lost, row_sum(<const double *>terms, n))
         start += n
@@ -730,10 +737,11 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
                    double *seen) noexcept nogil:
     """The least divergence: x = min(c, λq), λ by Newton's steps, which only rise. `seen`: how much of a
     relative error of σ it takes."""
-    cdef Py_ssize_t i, capped = 0, before, equal
+    cdef Py_ssize_t i, capped = 0, before, tied, equal = 0
     cdef const double *log_q = <const double *>room.high_log_q.at
     cdef double *those = <double *>fit(room, &room.capped, (most.count + 64) * sizeof(double))
-    cdef double mass = 0, left = t.tail, rest = s.tail, least, total = head, lost = 0, bound, over = INFINITY
+    cdef double mass = 0, left = t.tail, rest = s.tail, least = INFINITY, total = head, lost = 0, bound, over = INFINITY
+    cdef double next = -INFINITY, log_rest = log_positive(s.tail) if s.tail > TINY else s.log_tail
     seen[0] = 0
     if those == NULL:
         return NAN
@@ -742,9 +750,11 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
     if t.whole >= t.rest:
         return head + excess_of(t.cap, t.log_cap, log_q, most.count, &mass)
     while True:
-        if not rest > 0:
+        if log_rest == -INFINITY:
             return INFINITY if left > 0 else total
-        bound = t.log_cap - (log_positive(left) - log_positive(rest))
+        bound = t.log_cap - (log_positive(left) - log_rest)
+        if bound == log_rest and left > t.cap:          # beside logits of 1e20 the difference is lost
+            bound -= 2.3e-16 * (bound if bound > 0 else -bound)
         before = capped
         if bound < over:
             capped += within(log_q, most.count, next_above(bound), over, those + capped)
@@ -754,22 +764,30 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
         left = c_fma(-<double>capped, t.cap, t.tail)
         mass += mass_of(those + before, capped - before)
         rest = s.tail - mass
-        if rest < 0.1 * s.tail:
-            least = INFINITY
+        if rest < 0.1 * s.tail or s.tail <= TINY:
             for i in range(capped):
                 least = those[i] if those[i] < least else least
             # of the tail where q is less, and of those equal to it that are not among the largest
-            rest = mass_beyond(x, t, rules, room, s, least, False, &equal)
+            rest = mass_beyond(x, t, rules, room, s, least, False, 0.0, &next, &equal)
             for i in range(most.count):
                 equal -= log_q[i] == least
             rest += equal * exp_of_sum(least, 0.0)
+        if rest > TINY:
+            log_rest = log_positive(rest)
+        else:                                           # e^−745 is none in floats, its logarithm is one
+            log_rest = least if equal else next
+            if log_rest > -INFINITY:
+                tied = equal
+                rest = mass_beyond(x, t, rules, room, s, least, False, log_rest, &next, &equal)
+                log_rest += log_positive(rest + tied)
         if left <= 0:                                   # by rounding: the last one is not quite full
             left = 0
             break
-    seen[0] = s.tail * (1 - left / rest)
-    seen[0] = seen[0] if seen[0] > 0 else -seen[0]
+    if rest > TINY:
+        seen[0] = s.tail * (1 - left / rest)
+        seen[0] = seen[0] if seen[0] > 0 else -seen[0]
     two_sum_add(&total, &lost, excess_of(t.cap, t.log_cap, those, capped, &mass))
-    two_sum_add(&total, &lost, excess(left, log_positive(left), log_positive(rest)))
+    two_sum_add(&total, &lost, excess(left, log_positive(left), log_rest))
     return total + lost if lost == lost else total
 
 
@@ -777,7 +795,7 @@ cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Stude
     """The greatest divergence: c on the n smallest, r on the next, nothing on the others."""
     cdef Py_ssize_t i, equal, used = t.whole + (t.left > 0)
     cdef const double *log_q = <const double *>room.low_log_q.at
-    cdef double total = head, lost = 0, mass = 0, rest, last
+    cdef double total = head, lost = 0, mass = 0, rest, last, most
     two_sum_add(&total, &lost, excess_of(t.cap, t.log_cap, log_q, t.whole, &mass))
     if t.left > 0:
         two_sum_add(&total, &lost, excess(t.left, log_positive(t.left), least.log_last))
@@ -786,7 +804,7 @@ cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Stude
         rest = s.tail - mass
         if rest < 0.1 * s.tail:
             last = scaled(least.last, s.top, rules.scale.inverse) - s.partition
-            rest = mass_beyond(x, t, rules, room, s, last, True, &equal)
+            rest = mass_beyond(x, t, rules, room, s, last, True, 0.0, &most, &equal)
             for i in range(t.whole):                    # of equal numbers some are used
                 equal -= log_q[i] == last
             equal -= t.left > 0
