@@ -773,7 +773,7 @@ def accumulate(rng):
         again = outcome(lambda *a, **k: put(other, a, k) and "taken",
                         [elsewhere(rng, a) for a in operands],
                         {k: elsewhere(rng, a) for k, a in arrays.items()})  # fmt: skip
-        assert again == f"{type(error).__name__}: {error}", (
+        assert again == f"{type(error).__name__}: {re.sub(ARRAY_DTYPE, '', str(error))}", (
             again,
             error,
             shown(operands, arrays, options),
