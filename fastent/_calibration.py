@@ -55,8 +55,9 @@ def quotient(a: Total, b: Total) -> float:
 
 def expected_error(bins: list[Bin]) -> float:
     """Σ |gap| over the bins, per weight."""
-    found, weight = gaps(bins), sum(one.weight for one in bins)
-    return math.nan if found is None or not weight else quotient(sum(map(abs, found)), weight)
+    found = gaps(bins)
+    weight = 0 if found is None else sum(one.weight for one in bins)
+    return quotient(sum(map(abs, found)), weight) if found and weight else math.nan
 
 
 def largest_error(bins: list[Bin]) -> float:
@@ -141,6 +142,8 @@ def cells(items: dict[int, int]) -> dict[int, Bin]:
 def equal_mass(cells: dict[int, Bin], count: int) -> tuple[list[float], list[Bin]]:
     """Upper bounds and sums of the runs of cells that are cut where k/count of the weight is
     reached; the last bound is 1."""
+    if CELL_NAN in cells or gaps(list(cells.values())) is None:
+        return [1.0], [Bin(*[math.nan] * 5)]
     total = sum(one.weight for one in cells.values())
     bounds: list[float] = []
     bins: list[Bin] = []
@@ -148,8 +151,6 @@ def equal_mass(cells: dict[int, Bin], count: int) -> tuple[list[float], list[Bin
     reached: Total = 0
     k: Total = 1
     for cell, one in cells.items():
-        if cell == CELL_NAN:
-            return [1.0], [Bin(*[math.nan] * 5)]
         run = [a + b for a, b in zip(run, one, strict=True)]
         reached += one.weight
         if reached * count >= k * total:

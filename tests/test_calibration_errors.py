@@ -11,6 +11,7 @@ import pytest
 from streams import WEIGHTS, N, batch, rng
 
 import fastent as fe
+from fastent import _calibration
 from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.backends.cython.engine import prepare
 
@@ -330,3 +331,13 @@ def test_classwise_of_rows_that_are_left_out(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="needs a table of at most 1000 classes, got 1001"):
         acc.update([0], np.zeros((1, 1001)))
     assert math.isnan(acc.compute()["ece_classwise"].value)
+
+
+def test_sums_beyond_any_float_beside_one_that_is_none():
+    huge = _calibration.Bin(1 << 2200, 1 << 2200, 1 << 2200, 1, 1)
+    none = _calibration.Bin(math.nan, math.inf, math.inf, math.nan, math.nan)
+    for bins in ([huge, none], [none, huge]):
+        assert math.isnan(_calibration.expected_error(bins))
+        bounds, runs = _calibration.equal_mass(dict(enumerate(bins)), 5)
+        assert bounds == [1.0] and all(math.isnan(x) for x in runs[0])
+    assert _calibration.expected_error([huge, huge]) == 0
