@@ -41,7 +41,7 @@ MOST_BINS = 1000
 Items = Callable[["np.ndarray | None", slice], "tuple[np.ndarray, np.ndarray] | None"]
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class Rows:
     """Rows of a batch as a state takes them.
 
@@ -74,6 +74,22 @@ class Rows:
     num_threads: int = 1
     items: tuple[Items, ...] = ()
     at_once: int = 0
+
+    def __init__(
+        self,
+        values: np.ndarray,
+        weights: np.ndarray | None = None,
+        target_weights: np.ndarray | None = None,
+        num_threads: int = 1,
+        **more: Any,
+    ) -> None:
+        # Most rows have no more: to set all ten took a small update a thirtieth of its time.
+        self.values = values
+        self.weights = weights
+        self.target_weights = target_weights
+        self.num_threads = num_threads
+        if more:
+            self.__dict__.update(more)
 
     def add_to(self, state: State) -> None:
         count = self.values.shape[1]
@@ -192,7 +208,7 @@ def rows_of(
         values = values[: last + more]
     if call.weighted:
         weights = call.weights(start, stop)
-    return Rows(values, weights, target_weights, num_threads=call.num_threads)
+    return Rows(values, weights, target_weights, call.num_threads)
 
 
 class Feed:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from fastent import _confusion
@@ -173,7 +174,7 @@ class Accumulator:
             raise TypeError(f"pred: expected an array in task {self._task!r}, got None")
         elif bytes is not None:
             raise ValueError(f"bytes: applies to task 'logprob' only, not to {self._task!r}")
-        plain = type(true) is np.ndarray and type(pred) is np.ndarray and pred.dtype.char != "O"
+        plain = type(true) is ndarray and type(pred) is ndarray and pred.dtype.char != "O"
         alone = sample_weight is None and groups is None and clusters is None and lengths is None
         if self._compiled and plain and alone:
             return self._add_batch(true, pred)
@@ -213,11 +214,12 @@ class Accumulator:
     ) -> Accumulator:
         """Add a batch of rows of one length."""
         batch = self._feed.batch(true, pred, sample_weight, groups, clusters)
-        self._with(pred, batch)  # refuses another number of classes
+        widths = self._with(pred, batch)  # refuses another number of classes
         if batch.rows <= BLOCK_ROWS and not 0 < batch.at_once < batch.rows:
             rows = batch.read(0, batch.rows)
             with self._lock:
-                widths = self._with(pred, batch)  # another thread may have been here
+                if widths is not self._widths:  # another thread may have been here
+                    widths = self._with(pred, batch)
                 rows.add_to(self._own_state())
                 self._widths = widths
             return self
@@ -251,7 +253,7 @@ class Accumulator:
 
     def _with(self, pred: Any, batch: Any) -> Widths:
         """Numbers of classes of the rows so far and of a batch, most often the same."""
-        if type(pred) is np.ndarray and batch.classes == self._widths.fixed:
+        if type(pred) is ndarray and batch.classes == self._widths.fixed:
             return self._widths
         widths = width_of(pred, batch.classes) if batch.rows else Widths()
         return self._widths.joined(widths, f"{batch.names[1]}: expected {{}} classes, got {{}}")
