@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,11 +32,17 @@ from fastent.backends.sharing import share
 BLOCK = 1 << 14  # numbers in one block of rows
 
 
-class Side(NamedTuple):
-    """Rows of a distribution: probabilities and their logarithms, of logits over a temperature."""
+class Side:
+    """Rows of a distribution, of logits over a temperature: probabilities, and their logarithms
+    where they are asked for."""
 
-    p: np.ndarray
-    log: np.ndarray
+    def __init__(self, p: np.ndarray, logarithms: Callable[[], np.ndarray]) -> None:
+        self.p = p
+        self._logarithms = logarithms
+
+    @cached_property
+    def log(self) -> np.ndarray:
+        return self._logarithms()
 
 
 @explained
@@ -205,8 +212,8 @@ def entropy_gradient(
     [-0.196612, 0.196612]
     """
     heat = _heat(temperature)
-    functions.entropy(logits, kind="logits", axis=axis, num_threads=num_threads)  # checks them
     operand = _Operand(logits, "logits", "logits", axis)
+    functions.entropy(logits, kind="logits", axis=axis, num_threads=num_threads)  # checks them
     weight = row_weights(sample_weight, operand.lead)
     scale = _scale(weight, operand.lead, reduction)
 
@@ -466,18 +473,27 @@ class _Operand:
         x = x.astype(self.working if dtype is None else dtype)
         if self.kind == "probs":
             p = x / np.sum(x, axis=-1, keepdims=True)
-            return Side(p, np.log(p))
+            return Side(p, lambda: np.log(p))
+        heat = heat if self.kind == "logits" else 1.0
+        if heat == 1 and x.dtype == np.float64:
+
+            def of(name: str) -> np.ndarray:
+                found = np.empty(x.shape)
+                derivatives.softmax(name, x, found, 1)
+                return found
+
+            return Side(of("softmax"), lambda: of("log_softmax"))
         top = np.max(x, axis=-1, keepdims=True)
         sure = np.isposinf(top)
         if sure.any():
             x = np.where(sure, np.where(np.isposinf(x), 0.0, -np.inf), x)
             top = np.where(sure, 0.0, top)
-        t = (x - top) / (heat if self.kind == "logits" else 1.0)
+        t = (x - top) / heat
         e = np.exp(t)
         rest = e.copy()  # without the maximum, whose logarithm would lose its digits
         np.put_along_axis(rest, np.argmax(x, -1)[:, None], 0, -1)
         others = np.sum(rest, axis=-1, keepdims=True)
-        return Side(e / (1 + others), t - np.log1p(others))
+        return Side(e / (1 + others), lambda: t - np.log1p(others))
 
     def placed(self, found: np.ndarray) -> np.ndarray:
         """Rows of derivatives in the axes of the logits."""
@@ -502,8 +518,11 @@ class _Operand:
             rows = np.arange(start, stop)
             with np.errstate(all="ignore"):
                 weight = scale[start:stop, None]
-                slopes = of_rows(rows) * weight + 0.0  # -0.0, where terms cancel, is 0.0
-                slopes[np.broadcast_to(weight == 0, slopes.shape)] = 0
+                slopes = of_rows(rows)
+                if (weight != 1).any():
+                    slopes = slopes * weight
+                    slopes[weight[:, 0] == 0] = 0
+                slopes += 0.0  # -0.0, where terms cancel, is 0.0
                 if same:
                     found[start:stop] = slopes
                 else:
@@ -549,7 +568,8 @@ def _pair(
     def of_rows(rows: np.ndarray) -> np.ndarray:
         a = first.side(first.places(rows, lead), heat_p, working)
         b = second.side(second.places(rows, lead), heat_q, working)
-        return np.asarray(formula(a, b, wrt) / heat)
+        found = formula(a, b, wrt)
+        return np.asarray(found if heat == 1 else found / heat)
 
     return chosen.derive(of_rows, lead, scale, out, [first.given, second.given], num_threads)
 
