@@ -430,6 +430,31 @@ def test_lists(workers, tmp_path, monkeypatch):
     same_files("p-*.npz", "t-*.parquet", "--vocabulary", "50", command="compare", dask=dask)
 
 
+@pytest.mark.slow
+def test_hidden_states_and_heads(workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster, "TASK_BYTES", 1 << 11)
+    rng = np.random.default_rng(6)
+    head, other = rng.normal(size=(2, 40, 12)).astype(np.float32)
+    np.save("head.npy", head)
+    np.save("other.npy", other)
+    for number, rows in enumerate((300, 1, 70)):
+        np.save(f"h-{number}.npy", rng.normal(size=(rows, 12)).astype(np.float32))
+        np.save(f"y-{number}.npy", rng.integers(0, 40, rows))
+    words = {
+        "score": ["h-*.npy", "--labels", "y-*.npy", "--head", "head.npy"],
+        "compare": ["h-*.npy", "h-*.npy", "--head-p", "head.npy", "--head-q", "other.npy"],
+    }
+    for command, given in words.items():
+        found = []
+        for more in (["--dask", workers.scheduler_address], []):
+            assert main([command, *given, *more, "--json", "found.json", "--quiet"]) == 0
+            metrics = json.loads(Path("found.json").read_text())["metrics"]
+            found.append({name: entry["value"] for name, entry in metrics.items()})
+        # products of other blocks may differ in their last bits
+        assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 def test_a_large_file_is_cut_into_row_ranges(tmp_path, monkeypatch):
     from fastent.io import Reference, open_source, shards
 

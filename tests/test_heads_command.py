@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import fastent as fe
-from fastent.cli import main
-from fastent.io import Reading, Reference, open_source
+from fastent.cli import checkpoint, main
+from fastent.io import Reading, Reference, open_source, shards
 from fastent.io.heads import HeadRows
 from fastent.io.reading import Head
 from fastent.io.source import Buffer
@@ -102,6 +102,49 @@ def test_rows_can_be_sent_and_read_from_anywhere():
     found = again.read(20, 50, Buffer())
     np.testing.assert_allclose(found, HIDDEN[20:50] @ HEAD.T, rtol=1e-4, atol=1e-5)
     assert (source.read(20, 50, Buffer()) == found).all()
+
+
+HEADED = {
+    "score": ["score", "h.npy", "--labels", "y.npy", "--head", LM],
+    "compare": ["compare", "h.npy", "h.npy", "--head-p", LM, "--head-q", "model.safetensors:other"],
+    "lists": ["compare", "t.npz", "h.npy", "--head-q", LM],
+}
+
+
+def bad_row(row):
+    """Hidden states with a NaN, and lists of the model's largest classes."""
+    hidden = HIDDEN.copy()
+    hidden[row, 3] = np.nan
+    np.save("h.npy", hidden)
+    log_p = (HIDDEN @ HEAD.T).astype(float)
+    log_p -= np.logaddexp.reduce(log_p, axis=1)[:, None]
+    ids = np.argsort(-log_p, axis=1)[:, :6]
+    np.savez("t.npz", ids=ids, logprobs=np.take_along_axis(log_p, ids, 1))
+
+
+def values(document):
+    return {name: entry["value"] for name, entry in document["metrics"].items()}
+
+
+@pytest.mark.parametrize("command", HEADED)
+def test_nan_policies_pieces_threads_and_checkpoints(command, capsys, monkeypatch):
+    bad_row(40)
+    words = HEADED[command]
+    assert main([*words, "--quiet"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"fastent: h.npy x {LM}: row 40 gives NaN") and told.count("\n") == 1
+    assert "nan" in values(run(*words, "--nan-policy", "propagate")).values()
+    omitted = run(*words, "--nan-policy", "omit")
+    assert omitted["nan_rows"] == 1
+    assert {entry["count"] for entry in omitted["metrics"].values()} == {ROWS - 1}
+    monkeypatch.setattr(shards, "PIECE_ROWS", 7)
+    monkeypatch.setattr(checkpoint, "FIRST_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "LONGEST_SECONDS", 0)
+    more = ["--nan-policy", "omit", "--num-threads", "3", "--checkpoint", "progress"]
+    found = run(*words, *more)
+    # products of other blocks may differ in their last bits
+    assert values(found) == pytest.approx(values(omitted), rel=1e-5, abs=1e-7)
+    assert found["nan_rows"] == 1 and not Path("progress").exists()
 
 
 @pytest.mark.parametrize(
