@@ -100,6 +100,33 @@ class BinaryKeywords(BinaryFocalKeywords, total=False):
     backend: Backend | None
 
 
+class _ProductKeywords(TypedDict, total=False):
+    temperature: float
+    sample_weight: ArrayLike | None
+    base: float | None
+    out: Array | None
+    num_threads: int | None
+
+
+class LinearKeywords(_ProductKeywords, total=False):
+    bias: ArrayLike | None
+    norm: Any
+    softcap: float | None
+    scale: float
+    ignore_index: int | None
+
+
+class LinearPairKeywords(_ProductKeywords, total=False):
+    bias_p: ArrayLike | None
+    bias_q: ArrayLike | None
+    norm_p: Any
+    norm_q: Any
+    softcap_p: float | None
+    softcap_q: float | None
+    scale_p: float
+    scale_q: float
+
+
 class GradientKeywords(TypedDict, total=False):
     sample_weight: ArrayLike | None
     label_smoothing: float

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,14 @@ from numpy.typing import ArrayLike
 from fastent._errors import as_number, as_reduction, shown
 from fastent._extras import missing
 from fastent._fork import bring
-from fastent._keywords import Array, Reduced, Reduction, explained
+from fastent._keywords import (
+    Array,
+    LinearKeywords,
+    LinearPairKeywords,
+    Reduced,
+    Reduction,
+    explained,
+)
 from fastent._outputs import check_out
 from fastent._reductions import log_of_base, reduced
 from fastent._settings import chosen_threads
@@ -36,17 +43,8 @@ def linear_cross_entropy(
     hidden: ArrayLike,
     head: ArrayLike,
     *,
-    bias: ArrayLike | None = None,
-    norm: Any = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
-    temperature: float = 1.0,
-    sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = None,
     reduction: Literal["none"] = "none",
-    base: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
+    **keywords: Unpack[LinearKeywords],
 ) -> Array: ...
 
 
@@ -56,17 +54,8 @@ def linear_cross_entropy(
     hidden: ArrayLike,
     head: ArrayLike,
     *,
-    bias: ArrayLike | None = None,
-    norm: Any = None,
-    softcap: float | None = None,
-    scale: float = 1.0,
-    temperature: float = 1.0,
-    sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = None,
     reduction: Reduced,
-    base: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
+    **keywords: Unpack[LinearKeywords],
 ) -> float: ...
 
 
@@ -168,20 +157,8 @@ def linear_kl_divergence(
     hq: ArrayLike,
     wq: ArrayLike,
     *,
-    bias_p: ArrayLike | None = None,
-    bias_q: ArrayLike | None = None,
-    norm_p: Any = None,
-    norm_q: Any = None,
-    softcap_p: float | None = None,
-    softcap_q: float | None = None,
-    scale_p: float = 1.0,
-    scale_q: float = 1.0,
-    temperature: float = 1.0,
-    sample_weight: ArrayLike | None = None,
     reduction: Literal["none"] = "none",
-    base: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
+    **keywords: Unpack[LinearPairKeywords],
 ) -> Array: ...
 
 
@@ -192,20 +169,8 @@ def linear_kl_divergence(
     hq: ArrayLike,
     wq: ArrayLike,
     *,
-    bias_p: ArrayLike | None = None,
-    bias_q: ArrayLike | None = None,
-    norm_p: Any = None,
-    norm_q: Any = None,
-    softcap_p: float | None = None,
-    softcap_q: float | None = None,
-    scale_p: float = 1.0,
-    scale_q: float = 1.0,
-    temperature: float = 1.0,
-    sample_weight: ArrayLike | None = None,
     reduction: Reduced,
-    base: float | None = None,
-    out: Array | None = None,
-    num_threads: int | None = None,
+    **keywords: Unpack[LinearPairKeywords],
 ) -> float: ...
 
 
