@@ -174,3 +174,16 @@ def test_as_is_has_no_promise_of_sign(engine):
     p, q = np.array([[0.1, 0.1]]), np.array([[1.0, 1.0]])
     assert fe.kl_divergence(p, q, row_sums="as_is", backend=engine)[0] < 0
     assert fe.entropy(np.array([[3.0, 3.0]]), row_sums="as_is", backend=engine)[0] < 0
+
+
+@pytest.mark.parametrize("backend", ["cython", "numpy", "numba"])
+def test_a_label_of_weight_0_adds_0_whatever_its_row_holds(backend):
+    """So the weights of classes are weights of rows, where nothing is smoothed."""
+    rows = np.array([[1.0, np.nan], [np.inf, np.nan], [-np.inf, -np.inf], [1.0, 2.0]])
+    given = {"kind": "logits", "backend": backend, "class_weight": [0, 3]}
+    found = fe.sparse_cross_entropy([0, 0, 0, 0], rows, **given)
+    np.testing.assert_array_equal(found, 0)
+    found = fe.sparse_cross_entropy([1, 1, 1, 0], rows, **given)
+    np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0])
+    value = fe.sparse_cross_entropy([0, 0, 0, 1], rows, reduction="mean", **given)
+    assert value == pytest.approx(np.log1p(np.exp(-1)), rel=1e-14)
