@@ -5,7 +5,8 @@
 #include "argmax.h"
 
 /* fe_some_above: whether one of n numbers is above the bound or NaN. Lanes that are not are kept as
-   the masks of argmax.h are; the last numbers, fewer than a vector, one by one. */
+   the masks of argmax.h are, four at a time, as each waits for itself; the last numbers, fewer than a vector, one
+   by one. */
 #if FE_WIDTH == 8
 #define FE_WITHIN_FLOAT(fine, v, bound)                                                            \
     _mm512_mask_cmp_ps_mask(fine, (__m512)(v), (__m512)(bound), _CMP_LE_OQ)
@@ -17,10 +18,21 @@
 #endif
 #define FE_SOME_ABOVE(NAME, REAL, VECTOR, MASK, COUNT, WITHIN, BITS)                               \
     static inline int fe_some_above_##NAME(const REAL *x, ptrdiff_t n, REAL bound) {               \
-        VECTOR v, limit = (VECTOR){0} + bound;                                                     \
-        MASK fine = ~(MASK){0}, over;                                                              \
+        VECTOR v, w, y, z, limit = (VECTOR){0} + bound;                                            \
+        MASK fine = ~(MASK){0}, more = fine, most = fine, last = fine, over;                       \
         ptrdiff_t k = 0;                                                                           \
         int some = 0;                                                                              \
+        for (; k + 4 * COUNT <= n; k += 4 * COUNT) {                                               \
+            memcpy(&v, x + k, sizeof v);                                                           \
+            memcpy(&w, x + k + COUNT, sizeof v);                                                   \
+            memcpy(&y, x + k + 2 * COUNT, sizeof v);                                               \
+            memcpy(&z, x + k + 3 * COUNT, sizeof v);                                               \
+            fine = WITHIN(fine, v, limit);                                                         \
+            more = WITHIN(more, w, limit);                                                         \
+            most = WITHIN(most, y, limit);                                                         \
+            last = WITHIN(last, z, limit);                                                         \
+        }                                                                                          \
+        fine &= more & most & last;                                                                \
         for (; k + COUNT <= n; k += COUNT) {                                                       \
             memcpy(&v, x + k, sizeof v);                                                           \
             fine = WITHIN(fine, v, limit);                                                         \

@@ -23,6 +23,7 @@ cdef extern from "above.h" nogil:
 cdef enum:
     MOST_TOP = 10
     STRETCH = 256                       # a multiple of
+    MIDDLE = 64
     SHORT = 16
 
 cdef struct Top:                        # the largest of a row, in order
@@ -57,19 +58,23 @@ cdef inline bint some_above(const real *x, Py_ssize_t n, double bound) noexcept 
 
 cdef void take_in(Top *top, const real *x, Py_ssize_t n, Py_ssize_t place) noexcept nogil:
     """Look at n numbers, of classes from `place` on, after those that were seen."""
-    cdef Py_ssize_t i = 0, k, stop
+    cdef Py_ssize_t i = 0, k, some
     while i < n and top.count < MOST_TOP:
         top.nan |= x[i] != x[i]
         insert(top, x[i], place + i)
         i += 1
     while i < n and not top.nan:
-        stop = min(n, i + SHORT)
-        if some_above(x + i, stop - i, top.number[MOST_TOP - 1]):
-            for k in range(i, stop):
+        some = min(n - i, <Py_ssize_t>MIDDLE)
+        if not some_above(x + i, some, top.number[MOST_TOP - 1]):
+            i += some
+            continue
+        some = min(n - i, <Py_ssize_t>SHORT)
+        if some_above(x + i, some, top.number[MOST_TOP - 1]):
+            for k in range(i, i + some):
                 top.nan |= x[k] != x[k]
                 if x[k] > top.number[MOST_TOP - 1]:
                     insert(top, x[k], place + k)
-        i = stop
+        i += some
 
 
 cdef void find_top(Tile *tile, int operand, Py_ssize_t r, Top *top, const real *unused) noexcept nogil:
