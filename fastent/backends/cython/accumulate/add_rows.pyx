@@ -10,10 +10,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from fastent.backends.cython.accumulate.exact_sum cimport (
-    ExactSum, exact_add, exact_add_one, exact_add_products,
+    ExactSum, exact_add, exact_add_like, exact_add_one, exact_add_products,
 )
 from fastent.backends.cython.accumulate.simd_table cimport blocks
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport double_of, far_product
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport NO_GRID, double_of, far_product
 from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, in_order
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
     SpanSum, span_add, span_add_at, span_reserve, span_reserve_at,
@@ -158,7 +158,10 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     cdef bint by_group = rows.groups != NULL and column.histogram
     cdef int64_t hits = 0, misses = 0, missing = 0, found
     cdef Py_ssize_t start = 0, i, n
+    cdef int[5] grids                              # of Σ x, Σ x² and Σ W·x, whose blocks are alike
     cdef int bad = 0
+    for i in range(5):
+        grids[i] = NO_GRID
     if task.final:
         pass
     elif plain and column.histogram and not (counts_hits and column.threshold) and rows.count[k] >= WORTH_COUNTING:
@@ -202,10 +205,10 @@ cdef int add_column(Task* task, int c) noexcept nogil:
         if rows.weight[k] != NULL:
             weight = rows.weight[k] + start
         if not task.final:
-            exact_add(total + SUM, x, n)
-            bad |= exact_add_products(total + SQUARE, far + SQUARE, x, x, n)
+            exact_add_like(total + SUM, x, n, grids)
+            bad |= exact_add_products(total + SQUARE, far + SQUARE, x, x, n, grids + 1)
             if weight != NULL:
-                bad |= exact_add_products(total + CROSS, far + CROSS, weight, x, n)
+                bad |= exact_add_products(total + CROSS, far + CROSS, weight, x, n, grids + 3)
         if column.histogram:
             if rows.target[k] != NULL:
                 # The value whose weighted mean is reported, without its class weights.
@@ -354,13 +357,15 @@ cdef int add_weights(Task* task, int k) noexcept nogil:
     cdef Py_ssize_t i, place, n = rows.count[k]
     cdef Py_ssize_t width = 3 * store.K + 2 * store.kinds
     cdef SpanSum* s
+    cdef int[2] grids
     cdef int bad = 0
+    grids[0] = grids[1] = NO_GRID
     if not task.final:
         task.fresh.count[k] += n
         if weight != NULL:
             exact_add(total, weight, n)
             bad |= exact_add_products(
-                total + 1, task.fresh.far + 3 * store.K + 2 * k + 1, weight, weight, n)
+                total + 1, task.fresh.far + 3 * store.K + 2 * k + 1, weight, weight, n, grids)
     if rows.groups == NULL and rows.clusters == NULL:
         return bad
     for i in range(n):

@@ -13,11 +13,13 @@ cdef struct ExactSum:
 
 cdef void exact_clear(ExactSum* s) noexcept nogil
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil
+# The same for more values of one kind: `grid` is NO_GRID at first, and then what did for those before.
+cdef void exact_add_like(ExactSum* s, const double* v, Py_ssize_t n, int* grid) noexcept nogil
 cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept nogil
 cdef void exact_add_one(ExactSum* s, double v) noexcept nogil
 # Σ a·b with every rounding error: products enter as rounded product plus error, those that are no
-# float64 into `far`, a sum of products. Negative when there was no memory.
-cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const double* b, Py_ssize_t n) noexcept nogil
+# float64 into `far`, a sum of products; two grids, for both. Negative when there was no memory.
+cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const double* b, Py_ssize_t n, int* grids) noexcept nogil
 cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil
 cdef double exact_round(ExactSum* s) noexcept nogil
 cdef object exact_to_int(ExactSum* s)

@@ -100,11 +100,11 @@ cdef int add_block(ExactSum* s, const double* v, Py_ssize_t n, int grid) noexcep
     cdef GridSums sums
     cdef Py_ssize_t i
     sums.grid = grid
-    grid = NO_GRID
     if n >= SHORT and blocks().grid_sums(&sums, v, n):
         add_grids(s, &sums)
-        grid = sums.grid + SPARE_OCTAVES
+        grid = grid if sums.grid == grid else sums.grid + SPARE_OCTAVES
     else:
+        grid = NO_GRID
         for i in range(n):
             add_value(s, v[i])
     s.adds += n + 3
@@ -114,11 +114,15 @@ cdef int add_block(ExactSum* s, const double* v, Py_ssize_t n, int grid) noexcep
 
 
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t m
     cdef int grid = NO_GRID
+    exact_add_like(s, v, n, &grid)
+
+
+cdef void exact_add_like(ExactSum* s, const double* v, Py_ssize_t n, int* grid) noexcept nogil:
+    cdef Py_ssize_t m
     while n > 0:
         m = n if n < BLOCK else BLOCK
-        grid = add_block(s, v, m, grid)
+        grid[0] = add_block(s, v, m, grid[0])
         v += m
         n -= m
 
@@ -143,11 +147,11 @@ cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept n
 
 
 cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const double* b,
-                            Py_ssize_t n) noexcept nogil:
+                            Py_ssize_t n, int* grids) noexcept nogil:
     cdef double high[BLOCK]
     cdef double low[BLOCK]
     cdef Py_ssize_t m, i
-    cdef int high_grid = NO_GRID, low_grid = NO_GRID, limbs, bad = 0
+    cdef int limbs, bad = 0
     while n > 0:
         m = n if n < BLOCK else BLOCK
         if not blocks().products(a, b, high, low, m):
@@ -157,8 +161,8 @@ cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const do
                     bad |= span_add_at(far, high[i], limbs)
                     bad |= span_add_at(far, low[i], limbs)
                     high[i] = low[i] = 0.0
-        high_grid = add_block(s, high, m, high_grid)
-        low_grid = add_block(s, low, m, low_grid)
+        grids[0] = add_block(s, high, m, grids[0])
+        grids[1] = add_block(s, low, m, grids[1])
         a += m
         b += m
         n -= m

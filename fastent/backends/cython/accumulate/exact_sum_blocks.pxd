@@ -59,22 +59,25 @@ cdef inline uint64_t on_two_grids(double r, double m0, double m1, uint64_t* k0, 
 
 
 cdef inline bint tried_grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
-    """The sums through `into.grid` and the next one; False if the values do not fit. One pass, in
-    which the largest magnitude is found too late but for nothing: 0.21 ns a value instead of 0.28."""
+    """The sums through `into.grid` and the next one; False if the values do not fit, which is seen
+    as M + r then is in another binade than M. One pass: 0.21 ns a value instead of 0.28."""
     cdef Py_ssize_t i
-    cdef int64_t largest = 0, magnitude
-    cdef uint64_t b0 = grid_bits(into.grid), k0 = 0, k1 = 0, rest = 0
+    cdef uint64_t b0 = grid_bits(into.grid), k0 = 0, k1 = 0, rest = 0, off = 0
     cdef uint64_t b1 = b0 - (<uint64_t> 51 << 52)
-    cdef double m0 = double_of(b0), m1 = double_of(b1), r
+    cdef double m0 = double_of(b0), m1 = double_of(b1), r, t
     for i in range(n):
         r = v[i]
-        magnitude = <int64_t> (bits_of(r) & <uint64_t> 0x7FFFFFFFFFFFFFFF)
-        largest = magnitude if magnitude > largest else largest
-        rest |= on_two_grids(r, m0, m1, &k0, &k1)
+        t = m0 + r
+        off |= bits_of(t) ^ b0
+        k0 += bits_of(t)
+        r = r - (t - m0)
+        t = m1 + r
+        k1 += bits_of(t)
+        rest |= bits_of(r - (t - m1))
     into.multiple[0] = <int64_t> (k0 - <uint64_t> n * b0)
     into.multiple[1] = <int64_t> (k1 - <uint64_t> n * b1)
     into.multiple[2] = 0
-    return top_of(largest) <= into.grid + 49 and not rest << 1
+    return not off >> 52 and not rest << 1
 
 
 cdef inline bint grid_sums(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil:
