@@ -297,9 +297,9 @@ def focal_cross_entropy_gradient(
         def of_target(rows: np.ndarray) -> np.ndarray:
             side = operand.side(operand.places(rows, lead), heat)
             t = target.side(target.places(rows, lead), 1.0, side.p.dtype).p
-            g = t * _focus(side, focus)
-            others = _others(g)
-            return (g * _others(side.p) - side.p * others) / heat
+            rest = _others(side.p)
+            g = t * _focus(side.p, side.log, rest, focus)
+            return (g * rest - side.p * _others(g)) / heat
 
         scale = _scale(weight, lead, reduction)
         return operand.derive(of_target, lead, scale, out, [given], num_threads)
@@ -323,11 +323,15 @@ def focal_cross_entropy_gradient(
     def of_labels(rows: np.ndarray) -> np.ndarray:
         side = operand.side(operand.places(rows, labels_lead), heat)
         here = np.maximum(labels[rows], 0)[:, None]
-        factor = np.take_along_axis(_focus(side, focus), here, -1)
-        slope = -side.p * factor
-        rest = np.take_along_axis(_others(side.p), here, -1)
+        own = np.take_along_axis(side.p, here, -1)
+        slope = side.p.copy()
+        np.put_along_axis(slope, here, 0, -1)
+        rest = slope.sum(-1, keepdims=True)  # also right where the label has almost all
+        log = np.where(own > 0.5, np.log1p(-rest), np.log(own))
+        factor = _focus(own, log, rest, focus)
+        slope *= -factor
         np.put_along_axis(slope, here, rest * factor, -1)
-        return slope / heat
+        return slope if heat == 1 else slope / heat
 
     scale = _scale(total.reshape(labels_lead), labels_lead, reduction)
     return operand.derive(of_labels, labels_lead, scale, out, [given], num_threads)
@@ -611,14 +615,13 @@ def _others(p: np.ndarray) -> np.ndarray:
     return found
 
 
-def _focus(side: Side, gamma: float) -> np.ndarray:
-    """The derivative of −(1 − q)^γ log q in log q."""
-    rest = _others(side.p)
+def _focus(p: np.ndarray, log: np.ndarray, rest: np.ndarray, gamma: float) -> np.ndarray:
+    """The derivative of −(1 − q)^γ log q in log q, of p = q, its logarithm and 1 − q."""
     steep = np.zeros_like(rest)
     if gamma:
         with np.errstate(all="ignore"):
-            steep = gamma * rest ** (gamma - 1) * _times(side.p, side.log)[0]
-        steep = np.where((rest == 0) | (side.p == 0), 0, steep)
+            steep = gamma * rest ** (gamma - 1) * _times(p, log)[0]
+        steep = np.where((rest == 0) | (p == 0), 0, steep)
     return np.asarray(steep - rest**gamma)
 
 
