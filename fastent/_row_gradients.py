@@ -403,6 +403,15 @@ def cross_entropy_slopes(
 
     def of_rows(places: np.ndarray) -> np.ndarray:
         q = operand.side(operand.places(places, lead), heat).p
+        if labels is not None and not label_smoothing:
+            here = np.maximum(labels[places], 0)[:, None]
+            slope = q.copy()
+            np.put_along_axis(slope, here, 0, -1)
+            np.put_along_axis(slope, here, -slope.sum(-1, keepdims=True), -1)
+            if terms is not None:
+                several = terms.reshape(-1, operand.classes)
+                slope *= several[places[:, None] if len(several) > 1 else 0, here]
+            return slope if heat == 1 else slope / heat
         if labels is None:
             t = soft_rows.side(soft_rows.places(places, lead), 1.0, q.dtype).p
         else:
@@ -479,20 +488,24 @@ class _Operand:
             p = x / np.sum(x, axis=-1, keepdims=True)
             return Side(p, lambda: np.log(p))
         heat = heat if self.kind == "logits" else 1.0
-        if heat == 1 and x.dtype == np.float64:
+        narrow = x.dtype == np.float64
+        if heat == 1 and narrow:
+            t = x
+        else:
+            top = np.max(x, axis=-1, keepdims=True)
+            sure = np.isposinf(top)
+            if sure.any():
+                x = np.where(sure, np.where(np.isposinf(x), 0.0, -np.inf), x)
+                top = np.where(sure, 0.0, top)
+            t = (x - top) / heat
+        if narrow:
 
             def of(name: str) -> np.ndarray:
-                found = np.empty(x.shape)
-                derivatives.softmax(name, x, found, 1)
+                found = np.empty(t.shape)
+                derivatives.softmax(name, t, found, 1)
                 return found
 
             return Side(of("softmax"), lambda: of("log_softmax"))
-        top = np.max(x, axis=-1, keepdims=True)
-        sure = np.isposinf(top)
-        if sure.any():
-            x = np.where(sure, np.where(np.isposinf(x), 0.0, -np.inf), x)
-            top = np.where(sure, 0.0, top)
-        t = (x - top) / heat
         e = np.exp(t)
         rest = e.copy()  # without the maximum, whose logarithm would lose its digits
         np.put_along_axis(rest, np.argmax(x, -1)[:, None], 0, -1)
