@@ -78,12 +78,13 @@ def measure(fastent: Any, quick: bool, budget: float) -> list[dict[str, Any]]:
         for one in contenders:
             one.start()
         take_turns(contenders, budget, 1 if quick else 5)
-    first = contenders[0].best
+    first = contenders[0]
     return [
         {
             "name": one.name,
             "ns_per_pair": one.best / (rows * classes) * 1e9,
-            "ratio": one.best / first,
+            "ratio": one.best / first.best,
+            "of_processor": one.processor / first.processor,
         }
         for one in contenders
     ]
@@ -174,11 +175,17 @@ def _lines(
     ]
 
 
+# more columns, where they were measured: of what a line has
+MORE = {"of its processor time": ("of_processor", ".2f"), "peak MB": ("megabytes", ".0f")}
+
+
 def markdown(lines: list[dict[str, Any]], of: str = "KL in memory") -> str:
-    """The table of the README; memory beside the inputs where it was measured."""
+    """The table of the README; processor time, and memory beside the inputs, where they were
+    measured."""
     head = [f"| comparing | ns a pair | of {of} |", "| --- | --- | --- |"]
     rows = [f"| {x['name']} | {x['ns_per_pair']:.2f} | {x['ratio']:.2f} |" for x in lines]
-    if all("megabytes" in x for x in lines):
-        head = [head[0] + " peak MB |", head[1] + " --- |"]
-        rows = [f"{row} {x['megabytes']:.0f} |" for row, x in zip(rows, lines, strict=True)]
+    for title, (key, form) in MORE.items():
+        if all(key in x for x in lines):
+            head = [f"{head[0]} {title} |", f"{head[1]} --- |"]
+            rows = [f"{row} {x[key]:{form}} |" for row, x in zip(rows, lines, strict=True)]
     return "\n".join(["", *head, *rows])
