@@ -13,12 +13,14 @@ from fastent.backends.cython.tiles.operand cimport (
     Loaders, View, lies_across, row_address,
 )
 
-cdef extern from "copy.h" nogil:
+cdef extern from "sixteen_bit.h" nogil:
     float fe_half(uint16_t)
     float fe_brain(uint16_t)
     void fe_halves(const char *, Py_ssize_t, float *)
     void fe_brains(const char *, Py_ssize_t, float *)
     void fe_codes(const char *, Py_ssize_t, float, float, float *)
+
+cdef extern from "across.h" nogil:
     void fe_across_float(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t, Py_ssize_t)
     void fe_across_double(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t, Py_ssize_t)
     void fe_ask(const char *, Py_ssize_t, bint)
