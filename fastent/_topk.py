@@ -100,7 +100,8 @@ def topk_divergence(
     classes : int, optional
         How many classes there are, where both are lists.
     backend : {"cython", "numpy"}, optional
-        What computes it.
+        What computes it. Numba has no lists: where it is the configured backend, the compiled one
+        does.
 
     Returns
     -------
