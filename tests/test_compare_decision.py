@@ -132,7 +132,7 @@ def test_quantiles_are_exact(weighted):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_kept_values_come_back_as_they_were(weighted):
+def test_kept_values_come_back_as_they_were(weighted, monkeypatch):
     """Packed where they are few, and through a checkpoint."""
     rng, rows = np.random.default_rng(4), 3000
     values = np.empty((5, rows))
@@ -143,9 +143,12 @@ def test_kept_values_come_back_as_they_were(weighted):
     values[3, -1] = 0.5  # after those that are looked at first
     values[4] = np.where(np.arange(rows) < 2000, 0.25, values[0])
     weights = rng.integers(0, 3, rows).astype(float) if weighted else None
+    if weighted:
+        weights[:5] = 1  # which are told of as none
     names = ("a", "b", "c", "d", "e")
     kept = exact.KeptRows(names, {"sum": (np.add, ("a", "b"))})
-    for part in (slice(0, 1700), slice(1700, rows)):
+    monkeypatch.setattr(exact, "TOGETHER", 800)
+    for part in (slice(0, 5), slice(5, 1700), slice(1700, 2999), slice(2999, rows)):
         kept.add(values[:, part], None if weights is None else weights[part])
     again = kept.empty()
     again.load(json.loads(json.dumps(list(kept.state(lazily=True)))))
@@ -155,8 +158,9 @@ def test_kept_values_come_back_as_they_were(weighted):
             assert found._values(column).tobytes() == want.tobytes(), column
         np.testing.assert_array_equal(found._values("sum"), (values[0] + values[1])[counted])
         assert found.weighted == weighted
-    assert [part.columns[1].dtype for part in kept._parts] == [np.uint8] * 2
-    assert [part.columns[4].dtype for part in kept._parts] == [np.uint8, np.float64]
+    first, second = (kept._parts[k].columns for k in (0, 1))
+    assert first[1].dtype == second[1].dtype == first[4].dtype == np.uint8
+    assert first[0].dtype == second[4].dtype == np.float64
 
 
 def test_beyond_a_million_rows_the_histogram_tells(monkeypatch):

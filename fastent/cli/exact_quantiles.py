@@ -51,6 +51,7 @@ class Part:
         return self.columns[place] if different is None else different[self.columns[place]]
 
 
+TOGETHER = 4096  # rows that are packed at once, as there may be few in a piece
 FEW = 64  # different values of a column that are kept as places among them
 SAMPLE = 1024
 
@@ -83,6 +84,8 @@ class KeptRows:
         self._columns = tuple(name for name in columns if name not in made)
         self._places = [k for k, name in enumerate(columns) if name not in made]
         self._parts: list[Part] = []
+        self._waiting: list[tuple[np.ndarray, np.ndarray | None]] = []
+        self._waiting_rows = 0
 
     def empty(self) -> KeptRows:
         found = KeptRows(self._columns, self._made)
@@ -91,15 +94,30 @@ class KeptRows:
 
     def add(self, values: np.ndarray, weights: np.ndarray | None) -> None:
         """Row values, (columns, rows)."""
-        columns = [values[place] for place in self._places]
+        values = values[self._places]
         if weights is not None:
             kept = weights > 0
-            columns, weights = [column[kept] for column in columns], weights[kept]
+            values, weights = values[:, kept], weights[kept]
             if (weights == 1).all():
                 weights = None
-        self._parts.append(Part.of(columns, weights))
+        self._waiting.append((values, weights))
+        self._waiting_rows += values.shape[1]
+        if self._waiting_rows >= TOGETHER:
+            self._pack()
+
+    def _pack(self) -> None:
+        if not self._waiting:
+            return
+        weights = None
+        if any(w is not None for _, w in self._waiting):
+            weights = np.concatenate([np.ones(v.shape[1]) if w is None else w
+                                      for v, w in self._waiting])  # fmt: skip
+        values = [v for v, _ in self._waiting]
+        self._parts.append(Part.of(values[0] if len(values) == 1 else np.hstack(values), weights))
+        self._waiting, self._waiting_rows = [], 0
 
     def _values(self, column: str) -> np.ndarray:
+        self._pack()
         parts = [self._of_part(part, column) for part in self._parts]
         return np.concatenate(parts) if parts else np.empty(0)
 
@@ -127,6 +145,7 @@ class KeptRows:
 
     @property
     def weighted(self) -> bool:
+        self._pack()
         return any(part.weights is not None for part in self._parts)
 
     def _weights(self) -> np.ndarray:
@@ -135,9 +154,11 @@ class KeptRows:
         )
 
     def merge(self, other: KeptRows) -> None:
+        other._pack()
         self._parts += other._parts
 
     def state(self, lazily: bool) -> Any:
+        self._pack()
         parts = list(self._parts)
         places = range(len(self._columns))
         written = ([_text(np.stack([p[k] for k in places])), _text(p.weights)] for p in parts)
