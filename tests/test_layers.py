@@ -85,6 +85,7 @@ def test_every_file_of_python_has_tests_of_its_subject():
         assert (ROOT / f"tests/test_{file}.py").exists(), file
 
 
+@pytest.mark.skipif(not SOURCES, reason="needs the source")
 def test_files_that_are_named_are_there():
     """In the pages by their names in backticks, in the core wherever a kernel is named."""
     folders = ("fastent", "tests", "bench", "docs", "scripts", "build_support")
