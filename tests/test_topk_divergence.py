@@ -367,6 +367,13 @@ def test_the_first_bad_row_is_named_whatever_is_bad():
             fe.topk_divergence(ids, logprobs, pred, kind="probs", num_threads=threads)
 
 
+@pytest.mark.parametrize("backend", ["cython", "numpy"])
+def test_rows_with_a_nan_are_not_checked(backend):
+    for logprobs in ([np.inf, np.nan], [np.nan, np.inf], [5.0, np.nan], [np.nan, np.nan]):
+        found = fe.topk_divergence([[0, 2]], [logprobs], np.zeros((1, 4)), backend=backend)
+        assert all(np.isnan(column).all() for column in found)
+
+
 def pair_case(rng, classes, a, b, shift):
     p, q = rng.dirichlet(np.ones(classes)), None
     q = p * np.exp(shift * rng.normal(size=classes))

@@ -207,14 +207,14 @@ cdef Teacher teacher_of(const int64_t *ids, const double *logprobs, const unsign
         return t
     for i in range(k):
         room.log_p[i] = logprobs[room.order[i]]
+        if room.log_p[i] != room.log_p[i]:              # such rows are not checked
+            t.tail = NAN
+            return t
     for i in range(k):
         room.p[i] = exp_of_sum(room.log_p[i], 0.0)
     for i in range(k):
         a = room.log_p[i]
         p = room.p[i]
-        if a != a:
-            t.tail = NAN
-            return t
         if a > 1:
             bad.code = C_MASS
             bad.number = INFINITY
