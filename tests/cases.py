@@ -2,6 +2,7 @@
 
 from functools import cache
 from hashlib import sha256
+from importlib.util import find_spec
 from itertools import product
 
 import hard_inputs as hard
@@ -25,9 +26,10 @@ DIVERGENCES = ("kl_divergence", "js_divergence")
 
 
 def engines():
-    """Every backend, and the compiled one at every SIMD level of this machine."""
+    """Every backend, and the compiled one at every SIMD level of this machine; not that of Numba on
+    interpreters and machines that it has no wheel for."""
     levels = [("cython", level) for level in _settings.simd_levels()]
-    return [*levels, ("numba", None), ("numpy", None)]
+    return [*levels, *([("numba", None)] if find_spec("numba") else []), ("numpy", None)]
 
 
 def kinds(function):
