@@ -6,12 +6,13 @@ from fastent._extras import missing
 from fastent._fork import hold
 
 try:
-    from numba.core.compiler_lock import global_compiler_lock as _compiler
+    import numba  # noqa: F401
 except ModuleNotFoundError as _error:
     raise missing(_error, "numba", "the numba backend") from None
 
 from .columns import narrow_values, row_values
+from .vectors import compiler_lock
 
-hold(_compiler)
+hold(compiler_lock)
 
 __all__ = ["narrow_values", "row_values"]

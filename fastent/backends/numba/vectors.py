@@ -14,7 +14,7 @@ host's features), of Numba `extending.intrinsic` (an intrinsic's code is written
 from), `core.cgutils` (loops, places on the stack, intrinsic functions, tuples, memcpy), the layout
 of arrays (`data` and `nitems` of `make_array(...)`), and for what `kept` does: a dispatcher's
 `_cache` with its two methods, `CompileResult._reduce` and `_rebuild`, `magic_tuple` (what code is
-made for) and what of the runtime must be there first.
+made for) and what of the runtime must be there first; and the lock of its compiler, for forks.
 """
 
 import inspect
@@ -27,6 +27,7 @@ from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock as compiler_lock  # noqa: F401
 from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 from numba.extending import intrinsic
