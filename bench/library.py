@@ -218,6 +218,7 @@ def _by_torch(
 ) -> Callable[[], Any]:
     given, wanted = torch.from_numpy(np.ascontiguousarray(p)), torch.from_numpy(labels)[:, None]
 
+    @torch.enable_grad()  # type: ignore[untyped-decorator]
     def call() -> None:
         z = torch.from_numpy(q).requires_grad_()
         log = torch.log_softmax(z, -1)
