@@ -209,9 +209,8 @@ def first_fault(spec, true, pred, faults):
     if code != "row_sum":
         below = numbers[numbers < 0]
         return row, code, float((below if below.size else numbers)[0]), which
-    if kind == "logprobs":
-        with np.errstate(all="ignore"):
-            numbers = np.exp(numbers)
+    with np.errstate(all="ignore"):
+        numbers = np.exp(numbers) if kind == "logprobs" else numbers
     try:
         return row, code, math.fsum(numbers), which
     except OverflowError:

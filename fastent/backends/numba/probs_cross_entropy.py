@@ -26,9 +26,6 @@ ENTROPY, LOSS, ALL = range(3)  # what a kernel makes
 OTHERS = (slots.BRIER, slots.RANK, slots.ACCURACY, slots.CONFIDENCE)
 
 
-# --- entropy --------------------------------------------------------------------------------------
-
-
 def entropy_sums(x):
     """−x log x and x without the large class, and the large class."""
     small = x <= BIG  # not true of NaN, which ends up among the large ones
@@ -41,9 +38,6 @@ def entropy_value(wide, t, rest, big, limits):
     log_sum, sound = log_total(wide, total, within(*limits, total))
     value = t + rest * log_sum + choose(big > 0.0, big * log_ratio(rest, big), 0.0)
     return settled(value / total, sound)
-
-
-# --- labels ---------------------------------------------------------------------------------------
 
 
 def plain_sums(x):
@@ -80,8 +74,6 @@ def extra_columns(x, begin, n, classes, labels, s, others):
         total = s[r] + s[OWN * APART + r]
         confidence[begin + r] = lane_max(x, (begin + r) * classes, classes) / total
 
-
-# --- kernels of one operand -----------------------------------------------------------------------
 
 settle_entropy, settle_losses = settler(entropy_value, 3), settler(sparse_value, 3)
 FORMULAS = {
@@ -143,9 +135,6 @@ def _long_entropy(rows, x, limits, out, faults):
         faults[:] = codes.AGAIN
     else:
         settle_entropy(1, s, limits, out, faults, 0)
-
-
-# --- a target and a prediction --------------------------------------------------------------------
 
 
 def cross_sums(p, q):
