@@ -165,6 +165,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--json", "--rows", "--html", "--checkpoint"])
 def test_a_disk_that_fills_up_leaves_nothing_half_written(option):
     """Under a limit on the size of files, which fails as a full disk does."""

@@ -113,6 +113,7 @@ def test_tokens_are_no_labels(capsys):
     assert "token, which comes after each row" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_head_cut_or_changed_anywhere_is_refused_or_read():
     """What was changed is refused, or says something else that the file has."""
     data = gguf(P)

@@ -38,6 +38,7 @@ def everything():
     return [word for pair in OPTIONS.items() for word in pair]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0o600, 0o640, 0o755, 0o666])
 def test_modes_of_what_was_there_are_kept(wanted):
     mask = os.umask(0o022)

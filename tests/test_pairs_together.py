@@ -108,6 +108,7 @@ def truth(request):
     return request.param, found
 
 
+@pytest.mark.slow
 def test_long_rows_are_exact(truth, compiled):
     dtype, rows = truth
     for name, (p, q, exact) in rows.items():

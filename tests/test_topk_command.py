@@ -107,6 +107,7 @@ def test_no_number_goes_without_what_is_open():
     assert list(document["metrics"]) == ["tail_p", "bucket", "low", "high", "ce_low", "ce_high"]
 
 
+@pytest.mark.slow
 def test_groups_rows_and_the_worst(tmp_path):
     words = ["--kind", "logits", "--groups", "lang", "--rows", "rows.parquet", "--worst", "2"]
     document = compare("t.parquet", "q.npy", *words, "--html", "page.html")
