@@ -158,9 +158,7 @@ def accumulators():
         begin = begun(make, *batches)
         other = begun(make, batch)()
         kept, data = state(other), begin().state_dict()
-        step = (
-            5 if len(data["state"]["groups"]) > 100 else 1
-        )  # of 1000 it takes long
+        step = 5 if len(data["state"]["groups"]) > 100 else 1  # of 1000 it takes long
         failed += each_fails(
             f"update, {name}", begin, lambda a, b=batch: a.update(*b[:2], **b[2]), state, step
         )
