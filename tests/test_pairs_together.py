@@ -5,6 +5,7 @@ near but for some classes, far off each other's centre, masked, and with their l
 the block that is looked at first. They are exact too.
 """
 
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -98,19 +99,20 @@ def test_the_same_bits_in_any_company(name, dtype, classes, compiled):
         assert not any(v.any() for v in alone.values())
 
 
-@pytest.fixture(scope="module", params=[np.float32, np.float64], ids=["float32", "float64"])
-def truth(request):
+@cache
+def truth(dtype):
     """One row each: mpmath takes a second for it."""
     found = {}
     for name in ("nearest", "near but for some", "far", "off", "holes of one", "late peak"):
-        p, q = (x[1] for x in pair(name, LONG, request.param))
+        p, q = (x[1] for x in pair(name, LONG, dtype))
         found[name] = p, q, oracle.row("divergence", COLUMNS, true=p, pred=q, kind="logits")
-    return request.param, found
+    return found
 
 
 @pytest.mark.slow
-def test_long_rows_are_exact(truth, compiled):
-    dtype, rows = truth
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_long_rows_are_exact(dtype, compiled):
+    rows = truth(dtype)
     for name, (p, q, exact) in rows.items():
         call = prepare("divergence", COLUMNS, p[None], q[None], kind="logits")
         for column, value in zip(COLUMNS, call.values(0, 1)[:, 0], strict=True):
