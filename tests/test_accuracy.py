@@ -37,6 +37,7 @@ def same_kinds(function):
 PLAIN = [(f, k, d) for f in cases.FUNCTIONS for k in same_kinds(f) for d in WIDE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "kind", "dtype"), PLAIN, ids=cases.title)
 def test_any_number_of_classes(function, kind, dtype, engine):
     dtype, blocks = hard.DTYPES[dtype], []
