@@ -189,11 +189,9 @@ class Accumulator:
             pred = list_rows(pred, lengths, self._options["axis"])
         elif lengths is not None:
             raise ValueError(f"lengths: applies to task 'sparse' only, not to {self._task!r}")
-        elif self._task not in (
-            "logprob",
-            "topk",
-        ):  # what can be read once only may have to be read for several metrics
+        elif self._task not in ("logprob", "topk"):
             names = NAMES[self._task]
+            # What can be read once only may have to be read for several metrics.
             true, pred = once(true, names[0]), once(pred, names[1])
         if sample_weight is not None:
             sample_weight = once(sample_weight, "sample_weight")

@@ -127,8 +127,8 @@ def page(scorer: CompareScorer, found: dict[str, Any]) -> bytes:
     from fastent.report import pictures
     from fastent.report.page import render
 
-    drawn = []
-    for name, part in spread(scorer.lanes.total(), found):
+    sums, drawn = scorer.lanes.total(), []
+    for name, part in spread(found, sums.report(), sums.loss_report()):
         quantiles = found["metrics"][name]["quantiles"]
         marks = {mark: float(quantiles[key]) for mark, key in MARKED.items()}
         title, axis = f"{name} over the rows", f"{name} of a row"

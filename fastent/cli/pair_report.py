@@ -107,7 +107,7 @@ def describe(
                         result["metrics"][name]["bound"] = "lower"
     result["histograms"] = {
         name: document.histogram(histogram.bars(histogram.row_values(part, name)))
-        for name, part in spread(sums, result)
+        for name, part in spread(result, divergences, losses)
     }
     if options.on_error == "skip":
         result["left_out"] = sorted(shards.left_out, key=lambda e: natural_key(e["file"]))
@@ -120,11 +120,10 @@ def describe(
     return result
 
 
-def spread(sums: PairSums, found: dict[str, Any]) -> list[tuple[str, Any]]:
+def spread(found: dict[str, Any], divergences: Any, losses: Any) -> list[tuple[str, Any]]:
     """The metrics whose row values are drawn, and the report of each."""
-    parts = sums.report(), sums.loss_report()
     return [
-        (name, parts[name not in parts[0]])
+        (name, divergences if name in divergences else losses)
         for name, one in found["metrics"].items()
         if "quantiles" in one and not DISCRETE & {name.rpartition("_")[0], name}
     ]
