@@ -139,7 +139,7 @@ def linear_cross_entropy(
     values = np.empty(rows.count)
     with blas_threads(num_threads):
         for start, stop in rows.blocks(1):
-            state = np.zeros((stop - start, kernel.STATE))
+            state = np.zeros((stop - start, kernel.state_doubles()))
             own = np.zeros(stop - start)
             here = given[start:stop]
             for first, z in rows.products(start, stop, 1):
@@ -262,7 +262,7 @@ def linear_kl_divergence(
     values = np.empty(p.count)
     with blas_threads(num_threads):
         for start, stop in (p if p.width >= q.width else q).blocks(2):
-            state = np.zeros((stop - start, kernel.STATE))
+            state = np.zeros((stop - start, kernel.state_doubles()))
             pairs = zip(p.products(start, stop, 2, q), q.products(start, stop, 2, p), strict=True)
             for (first, z), (_, y) in pairs:
                 add = partial(_add_pairs, kernel, z, y, first, p, q, checked, state)

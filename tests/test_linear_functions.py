@@ -86,8 +86,8 @@ def test_divergences_are_those_of_the_products(noise, dtype):
 def test_nearly_equal_rows_against_exact_arithmetic():
     rng = np.random.default_rng(4)
     for size in (1e-2, 1e-5, 1e-8):
-        z = rng.normal(size=300) * 3
-        y = z + size * rng.normal(size=300)
+        z = np.sort(rng.normal(size=1200) * 3)  # each block of 512 has another maximum
+        y = z + size * rng.normal(size=len(z))
         with mp.workdps(60):
             p = [mp.exp(mpf(a)) for a in z]
             q = [mp.exp(mpf(a)) for a in y]
@@ -112,6 +112,36 @@ def test_far_rows_and_no_room():
     found = fe.linear_kl_divergence(one, z, one, z, bias_p=bias)
     assert math.isclose(found, fe.kl_divergence([0, -np.inf, 2], [0, 1, 2.0], kind="logits"))
     assert fe.linear_kl_divergence(one, z, one, z, bias_p=bias, bias_q=bias) == 0
+
+
+LEVELS_OF_LOGITS = [-np.inf, -2000.0, -800.0, -30.0, -1.0, 0.0, 0.5, 20.0, 900.0]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_maxima_may_come_late_and_be_far(seed):
+    """Blocks whose logits are far apart, in any order, on both sides: what is known of a row after
+    one block is all kept when the next one has its maximum."""
+    rng = np.random.default_rng(seed)
+    classes, step = int(rng.integers(2, 2500)), int(rng.integers(1, 700))
+    of_block = np.arange(classes) // step
+    x, y = (rng.choice(LEVELS_OF_LOGITS, of_block[-1] + 1)[of_block] for _ in "pq")
+    if seed % 2:
+        y = x.copy()
+    for z in (x, y):
+        z += rng.normal(size=classes) * rng.choice([0, 1e-6, 0.3, 10])
+        some = rng.integers(0, classes, 3)
+        z[some] = rng.choice(LEVELS_OF_LOGITS[1:], 3)
+    wanted = fe.kl_divergence(x, y, kind="logits")
+    for level in simd_levels():
+        with use_simd(level):
+            found = fe.linear_kl_divergence([1.0], x[:, None], [1.0], y[:, None])
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-18)
+    label = int(rng.integers(0, classes))
+    np.testing.assert_allclose(
+        fe.linear_cross_entropy(label, [1.0], x[:, None]),
+        fe.sparse_cross_entropy(label, x, kind="logits"),
+        rtol=1e-14,
+    )
 
 
 def test_options_shapes_and_reductions():

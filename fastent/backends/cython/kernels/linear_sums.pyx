@@ -2,29 +2,33 @@
 
 What is known of a row after some blocks is a line of doubles. A cross-entropy keeps the sums of its
 logits, the maximum apart. A divergence is seen in one visit: with w = (z_q − z_p) − δ, where δ is that
-difference at the maximum of the first block, and A = E_p[e^w − 1 − w] >= 0, B = E_p[w],
+difference at p's maximum so far, and A = E_p[e^w − 1 − w] >= 0, B = E_p[w],
 
     KL = A − g(A + B),   g(t) = t − log1p(t),
 
-in which nothing cancels that is small. Logits are float or double; all arithmetic is double.
+in which nothing cancels that is small. Where w is far from 0, or p is 0, p·e^w is summed by itself,
+relative to q's maximum (FAR), so that nothing overflows before it is known how far q is from p. Logits
+are float or double; all arithmetic is double.
 """
 
-from libc.math cimport tanh
+from libc.math cimport exp, fabs, tanh
 from libc.stdint cimport int64_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, NAN, excess, exp_of_sum, log1p_of, log_positive, phi, stored,
 )
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK, ROOM
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.kernels.interface cimport SCRATCH
 from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, merge_into, scale_of
 from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
 
-STATE = 8                               # doubles of a row
+cdef extern from "argmax.h" nogil:
+    double fe_lane_top_double(const double *x, Py_ssize_t n, Py_ssize_t *where)
 
 cdef enum:
-    EMPTY = 0, TOP, MASS, EXCESS, MEAN, DELTA, TOP_Q, MASS_Q  # of a divergence; EMPTY: 0 before the first block
+    STATE = 8                           # doubles of a row
+    TOP = 0, MASS, EXCESS, MEAN, DELTA, TOP_Q, MASS_Q, FAR
 
 cdef struct Head:                       # what is done to a product before it is a logit
     const double *bias
@@ -69,7 +73,7 @@ cdef void add_losses(const stored *z, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t 
     cdef LogitSums *kept
     cdef LogitSums sums
     for r in range(rows):
-        kept = <LogitSums *>(state + r * 8)
+        kept = <LogitSums *>(state + r * STATE)
         at = 0
         while at < n:
             count = min(<Py_ssize_t>CHUNK, n - at)
@@ -88,7 +92,7 @@ cdef void finish_losses(Py_ssize_t rows, const int64_t *labels, const double *st
     cdef Py_ssize_t r
     cdef const LogitSums *kept
     for r in range(rows):
-        kept = <const LogitSums *>(state + r * 8)
+        kept = <const LogitSums *>(state + r * STATE)
         if labels[r] < 0:
             out[r] = 0
         elif kept.top != kept.top or kept.top == -INFINITY:
@@ -97,72 +101,80 @@ cdef void finish_losses(Py_ssize_t rows, const int64_t *labels, const double *st
             out[r] = (kept.top - own[r] if own[r] != kept.top else 0.0) + log1p_of(kept.rest + (kept.count - 1))
 
 
-cdef inline void rescale(double *s, double top) noexcept nogil:
-    """Let the sums of a row be relative to a new maximum of p's logits."""
-    cdef double f = exp_of_sum(s[TOP] - top, 0.0)
-    s[MASS] *= f
-    s[EXCESS] *= f
-    s[MEAN] *= f
+cdef inline void rebase(double *s, double top, double delta) noexcept nogil:
+    """Let the sums of a row be relative to a new maximum of p's logits, and to δ there.
+
+    Excesses of classes seen so far follow from e^(w − c) = e^−c·e^w; where c is large they are taken
+    in as far ones, whose cancellation costs nothing beside what the old maximum, far now, adds.
+    """
+    cdef double f, c
+    if s[TOP] > -INFINITY:
+        f = exp_of_sum(s[TOP] - top, 0.0)
+        c = delta - s[DELTA]
+        s[MASS] *= f
+        s[MEAN] *= f
+        if -1.25 <= -c <= 1.5:
+            f *= s[EXCESS]
+            s[EXCESS] = (f + (phi(-c) - c) * f) + (s[MASS] * phi(-c) + s[MEAN] * (phi(-c) - c))
+            s[MEAN] -= c * s[MASS]
+        else:
+            s[MEAN] -= c * s[MASS]
+            s[EXCESS] = -(s[MASS] + s[MEAN])
+            s[FAR] = s[MASS_Q]
     s[TOP] = top
+    s[DELTA] = delta
 
 
-cdef void add_pair(const double *x, const double *y, Py_ssize_t n, double *s, double *terms) noexcept nogil:
+cdef void add_pair(const double *x, const double *y, Py_ssize_t n, bint first, double *s, double *terms) noexcept nogil:
     """Take in classes with logits x of p and y of q."""
-    cdef Py_ssize_t i, best = 0
-    cdef double top = -INFINITY, top_q = -INFINITY, w, p, v, t, odd = 0
+    cdef Py_ssize_t i, best, where
+    cdef double top = fe_lane_top_double(x, n, &best), top_q = fe_lane_top_double(y, n, &where)
+    cdef double delta, p, w, near, f
     cdef double *means = terms + ROOM
     cdef double *excesses = means + ROOM
     cdef double *others = excesses + ROOM
-    for i in range(n):
-        odd += x[i] - x[i] if x[i] > -INFINITY or x[i] != x[i] else 0.0
-        odd += y[i] - y[i] if y[i] > -INFINITY or y[i] != y[i] else 0.0
-        if x[i] > top:
-            top = x[i]
-            best = i
-        top_q = y[i] if y[i] > top_q else top_q
-    if odd != 0:                                        # NaN or +infinity
-        s[EMPTY] = NAN
-        return
-    if s[EMPTY] == 0:
+    cdef double *fars = others + ROOM
+    if first:
         s[TOP] = s[TOP_Q] = -INFINITY
-        s[MASS] = s[MASS_Q] = s[EXCESS] = s[MEAN] = 0
-        s[DELTA] = NAN
-        s[EMPTY] = 1
-    if s[DELTA] != s[DELTA] and top > -INFINITY:
-        # no δ where q leaves no room for p's largest class: the divergence is infinite
-        s[DELTA] = y[best] - x[best] if y[best] > -INFINITY else 0.0
+    while x[best] < top:                                # told to a few vectors
+        best += 1
+    if not (top < INFINITY and top_q < INFINITY):       # NaN or infinity
+        s[MASS_Q] = NAN
+    elif top > -INFINITY and y[best] == -INFINITY:
+        s[MEAN] = -INFINITY
     if top_q > s[TOP_Q]:
-        s[MASS_Q] *= exp_of_sum(s[TOP_Q] - top_q, 0.0) if s[TOP_Q] > -INFINITY else 0.0
+        f = exp_of_sum(s[TOP_Q] - top_q, 0.0)
+        s[MASS_Q] *= f
+        s[FAR] *= f
         s[TOP_Q] = top_q
-    if s[TOP_Q] > -INFINITY:
-        for i in range(n):
-            others[i] = exp_of_sum(y[i] - s[TOP_Q], 0.0) if y[i] > -INFINITY else 0.0
-        s[MASS_Q] += row_sum(others, n)
-    if s[DELTA] != s[DELTA]:
-        return                                          # no mass of p so far
-    if top > s[TOP]:
-        if s[TOP] > -INFINITY:
-            rescale(s, top)
-        else:
-            s[TOP] = top
+    top_q = s[TOP_Q]
+    if s[MASS_Q] != s[MASS_Q] or top_q == -INFINITY:
+        return
     for i in range(n):
-        p = exp_of_sum(x[i] - s[TOP], 0.0) if x[i] > -INFINITY else 0.0
-        w = (y[i] - x[i]) - s[DELTA] if p > 0 else 0.0
-        t = (y[i] - s[DELTA]) - s[TOP]
-        v = p * phi(w)
-        if w < -1.25 or w > 1.5 or p == 0:
-            # beyond 700 it is infinite, and the plain form is right
-            v = (exp_of_sum(t, 0.0) if t < 0 else (exp_up(t) if t < 700 else INFINITY)) - (p * (1 + w) if p > 0 else 0.0)
-        terms[i] = p
-        means[i] = p * w if p > 0 else 0.0
-        excesses[i] = v
-    s[MASS] += row_sum(terms, n)
-    s[MEAN] += row_sum(means, n)
-    s[EXCESS] += row_sum(excesses, n)
-
-
-cdef inline double exp_up(double t) noexcept nogil:
-    return 1 / exp_of_sum(-t, 0.0)
+        others[i] = exp_of_sum(y[i] - top_q, 0.0)
+    if s[MEAN] > -INFINITY:
+        if top > s[TOP]:
+            rebase(s, top, y[best] - top)
+        top = s[TOP]
+        delta = s[DELTA]
+        if top == -INFINITY:                            # no mass of p so far
+            s[FAR] += row_sum(others, n)
+        else:
+            for i in range(n):
+                p = exp_of_sum(x[i] - top, 0.0)
+                w = (y[i] - x[i]) - delta
+                means[i] = w if w == -INFINITY else 0.0   # however small p is
+                w = w if p > 0 else 9.0
+                near = fabs(w - 0.125)
+                terms[i] = p
+                means[i] += p * w
+                excesses[i] = p * phi(w) if near <= 1.375 else -(p + p * w)
+                fars[i] = 0.0 if near <= 1.375 else others[i]
+            s[MASS] += row_sum(terms, n)
+            s[MEAN] += row_sum(means, n)
+            s[EXCESS] += row_sum(excesses, n)
+            s[FAR] += row_sum(fars, n)
+    s[MASS_Q] += row_sum(others, n)
 
 
 cdef void add_divergences(const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t stride,
@@ -171,26 +183,28 @@ cdef void add_divergences(const stored *p, const stored *q, Py_ssize_t rows, Py_
     for r in range(rows):
         at = 0
         while at < n:
-            count = min(<Py_ssize_t>CHUNK, n - at)
+            count = min(<Py_ssize_t>DOUBLE_BLOCK, n - at)
             logits_of(p + r * stride + at, start + at, count, head_p, x)
             logits_of(q + r * stride + at, start + at, count, head_q, x + ROOM)
-            add_pair(x, x + ROOM, count, state + r * 8, x + 2 * ROOM)
+            add_pair(x, x + ROOM, count, start + at == 0, state + r * STATE, x + 2 * ROOM)
             at += count
 
 
 cdef double divergence_of(const double *s) noexcept nogil:
-    cdef double a, b, t, plain
-    if s[EMPTY] != s[EMPTY] or s[EMPTY] == 0 or not s[MASS] > 0 or not s[MASS_Q] > 0:
+    cdef double a, b, gap, plain
+    if not s[MASS_Q] > 0:
+        return NAN
+    if s[MEAN] == -INFINITY:
+        return INFINITY
+    if not s[MASS] > 0:
         return NAN
     b = s[MEAN] / s[MASS]
-    if b == -INFINITY:
-        return INFINITY
-    plain = (s[TOP_Q] - s[TOP] - s[DELTA]) + (log_positive(s[MASS_Q]) - log_positive(s[MASS])) - b
-    if plain > 0.5:                                     # nothing cancels, and nothing overflows
-        return plain
-    a = s[EXCESS] / s[MASS]
-    t = a + b
-    a -= excess(t)
+    gap = s[TOP_Q] - s[TOP] - s[DELTA]
+    plain = gap + (log_positive(s[MASS_Q]) - log_positive(s[MASS])) - b
+    if plain > 0.5 or not -1 < b < 1:                   # nothing cancels, and nothing overflows
+        return plain if plain > 0 else 0.0
+    a = (s[EXCESS] + s[FAR] * exp(gap)) / s[MASS]
+    a -= excess(a + b)
     return a if a > 0 else 0.0
 
 
@@ -248,6 +262,11 @@ def divergences(const double[:, ::1] state, double[::1] out):
     cdef Py_ssize_t r
     for r in range(state.shape[0]):
         out[r] = divergence_of(&state[r, 0])
+
+
+def state_doubles():
+    """What is kept of a row."""
+    return STATE
 
 
 def scratch_bytes():
