@@ -26,7 +26,11 @@ DUMPS = [
     "compare", "p-*.bin", "q-*.bin", "--worst", "5", "--quiet", "--checkpoint", "progress",
     "--num-threads", "2",
 ]  # fmt: skip
-commands = pytest.mark.parametrize("command", [COMMAND, DUMPS], ids=["score", "dumps"])
+# Hidden states and a head whose products are exact, whatever block they are made in.
+HEADS = [*COMMAND, "--head", "head.npy"]
+commands = pytest.mark.parametrize(
+    "command", [COMMAND, DUMPS, HEADS], ids=["score", "dumps", "heads"]
+)
 # A slow run of small blocks that saves after each of them.
 DRIVER = """
 import sys, time
@@ -47,6 +51,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    np.save("head.npy", np.eye(CLASSES, dtype=np.float32))
     for number, part in enumerate(np.array_split(np.arange(ROWS), 3)):
         np.save(f"x-{number}.npy", RNG.normal(size=(len(part), CLASSES)).astype(np.float32))
         np.save(f"y-{number}.npy", RNG.integers(0, CLASSES, len(part)))
