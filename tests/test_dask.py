@@ -542,7 +542,8 @@ def test_progress_is_shown(workers, shards, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--dask", "local:0"], "--dask: expected an address or local:N"),
+        (["--dask", "local:0"], "--dask: expected HOST:PORT or local:N"),
+        (["--dask", "4"], "--dask: expected HOST:PORT or local:N, got '4'"),
         (["--dask", "local:1", "--rows", "-"], "--rows -: expected an ordinary file with --dask"),
     ],
 )

@@ -348,7 +348,7 @@ def deaf_children() -> Iterator[None]:
 
 def check_options(options: argparse.Namespace) -> None:
     """Refuse what a cluster cannot do."""
-    if options.dask.startswith("local:") and not re.fullmatch(r"local:[1-9]\d*", options.dask):
-        raise UsageError(f"--dask: expected an address or local:N, got {options.dask!r}")
+    if not re.fullmatch(r"local:[1-9]\d*|(?!local:)([a-z]+://)?[^/]+:\d+", options.dask):
+        raise UsageError(f"--dask: expected HOST:PORT or local:N, got {options.dask!r}")
     if options.rows and is_direct(options.rows):
         raise UsageError(f"--rows {options.rows}: expected an ordinary file with --dask")
