@@ -10,28 +10,28 @@ import numpy as np
 
 from bench.measure import Contender, peak_memory, take_turns
 
-# 620 MB of dumps: what starting up costs hardly shows
-CLASSES, N_CTX, CHUNKS = 151_936, 512, 4
-BY_HAND_ROWS = 8  # of a block, so that its temporaries fit in memory
+# 2.5 GB of dumps: what starting up costs hardly shows
+CLASSES, N_CTX, CHUNKS = 151_936, 512, 16
+BY_HAND_ROWS = 8  # whose temporaries stay in the cache
 
 
-def by_hand(path: str, n_ctx: int, n_vocab: int, n_chunk: int) -> Any:
+def by_hand(at_once: int, path: str, n_ctx: int, n_vocab: int, n_chunk: int) -> Any:
     """Decoded log-probabilities of a dump, some rows at a time, as scripts do it in NumPy."""
     width = 2 * (2 * ((n_vocab + 1) // 2) + 4)
     rows = n_chunk * (n_ctx - 1 - n_ctx // 2)
     data = np.memmap(path, np.uint8, "r", 20 + 4 * n_ctx * n_chunk, (rows, width))
-    for start in range(0, rows, BY_HAND_ROWS):
-        some = data[start : start + BY_HAND_ROWS]
+    for start in range(0, rows, at_once):
+        some = data[start : start + at_once]
         scale, least = (np.ascontiguousarray(some[:, k : k + 4]).view("<f4") for k in (0, 4))
         codes = np.ascontiguousarray(some[:, 8:]).view("<u2")[:, :n_vocab]
         yield scale * codes.astype(np.float32) + least
 
 
-def kl_by_hand(p: str, q: str, *shape: int) -> float:
+def kl_by_hand(at_once: int, p: str, q: str, *shape: int) -> float:
     """Mean KL as those scripts have it: decode, exp, sum."""
     found = [
         (np.exp(a) * (a - b)).sum(axis=1, dtype=np.float64)
-        for a, b in zip(by_hand(p, *shape), by_hand(q, *shape), strict=True)
+        for a, b in zip(by_hand(at_once, p, *shape), by_hand(at_once, q, *shape), strict=True)
     ]
     return float(np.concatenate(found).mean())
 
@@ -73,7 +73,14 @@ def measure(fastent: Any, quick: bool, budget: float) -> list[dict[str, Any]]:
                 lambda: compare("--metrics", "kl_divergence"),
             ),
             Contender("fastent compare A.bin B.bin, everything", compare),
-            Contender("NumPy by hand", lambda: kl_by_hand(p, q, N_CTX, classes, chunks)),
+            Contender(
+                f"NumPy by hand, {BY_HAND_ROWS} rows at once",
+                lambda: kl_by_hand(BY_HAND_ROWS, p, q, N_CTX, classes, chunks),
+            ),
+            Contender(
+                "NumPy by hand, a chunk at once",
+                lambda: kl_by_hand(rows // chunks, p, q, N_CTX, classes, chunks),
+            ),
         ]
         for one in contenders:
             one.start()

@@ -65,7 +65,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
     threads = 1 if options.dask else options.num_threads or fastent.get_num_threads()
     carrier = carried(options, shards)
     exact = shards.rows <= MOST_ROWS
-    make = partial(CompareScorer, options, shown, settings, carrier, with_labels, exact)
+    groups = shards.most_groups()
+    make = partial(CompareScorer, options, shown, settings, carrier, with_labels, exact, groups)
     scorer = make(threads)
     kept = {**settings, "ignore_index": options.ignore_index, "nan_policy": options.nan_policy,
             "metrics": shown}  # fmt: skip

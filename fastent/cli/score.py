@@ -64,7 +64,8 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
     }
     threads = 1 if options.dask else options.num_threads or fastent.get_num_threads()
     carrier = carried(options, shards)
-    make = partial(ScoreScorer, options, shown, settings, shards.classes, carrier)
+    groups = shards.most_groups()
+    make = partial(ScoreScorer, options, shown, settings, shards.classes, carrier, groups)
     scorer = make(threads)
     if options.rows and not scorer.rows_columns:
         raise UsageError(f"--rows: {', '.join(shown)} have no row values")
@@ -84,7 +85,9 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         work.work_through()
         found = describe(scorer, shards, kept, shown, options, carrier)
         if options.fit_temperature:
-            found["fitted_temperature"] = temperature.fit(work.go_through, settings, options)
+            found["fitted_temperature"] = temperature.fit(
+                work.go_through, settings, options, groups
+            )
         work.finish()
         write_outputs(options, found, lambda: page(scorer, shards, found, options))
     show(options, found)

@@ -117,9 +117,14 @@ class PassScorer(Scorer):
     rows_columns = ()
 
     def __init__(
-        self, asks: Asks, settings: dict[str, Any], options: argparse.Namespace, threads: int
+        self,
+        asks: Asks,
+        settings: dict[str, Any],
+        options: argparse.Namespace,
+        groups: int,
+        threads: int,
     ) -> None:
-        lanes = lane_count(threads, None, bool(options.groups))
+        lanes = lane_count(threads, None, groups)
         omit = options.nan_policy == "omit"
         super().__init__(lambda: PassSums(asks, settings, omit, threads // lanes), lanes, 0)
 
@@ -137,7 +142,9 @@ class PassScorer(Scorer):
 Pass = Callable[[Callable[[int], PassScorer]], PassScorer]
 
 
-def fit(go_through: Pass, settings: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def fit(
+    go_through: Pass, settings: dict[str, Any], options: argparse.Namespace, groups: int
+) -> dict[str, Any]:
     """The temperatures, as the document has them.
 
     Parameters
@@ -147,6 +154,8 @@ def fit(go_through: Pass, settings: dict[str, Any], options: argparse.Namespace)
     settings : dict
         Keywords of an accumulator.
     options : Namespace
+    groups : int
+        At most how many there are.
     """
     searches: dict[Any, Search] = {}
     whole = search()
@@ -155,7 +164,7 @@ def fit(go_through: Pass, settings: dict[str, Any], options: argparse.Namespace)
     overall: FittedTemperature | None = None
     asks = Asks()
     while asks.whole or asks.groups or asks.others:
-        make = partial(PassScorer, asks, settings, options)
+        make = partial(PassScorer, asks, settings, options, groups)
         sums = go_through(make).lanes.total()
         asked, new = None, {}
         if asks.whole is not None:

@@ -187,6 +187,10 @@ class DumpColumn(Source):
         self.first_chunk = 0  # the number of the file's first one, where files are one text
         self._bytes = FileBytes(self.name)
 
+    @property
+    def most_values(self) -> int:
+        return self.header.n_chunk if self.column == "chunk" else self.rows
+
     def open(self) -> None:
         self._bytes.open(self.path, False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -188,6 +189,15 @@ class Shards:
             for shard in self.items
             for source in shard.sources.values()
         )
+
+    def most_groups(self) -> int:
+        """How many groups and clusters there can be."""
+        each = [
+            sum(shard.sources[role].most_values for shard in self.items)
+            for role in ("groups", "clusters")
+            if role in self.items[0].sources
+        ]
+        return min(self.rows, math.prod(each)) if each else 0
 
     def in_place(self) -> bool:
         """Whether predictions need no buffer, as far as the first file tells."""

@@ -59,6 +59,11 @@ class Source:
         self.dtype = np.dtype(dtype)
 
     @property
+    def most_values(self) -> int:
+        """How many different numbers there can be, of one a row."""
+        return self.rows
+
+    @property
     def axes(self) -> int:
         """How many axes the array in the file has."""
         return 1 if self.classes is None else 2
