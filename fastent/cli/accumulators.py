@@ -15,14 +15,15 @@ GROUP_BYTES = 4 << 10  # the sums of one group or cluster
 ROOM = 64 << 20
 
 
-def lane_count(threads: int, classes: int | None, groups: int) -> int:
+def lane_count(threads: int, classes: int | None, groups: int, clusters: int = 0) -> int:
     """How many accumulators to have for so many threads.
 
-    No more than there is room for with counts of all labels and at most so many groups and
-    clusters; the kernels of each then use several threads, which wait for each other: a tenth of
-    the time at 150,000 classes.
+    No more than there is room for with counts of all labels, of each group, and sums of at most so
+    many groups and clusters; the kernels of each then use several threads, which wait for each
+    other: a tenth of the time at 150,000 classes.
     """
-    return max(1, min(threads, ROOM // (LABEL_BYTES * (classes or 1) + GROUP_BYTES * groups)))
+    each = LABEL_BYTES * (classes or 1) * (1 + groups) + GROUP_BYTES * (groups + clusters)
+    return max(1, min(threads, ROOM // each))
 
 
 class Mergeable(Protocol):

@@ -28,10 +28,10 @@ class CompareScorer(Scorer):
         carrier: Carried,
         with_labels: bool,
         exact: bool,
-        groups: int,
+        groups: tuple[int, int],
         threads: int,
     ) -> None:
-        lanes = lane_count(threads, None, groups)
+        lanes = lane_count(threads, None, *groups)
         self._by: str | None = options.by if options.worst else None
         hidden = [name for name in (self._by,) if name is not None and name not in shown]
         if options.bytes or options.token_bytes:

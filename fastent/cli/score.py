@@ -86,7 +86,7 @@ def run(options: argparse.Namespace, signals: Signals) -> int:
         found = describe(scorer, shards, kept, shown, options, carrier)
         if options.fit_temperature:
             found["fitted_temperature"] = temperature.fit(
-                work.go_through, settings, options, groups
+                work.go_through, settings, options, groups[0]
             )
         work.finish()
         write_outputs(options, found, lambda: page(scorer, shards, found, options))

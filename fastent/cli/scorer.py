@@ -37,7 +37,7 @@ class ScoreScorer(Scorer):
         settings: dict[str, Any],
         classes: int | None,
         carrier: Carried,
-        groups: int,
+        groups: tuple[int, int],
         threads: int,
     ) -> None:
         hidden = DRAWN[options.task] if options.html else []
@@ -52,7 +52,7 @@ class ScoreScorer(Scorer):
             hidden = [*hidden, "cross_entropy"]
         names = list(dict.fromkeys([*shown, *hidden]))
         self._ignore_index = settings["ignore_index"]
-        lanes = lane_count(threads, classes, groups)
+        lanes = lane_count(threads, classes, *groups)
         numbers = {**settings, "num_threads": threads // lanes}
         super().__init__(lambda: Sums(names, numbers, options.nan_policy), lanes, options.worst)
         metrics = [registry.find(name, options.task) for name in shown]

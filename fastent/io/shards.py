@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -190,14 +189,13 @@ class Shards:
             for source in shard.sources.values()
         )
 
-    def most_groups(self) -> int:
-        """How many groups and clusters there can be."""
-        each = [
-            sum(shard.sources[role].most_values for shard in self.items)
+    def most_groups(self) -> tuple[int, int]:
+        """How many groups, and clusters of each, there can be."""
+        groups, clusters = (
+            sum(shard.sources[role].most_values for shard in self.items if role in shard.sources)
             for role in ("groups", "clusters")
-            if role in self.items[0].sources
-        ]
-        return min(self.rows, math.prod(each)) if each else 0
+        )
+        return groups, min(self.rows, clusters * max(1, groups))
 
     def in_place(self) -> bool:
         """Whether predictions need no buffer, as far as the first file tells."""
