@@ -38,7 +38,7 @@ class Lock:
     def __init__(self) -> None:
         self.held = threading.RLock()
         with _registry:
-            _locks.add(self)
+            _locks.add(weakref.ref(self, _locks.discard))
 
     def __enter__(self) -> None:
         if _forks:  # or who locks again and again may never let it have the lock
@@ -88,7 +88,7 @@ _first: list[bool] = []
 _importing = threading.RLock()
 _last: list[Acquirable] = [_importing]  # after the others, whose holders may take these
 _registry = threading.RLock()
-_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+_locks: set[weakref.ref[Lock]] = set()  # a WeakSet changes while it is looked through
 _forks: list[int] = []  # those that wait or go on
 _taken: list[Acquirable] = []  # by the one that goes on
 
@@ -101,7 +101,8 @@ def _before() -> None:
     coming = [name for name in RELEASED if name not in sys.modules]
     _registry.acquire()
     # In the order in which a merge takes its two.
-    for lock in chain((lock.held for lock in sorted(_locks, key=id)), _last):  # it may grow yet
+    locks = sorted(filter(None, (known() for known in _locks.copy())), key=id)
+    for lock in chain((lock.held for lock in locks), _last):  # it may grow yet
         lock.acquire()
         _taken.append(lock)
     for name in coming:

@@ -298,8 +298,7 @@ class Accumulator:
             # One for all reports of this state: it may change when the last of them is gone.
             hold = (self._hold and self._hold()) or _Hold()
             self._hold = weakref.ref(hold)
-            state = self._state
-        names = self._class_names
+            state, names = self._state, self._class_names
         return Report(state, self._metrics, self._options["base"], hold, self._settings(), names)
 
     @property

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fastent._fork import Lock
 from fastent.report import histogram
 from fastent.report.intervals import interval
 from fastent.report.style import FONTS, LIGHT
@@ -95,6 +96,9 @@ class Words:
 CONFIDENCE = Words("Confidence by correctness", "confidence", "right", "wrong")
 PROBABILITY = Words("Probability by target", "probability of target 1", "target 1", "target 0")
 Marks = Mapping[str, float]
+# One thread at a time: matplotlib's settings and the filters of warnings are the process's, and two
+# that change and restore them by turns leave them changed.
+_drawing = Lock()
 
 
 def _figure(rows: int = 1, height: float = 3.3) -> tuple[Any, Any]:
@@ -180,7 +184,7 @@ def _styled(draw: Any) -> Any:
     def styled(*arguments: Any) -> Plot:
         import matplotlib
 
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": draw.__name__}):
+        with _drawing, matplotlib.rc_context({**STYLE, "svg.hashsalt": draw.__name__}):
             return draw(*arguments)  # type: ignore[no-any-return]
 
     return styled
@@ -230,7 +234,7 @@ def in_our_style(axes: Any, draw: Any) -> Any:
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
     fonts = [font for font in FONTS if font in installed]
-    with matplotlib.rc_context({**STYLE, "font.family": [*fonts, "sans-serif"]}):
+    with _drawing, matplotlib.rc_context({**STYLE, "font.family": [*fonts, "sans-serif"]}):
         if axes is None:
             from matplotlib import pyplot
 

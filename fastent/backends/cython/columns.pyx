@@ -208,8 +208,7 @@ cdef object add_check(Call call, Steps made, column, int place):
         s.slot[k] = -1
 
 
-# Steps never change and stay once they are here, where calls point to them: without a GIL threads at worst
-# settle the same ones twice, and the calls of each hold theirs.
+# Steps never change, and stay once they are here: without a GIL threads at worst settle the same ones twice.
 cdef dict settled = {}
 
 
@@ -224,8 +223,7 @@ cdef object find_steps(Call call):
     key = (call.task, call.columns, form, levels.active)
     kept = settled.get(key)
     if kept is None:
-        kept = settle_steps(call)
-        settled[key] = kept
+        kept = settled.setdefault(key, settle_steps(call))
     call.steps = kept
     plan.steps = kept.steps
     plan.step_count = kept.count

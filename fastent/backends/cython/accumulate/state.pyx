@@ -15,6 +15,7 @@ to give the same state.  Unit weights keep no B, ΣW, ΣW²: they are S and the 
 Python methods: `add`, `merge`, `copy`, `sums`, `extremes`, `histogram`, `calibration`,
 `label_counts`, `item_sums`, `cluster_sums`, `to_dict` and `load`; fastent.results makes metrics of them.
 """
+cimport cython
 cimport numpy as cnp
 import numpy as np
 
@@ -435,6 +436,11 @@ cdef class State:
 
     def merge(self, State other not None):
         """Add all rows of another state of the same columns, whatever their order."""
+        with cython.critical_section(self, other):
+            self.add_state(other)
+        return self
+
+    cdef int add_state(self, State other) except -1:
         cdef Py_ssize_t i, g, k, width = 3 * self.store.K + 2 * self.store.kinds
         cdef Py_ssize_t cluster_width = self.store.K + self.store.kinds
         cdef Py_ssize_t groups_before = len(self.groups), clusters_before = len(self.clusters)
@@ -510,14 +516,18 @@ cdef class State:
         if not other.detailed:
             self.detailed = False
         self.limit_details()
-        return self
+        return 0
 
     # --- reading --------------------------------------------------------------------------------
+    #
+    # Reading a sum carries in it first, so without a GIL one thread at a time reads a state, be it for a
+    # report or to merge it into another.
 
     def rows(self, int kind=0, group=None):
         """Number of rows with positive weight."""
         return self.store.count[kind] if group is None else self.store.group_count[2 * <Py_ssize_t> group + kind]
 
+    @cython.critical_section
     def weight(self, int kind=0, group=None):
         """ΣW and ΣW², as `sums` gives totals."""
         cdef ExactSum* total = self.store.total + 3 * self.store.K + 2 * kind
@@ -531,6 +541,7 @@ cdef class State:
              + 3 * self.store.K + 2 * kind)
         return span_object(s), span_object(s + 1)
 
+    @cython.critical_section
     def sums(self, int c, group=None):
         """S, A, B of a column: integers in units of 2**-1074, of products in units of 2**-2162, or
         the inf or nan that decides."""
@@ -543,6 +554,7 @@ cdef class State:
         first, square = span_object(s), span_object(s + SQUARE)
         return first, square, span_object(s + CROSS) if self.weighted else as_product(first)
 
+    @cython.critical_section
     def total(self, int c, Py_ssize_t group):
         """S of a column in a group as the nearest float; None where it is not a usual number."""
         cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
@@ -556,6 +568,7 @@ cdef class State:
         restore_mode(mode)
         return total if total == total else None
 
+    @cython.critical_section
     def unit_error(self, int c, Py_ssize_t group):
         """Standard error of a column's mean in a group, for weights of 1; None where it takes
         larger integers than usual."""
@@ -637,6 +650,7 @@ cdef class State:
         """Σ w·confidence, Σ w·correct and Σ w of each bin, as `sums` gives totals."""
         return [sums[:BIN_CROSS] for sums in self.bin_sums(group)]
 
+    @cython.critical_section
     def bin_sums(self, group=None):
         """The same, and Σ W·x of the first two, as totals of products."""
         cdef Py_ssize_t first = 0, stop = self.store.cell_room, b, cell, width = BIN_SUMS * self.store.bins
@@ -658,6 +672,7 @@ cdef class State:
                 found[b + BIN_CROSS:b + BIN_SUMS] = map(as_product, found[b:b + BIN_SUMS - BIN_CROSS])
         return [tuple(found[b:b + BIN_SUMS]) for b in range(0, width, BIN_SUMS)]
 
+    @cython.critical_section
     def cluster_sums(self, int c):
         """S and ΣW of a column in every cluster, as `sums` gives totals."""
         cdef Py_ssize_t i, width = self.store.K + self.store.kinds
@@ -667,6 +682,7 @@ cdef class State:
 
     # --- text -----------------------------------------------------------------------------------
 
+    @cython.critical_section
     def to_dict(self, bint lazily=False):
         """The content as JSON-able data: equal for equal content, however it came together.
 
@@ -703,12 +719,15 @@ cdef class State:
             if self.store.histogram[t].entries[i].key != ~(<uint64_t> 0):
                 yield histogram_entry(self.store.histogram[t].entries + i, places)
 
+    @cython.critical_section
     def group_text(self, group):
         return group_text(&self.store, self.weighted, group)
 
+    @cython.critical_section
     def cluster_text(self, cluster):
         return cluster_text(&self.store, cluster)
 
+    @cython.critical_section
     def calibration_text(self, group):
         kept = BIN_SUMS if self.weighted else BIN_CROSS
         units = [PRODUCT_UNIT if k >= BIN_CROSS else 1074 for k in range(kept)]
