@@ -712,9 +712,8 @@ CALLS = {
 }
 
 
-def accumulate(rng):
-    """One update on plain memory, against pieces elsewhere in another order, merged, by way of
-    JSON and pickle; what is refused changes nothing."""
+def stream(rng):
+    """Metrics and options of an accumulator, and the operands of an update and its named arrays."""
     task = pick(rng, fe.metrics.TASKS)
     ids_of = [name for name in ("groups", "clusters") if chance(rng, 0.3)]
     names = [n for n in fe.metrics.names(task) if "{" not in n
@@ -747,16 +746,26 @@ def accumulate(rng):
     for name in ids_of:
         ids = rng.integers(0, pick(rng, [1, 3, 1200]), n)
         arrays[name] = ids if chance(rng, 0.5) else ids.astype(str)
+    return metrics, options, operands, arrays
 
-    def put(acc, operands, arrays):
-        """Lists are one operand of two arrays."""
-        *lists, last = operands
-        return acc.update(tuple(lists), last, **arrays) if task == "topk" else acc.update(
-            *operands, **arrays)  # fmt: skip
 
-    def told(acc):
-        return json.dumps(acc.state_dict(), sort_keys=True)
+def put(acc, operands, arrays):
+    """An update; lists are one operand of two arrays."""
+    *lists, last = operands
+    if len(lists) > 1:
+        return acc.update(tuple(lists), last, **arrays)
+    return acc.update(*operands, **arrays)
 
+
+def told(acc):
+    return json.dumps(acc.state_dict(), sort_keys=True)
+
+
+def accumulate(rng):
+    """One update on plain memory, against pieces elsewhere in another order, merged, by way of
+    JSON and pickle; what is refused changes nothing."""
+    metrics, options, operands, arrays = stream(rng)
+    n = len(operands[-1])
     try:
         empty = fe.Accumulator(metrics, **options)
     except ERRORS as error:
