@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastent._blas import blas_threads, product
 from fastent._errors import as_number, as_reduction, shown
-from fastent._extras import missing
 from fastent._fork import bring
 from fastent._keywords import (
     Array,
@@ -365,7 +364,7 @@ class Hidden:
             last = min(self.classes, first + step)
             weights = _widened(self._head[first:last], self._plain_head, self.dtype)
             z = room[: len(rows) * (last - first)].reshape(len(rows), last - first)
-            yield first, np.matmul(rows, weights.T, out=z)
+            yield first, product(rows, weights.T, out=z)
 
     def _step(self, rows: int, sides: int) -> int:
         left = PRODUCTS - rows * self.width * self.dtype.itemsize * sides
@@ -431,21 +430,6 @@ def _temperature(given: Any) -> float:
 
 def _kernel() -> Any:
     return bring(f"fastent.backends.cython.kernels.linear_sums_{levels.active}")
-
-
-@contextmanager
-def blas_threads(count: int | None) -> Iterator[None]:
-    """BLAS with so many threads, where a number was asked for: products and kernels take turns, so
-    that each may have all of them."""
-    if count is None:
-        yield
-        return
-    try:
-        from threadpoolctl import threadpool_limits
-    except ModuleNotFoundError as error:
-        raise missing(error, "threadpoolctl", "num_threads: threads of BLAS") from None
-    with threadpool_limits(chosen_threads(count), user_api="blas"):
-        yield
 
 
 def _reduced(

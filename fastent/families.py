@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastent._blas import product
 from fastent._errors import one_of, shown
 from fastent._keywords import Array, explained
 from fastent._reductions import delivered, log_of_base
@@ -330,7 +331,7 @@ def _solved(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
     lead = broadcast_shape((lower.shape[:-2], right.shape[:-2]))
     found = np.empty((*lead, *right.shape[-2:]))
     for i in range(right.shape[-2]):
-        known = lower[..., i : i + 1, :i] @ found[..., :i, :]
+        known = product(lower[..., i : i + 1, :i], found[..., :i, :])
         found[..., i, :] = (right[..., i, :] - known[..., 0, :]) / lower[..., i, i, None]
     return found
 

@@ -25,11 +25,14 @@ FUNCTIONS = {
 DIVERGENCES = ("kl_divergence", "js_divergence")
 
 
+# Not that of Numba on interpreters and machines that it has no wheel for.
+BACKENDS = ["cython", *(["numba"] if find_spec("numba") else []), "numpy"]
+
+
 def engines():
-    """Every backend, and the compiled one at every SIMD level of this machine; not that of Numba on
-    interpreters and machines that it has no wheel for."""
+    """Every backend, and the compiled one at every SIMD level of this machine."""
     levels = [("cython", level) for level in _settings.simd_levels()]
-    return [*levels, *([("numba", None)] if find_spec("numba") else []), ("numpy", None)]
+    return [*levels, *((name, None) for name in BACKENDS[1:])]
 
 
 def kinds(function):

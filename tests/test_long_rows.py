@@ -5,6 +5,7 @@ import sys
 import textwrap
 from functools import partial
 
+import cases
 import numpy as np
 import pytest
 
@@ -168,7 +169,7 @@ def test_no_row_is_copied_whole():
     assert int(run.stdout) < 32 << 20
 
 
-@pytest.mark.parametrize("backend", ["cython", "numba", "numpy"])
+@pytest.mark.parametrize("backend", cases.BACKENDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_blocks_without_any_mass(backend, dtype):
     """A whole block at -inf costs everything where the target has mass there, and nothing else."""

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import cases
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastent as fe
+from fastent import _blas
 
 
 def test_many_threads_at_once(engine):
@@ -73,3 +75,35 @@ def test_child_after_fork(backend):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_blas_has_as_many_threads_as_before_calls_that_overlap():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def threads():
+        return {one["num_threads"] for one in threadpoolctl.threadpool_info()
+                if one["user_api"] == "blas"}  # fmt: skip
+
+    before = threads()
+    first, second = _blas.blas_threads(3), _blas.blas_threads(2)
+    with first:
+        second.__enter__()
+        assert threads() == {3}
+    assert threads() == {2}
+    second.__exit__(None, None, None)
+    assert threads() == before
+
+
+def test_pages_made_by_threads_at_once():
+    """matplotlib's settings and the filters of warnings are the process's, and are as before."""
+    matplotlib = pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    acc = fe.Accumulator(["cross_entropy", "ece"], kind="logits")
+    rng = np.random.default_rng(3)
+    report = acc.update(rng.integers(0, 3, 50), rng.normal(size=(50, 3))).compute()
+    want = report.to_html()
+    before = dict(matplotlib.rcParams), list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: report.to_html(), range(8)))
+    assert all(page == want for page in found)
+    assert (dict(matplotlib.rcParams), list(warnings.filters)) == before

@@ -527,7 +527,6 @@ cdef class State:
         """Number of rows with positive weight."""
         return self.store.count[kind] if group is None else self.store.group_count[2 * <Py_ssize_t> group + kind]
 
-    @cython.critical_section
     def weight(self, int kind=0, group=None):
         """ΣW and ΣW², as `sums` gives totals."""
         cdef ExactSum* total = self.store.total + 3 * self.store.K + 2 * kind
@@ -535,11 +534,12 @@ cdef class State:
         if not self.weighted:
             implied = int(self.rows(kind, group)) << 1074
             return implied, implied << 32 * FAR
-        if group is None:
-            return exact_object(total), product_object(total + 1, self.store.far + (total - self.store.total) + 1)
-        s = (self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds)
-             + 3 * self.store.K + 2 * kind)
-        return span_object(s), span_object(s + 1)
+        with cython.critical_section(self):
+            if group is None:
+                return exact_object(total), product_object(total + 1, self.store.far + (total - self.store.total) + 1)
+            s = (self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds)
+                 + 3 * self.store.K + 2 * kind)
+            return span_object(s), span_object(s + 1)
 
     @cython.critical_section
     def sums(self, int c, group=None):
@@ -682,7 +682,6 @@ cdef class State:
 
     # --- text -----------------------------------------------------------------------------------
 
-    @cython.critical_section
     def to_dict(self, bint lazily=False):
         """The content as JSON-able data: equal for equal content, however it came together.
 
@@ -694,7 +693,8 @@ cdef class State:
             del cells[1:]
         places = {0: 0} | {code + 1: i + 1 for i, code in enumerate(groups)}
         whole, ordered = (iter, iter) if lazily else (list, sorted)
-        text = store_text(&self.store, self.weighted, self.columns)
+        with cython.critical_section(self):
+            text = store_text(&self.store, self.weighted, self.columns)
         for c, column in enumerate(self.columns):
             text["columns"][column[0]]["histogram"] = ordered(self.histogram_text(c, places))
         return {
@@ -727,7 +727,6 @@ cdef class State:
     def cluster_text(self, cluster):
         return cluster_text(&self.store, cluster)
 
-    @cython.critical_section
     def calibration_text(self, group):
         kept = BIN_SUMS if self.weighted else BIN_CROSS
         units = [PRODUCT_UNIT if k >= BIN_CROSS else 1074 for k in range(kept)]
