@@ -7,6 +7,7 @@ For interpreters without a GIL above all; with one, threads take turns every 50 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import pickle
@@ -29,6 +30,9 @@ from fastent import _settings
 
 THREADS = 8
 ALONE = {"sklearn"}  # it changes the warnings' filters itself
+FREE = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+# Without a GIL, CPython 3.13 hands a child dictionaries that threads had locked, without us too.
+FORKS = hasattr(os, "fork") and not FREE
 HERE = os.path.dirname(os.path.abspath(__file__))
 FRESH = f"""
 import sys
@@ -235,6 +239,7 @@ def child(work):
     pid = os.fork()
     if pid == 0:
         said = b"well"
+        faulthandler.dump_traceback_later(25)  # says where it hangs
         try:
             work()
         except BaseException as error:
@@ -300,7 +305,7 @@ def case(rng):
     if chance(rng, 0.1):
         return fresh(rng)
     with _settings.use_simd(pick(rng, _settings.simd_levels())):
-        if chance(rng, 0.1) and hasattr(os, "fork"):
+        if chance(rng, 0.1) and FORKS:
             forks(rng)
         else:
             pick(rng, [functions, accumulators])(rng)
@@ -308,7 +313,7 @@ def case(rng):
 
 
 def main():
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if FREE:
         if sys._is_gil_enabled():
             sys.exit("threads.py: a module has brought the GIL back; PYTHON_GIL=0 keeps it away")
         if "--worker" not in sys.argv:
