@@ -208,23 +208,14 @@ cdef double divergence_of(const double *s) noexcept nogil:
     return a if a > 0 else 0.0
 
 
-def add_labels(z, const int64_t[::1] labels, Py_ssize_t start, const double[::1] bias, double scale, double softcap,
-               double temperature, double[:, ::1] state, double[::1] own, char[::1] scratch):
+def add_labels(const stored[:, :] z, const int64_t[::1] labels, Py_ssize_t start, const double[::1] bias, double scale,
+               double softcap, double temperature, double[:, ::1] state, double[::1] own, char[::1] scratch):
     """Take a block of products in: rows of `z`, classes [start, start + z.shape[1])."""
     cdef Head head = head_of(bias, scale, softcap, temperature)
-    cdef const float[:, :] single
-    cdef const double[:, :] wide
-    cdef Py_ssize_t rows = z.shape[0], n = z.shape[1]
-    if rows == 0 or n == 0:
-        return
-    if z.dtype.itemsize == 4:
-        single = z
+    if z.shape[0] and z.shape[1]:
         with nogil:
-            add_losses(&single[0, 0], rows, n, single.strides[0] // 4, &labels[0], start, &head, &state[0, 0], &own[0], &scratch[0])
-    else:
-        wide = z
-        with nogil:
-            add_losses(&wide[0, 0], rows, n, wide.strides[0] // 8, &labels[0], start, &head, &state[0, 0], &own[0], &scratch[0])
+            add_losses(&z[0, 0], z.shape[0], z.shape[1], z.strides[0] // <Py_ssize_t>sizeof(stored), &labels[0], start,
+                       &head, &state[0, 0], &own[0], &scratch[0])
 
 
 def losses(const int64_t[::1] labels, const double[:, ::1] state, const double[::1] own, double[::1] out):
@@ -233,28 +224,16 @@ def losses(const int64_t[::1] labels, const double[:, ::1] state, const double[:
         finish_losses(labels.shape[0], &labels[0], &state[0, 0], &own[0], &out[0])
 
 
-def add_pairs(p, q, Py_ssize_t start, const double[::1] bias_p, const double[::1] bias_q, double scale_p, double scale_q,
-              double softcap_p, double softcap_q, double temperature, double[:, ::1] state, char[::1] scratch):
-    """Take a block of both products in."""
+def add_pairs(const stored[:, :] p, const stored[:, :] q, Py_ssize_t start, const double[::1] bias_p,
+              const double[::1] bias_q, double scale_p, double scale_q, double softcap_p, double softcap_q,
+              double temperature, double[:, ::1] state, char[::1] scratch):
+    """Take a block of both products in, which lie alike."""
     cdef Head head_p = head_of(bias_p, scale_p, softcap_p, temperature)
     cdef Head head_q = head_of(bias_q, scale_q, softcap_q, temperature)
-    cdef const float[:, :] single, other
-    cdef const double[:, :] wide, wide_other
-    cdef Py_ssize_t rows = p.shape[0], n = p.shape[1]
-    if rows == 0 or n == 0:
-        return
-    if p.dtype.itemsize == 4:
-        single = p
-        other = q
+    if p.shape[0] and p.shape[1]:
         with nogil:
-            add_divergences(&single[0, 0], &other[0, 0], rows, n, single.strides[0] // 4, start, &head_p, &head_q,
-                            &state[0, 0], <double *>&scratch[0])
-    else:
-        wide = p
-        wide_other = q
-        with nogil:
-            add_divergences(&wide[0, 0], &wide_other[0, 0], rows, n, wide.strides[0] // 8, start, &head_p, &head_q,
-                            &state[0, 0], <double *>&scratch[0])
+            add_divergences(&p[0, 0], &q[0, 0], p.shape[0], p.shape[1], p.strides[0] // <Py_ssize_t>sizeof(stored), start,
+                            &head_p, &head_q, &state[0, 0], <double *>&scratch[0])
 
 
 def divergences(const double[:, ::1] state, double[::1] out):
