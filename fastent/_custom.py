@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 from numpy.typing import ArrayLike
 
@@ -17,6 +17,7 @@ from fastent._errors import as_number, shown
 from fastent._fork import bring
 from fastent._keywords import (
     Array,
+    Each,
     Kinds,
     OwnDivergenceKeywords,
     Reduced,
@@ -120,7 +121,7 @@ class RowDivergence:
         p: ArrayLike,
         q: ArrayLike,
         *,
-        reduction: Literal["none"] = "none",
+        reduction: Each = "none",
         kind: Kinds = "probs",
         row_sums: RowSums = "check",
         temperature: float = 1.0,
@@ -151,25 +152,6 @@ class RowDivergence:
         num_threads: int | None = None,
         **parameters: float,
     ) -> float: ...
-
-    @overload
-    def __call__(
-        self,
-        p: ArrayLike,
-        q: ArrayLike,
-        *,
-        reduction: Reduction,
-        kind: Kinds = "probs",
-        row_sums: RowSums = "check",
-        temperature: float = 1.0,
-        sample_weight: ArrayLike | None = None,
-        base: float | None = None,
-        axis: int | None = -1,
-        keepdims: bool = False,
-        out: Array | None = None,
-        num_threads: int | None = None,
-        **parameters: float,
-    ) -> Array | float: ...
 
     @explained
     @in_default_mode

@@ -20,6 +20,7 @@ Kind = Literal["probs", "logprobs", "logits"]
 Kinds = Kind | tuple[Kind, Kind]
 RowSums = Literal["check", "rescale", "as_is"]
 Reduction = Literal["none", "sum", "mean"]
+Each = Literal["none"]  # a call with any Reduction is one of this or the next, to type checkers
 Reduced = Literal["sum", "mean"]
 Backend = Literal["cython", "numba", "numpy"]
 Task = Literal["sparse", "categorical", "binary", "divergence", "logprob", "topk"]
@@ -141,6 +142,15 @@ class ClassGradientKeywords(GradientKeywords, total=False):
     ignore_index: int | None
     reduction: Reduced
     axis: int | None
+
+
+class FitKeywords(TypedDict, total=False):
+    sample_weight: ArrayLike | None
+    class_weight: ArrayLike | None
+    ignore_index: int | str | None
+    classes: Any
+    axis: int
+    num_threads: int | None
 
 
 class AccumulatorKeywords(TypedDict, total=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from fastent import functions
 from fastent._classes import as_codes
 from fastent._errors import place_of_axis
-from fastent._keywords import explained
+from fastent._keywords import FitKeywords, explained
 from fastent._orders import CELLS
 from fastent._reductions import exact_sum
 from fastent._settings import chosen_threads
@@ -42,31 +42,13 @@ class FittedTemperature(NamedTuple):
 
 @overload
 def fit_temperature(
-    labels: ArrayLike,
-    logits: ArrayLike,
-    *,
-    sample_weight: ArrayLike | None = ...,
-    class_weight: ArrayLike | None = ...,
-    ignore_index: int | str | None = ...,
-    classes: Any = ...,
-    groups: None = None,
-    axis: int = ...,
-    num_threads: int | None = ...,
+    labels: ArrayLike, logits: ArrayLike, *, groups: None = None, **keywords: Unpack[FitKeywords]
 ) -> FittedTemperature: ...
 
 
 @overload
 def fit_temperature(
-    labels: ArrayLike,
-    logits: ArrayLike,
-    *,
-    sample_weight: ArrayLike | None = ...,
-    class_weight: ArrayLike | None = ...,
-    ignore_index: int | str | None = ...,
-    classes: Any = ...,
-    groups: Any,
-    axis: int = ...,
-    num_threads: int | None = ...,
+    labels: ArrayLike, logits: ArrayLike, *, groups: Any, **keywords: Unpack[FitKeywords]
 ) -> dict[Any, FittedTemperature]: ...
 
 

@@ -22,7 +22,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack, overload
 
 from numpy.typing import ArrayLike
 
@@ -30,6 +30,7 @@ from fastent._custom import RowDivergence
 from fastent._errors import shown
 from fastent._keywords import (
     Array,
+    Each,
     OwnDivergenceKeywords,
     PlainDivergenceKeywords,
     Reduced,
@@ -149,7 +150,7 @@ def renyi_divergence(
     q: ArrayLike,
     alpha: float,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[OwnDivergenceKeywords],
 ) -> Array: ...
 
@@ -163,17 +164,6 @@ def renyi_divergence(
     reduction: Reduced,
     **keywords: Unpack[OwnDivergenceKeywords],
 ) -> float: ...
-
-
-@overload
-def renyi_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Reduction,
-    **keywords: Unpack[OwnDivergenceKeywords],
-) -> Array | float: ...
 
 
 @_is(_RENYI)
@@ -219,7 +209,7 @@ def tsallis_divergence(
     q: ArrayLike,
     alpha: float,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[PlainDivergenceKeywords],
 ) -> Array: ...
 
@@ -233,17 +223,6 @@ def tsallis_divergence(
     reduction: Reduced,
     **keywords: Unpack[PlainDivergenceKeywords],
 ) -> float: ...
-
-
-@overload
-def tsallis_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Reduction,
-    **keywords: Unpack[PlainDivergenceKeywords],
-) -> Array | float: ...
 
 
 @_is(_TSALLIS)
@@ -284,7 +263,7 @@ def alpha_divergence(
     q: ArrayLike,
     alpha: float,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[PlainDivergenceKeywords],
 ) -> Array: ...
 
@@ -298,17 +277,6 @@ def alpha_divergence(
     reduction: Reduced,
     **keywords: Unpack[PlainDivergenceKeywords],
 ) -> float: ...
-
-
-@overload
-def alpha_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Reduction,
-    **keywords: Unpack[PlainDivergenceKeywords],
-) -> Array | float: ...
 
 
 @_is(_ALPHA)
@@ -352,7 +320,7 @@ def chi2_divergence(
     p: ArrayLike,
     q: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[PlainDivergenceKeywords],
 ) -> Array: ...
 
@@ -361,12 +329,6 @@ def chi2_divergence(
 def chi2_divergence(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
 ) -> float: ...
-
-
-@overload
-def chi2_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[PlainDivergenceKeywords]
-) -> Array | float: ...
 
 
 @_is(_CHI2)
@@ -403,7 +365,7 @@ def hellinger_distance(
     p: ArrayLike,
     q: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[PlainDivergenceKeywords],
 ) -> Array: ...
 
@@ -412,12 +374,6 @@ def hellinger_distance(
 def hellinger_distance(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
 ) -> float: ...
-
-
-@overload
-def hellinger_distance(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[PlainDivergenceKeywords]
-) -> Array | float: ...
 
 
 @_is(_HELLINGER)
@@ -454,7 +410,7 @@ def total_variation(
     p: ArrayLike,
     q: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[PlainDivergenceKeywords],
 ) -> Array: ...
 
@@ -463,12 +419,6 @@ def total_variation(
 def total_variation(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
 ) -> float: ...
-
-
-@overload
-def total_variation(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[PlainDivergenceKeywords]
-) -> Array | float: ...
 
 
 @_is(_VARIATION)
@@ -505,7 +455,7 @@ def jeffreys_divergence(
     p: ArrayLike,
     q: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[OwnDivergenceKeywords],
 ) -> Array: ...
 
@@ -514,12 +464,6 @@ def jeffreys_divergence(
 def jeffreys_divergence(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[OwnDivergenceKeywords]
 ) -> float: ...
-
-
-@overload
-def jeffreys_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[OwnDivergenceKeywords]
-) -> Array | float: ...
 
 
 @_is(_JEFFREYS)

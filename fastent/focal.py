@@ -7,7 +7,7 @@ other classes, so confident rows keep their digits.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +24,7 @@ from fastent._errors import (
 from fastent._keywords import (
     Array,
     BinaryFocalKeywords,
+    Each,
     FocalKeywords,
     Kind,
     Reduced,
@@ -47,7 +48,7 @@ def focal_cross_entropy(
     target_or_labels: ArrayLike,
     pred: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     gamma: float = ...,
     **keywords: Unpack[FocalKeywords],
 ) -> Array: ...
@@ -62,17 +63,6 @@ def focal_cross_entropy(
     gamma: float = ...,
     **keywords: Unpack[FocalKeywords],
 ) -> float: ...
-
-
-@overload
-def focal_cross_entropy(
-    target_or_labels: ArrayLike,
-    pred: ArrayLike,
-    *,
-    reduction: Reduction,
-    gamma: float = ...,
-    **keywords: Unpack[FocalKeywords],
-) -> Array | float: ...
 
 
 @explained
@@ -190,7 +180,7 @@ def binary_focal_cross_entropy(
     target: ArrayLike,
     pred: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     gamma: float = ...,
     alpha: float | None = ...,
     **keywords: Unpack[BinaryFocalKeywords],
@@ -207,18 +197,6 @@ def binary_focal_cross_entropy(
     alpha: float | None = ...,
     **keywords: Unpack[BinaryFocalKeywords],
 ) -> float: ...
-
-
-@overload
-def binary_focal_cross_entropy(
-    target: ArrayLike,
-    pred: ArrayLike,
-    *,
-    reduction: Reduction,
-    gamma: float = ...,
-    alpha: float | None = ...,
-    **keywords: Unpack[BinaryFocalKeywords],
-) -> Array | float: ...
 
 
 @explained

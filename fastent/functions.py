@@ -13,7 +13,7 @@ Leading axes broadcast as NumPy's do, without a copy: ``P`` of shape (n, C) agai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack, overload
 
 from numpy import ndarray
 from numpy.typing import ArrayLike
@@ -26,6 +26,7 @@ from fastent._keywords import (
     BinaryKeywords,
     CategoricalKeywords,
     DivergenceKeywords,
+    Each,
     EntropyKeywords,
     Kind,
     Kinds,
@@ -43,7 +44,7 @@ def sparse_cross_entropy(
     labels: ArrayLike,
     pred: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[SparseKeywords],
 ) -> Array: ...
 
@@ -52,12 +53,6 @@ def sparse_cross_entropy(
 def sparse_cross_entropy(
     labels: ArrayLike, pred: ArrayLike, *, reduction: Reduced, **keywords: Unpack[SparseKeywords]
 ) -> float: ...
-
-
-@overload
-def sparse_cross_entropy(
-    labels: ArrayLike, pred: ArrayLike, *, reduction: Reduction, **keywords: Unpack[SparseKeywords]
-) -> Array | float: ...
 
 
 @explained
@@ -174,7 +169,7 @@ def categorical_cross_entropy(
     target: ArrayLike,
     pred: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[CategoricalKeywords],
 ) -> Array: ...
 
@@ -187,16 +182,6 @@ def categorical_cross_entropy(
     reduction: Reduced,
     **keywords: Unpack[CategoricalKeywords],
 ) -> float: ...
-
-
-@overload
-def categorical_cross_entropy(
-    target: ArrayLike,
-    pred: ArrayLike,
-    *,
-    reduction: Reduction,
-    **keywords: Unpack[CategoricalKeywords],
-) -> Array | float: ...
 
 
 @explained
@@ -278,7 +263,7 @@ def binary_cross_entropy(
     target: ArrayLike,
     pred: ArrayLike,
     *,
-    reduction: Literal["none"] = "none",
+    reduction: Each = "none",
     **keywords: Unpack[BinaryKeywords],
 ) -> Array: ...
 
@@ -287,12 +272,6 @@ def binary_cross_entropy(
 def binary_cross_entropy(
     target: ArrayLike, pred: ArrayLike, *, reduction: Reduced, **keywords: Unpack[BinaryKeywords]
 ) -> float: ...
-
-
-@overload
-def binary_cross_entropy(
-    target: ArrayLike, pred: ArrayLike, *, reduction: Reduction, **keywords: Unpack[BinaryKeywords]
-) -> Array | float: ...
 
 
 @explained
@@ -360,11 +339,7 @@ def binary_cross_entropy(
 
 @overload
 def kl_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Literal["none"] = "none",
-    **keywords: Unpack[DivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[DivergenceKeywords]
 ) -> Array: ...
 
 
@@ -372,12 +347,6 @@ def kl_divergence(
 def kl_divergence(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[DivergenceKeywords]
 ) -> float: ...
-
-
-@overload
-def kl_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[DivergenceKeywords]
-) -> Array | float: ...
 
 
 @explained
@@ -452,11 +421,7 @@ def kl_divergence(
 
 @overload
 def js_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Literal["none"] = "none",
-    **keywords: Unpack[DivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[DivergenceKeywords]
 ) -> Array: ...
 
 
@@ -464,12 +429,6 @@ def js_divergence(
 def js_divergence(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[DivergenceKeywords]
 ) -> float: ...
-
-
-@overload
-def js_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[DivergenceKeywords]
-) -> Array | float: ...
 
 
 @explained
@@ -542,18 +501,12 @@ def js_divergence(
 
 @overload
 def entropy(
-    p: ArrayLike, *, reduction: Literal["none"] = "none", **keywords: Unpack[EntropyKeywords]
+    p: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[EntropyKeywords]
 ) -> Array: ...
 
 
 @overload
 def entropy(p: ArrayLike, *, reduction: Reduced, **keywords: Unpack[EntropyKeywords]) -> float: ...
-
-
-@overload
-def entropy(
-    p: ArrayLike, *, reduction: Reduction, **keywords: Unpack[EntropyKeywords]
-) -> Array | float: ...
 
 
 @explained

@@ -24,6 +24,7 @@ from fastent._errors import (
 from fastent._estimators import chao_shen, jackknife, miller_madow
 from fastent._keywords import (
     Array,
+    Each,
     Kind,
     OrderKeywords,
     PlainOrderKeywords,
@@ -118,11 +119,7 @@ def entropy_of_counts(
 
 @overload
 def renyi_entropy(
-    p: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Literal["none"] = "none",
-    **keywords: Unpack[OrderKeywords],
+    p: ArrayLike, alpha: float, *, reduction: Each = "none", **keywords: Unpack[OrderKeywords]
 ) -> Array: ...
 
 
@@ -130,12 +127,6 @@ def renyi_entropy(
 def renyi_entropy(
     p: ArrayLike, alpha: float, *, reduction: Reduced, **keywords: Unpack[OrderKeywords]
 ) -> float: ...
-
-
-@overload
-def renyi_entropy(
-    p: ArrayLike, alpha: float, *, reduction: Reduction, **keywords: Unpack[OrderKeywords]
-) -> Array | float: ...
 
 
 @explained
@@ -183,11 +174,7 @@ def renyi_entropy(
 
 @overload
 def tsallis_entropy(
-    p: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Literal["none"] = "none",
-    **keywords: Unpack[PlainOrderKeywords],
+    p: ArrayLike, alpha: float, *, reduction: Each = "none", **keywords: Unpack[PlainOrderKeywords]
 ) -> Array: ...
 
 
@@ -195,12 +182,6 @@ def tsallis_entropy(
 def tsallis_entropy(
     p: ArrayLike, alpha: float, *, reduction: Reduced, **keywords: Unpack[PlainOrderKeywords]
 ) -> float: ...
-
-
-@overload
-def tsallis_entropy(
-    p: ArrayLike, alpha: float, *, reduction: Reduction, **keywords: Unpack[PlainOrderKeywords]
-) -> Array | float: ...
 
 
 @explained
