@@ -15,7 +15,6 @@ from fastent.io.gguf import open_gguf
 from fastent.io.json_lines import open_jsonl
 from fastent.io.llama import is_dump, open_dump
 from fastent.io.npy import open_npy, open_npz
-from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parquet import ParquetTable, open_parquet
 from fastent.io.paths import expand, is_column_name
 from fastent.io.raw import RawRows
@@ -24,7 +23,7 @@ from fastent.io.references import SHOWN, Reference, suffix_of
 from fastent.io.safetensors import open_safetensors
 from fastent.io.source import Buffer, Source
 from fastent.io.table import from_partition
-from fastent.io.torch import open_torch
+from fastent.io.torch import TensorRows, open_torch
 
 TEXT_TABLES = (".csv", ".tsv", ".txt")
 OPENERS: dict[str, Any] = {
@@ -82,18 +81,12 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
             source = from_partition(reference, rows)
         else:
             source = opener(reference, role, how)
-            moved = isinstance(source, RawRows | CompressedColumns)
-            if (
-                role in ("predictions", "targets")
-                and not moved
-                and how.axis
-                not in (
-                    -1,
-                    source.axes - 1,
-                )
-            ):
+            array = isinstance(source, RawRows | TensorRows)  # whose classes may be any axis
+            last = 0 if source.classes is None else 1
+            rows_of_classes = role in ("predictions", "targets")
+            if rows_of_classes and not array and how.axis not in (-1, last):
                 raise InputError(
-                    f"{source.name}: --axis {how.axis}: expected its last axis, {source.axes - 1}"
+                    f"{source.name}: --axis {how.axis}: expected its last axis, {last}"
                 )
         source.mapped = role in ("predictions", "targets")
         return source

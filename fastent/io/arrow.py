@@ -16,7 +16,7 @@ from fastent.io.errors import InputError, first_line, require_pyarrow
 from fastent.io.mapping import Mapping
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
-from fastent.io.source import Buffer, FileBytes, Source, as_bytes, open_for_reading
+from fastent.io.source import Buffer, FileSource, Source, as_bytes, open_for_reading
 from fastent.io.table import Table, TableRows, is_list, open_columns, storage
 
 LARGEST_BATCH = 64 << 20  # bytes of a compressed record batch that the library may decode
@@ -124,7 +124,7 @@ class ArrowTable(Table):
         return total
 
 
-class MappedLists(Source):
+class MappedLists(FileSource):
     """A column of equally long lists whose numbers lie bare in the file."""
 
     def __init__(
@@ -134,18 +134,12 @@ class MappedLists(Source):
         super().__init__(path, name, sum(rows for rows, _ in places), classes, dtype)
         self._starts = np.concatenate([[0], np.cumsum([rows for rows, _ in places])]).tolist()
         self._offsets = [offset for _, offset in places]
-        self._bytes = FileBytes(name)
         self._aligned = all(offset % dtype.itemsize == 0 for offset in self._offsets)
 
     def open(self) -> None:
         self._bytes.open(self.path, self.mapped and self._aligned)
 
-    @property
-    def in_place(self) -> bool:
-        return self._bytes.mapped
-
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """Byte offset, first and end row of what lies together."""
         number = bisect.bisect_right(self._starts, start) - 1
         while start < stop:
             end = min(stop, self._starts[number + 1])
@@ -163,17 +157,6 @@ class MappedLists(Source):
         for offset, first, end in parts:
             self._bytes.read(offset, as_bytes(rows[first - start : end - start]))
         return rows
-
-    def settle(self, start: int, stop: int) -> None:
-        for offset, first, end in self._parts(start, stop):
-            self._bytes.settle(offset, (end - first) * self.row_bytes)
-
-    def release(self, start: int, stop: int) -> None:
-        for offset, first, end in self._parts(start, stop):
-            self._bytes.release(offset, (end - first) * self.row_bytes)
-
-    def close(self) -> None:
-        self._bytes.close()
 
 
 def mapped_lists(table: ArrowTable, source: TableRows) -> Source | None:

@@ -14,10 +14,10 @@ from typing import IO, Any
 import numpy as np
 
 from fastent.io.errors import InputError
-from fastent.io.raw import RawRows
+from fastent.io.raw import RawRows, axis_of
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
-from fastent.io.source import Buffer, FileBytes, Source, as_bytes, check_length
+from fastent.io.source import Buffer, FileSource, Source, as_bytes, check_length
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -136,7 +136,9 @@ def open_gguf(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     if part is None:
         part = "logits" if role in ("predictions", "targets") else "token"
     if part == "logits":
-        return RawRows(path, f"{path}:logits", begin, (rows, numbers // rows), np.dtype("<f4"))
+        name, shape = f"{path}:logits", (rows, numbers // rows)
+        axis = axis_of(name, shape, role, how)
+        return RawRows(path, name, begin, shape, np.dtype("<f4"), axis=axis)
     if part != "token":
         raise InputError(
             f"{path}: no column {part!r}, expected logits, or token, which comes after each row: "
@@ -145,13 +147,12 @@ def open_gguf(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     return NextTokens(path, at, rows)
 
 
-class NextTokens(Source):
+class NextTokens(FileSource):
     """For each row of logits the token that came next."""
 
     def __init__(self, path: str, offset: int, rows: int) -> None:
         super().__init__(path, f"{path}:token", rows, None, np.dtype(np.int64))
         self._offset = offset
-        self._bytes = FileBytes(self.name)
 
     def open(self) -> None:
         self._bytes.open(self.path, False)
@@ -165,6 +166,3 @@ class NextTokens(Source):
             self._bytes.read(self._offset + 4 * (start + 1), as_bytes(tokens))
             found[: known - start] = tokens
         return found
-
-    def close(self) -> None:
-        self._bytes.close()

@@ -26,9 +26,7 @@ class HeadRows(Source):
         if hidden.classes is None:
             raise InputError(f"{hidden.name}: one number per row, expected hidden states")
         self._hidden = hidden
-        self._layers = 1
-        if hidden.axes == 3:
-            self._layers = max(1, getattr(hidden, "layers", 1))
+        self._layers = max(1, hidden.layers)
         self._head = head
         self._weights = _matrix(head.weights)
         self._norm = None if head.norm is None else _matrix(head.norm)

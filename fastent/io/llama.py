@@ -21,7 +21,7 @@ from fastent.backends.cython.tiles.operand import coded_rows, decoded
 from fastent.io.errors import InputError
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
-from fastent.io.source import Buffer, FileBytes, FileRows, Source, as_bytes
+from fastent.io.source import Buffer, FileRows, FileSource, Source, as_bytes
 
 MAGIC = b"_logits_"
 HEAD = struct.Struct("<8siii")
@@ -151,7 +151,6 @@ class DumpRows(FileRows):
     def __init__(self, header: Header) -> None:
         super().__init__(header.path, header.path, header.rows, header.n_vocab, header.dtype)
         self.header = header
-        self._bytes = FileBytes(header.path)
 
     @property
     def row_bytes(self) -> int:
@@ -175,7 +174,7 @@ class DumpRows(FileRows):
         return self._bytes.rows(self._place(start), (stop - start,), self.dtype, buffer)
 
 
-class DumpColumn(Source):
+class DumpColumn(FileSource):
     """A number for each row of a dump: its label, its chunk, or the position of the label in it."""
 
     def __init__(self, header: Header, name: str) -> None:
@@ -185,7 +184,6 @@ class DumpColumn(Source):
         self.header = header
         self.column = name
         self.first_chunk = 0  # the number of the file's first one, where files are one text
-        self._bytes = FileBytes(self.name)
 
     @property
     def most_values(self) -> int:
@@ -208,9 +206,6 @@ class DumpColumn(Source):
         self.open()
         self._bytes.read(HEAD.size + 4 * first, as_bytes(tokens))
         return tokens[place - first].astype(np.int64)
-
-    def close(self) -> None:
-        self._bytes.close()
 
 
 def open_dump(reference: Reference, role: str, how: Reading = PLAIN) -> Source:

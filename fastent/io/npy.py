@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import IO, Any
 
 import numpy as np
 
 from fastent.io.errors import InputError, first_line
-from fastent.io.npz_columns import CompressedColumns
 from fastent.io.parts import choose_array
-from fastent.io.raw import RawRows
+from fastent.io.raw import RawRows, axis_of
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source, as_bytes, check_length
+from fastent.io.temporary import Temporary
 
+STEP = 1 << 20
 MOST_HEADER = 1 << 16  # bytes; NumPy itself reads 10,000
 LOCAL_HEADER = struct.Struct("<4s22sHH")  # of a zip member: signature, fields, two name lengths
 
@@ -65,22 +69,13 @@ def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np
     return shape, by_column, dtype, stream.tell()
 
 
-def axis_of(shape: tuple[int, ...], role: str, how: Reading) -> int:
-    """The class axis of an array of predictions or targets; other arrays have none."""
-    if role not in ("predictions", "targets") or len(shape) < 2:
-        return -1
-    if not -len(shape) <= how.axis < len(shape):
-        raise InputError(f"--axis {how.axis}: expected one of the {len(shape)} axes of the array")
-    return how.axis
-
-
 def open_npy(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     if reference.part is not None:
         raise InputError(f"{reference.name}: a .npy file has one array, expected no ':part'")
     with open(reference.path, "rb") as stream:
         shape, by_column, dtype, offset = read_header(stream, reference.path)
-    axis = axis_of(shape, role, how)
-    return RawRows(reference.path, reference.path, offset, shape, dtype, by_column, axis=axis)
+    axis = axis_of(reference.path, shape, role, how)
+    return RawRows(reference.path, reference.path, offset, shape, dtype, by_column, axis)
 
 
 def open_npz(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
@@ -105,16 +100,12 @@ def open_npz(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     info = members[key]
     name = f"{path}:{key}"
     check_length(name, info.file_size, offset + math.prod(shape) * dtype.itemsize)
-    axis = axis_of(shape, role, how)
-    if info.compress_type == zipfile.ZIP_STORED:
-        if info.compress_size != info.file_size:  # what is beyond belongs to another member
-            raise InputError(f"{name}: corrupted: {info.compress_size} bytes of {info.file_size}")
-        begin = _data_offset(path, info) + offset
-        return RawRows(path, name, begin, shape, dtype, by_column, axis=axis)
-    if len(shape) > 1 and (by_column or axis % len(shape) != len(shape) - 1):
-        parts = (info.filename, offset, shape, dtype, by_column)
-        return CompressedColumns(path, name, *parts, axis=axis)
-    return CompressedRows(path, name, info.filename, offset, shape, dtype)
+    axis = axis_of(name, shape, role, how)
+    if info.compress_type != zipfile.ZIP_STORED:
+        return CompressedRows(info.filename, path, name, offset, shape, dtype, by_column, axis)
+    if info.compress_size != info.file_size:  # what is beyond belongs to another member
+        raise InputError(f"{name}: corrupted: {info.compress_size} bytes of {info.file_size}")
+    return RawRows(path, name, _data_offset(path, info) + offset, shape, dtype, by_column, axis)
 
 
 def _data_offset(path: str, info: zipfile.ZipInfo) -> int:
@@ -125,80 +116,72 @@ def _data_offset(path: str, info: zipfile.ZipInfo) -> int:
     return int(info.header_offset + LOCAL_HEADER.size + name_length + extra_length)
 
 
-class CompressedRows(Source):
-    """Rows of a compressed .npz member, inflated as they are read."""
+class CompressedRows(RawRows):
+    """Rows of a compressed .npz member, inflated as they are read.
+
+    A member can only be read forward. Where no row is whole before the last column is reached, all
+    of it goes to a temporary file first.
+    """
 
     sequential = True
 
-    def __init__(
-        self,
-        path: str,
-        name: str,
-        member: str,
-        offset: int,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-    ) -> None:
-        classes = shape[-1] if len(shape) > 1 else None
-        rows = math.prod(shape[:-1]) if len(shape) > 1 else shape[0]
-        super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
-        self._shape = shape
-        self._stored = dtype
+    def __init__(self, member: str, *array: Any) -> None:
+        super().__init__(*array)
         self._member = member
-        self._offset = offset
-        self._archive: zipfile.ZipFile | None = None
         self._stream: IO[bytes] | None = None
-        self._at = 0
 
-    def flattened(self) -> Source:
-        count = self.rows * (1 if self.classes is None else self.classes)
-        return CompressedRows(
-            self.path, self.name, self._member, self._offset, (count,), self._stored
-        )
+    def _check_size(self) -> None:
+        """The size of the file says nothing."""
+
+    def open(self) -> None:
+        if self.scattered and self._bytes.fd < 0:
+            with self._told("corrupted or truncated"):
+                self._bytes.fd = self._inflated()
+
+    def _inflated(self) -> int:
+        """A file of all that the member holds."""
+        target = Temporary()
+        try:
+            with self._opened() as stream:
+                while piece := stream.read(STEP):
+                    target.put(target.size, memoryview(piece))
+            return os.dup(target.fd)
+        finally:
+            target.close()
+
+    def _opened(self) -> IO[bytes]:
+        with zipfile.ZipFile(self.path) as archive:
+            stream: Any = archive.open(self._member)
+        stream.MAX_SEEK_READ = STEP
+        return stream  # type: ignore[no-any-return]
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+        if self.scattered:
+            return super().read(start, stop, buffer)
         rows = buffer.array(self.shape(stop - start), self._stored)
         view = as_bytes(rows)
-        try:
-            stream = self._seek(start)
+        with self._told(f"corrupted or truncated in rows {start} to {stop - 1}"):
+            if self._stream is None:
+                self._stream = self._opened()
+            self._stream.seek(self._place(start))
             done = 0
             while done < len(view):
-                got = stream.readinto(view[done:])  # type: ignore[attr-defined]
+                got = self._stream.readinto(view[done:])  # type: ignore[attr-defined]
                 if not got:
                     raise EOFError("the member ends early")
                 done += got
+        return self._native(rows)
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Say what is wrong with the member."""
+        try:
+            yield
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise InputError(
-                f"{self.name}: corrupted or truncated in rows {start} to {stop - 1}: "
-                f"{first_line(error)}"
-            ) from None
-        self._at = stop
-        if self._stored != self.dtype:
-            rows = rows.byteswap(inplace=True).view(self.dtype)
-        return rows
-
-    def _seek(self, row: int) -> IO[bytes]:
-        if self._stream is None or row < self._at:
-            self.close()
-            self._archive = zipfile.ZipFile(self.path)
-            self._stream = self._archive.open(self._member)
-            self._skip(self._stream, self._offset)
-        self._skip(self._stream, (row - self._at) * self.row_bytes)
-        self._at = row
-        return self._stream
-
-    @staticmethod
-    def _skip(stream: IO[bytes], count: int) -> None:
-        while count > 0:
-            piece = stream.read(min(count, 1 << 20))
-            if not piece:
-                raise EOFError("the member ends early")
-            count -= len(piece)
+            raise InputError(f"{self.name}: {what}: {first_line(error)}") from None
 
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
-        if self._archive is not None:
-            self._archive.close()
-        self._stream = self._archive = None
-        self._at = 0
+            self._stream = None
+        super().close()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 
 import numpy as np
 
 from fastent.io.errors import InputError
-from fastent.io.source import Buffer, FileBytes, FileRows, Source, check_length, ends_early
+from fastent.io.reading import Reading
+from fastent.io.source import Buffer, FileRows, Source, check_length, ends_early
 from fastent.io.strided import rows_of, strided
+
+
+def axis_of(name: str, shape: tuple[int, ...], role: str, how: Reading) -> int:
+    """The class axis of an array of predictions or targets; other arrays have none."""
+    if role not in ("predictions", "targets"):
+        return -1
+    if not -len(shape) <= how.axis < len(shape):
+        raise InputError(f"{name}: --axis {how.axis}: expected one of its {len(shape)} axes")
+    return how.axis
 
 
 class RawRows(FileRows):
@@ -19,8 +30,8 @@ class RawRows(FileRows):
     ----------
     by_column : bool
         Whether the array is in Fortran order.
-    flat : bool
-        Whether every number is a row.
+    axis : int
+        That of the classes.
     """
 
     def __init__(
@@ -31,25 +42,25 @@ class RawRows(FileRows):
         shape: tuple[int, ...],
         dtype: np.dtype,
         by_column: bool = False,
-        flat: bool = False,
         axis: int = -1,
     ) -> None:
-        if not -len(shape) <= axis < len(shape):
-            raise InputError(f"{name}: --axis {axis}, expected one of its {len(shape)} axes")
         axis %= len(shape)
-        leading = shape if flat or len(shape) == 1 else (*shape[:axis], *shape[axis + 1 :])
-        classes = None if leading == shape else shape[axis]
-        rows = math.prod(leading)
-        super().__init__(path, name, rows, classes, dtype.newbyteorder("="))
+        vector = len(shape) == 1
+        leading = shape if vector else (*shape[:axis], *shape[axis + 1 :])
+        classes = None if vector else shape[axis]
+        super().__init__(path, name, math.prod(leading), classes, dtype.newbyteorder("="))
         self._stored = dtype
         self._offset = offset
         self._shape = shape
         self._by_column = by_column
         self._axis = axis
         self._array: np.ndarray | None = None
-        self.scattered = len(shape) > 1 and (by_column or axis != len(shape) - 1)
-        self._bytes = FileBytes(name)
-        check_length(name, os.stat(path).st_size, self._place(rows))
+        self.layers = shape[1] if len(shape) == 3 else 1
+        self.scattered = not vector and (by_column or axis != len(shape) - 1)
+        self._check_size()
+
+    def _check_size(self) -> None:
+        check_length(self.name, os.stat(self.path).st_size, self._place(self.rows))
 
     def _place(self, row: int) -> int:
         return self._offset + row * self.row_bytes
@@ -63,24 +74,13 @@ class RawRows(FileRows):
             and self._offset % self.dtype.itemsize == 0
         )
 
-    @property
-    def axes(self) -> int:
-        return len(self._shape)
-
-    @property
-    def layers(self) -> int:
-        """Of an array of three axes, how long the middle one is."""
-        return self._shape[1] if len(self._shape) == 3 else 1
-
     def open(self) -> None:
         self._bytes.open(self.path, self.mapped and self._bare, self._place(self.rows))
 
     def flattened(self) -> Source:
-        flat = RawRows(
-            self.path, self.name, self._offset, self._shape, self._stored, self._by_column, True,
-            self._axis,
-        )  # fmt: skip
-        flat.mapped = self.mapped
+        flat = copy.copy(self)
+        flat.rows, flat.classes = math.prod(self._shape), None
+        flat._bytes = copy.copy(self._bytes)
         return flat
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
@@ -95,9 +95,11 @@ class RawRows(FileRows):
                 raise ends_early(self.name, size, self._place(self.rows))
         else:
             rows = self._bytes.rows(self._place(start), shape, self._stored, buffer)
-        if self._stored != self.dtype:
-            rows = rows.byteswap(inplace=True).view(self.dtype)
-        return rows
+        return self._native(rows)
+
+    def _native(self, rows: np.ndarray) -> np.ndarray:
+        """Rows in the machine's byte order, in their place."""
+        return rows if self._stored == self.dtype else rows.byteswap(inplace=True).view(self.dtype)
 
     def _strided(self) -> np.ndarray:
         parts = (self._offset, self._shape, self._stored, self._by_column)

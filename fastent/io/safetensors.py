@@ -11,7 +11,7 @@ import numpy as np
 from fastent.io.errors import InputError, first_line
 from fastent.io.npy import bfloat16
 from fastent.io.parts import choose_array
-from fastent.io.raw import RawRows
+from fastent.io.raw import RawRows, axis_of
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Source, check_length
@@ -56,4 +56,5 @@ def open_safetensors(reference: Reference, role: str, how: Reading = PLAIN) -> S
         raise InputError(f"{name}: a single number, expected rows")
     start, stop = entry["data_offsets"]
     check_length(name, stop - start, math.prod(shape) * dtype.itemsize)
-    return RawRows(path, name, 8 + length + start, shape, dtype)
+    axis = axis_of(name, shape, role, how)
+    return RawRows(path, name, 8 + length + start, shape, dtype, axis=axis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Iterable
 from types import TracebackType
 
 import numpy as np
@@ -37,6 +38,8 @@ class Source:
         Whether rows may be given where the file is mapped into memory, if it can be. Numbers
         there may change between one look and the next: not for labels, which are checked first
         and used later.
+    layers : int
+        Of arrays of three axes, how long the middle one is.
     class_names : tuple of str or None
         What the classes are called, where the columns of a table are called after them.
     stands_for : numpy.dtype or None
@@ -48,6 +51,7 @@ class Source:
     sequential = False
     scattered = False
     mapped = False
+    layers = 1
 
     def __init__(
         self, path: str, name: str, rows: int, classes: int | None, dtype: np.dtype
@@ -62,11 +66,6 @@ class Source:
     def most_values(self) -> int:
         """How many different numbers there can be, of one a row."""
         return self.rows
-
-    @property
-    def axes(self) -> int:
-        """How many axes the array in the file has."""
-        return 1 if self.classes is None else 2
 
     @property
     def row_bytes(self) -> int:
@@ -257,24 +256,41 @@ class FileBytes:
             self.fd = -1
 
 
-class FileRows(Source):
-    """Rows that lie one after the other in a file, as its `_bytes` has them."""
+class FileSource(Source):
+    """Rows made of numbers of a file, as its `_bytes` has them."""
 
-    _bytes: FileBytes
+    def __init__(
+        self, path: str, name: str, rows: int, classes: int | None, dtype: np.dtype
+    ) -> None:
+        super().__init__(path, name, rows, classes, dtype)
+        self._bytes = FileBytes(name)
 
-    def _place(self, row: int) -> int:
-        """Byte offset of a row."""
-        raise NotImplementedError
+    def _parts(self, start: int, stop: int) -> Iterable[tuple[int, int, int]]:
+        """Byte offset, first and end row of what lies together, and may be given in its place."""
+        return ()
 
     @property
     def in_place(self) -> bool:
         return self._bytes.mapped
 
     def settle(self, start: int, stop: int) -> None:
-        self._bytes.settle(self._place(start), (stop - start) * self.row_bytes)
+        for offset, first, end in self._parts(start, stop):
+            self._bytes.settle(offset, (end - first) * self.row_bytes)
 
     def release(self, start: int, stop: int) -> None:
-        self._bytes.release(self._place(start), (stop - start) * self.row_bytes)
+        for offset, first, end in self._parts(start, stop):
+            self._bytes.release(offset, (end - first) * self.row_bytes)
 
     def close(self) -> None:
         self._bytes.close()
+
+
+class FileRows(FileSource):
+    """Rows that lie one after the other in a file."""
+
+    def _place(self, row: int) -> int:
+        """Byte offset of a row."""
+        raise NotImplementedError
+
+    def _parts(self, start: int, stop: int) -> Iterable[tuple[int, int, int]]:
+        return ((self._place(start), start, stop),)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastent.io.errors import InputError, first_line
-from fastent.io.npy import axis_of, bfloat16
+from fastent.io.npy import bfloat16
 from fastent.io.parts import choose_array
-from fastent.io.raw import RawRows
+from fastent.io.raw import RawRows, axis_of
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source
@@ -18,16 +18,18 @@ from fastent.io.source import Buffer, Source
 class TensorRows(Source):
     """Rows of a tensor that is in memory: one whose numbers do not lie bare in its file."""
 
-    def __init__(self, path: str, name: str, array: np.ndarray, flat: bool = False) -> None:
-        classes = None if flat or array.ndim == 1 else array.shape[-1]
-        self._array = array.reshape(-1) if classes is None else array.reshape(-1, classes)
-        super().__init__(path, name, len(self._array), classes, array.dtype)
+    def __init__(self, path: str, name: str, array: np.ndarray, axis: int = -1) -> None:
+        classes = None if array.ndim == 1 else array.shape[axis]
+        self._given = self._rows = array
+        if classes is not None:
+            self._rows = np.moveaxis(array, axis, -1).reshape(-1, classes)
+        super().__init__(path, name, len(self._rows), classes, array.dtype)
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
-        return self._array[start:stop]
+        return self._rows[start:stop]
 
     def flattened(self) -> Source:
-        return TensorRows(self.path, self.name, self._array, True)
+        return TensorRows(self.path, self.name, self._given.reshape(-1))
 
 
 def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
@@ -54,15 +56,15 @@ def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
             raise InputError(f"{name}: dtype {tensor.dtype}, expected numbers") from None
     begin = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     by_column = tensor.dim() > 1 and tensor.permute(*range(tensor.dim())[::-1]).is_contiguous()
-    if begin is None or not (tensor.is_contiguous() or by_column) or tensor.is_conj():
-        whole = _loaded(path)[key].resolve_conj().contiguous()
-        if tensor.dtype == torch.bfloat16:
-            return TensorRows(path, name, whole.view(torch.int16).numpy().view(dtype))
-        return TensorRows(path, name, whole.numpy())
-    offset = begin + tensor.storage_offset() * dtype.itemsize
     by_column = by_column and not tensor.is_contiguous()
     shape = tuple(tensor.shape)
-    return RawRows(path, name, offset, shape, dtype, by_column, axis=axis_of(shape, role, how))
+    axis = axis_of(name, shape, role, how)
+    if begin is None or not (tensor.is_contiguous() or by_column) or tensor.is_conj():
+        whole = _loaded(path)[key].resolve_conj().contiguous()
+        bits = whole.view(torch.int16) if tensor.dtype == torch.bfloat16 else whole
+        return TensorRows(path, name, bits.numpy().view(dtype), axis)
+    offset = begin + tensor.storage_offset() * dtype.itemsize
+    return RawRows(path, name, offset, shape, dtype, by_column, axis)
 
 
 def _loaded(path: str, mode: Any = None) -> dict[str, Any]:
