@@ -20,7 +20,7 @@ class Wrapped(Source):
         super().__init__(first.path, first.name, first.rows, None, dtype)
         self.parts = sources
         self.sequential = any(source.sequential for source in sources)
-        self._buffers = [Buffer() for _ in sources]
+        self.scattered = any(source.scattered for source in sources)
 
     def open(self) -> None:
         for source in self.parts:

@@ -17,6 +17,7 @@ from fastent._topk import Lists, lists_of
 from fastent.io.arrow import ArrowTable
 from fastent.io.errors import InputError, reading
 from fastent.io.json_lines import JsonTable
+from fastent.io.names import Wrapped
 from fastent.io.parquet import ParquetTable
 from fastent.io.reading import Reading
 from fastent.io.references import Reference, suffix_of
@@ -26,6 +27,7 @@ from fastent.io.table import is_list
 
 NAMES = ("ids", "logprobs")
 RANKS = "ranks"
+LINES = (".jsonl", ".ndjson")
 TABLES = {
     **dict.fromkeys((".parquet", ".pq"), ParquetTable),
     **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), ArrowTable),
@@ -38,85 +40,75 @@ def holds_lists(reference: Reference, format: str | None) -> str | None:
         return None
     suffix = suffix_of(reference.path)
     if format in SERVERS:
-        return format if suffix is None or suffix.startswith((".jsonl", ".ndjson")) else None
-    names: dict[str, bool] = {}
+        return format if suffix is None or suffix.startswith(LINES) else None
+    if format is not None and suffix in TABLES:
+        return None
     with reading(reference.path):
-        if suffix == ".npz":
-            try:
-                with zipfile.ZipFile(reference.path) as archive:
-                    names = {name.removesuffix(".npy"): True for name in archive.namelist()}
-            except zipfile.BadZipFile:
-                return None
-        elif suffix in TABLES and format is None:
-            table = TABLES[suffix](reference.path)
-            names = {field.name: is_list(field.type) for field in table.schema}
-        elif suffix is not None and suffix.startswith((".jsonl", ".ndjson")):
-            try:
-                schema = JsonTable(reference.path, "kept").schema
-            except InputError:
-                return None
-            names = {field.name: is_list(field.type) for field in schema or ()}
+        try:
+            names = _names(reference.path)
+        except (zipfile.BadZipFile, InputError):
+            if suffix in TABLES:
+                raise
+            return None
     if not all(names.get(name) for name in NAMES):
         return None
     return "arrays" if suffix == ".npz" else "columns"
 
 
-class ListRows(Source):
+def _names(path: str) -> dict[str, bool]:
+    """The arrays or columns of a file, and whether they may hold lists."""
+    suffix = suffix_of(path) or ""
+    if suffix == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy"): True for name in archive.namelist()}
+    if suffix in TABLES:
+        schema = TABLES[suffix](path).schema
+    elif suffix.startswith(LINES):
+        schema = JsonTable(path, "kept").schema
+    else:
+        return {}
+    return {field.name: is_list(field.type) for field in schema or ()}
+
+
+class ListRows(Wrapped):
     """Rows of lists that are parts of a file, read side by side."""
 
     def __init__(self, reference: Reference, how: Reading) -> None:
         from fastent.io import open_source
 
         plain = replace(how, axis=-1, lists=None, other=frozenset())
-
-        def part(name: str) -> Source:
-            return open_source(replace(reference, part=name), "predictions", plain)
-
-        self._parts = [part(name) for name in NAMES]
-        if self._has_ranks(reference):
-            self._parts.append(part(RANKS))
-        ids = self._parts[0]
-        for other in self._parts[1:]:
+        names = NAMES
+        if suffix_of(reference.path) in (".npz", *TABLES) and RANKS in _names(reference.path):
+            names = (*NAMES, RANKS)
+        parts = [open_source(replace(reference, part=n), "predictions", plain) for n in names]
+        ids = parts[0]
+        for other in parts[1:]:
             if (other.rows, other.classes) != (ids.rows, ids.classes):
                 raise InputError(
                     f"{other.name}: {other.rows} rows of {other.classes} numbers, expected "
                     f"{ids.rows} of {ids.classes} as in {ids.name}"
                 )
-        width = 1 if ids.classes is None else ids.classes
-        super().__init__(reference.path, reference.path, ids.rows, None, row_dtype(width))
-        self.sequential = any(part.sequential for part in self._parts)
-        self.scattered = any(part.scattered for part in self._parts)
+        super().__init__(parts, row_dtype(1 if ids.classes is None else ids.classes))
+        self.name = reference.path
 
-    @staticmethod
-    def _has_ranks(reference: Reference) -> bool:
-        suffix = suffix_of(reference.path) or ""
-        if suffix == ".npz":
-            with zipfile.ZipFile(reference.path) as archive:
-                return f"{RANKS}.npy" in archive.namelist()
-        if suffix in TABLES:
-            return RANKS in TABLES[suffix](reference.path).schema.names
-        return False
+    stamp = Source.stamp
 
     @property
     def dtype_name(self) -> str:
         return f"lists of {self.dtype['ids'].shape[0]}"
 
-    def open(self) -> None:
-        for part in self._parts:
-            part.open()
-
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         found = buffer.array((stop - start,), self.dtype)
-        rows = [part.read(start, stop, Buffer()) for part in self._parts]
+        rows = [part.read(start, stop, Buffer()) for part in self.parts]
         shape = found["ids"].shape
         ids = rows[0].reshape(shape)
         if ids.dtype.kind == "f":
             bad = ~(ids == np.floor(ids))
             if bad.any():
                 row = start + int(np.argmax(bad.any(axis=1)))
-                raise InputError(f"{self._parts[0].name}: row {row}: expected whole numbers")
+                raise InputError(f"{self.parts[0].name}: row {row}: expected whole numbers")
         elif ids.dtype.kind not in "iu":
-            raise InputError(f"{self._parts[0].name}: dtype {ids.dtype}, expected whole numbers")
+            raise InputError(f"{self.parts[0].name}: dtype {ids.dtype}, expected whole numbers")
         found["ids"] = ids
         found["logprobs"] = rows[1].reshape(shape)
         found["within"] = 1
@@ -126,10 +118,6 @@ class ListRows(Source):
             assert within is not None
             found["within"] = within
         return found
-
-    def close(self) -> None:
-        for part in self._parts:
-            part.close()
 
 
 def open_lists(reference: Reference, role: str, how: Reading) -> Source:
