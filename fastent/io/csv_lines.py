@@ -5,8 +5,8 @@ Arrow takes memory and time for every column of every block, gigabytes for 250,0
 
 from __future__ import annotations
 
-import codecs
 import csv
+import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -52,19 +52,10 @@ def kind_of(values: list[str], role: str, how: Reading) -> str:
 
 def lines(found: Layout, start: int) -> Iterator[str]:
     """The lines from a byte offset on, blank ones too."""
-    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-    rest: list[str] = []
     with open_bytes(found.path) as stream:
         stream.read(start)
-        while data := stream.read(STEP):
-            *whole_lines, end = decode(data).split("\n")
-            for line in whole_lines:
-                rest.append(line)
-                yield "".join(rest)
-                rest = []
-            rest.append(end)
-    if last := "".join(rest):
-        yield last
+        for line in io.BufferedReader(stream, STEP):
+            yield line.decode("utf-8", "replace").removesuffix("\n")
 
 
 def count_lines(found: Layout) -> int:

@@ -58,13 +58,14 @@ cdef int forward(Walk *walk, long long count) except -1:
     return 0
 
 
-cdef int next_field(Walk *walk, int *last) except -1:
-    """Type of the next field of a struct, whose number is put in ``last``."""
+cdef bint next_field(Walk *walk, int *last, int *kind) except -1:
+    """Number and type of the next field of a struct; whether there is one."""
     cdef int head = next_byte(walk)
-    if head == STOP:
-        return STOP
+    kind[0] = head & 15
+    if kind[0] == STOP:
+        return False
     last[0] = last[0] + (head >> 4) if head >> 4 else <int> signed_number(walk)
-    return head & 15
+    return True
 
 
 cdef long long items(Walk *walk, int *kind) except -1:
@@ -100,10 +101,7 @@ cdef int skip(Walk *walk, int kind, int depth, bint item) except -1:
             skip(walk, inner, depth + 1, True)
             count -= 1
     elif kind == STRUCT:
-        while True:
-            inner = next_field(walk, &last)
-            if inner == STOP:
-                break
+        while next_field(walk, &last, &inner):
             skip(walk, inner, depth + 1, False)
     elif kind == MAP:
         count = varint(walk)
@@ -130,10 +128,7 @@ cdef list leaf_levels(Walk *walk):
     while count > 0:
         count -= 1
         last, repetition, children = 0, 0, 0
-        while True:
-            kind = next_field(walk, &last)
-            if kind == STOP:
-                break
+        while next_field(walk, &last, &kind):
             if last == 3 and kind == INT32:
                 repetition = <int> signed_number(walk)
                 if not 0 <= repetition <= 2:
@@ -170,10 +165,7 @@ cdef int check_sizes(Walk *walk, object levels, int depth) except -1:
     its column has levels."""
     cdef int kind, last = 0
     cdef long long count
-    while True:
-        kind = next_field(walk, &last)
-        if kind == STOP:
-            return 0
+    while next_field(walk, &last, &kind):
         if kind == LIST and (last == 2 or last == 3):
             count = list_size(walk, depth + 1)
             if count and count != levels[last - 2] + 1:
@@ -185,10 +177,7 @@ cdef int check_sizes(Walk *walk, object levels, int depth) except -1:
 cdef int check_column(Walk *walk, object levels, int depth, int number) except -1:
     """A struct of a column chunk: field `number` is the next one on the way to its sizes."""
     cdef int kind, last = 0
-    while True:
-        kind = next_field(walk, &last)
-        if kind == STOP:
-            return 0
+    while next_field(walk, &last, &kind):
         if kind != STRUCT or last != number:
             skip(walk, kind, depth + 1, False)
         elif number == 3:                               # its metadata
@@ -226,10 +215,7 @@ def row_groups(const unsigned char[::1] footer):
     cdef long long begin = 0, whole = 0
     cdef list levels = []
     walk.data, walk.size, walk.at = (&footer[0] if footer.shape[0] else NULL), footer.shape[0], 0
-    while True:
-        kind = next_field(&walk, &last)
-        if kind == STOP:
-            break
+    while next_field(&walk, &last, &kind):
         if last == 8 or last == 9:
             encrypted = True
         if last == 3 and kind == INT64:
@@ -249,10 +235,7 @@ def row_groups(const unsigned char[::1] footer):
         for k in range(count):
             places[k] = walk.at
             inner_last = 0
-            while True:
-                kind = next_field(&walk, &inner_last)
-                if kind == STOP:
-                    break
+            while next_field(&walk, &inner_last, &kind):
                 if inner_last == 3 and kind == INT64:
                     rows[k] = signed_number(&walk)
                     if rows[k] < 0:

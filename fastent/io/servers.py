@@ -10,6 +10,7 @@ Lines of batches, which have the response under ``response.body``, are taken lik
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -25,6 +26,7 @@ from fastent.io.source import Buffer, Source
 SERVERS = ("vllm", "sglang", "openai")
 Entry = tuple[int, float, bool]  # id, logprob, whether it is one of the largest
 TOKEN_ID = re.compile(r"token_id:(\d+)")  # what vLLM's return_tokens_as_token_ids gives as text
+STEP = 1 << 20
 MINUS_INFINITY = -9999.0  # what stands for it in chats
 
 
@@ -137,39 +139,25 @@ def _responses(path: str) -> Iterator[tuple[int, Any]]:
     """Lines with their numbers; a file that is one document is one."""
     with reading(path), open_bytes(path) as stream:
         first = True
-        number = 0
-        for raw in _lines(stream):
-            number += 1
-            if not raw.strip():
+        for number, line in enumerate(io.BufferedReader(stream, STEP), 1):
+            if not line.strip():
                 continue
             try:
-                found = json.loads(raw)
+                found = json.loads(line)
             except ValueError:
                 if not first:
                     raise InputError(f"{path}: line {number} is no JSON") from None
-                found = _whole(path)
-                yield number, found
+                yield number, _document(path)
                 return
             first = False
             yield number, found
 
 
-def _lines(stream: Any) -> Iterator[bytes]:
-    rest = b""
-    while block := stream.read(1 << 20):
-        *lines, rest = (rest + bytes(block)).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
-
-
-def _whole(path: str) -> Any:
+def _document(path: str) -> Any:
     with open_bytes(path) as stream:
-        blocks = []
-        while block := stream.read(1 << 20):
-            blocks.append(bytes(block))
+        text = stream.read()
     try:
-        return json.loads(b"".join(blocks))
+        return json.loads(text)
     except ValueError:
         raise InputError(f"{path}: line 1 is no JSON") from None
 

@@ -239,10 +239,8 @@ class TableRows(Source):
             if self.dtype == object:
                 rows[:] = self._texts(column)
                 continue
-            if column.null_count and self._role not in NULLABLE:
-                nulls = column.is_null().to_numpy(zero_copy_only=False)
-                row = self._at + int(np.argmax(nulls))
-                raise InputError(f"{self.name}: row {row} is null, expected a value")
+            if self._role not in NULLABLE:
+                self._refuse_null(column, "is null, expected a value")
             if self.classes is None:
                 rows[:] = numbers_of(column)
             elif len(self.columns) == 1 and is_list(column.type):
@@ -250,11 +248,14 @@ class TableRows(Source):
             else:
                 rows[:, number] = numbers_of(column)
 
+    def _refuse_null(self, column: Any, why: str, per_row: int = 1) -> None:
+        if column.null_count:
+            place = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+            raise InputError(f"{self.name}: row {self._at + place // per_row} {why}")
+
     def _texts(self, column: Any) -> np.ndarray:
-        if self._role == "labels" and column.null_count:
-            nulls = column.is_null().to_numpy(zero_copy_only=False)
-            row = self._at + int(np.argmax(nulls))
-            raise InputError(f"{self.name}: row {row} is null, expected a label")
+        if self._role == "labels":
+            self._refuse_null(column, "is null, expected a label")
         if self._role == "kept" and holds(column.type) == "whole":
             return np.array(column.to_pylist(), dtype=object)
         if holds(column.type) in ("real", "whole"):
@@ -297,10 +298,8 @@ class TableRows(Source):
                     f"expected {self.classes} as in row 0"
                 )
         values = storage(column.flatten())
-        if values.null_count and self._role not in NULLABLE:
-            nulls = values.is_null().to_numpy(zero_copy_only=False)
-            row = self._at + int(np.argmax(nulls)) // max(1, self.classes or 0)
-            raise InputError(f"{self.name}: row {row} holds a null, expected numbers")
+        if self._role not in NULLABLE:
+            self._refuse_null(values, "holds a null, expected numbers", max(1, self.classes or 0))
         return numbers_of(values).reshape(-1, self.classes or 0)
 
     def _lists(self, rows: np.ndarray, column: Any) -> None:
