@@ -51,8 +51,11 @@ class Block:
         return min(found, key=lambda f: f[0], default=None)
 
     def column(self, name):
-        value = getattr(self, name)()
+        value = self._formula(name)()
         return value if name == "target_weight" else np.where(self.undefined, np.nan, value)
+
+    def _formula(self, name):
+        return getattr(self, name)
 
     def entropy(self):
         return self.q.entropy()
@@ -81,10 +84,6 @@ class Block:
         if self.weights is None:
             return values
         return np.where(self.weights == 0, 0.0, self.weights * values)
-
-
-class EntropyBlock(Block):
-    """Only the entropy of `pred`."""
 
 
 class SparseBlock(Block):
@@ -162,19 +161,19 @@ class SparseBlock(Block):
 
 
 class PairBlock(Block):
-    """What needs both rows as distributions."""
+    """What needs both rows as distributions; other columns are those of a `Pair`."""
 
     @lazy
     def pair(self):
-        return Pair(self.p, self.q)
+        return Pair(self.p, self.q, self.spec.eps)
+
+    def _formula(self, name):
+        return getattr(self, name, None) or getattr(self.pair, name)
 
     def cross_entropy(self):
         losses = self.clip(self.q.losses())
         hard = self.weighted(self.p.weigh(losses)).sum(axis=1) / self.p.total[:, 0]
         return self.smoothed(hard, lambda: self.weighted(losses))
-
-    def kl_divergence(self):
-        return self.pair.kl_divergence(self.spec.eps)
 
     def _same_top(self):
         return (self.true.argmax(axis=1) == self.pred.argmax(axis=1)).astype(np.float64)
@@ -192,9 +191,6 @@ class CategoricalBlock(PairBlock):
     def target_entropy(self):
         return self.p.entropy()
 
-    def brier(self):
-        return self.pair.brier()
-
     def accuracy(self):
         return self._same_top()
 
@@ -202,23 +198,11 @@ class CategoricalBlock(PairBlock):
 class DivergenceBlock(PairBlock):
     """Two distributions, neither of them the truth."""
 
-    def reverse_kl(self):
-        return self.pair.reverse_kl()
-
-    def js_divergence(self):
-        return self.pair.js_divergence(self.spec.eps)
-
     def entropy_p(self):
         return self.p.entropy()
 
     def entropy_q(self):
         return self.q.entropy()
-
-    def total_variation(self):
-        return self.pair.total_variation()
-
-    def hellinger(self):
-        return self.pair.hellinger()
 
     def top1_agreement(self):
         return self._same_top()
@@ -279,5 +263,5 @@ TASKS = {
     "categorical": CategoricalBlock,
     "binary": BinaryBlock,
     "divergence": DivergenceBlock,
-    "entropy": EntropyBlock,
+    "entropy": Block,
 }

@@ -14,8 +14,8 @@ a float and thus slightly wrong, the sum of the differences shows by how much.
 import numpy as np
 
 from .functions import NEGLIGIBLE, gkl, log_ratio, two_diff, two_product
-from .logits import RawLogRows, SoftmaxRows
-from .probabilities import ProbabilityRows, RawProbabilityRows
+from .logits import SoftmaxRows
+from .probabilities import ProbabilityRows, RawRows
 
 HALF_OCTAVE = 0.7  # |log(q/p)| up to which q - p is formed from the ratio
 CENTRED = 2.0**-98  # relative size of what centring leaves of a difference that is 0
@@ -25,8 +25,8 @@ ROUNDING = 1e-14  # a difference of two log sums below this is mostly their roun
 class Pair:
     """Rows p and q with `gap` = q - p and `log` = log(q/p); p sums to `total`."""
 
-    def __init__(self, p_rows, q_rows):
-        self.p_rows, self.q_rows = p_rows, q_rows
+    def __init__(self, p_rows, q_rows, eps=0.0):
+        self.p_rows, self.q_rows, self.eps = p_rows, q_rows, eps
         self.normalised = p_rows.normalised and q_rows.normalised
         self.total = p_rows.total if self.normalised else np.ones_like(p_rows.total)
         if not self.normalised:
@@ -87,7 +87,7 @@ class Pair:
         a, b = self.p_rows, self.q_rows
         self.scale = 1.0
         self.p, self.q = a.probability, b.probability
-        if isinstance(a, RawProbabilityRows) and isinstance(b, RawProbabilityRows):
+        if not (a.logs or b.logs):
             self.gap, self.log = self.q - self.p, log_ratio(self.q, self.p)
         else:
             log_p, log_q = a.log_probability, b.log_probability
@@ -103,9 +103,9 @@ class Pair:
     def _sum(self, terms):
         return terms.sum(axis=1) / self.total[:, 0]
 
-    def _clipped(self, eps):
+    def _clipped(self):
         """q, q - p, log(q/p) with q clipped to [eps, 1 - eps] and not renormalised."""
-        low, high = eps * self.total, (1 - eps) * self.total
+        low, high = self.eps * self.total, (1 - self.eps) * self.total
         q = np.clip(self.q, low, high)
         same = q == self.q
         is_big = self.q > high
@@ -124,18 +124,18 @@ class Pair:
             ~same.all(axis=1),
         )
 
-    def kl_divergence(self, eps=0.0):
+    def kl_divergence(self):
         """Σ p log(p/q)."""
         q, gap, log = self.q, self.gap, self.log
         clipped = False
-        if eps:
-            q, gap, log, clipped = self._clipped(eps)
+        if self.eps:
+            q, gap, log, clipped = self._clipped()
         g = gkl(self.p, q, gap, self._p_times(log))
         value = self._sum(g)
         if not self.normalised:
             return self._sum(g - gap)
         value = np.maximum(value, 0.0)
-        return np.where(clipped, value - self._sum(gap), value) if eps else value
+        return np.where(clipped, value - self._sum(gap), value) if self.eps else value
 
     def _p_times(self, log):
         if self.normalised:
@@ -150,15 +150,15 @@ class Pair:
         q_log = np.where(self.q == 0, 0.0, -self.q * self.log)
         return self._sum(gkl(self.q, self.p, -self.gap, q_log) + self.gap)
 
-    def js_divergence(self, eps=0.0):
+    def js_divergence(self):
         """½ KL(p, m) + ½ KL(q, m) with the mean m of p and q, never formed as m - p."""
-        q, gap = self._clipped(eps)[:2] if eps else (self.q, self.gap)
+        q, gap = self._clipped()[:2] if self.eps else (self.q, self.gap)
         half = gap / 2
         m = self.p / 2 + q / 2
         g = gkl(self.p, m, half, times_log1p(self.p, half))
         g += gkl(q, m, -half, times_log1p(q, -half))
         value = self._sum(g) / 2
-        if eps or not self.normalised:
+        if self.eps or not self.normalised:
             return value
         return np.clip(value, 0.0, np.log(2.0))
 
@@ -198,6 +198,6 @@ def distribution(x, kind, row_sums, temperature):
     """Rows of the kind, normalised unless taken as they are."""
     if kind == "logits":
         return SoftmaxRows(x, temperature)
-    if kind == "logprobs":
-        return RawLogRows(x) if row_sums == "as_is" else SoftmaxRows(x)
-    return RawProbabilityRows(x) if row_sums == "as_is" else ProbabilityRows(x)
+    if row_sums == "as_is":
+        return RawRows(x, kind)
+    return SoftmaxRows(x) if kind == "logprobs" else ProbabilityRows(x)

@@ -2,7 +2,7 @@
 
 With g = (x - max)/T and s the sum of e^g over everything but one maximum, log q = g - log1p(s).
 The maximum stays out of s, so nothing cancels on confident rows. Normalised log-probabilities are
-logits too; log-probabilities taken as they are have a class of their own.
+logits too; those taken as they are have a class of their own.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def masked_product(p, v):
 class SoftmaxRows:
     """softmax(x / temperature); unnormalised `mass` e^g, which sums to `total` in each row."""
 
-    normalised = True
+    normalised = logs = True
 
     def __init__(self, x, temperature=1.0):
         top = x.max(axis=1, keepdims=True)
@@ -97,35 +97,3 @@ class SoftmaxRows:
         np.put_along_axis(others, labels[:, None], 0.0, 1)
         miss = others.sum(axis=1)
         return (miss * miss + (others * others).sum(axis=1)) / self.total[:, 0] ** 2
-
-
-class RawLogRows:
-    """Log-probabilities taken as they are, whatever they sum to."""
-
-    normalised = False
-
-    def __init__(self, x):
-        self.log_probability = x
-        self.mass = self.probability = np.exp(x)
-        self.total = np.ones((len(x), 1))
-
-    def losses(self):
-        return -self.log_probability
-
-    def losses_at(self, labels):
-        return -np.take_along_axis(self.log_probability, labels[:, None], 1)[:, 0]
-
-    def weigh(self, values):
-        return masked_product(self.mass, values)
-
-    def entropy(self):
-        return masked_product(self.mass, -self.log_probability).sum(axis=1)
-
-    def confidence(self):
-        return self.mass.max(axis=1)
-
-    def brier(self, labels):
-        miss = self.mass.copy()
-        hit = np.take_along_axis(self.log_probability, labels[:, None], 1)
-        np.put_along_axis(miss, labels[:, None], np.expm1(hit), 1)
-        return (miss * miss).sum(axis=1)

@@ -77,24 +77,28 @@ class ProbabilityRows:
         return miss * miss + (others * others).sum(axis=1)
 
 
-class RawProbabilityRows:
-    """Probabilities taken as they are, whatever they sum to."""
+class RawRows:
+    """Probabilities or log-probabilities taken as they are, whatever they sum to."""
 
     normalised = False
 
-    def __init__(self, x):
-        self.mass = self.probability = x
+    def __init__(self, x, kind):
+        self.x, self.logs = x, kind == "logprobs"
+        self.mass = self.probability = np.exp(x) if self.logs else x
         self.total = np.ones((len(x), 1))
+
+    def _log(self, x):
+        return x if self.logs else np.log(x)
 
     @property
     def log_probability(self):
-        return np.log(self.mass)
+        return self._log(self.x)
 
     def losses(self):
-        return -np.log(self.mass)
+        return -self.log_probability
 
     def losses_at(self, labels):
-        return -np.log(np.take_along_axis(self.mass, labels[:, None], 1)[:, 0])
+        return -self._log(np.take_along_axis(self.x, labels[:, None], 1)[:, 0])
 
     def weigh(self, values):
         return masked_product(self.mass, values)
@@ -107,6 +111,6 @@ class RawProbabilityRows:
 
     def brier(self, labels):
         miss = self.mass.copy()
-        hit = np.take_along_axis(self.mass, labels[:, None], 1)
-        np.put_along_axis(miss, labels[:, None], 1 - hit, 1)
+        hit = np.take_along_axis(self.x, labels[:, None], 1)
+        np.put_along_axis(miss, labels[:, None], np.expm1(hit) if self.logs else 1 - hit, 1)
         return (miss * miss).sum(axis=1)
