@@ -91,10 +91,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             )
             report["lines"].append(line)
     if "calls" in groups:
+        asked = calls.Run(fastent, rivals, options.backend, options.quick)
         for name, measure in (calls.CALLS | library.CALLS).items():
             if wanted(name):
                 _progress(name)
-                report["calls"].append(measure(fastent, rivals, options.backend, options.quick))
+                report["calls"].append(measure(asked))
     if "models" in groups and wanted("models"):
         _progress("models")
         from bench import models

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from bench.calls import Measure, in_turns, line_of
-from bench.measure import Contender, best_time_per_call
-from bench.rivals import Rival
-
-
-def has(rivals: Sequence[Rival], name: str) -> bool:
-    return any(rival.name == name for rival in rivals)
-
-
-def line(name: str, contenders: list[Contender], scale: float, unit: str, quick: bool) -> dict:
-    in_turns(contenders, quick)
-    tools = {one.name: one.best for one in contenders}
-    return line_of(name, tools, scale, unit, None)
+from bench.calls import Call, Measure, Run, line
 
 
 def logits_of(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,13 +22,11 @@ def softmax(z: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def sparse_rows(
-    fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool
-) -> dict[str, Any]:
+def sparse_rows(run: Run) -> dict[str, Any]:
     """KL of CSR rows of the same neighbours, beside what is done without: rows made dense."""
     from scipy.sparse import csr_array
 
-    rows, classes, stored = (100, 500, 10) if quick else (20_000, 10_000, 50)
+    rows, classes, stored = (100, 500, 10) if run.quick else (20_000, 10_000, 50)
     rng = np.random.default_rng(0)
     columns = np.sort(rng.integers(0, classes - stored, (rows, stored)), axis=1) + np.arange(stored)
     starts = np.arange(rows + 1) * stored
@@ -51,8 +37,10 @@ def sparse_rows(
     for one in (p, q):
         one.resize((rows, classes))
     out = np.empty(rows)
-    contenders = [Contender("fastent", lambda: fastent.kl_divergence(p, q, out=out, num_threads=1))]
-    if has(rivals, "rel_entr"):
+    calls: dict[str, Call] = {
+        "fastent": lambda: run.fastent.kl_divergence(p, q, out=out, num_threads=1)
+    }
+    if run.has("rel_entr"):
         from scipy.special import rel_entr
 
         def dense() -> None:
@@ -60,30 +48,26 @@ def sparse_rows(
                 both = (x[at : at + 500].toarray() for x in (p, q))
                 out[at : at + 500] = rel_entr(*both).sum(axis=1)
 
-        contenders.append(Contender("rel_entr of dense rows", dense))
+        calls["rel_entr of dense rows"] = dense
     name = f"kl_divergence of {rows:,} CSR rows, {stored} of {classes:,} stored, 1 thread"
-    return line(name, contenders, 1e3, "ms", quick)
+    return line(name, run.in_turns(calls), "ms")
 
 
-def temperature(
-    fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool
-) -> dict[str, Any]:
+def temperature(run: Run) -> dict[str, Any]:
     """The temperature of logits, beside SciPy's minimizer of NumPy's loss and torch's L-BFGS."""
-    rows, classes = (500, 10) if quick else (100_000, 100)
+    rows, classes = (500, 10) if run.quick else (100_000, 100)
     labels, z = logits_of(rows, classes)
-    contenders = [Contender("fastent", lambda: fastent.fit_temperature(labels, z))]
+    calls: dict[str, Call] = {"fastent": lambda: run.fastent.fit_temperature(labels, z)}
     places = np.arange(rows)
-    if has(rivals, "scipy"):
+    if run.has("scipy"):
         from scipy.optimize import minimize_scalar
         from scipy.special import log_softmax
 
         def loss(t: float) -> float:
             return -float(log_softmax(z / np.float32(t), axis=1)[places, labels].mean())
 
-        contenders.append(
-            Contender("scipy", lambda: minimize_scalar(loss, bounds=(0.05, 20), method="bounded"))
-        )
-    if has(rivals, "torch") and (torch := _torch()):
+        calls["scipy"] = lambda: minimize_scalar(loss, bounds=(0.05, 20), method="bounded")
+    if run.has("torch") and (torch := _torch()):
         given, wanted = torch.from_numpy(z), torch.from_numpy(labels)
 
         def fitted() -> None:
@@ -98,20 +82,18 @@ def temperature(
 
             optimizer.step(closure)
 
-        contenders.append(Contender("torch L-BFGS", fitted))
+        calls["torch L-BFGS"] = fitted
     name = f"fit_temperature of {rows:,} × {classes} float32 logits"
-    return line(name, contenders, 1e3, "ms", quick)
+    return line(name, run.in_turns(calls), "ms")
 
 
-def calibration(
-    fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool
-) -> dict[str, Any]:
+def calibration(run: Run) -> dict[str, Any]:
     """Class-wise calibration error, with its standard error, beside NumPy's class by class."""
-    rows, classes = (200, 10) if quick else (20_000, 100)
+    rows, classes = (200, 10) if run.quick else (20_000, 100)
     labels, z = logits_of(rows, classes)
 
     def ours() -> float:
-        acc = fastent.Accumulator(["ece_classwise"], kind="logits", backend=backend)
+        acc = run.fastent.Accumulator(["ece_classwise"], kind="logits", backend=run.backend)
         return float(acc.update(labels, z).compute()["ece_classwise"].value)
 
     def by_hand() -> float:
@@ -124,20 +106,20 @@ def calibration(
             found.append(np.abs(gaps).sum() / rows)
         return float(np.mean(found))
 
-    contenders = [Contender("fastent", ours)]
-    if has(rivals, "numpy"):
-        contenders.append(Contender("numpy", by_hand))
+    calls: dict[str, Call] = {"fastent": ours}
+    if run.has("numpy"):
+        calls["numpy"] = by_hand
     name = f"class-wise calibration error of {rows:,} × {classes} float32 logits"
-    return line(name, contenders, 1e3, "ms", quick)
+    return line(name, run.in_turns(calls), "ms")
 
 
-def window(
-    fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool
-) -> dict[str, Any]:
+def window(run: Run) -> dict[str, Any]:
     """One update and its report of the latest 100 batches, beside all of them added again."""
     labels, z = logits_of(32, 10)
-    metrics, size = ["cross_entropy", "accuracy"], 5 if quick else 100
-    rolling = fastent.RollingAccumulator(metrics, window=size, kind="logits", backend=backend)
+    metrics, size = ["cross_entropy", "accuracy"], 5 if run.quick else 100
+    rolling = run.fastent.RollingAccumulator(
+        metrics, window=size, kind="logits", backend=run.backend
+    )
     held: deque[Any] = deque(maxlen=size)
 
     def ours() -> None:
@@ -146,7 +128,7 @@ def window(
 
     def again() -> None:
         held.append((labels, z))
-        acc = fastent.Accumulator(metrics, kind="logits", backend=backend)
+        acc = run.fastent.Accumulator(metrics, kind="logits", backend=run.backend)
         for batch in held:
             acc.update(*batch)
         acc.compute()
@@ -154,28 +136,22 @@ def window(
     for _ in range(size):
         rolling.update(labels, z)
         held.append((labels, z))
-    seconds = 0.02 if quick else 0.5
-    tools = {
-        "fastent": best_time_per_call(ours, seconds),
-        "all added again": best_time_per_call(again, seconds),
-    }
+    tools = {"fastent": run.one_by_one(ours), "all added again": run.one_by_one(again)}
     name = f"RollingAccumulator of {size} updates of 32 × 10 logits, one more and its report"
-    return line_of(name, tools, 1e6, "µs", None)
+    return line(name, tools, "µs")
 
 
-def confusion(
-    fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool
-) -> dict[str, Any]:
+def confusion(run: Run) -> dict[str, Any]:
     """A confusion table with F1 of each class, beside scikit-learn's."""
-    rows, classes = (500, 10) if quick else (200_000, 100)
+    rows, classes = (500, 10) if run.quick else (200_000, 100)
     labels, z = logits_of(rows, classes)
 
     def ours() -> None:
-        acc = fastent.Accumulator(["confusion", "f1"], kind="logits", backend=backend)
+        acc = run.fastent.Accumulator(["confusion", "f1"], kind="logits", backend=run.backend)
         acc.update(labels, z).compute()
 
-    contenders = [Contender("fastent", ours)]
-    if has(rivals, "scikit-learn"):
+    calls: dict[str, Call] = {"fastent": ours}
+    if run.has("scikit-learn"):
         from sklearn.metrics import confusion_matrix, f1_score
 
         def theirs() -> None:
@@ -183,32 +159,29 @@ def confusion(
             confusion_matrix(labels, found)
             f1_score(labels, found, average=None)
 
-        contenders.append(Contender("scikit-learn", theirs))
+        calls["scikit-learn"] = theirs
     name = f"confusion and F1 of each class, {rows:,} × {classes} float32 logits"
-    return line(name, contenders, 1e3, "ms", quick)
+    return line(name, run.in_turns(calls), "ms")
 
 
 def gradient(function: str, of: str) -> Measure:
     """A derivative in logits, beside torch's backward pass and NumPy's formula."""
 
-    def measure(
-        fastent: Any, rivals: Sequence[Rival], backend: str | None, quick: bool
-    ) -> dict[str, Any]:
-        rows, classes = (100, 100) if quick else (20_000, 1000)
+    def measure(run: Run) -> dict[str, Any]:
+        rows, classes = (100, 100) if run.quick else (20_000, 1000)
         labels, q = logits_of(rows, classes)
         p = q[::-1] + np.float32(0.1)
-        out, ours = np.empty_like(q), getattr(fastent, f"{function}_gradient")
+        out, ours = np.empty_like(q), getattr(run.fastent, f"{function}_gradient")
         operands: dict[str, tuple[Any, ...]] = {
             "kl_divergence": (p, q), "entropy": (q,), "focal_cross_entropy": (labels, q),
         }  # fmt: skip
-        contenders = [Contender("fastent", lambda: ours(*operands[function], out=out))]
-        if function == "kl_divergence" and has(rivals, "numpy"):
-            contenders.append(Contender("numpy", lambda: softmax(q) - softmax(p)))
-        if has(rivals, "torch") and (torch := _torch()):
-            call = _by_torch(torch, function, labels, p, q)
-            contenders.append(Contender("torch, forward and backward", call))
+        calls: dict[str, Call] = {"fastent": lambda: ours(*operands[function], out=out)}
+        if function == "kl_divergence" and run.has("numpy"):
+            calls["numpy"] = lambda: softmax(q) - softmax(p)
+        if run.has("torch") and (torch := _torch()):
+            calls["torch, forward and backward"] = _by_torch(torch, function, labels, p, q)
         name = f"derivative of {of}, {rows:,} × {classes:,} float32 logits"
-        return line(name, contenders, 1e3, "ms", quick)
+        return line(name, run.in_turns(calls), "ms")
 
     return measure
 

@@ -82,19 +82,10 @@ def measure(fastent: Any, quick: bool, budget: float) -> list[dict[str, Any]]:
                 lambda: kl_by_hand(rows // chunks, p, q, N_CTX, classes, chunks),
             ),
         ]
-        for one in contenders:
-            one.start()
-        take_turns(contenders, budget, 1 if quick else 5)
-    first = contenders[0]
-    return [
-        {
-            "name": one.name,
-            "ns_per_pair": one.best / (rows * classes) * 1e9,
-            "ratio": one.best / first.best,
-            "of_processor": one.processor / first.processor,
-        }
-        for one in contenders
-    ]
+        lines = _lines(contenders, rows * classes, quick, budget)
+    for line, one in zip(lines, contenders, strict=True):
+        line["of_processor"] = one.processor / contenders[0].processor
+    return lines
 
 
 TOP, WIDTH, VOCABULARY, STATES = 100, 2048, 128_256, 512
