@@ -12,7 +12,7 @@ import numpy as np
 
 from fastent.io.arrow_compressed import bulky, inflated
 from fastent.io.arrow_messages import Batch, batches_of
-from fastent.io.errors import InputError, first_line, require_pyarrow
+from fastent.io.errors import InputError, require_pyarrow, telling
 from fastent.io.mapping import Mapping
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
@@ -29,14 +29,13 @@ class ArrowTable(Table):
         arrow = require_pyarrow(path)
         self.path = path
         self.compressed = False
-        try:
+        wrong = (arrow.ArrowException, OSError, EOFError, struct.error, LookupError)
+        with telling(f"{path}: not a readable Arrow file", *wrong):
             with open(path, "rb") as stream:
                 self.is_file = stream.read(6) == b"ARROW1"
             whole = self._mapped()
             self.schema = self._reader(whole, None).schema
             heads = list(batches_of(whole, self.is_file))
-        except (arrow.ArrowException, OSError, EOFError, struct.error, LookupError) as error:
-            raise InputError(f"{path}: not a readable Arrow file: {first_line(error)}") from None
         self.batch_rows = [head.rows for head in heads]
         if min(self.batch_rows, default=0) < 0:
             raise InputError(
@@ -104,10 +103,8 @@ class ArrowTable(Table):
             place += rows
 
     def _inflated_bytes(self, head: Batch) -> int:
-        try:
+        with telling(f"{self.path}: truncated or corrupted", EOFError):
             return head.inflated_bytes()
-        except EOFError as error:
-            raise InputError(f"{self.path}: truncated or corrupted: {error}") from None
 
     def _decoded(self, head: Batch, columns: list[str]) -> int:
         """Bytes of some columns of a batch; of lists of a free length, all that it has."""

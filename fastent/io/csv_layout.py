@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from fastent.io.errors import InputError, require_pyarrow
+from fastent.io.errors import InputError, require_pyarrow, telling
 from fastent.io.parts import COUNTERS, PREDICTIONS, SIDES
 from fastent.io.reading import Reading
 from fastent.io.references import suffix_of
@@ -143,17 +143,15 @@ def layout(path: str, role: str, how: Reading) -> Layout:
     data = b""
     found: list[tuple[int, int]] = []
     arrow = require_pyarrow(path)
-    try:
-        with open_bytes(path) as stream:
-            while len(found) < 2:
-                piece = stream.read(max(HEAD_BYTES, len(data)))
-                data += piece
-                start = len(MARK) if data.startswith(MARK) else 0
-                found = list(islice(records(data, start, not piece), SAMPLE + 1))
-                if not piece:
-                    break
-    except (arrow.ArrowException, OSError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    unreadable = telling(f"{path}: cannot be read", arrow.ArrowException, OSError, EOFError)
+    with unreadable, open_bytes(path) as stream:
+        while len(found) < 2:
+            piece = stream.read(max(HEAD_BYTES, len(data)))
+            data += piece
+            start = len(MARK) if data.startswith(MARK) else 0
+            found = list(islice(records(data, start, not piece), SAMPLE + 1))
+            if not piece:
+                break
     if not found:
         raise InputError(f"{path}: an empty file, expected rows")
     first = data[slice(*found[0])]

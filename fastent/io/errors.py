@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,10 +40,24 @@ def reading(name: str) -> Iterator[None]:
         raise InputError(f"{name}: damaged or not what its name says ({why})") from None
 
 
-def require_pyarrow(path: str) -> Any:
+@contextlib.contextmanager
+def telling(what: str, *errors: type[BaseException]) -> Iterator[None]:
+    """Say in one line what errors of a library mean."""
     try:
-        import pyarrow
+        yield
+    except InputError:
+        raise
+    except errors as error:
+        raise InputError(f"{what}: {first_line(error)}") from None
+
+
+def require(package: str, what: str, where: str = " (extra 'cli')") -> Any:
+    """The package that something needs."""
+    try:
+        return importlib.import_module(package)
     except ImportError:
-        suffix = path[path.rfind(".") :]
-        raise InputError(f"{path}: {suffix} needs the package pyarrow (extra 'cli')") from None
-    return pyarrow
+        raise InputError(f"{what} needs the package {package}{where}") from None
+
+
+def require_pyarrow(path: str) -> Any:
+    return require("pyarrow", f"{path}: {path[path.rfind('.') :]}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastent.io.csv_layout import open_bytes
-from fastent.io.errors import InputError, first_line, require_pyarrow
+from fastent.io.errors import InputError, require_pyarrow, telling
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Source
@@ -28,7 +28,8 @@ class JsonTable(Table):
         arrow = require_pyarrow(path)
         self.path = path
         self.schema = None
-        try:
+        wrong = (arrow.ArrowException, OSError, ValueError)
+        with telling(f"{path}: not readable JSON lines", *wrong):
             with self._open() as reader:
                 found = reader.schema
             lines = count_lines(path) if role != "kept" else None
@@ -41,8 +42,6 @@ class JsonTable(Table):
                 if role != "kept":
                     raise
                 self.rows = self._count(_widened(found, True))  # not all of them are whole
-        except (arrow.ArrowException, OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable JSON lines: {first_line(error)}") from None
 
     def _count(self, schema: Any) -> int:
         self.schema = schema

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from typing import IO, Any
 
 import numpy as np
 
-from fastent.io.errors import InputError, first_line
+from fastent.io.errors import InputError, require, telling
 from fastent.io.parts import choose_array
 from fastent.io.raw import RawRows, axis_of
 from fastent.io.reading import PLAIN, Reading
@@ -23,22 +21,19 @@ from fastent.io.source import Buffer, Source, as_bytes, check_length
 from fastent.io.temporary import Temporary
 
 STEP = 1 << 20
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError)  # what archives raise
 MOST_HEADER = 1 << 16  # bytes; NumPy itself reads 10,000
 LOCAL_HEADER = struct.Struct("<4s22sHH")  # of a zip member: signature, fields, two name lengths
 
 
 def bfloat16(name: str) -> np.dtype:
     """The dtype of bfloat16 numbers, which NumPy itself does not have."""
-    try:
-        import ml_dtypes
-    except ImportError:
-        raise InputError(f"{name}: bfloat16 needs the package ml_dtypes (extra 'cli')") from None
-    return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(require("ml_dtypes", f"{name}: bfloat16").bfloat16)
 
 
 def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """Shape, Fortran order, dtype and data offset from the head of a .npy stream."""
-    try:
+    with telling(f"{name}: not a .npy array", ValueError, EOFError, SyntaxError, TypeError):
         version = np.lib.format.read_magic(stream)
         if version not in ((1, 0), (2, 0)):
             raise InputError(f"{name}: .npy version {version[0]}.{version[1]}, expected 1.0 or 2.0")
@@ -51,10 +46,6 @@ def read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np
             header = np.lib.format.read_array_header_1_0(head)
         else:
             header = np.lib.format.read_array_header_2_0(head)
-    except InputError:
-        raise
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
-        raise InputError(f"{name}: not a .npy array: {first_line(error)}") from None
     shape, by_column, dtype = header
     if dtype.hasobject:
         raise InputError(f"{name}: holds Python objects, expected numbers or strings")
@@ -80,19 +71,17 @@ def open_npy(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
 
 def open_npz(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     path = reference.path
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            shapes: dict[str, Any] = {}
-            unfit: dict[str, InputError] = {}  # and no concern of who asks for another array
-            for key, info in members.items():
-                try:
-                    with archive.open(info) as stream:
-                        shapes[key] = read_header(stream, f"{path}:{key}")
-                except InputError as error:
-                    unfit[key] = error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise InputError(f"{path}: not a readable .npz file: {first_line(error)}") from None
+    shapes: dict[str, Any] = {}
+    unfit: dict[str, InputError] = {}  # and no concern of who asks for another array
+    unreadable = telling(f"{path}: not a readable .npz file", *DAMAGED, RuntimeError)
+    with unreadable, zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        for key, info in members.items():
+            try:
+                with archive.open(info) as stream:
+                    shapes[key] = read_header(stream, f"{path}:{key}")
+            except InputError as error:
+                unfit[key] = error
     if reference.part in unfit or (unfit and not shapes):
         raise unfit[reference.part or next(iter(unfit))]
     key = choose_array(path, {k: len(v[0]) for k, v in shapes.items()}, reference.part, role, how)
@@ -135,7 +124,7 @@ class CompressedRows(RawRows):
 
     def open(self) -> None:
         if self.scattered and self._bytes.fd < 0:
-            with self._told("corrupted or truncated"):
+            with telling(f"{self.name}: corrupted or truncated", *DAMAGED):
                 self._bytes.fd = self._inflated()
 
     def _inflated(self) -> int:
@@ -160,7 +149,8 @@ class CompressedRows(RawRows):
             return super().read(start, stop, buffer)
         rows = buffer.array(self.shape(stop - start), self._stored)
         view = as_bytes(rows)
-        with self._told(f"corrupted or truncated in rows {start} to {stop - 1}"):
+        where = f"{self.name}: corrupted or truncated in rows {start} to {stop - 1}"
+        with telling(where, *DAMAGED):
             if self._stream is None:
                 self._stream = self._opened()
             self._stream.seek(self._place(start))
@@ -171,14 +161,6 @@ class CompressedRows(RawRows):
                     raise EOFError("the member ends early")
                 done += got
         return self._native(rows)
-
-    @contextlib.contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Say what is wrong with the member."""
-        try:
-            yield
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise InputError(f"{self.name}: {what}: {first_line(error)}") from None
 
     def close(self) -> None:
         if self._stream is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastent.io.columns_file import ColumnsFile
-from fastent.io.errors import InputError, first_line, require_pyarrow
+from fastent.io.errors import InputError, require_pyarrow, telling
 from fastent.io.parquet_footer import row_groups
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
@@ -40,7 +40,7 @@ class ParquetTable(Table):
             begin, length = self._footer_place(stream)
             stream.seek(begin)
             footer = stream.read(length)
-        try:
+        with telling(f"{path}: not a readable Parquet file", arrow.ArrowException, ValueError):
             found = row_groups(footer)
             del footer
             self._group_rows, self._places, self._begin, encrypted = found
@@ -48,10 +48,6 @@ class ParquetTable(Table):
                 raise InputError(f"{path}: encrypted Parquet, expected it decrypted")
             with self._file(0, 0) as file:
                 self.schema = file.schema_arrow
-        except (arrow.ArrowException, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
         self._starts = np.concatenate([[0], np.cumsum(self._group_rows)])
         self.rows = int(self._starts[-1])
 

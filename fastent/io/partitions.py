@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from fastent.io.errors import InputError, first_line, require_pyarrow
+from fastent.io.errors import InputError, require_pyarrow, telling
 from fastent.io.references import Reference, natural_key, suffix_of
 from fastent.io.source import Buffer, Source
 
@@ -26,7 +26,8 @@ def partitioned(path: str) -> list[Reference]:
         raise InputError(f"{path}: a directory of directories without files to read")
     kind = (suffix_of(min(inside)) or "").lstrip(".").split(".")[0]
     kind = {"pq": "parquet", "arrow": "ipc", "jsonl": "json", "tsv": "csv"}.get(kind, kind)
-    try:
+    wrong = (arrow.ArrowException, OSError, ValueError)
+    with telling(f"{path}: not a partitioned directory", *wrong):
         found = dataset.dataset(path, format=kind, partitioning="hive")
         references = [
             Reference(
@@ -41,8 +42,6 @@ def partitioned(path: str) -> list[Reference]:
             )
             for fragment in found.get_fragments()
         ]
-    except (arrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a partitioned directory: {first_line(error)}") from None
     return sorted(references, key=lambda reference: natural_key(reference.path))
 
 

@@ -9,9 +9,9 @@ import os
 import numpy as np
 
 from fastent.io.errors import InputError
+from fastent.io.mapping import Mapping
 from fastent.io.reading import Reading
 from fastent.io.source import Buffer, FileRows, Source, check_length, ends_early
-from fastent.io.strided import rows_of, strided
 
 
 def axis_of(name: str, shape: tuple[int, ...], role: str, how: Reading) -> int:
@@ -88,8 +88,8 @@ class RawRows(FileRows):
         shape = self.shape(stop - start)
         if self.scattered:
             if self._array is None:
-                self._array = self._strided()
-            rows = rows_of(self._array, start, stop, buffer, self.classes is None).reshape(shape)
+                self._array = self._mapped()
+            rows = self._gathered(self._array, start, stop, buffer).reshape(shape)
             size = os.fstat(self._bytes.fd).st_size
             if size < self._place(self.rows):  # what is cut off reads as zeros
                 raise ends_early(self.name, size, self._place(self.rows))
@@ -101,14 +101,34 @@ class RawRows(FileRows):
         """Rows in the machine's byte order, in their place."""
         return rows if self._stored == self.dtype else rows.byteswap(inplace=True).view(self.dtype)
 
-    def _strided(self) -> np.ndarray:
-        parts = (self._offset, self._shape, self._stored, self._by_column)
+    def _mapped(self) -> np.ndarray:
+        """An array whose rows do not lie together, where it is mapped, with the class axis last."""
+        shape, dtype = self._shape, self._stored
+        count = math.prod(shape)
+        numbers = np.empty(0, dtype)
+        if count:
+            try:
+                mapping = Mapping(self._bytes.fd, self._offset + count * dtype.itemsize)
+            except OSError:
+                raise InputError(
+                    f"{self.name}: is on a filesystem that maps no files, expected it in C order"
+                ) from None
+            numbers = np.frombuffer(mapping, dtype, count, self._offset)
         # Every number as a row keeps the order of the axes.
         axis = -1 if self.classes is None else self._axis
-        try:
-            return strided(self._bytes.fd, *parts, axis)
-        except InputError as error:
-            raise InputError(f"{self.name}: {error}") from None
+        return np.moveaxis(numbers.reshape(shape, order="F" if self._by_column else "C"), axis, -1)
+
+    def _gathered(self, array: np.ndarray, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+        """Rows of such an array, counted in C order of its other axes; copied class by class."""
+        whole = array[..., None] if self.classes is None else array
+        found = buffer.array((whole.shape[-1], stop - start), array.dtype)
+        if whole.ndim == 2:
+            found[...] = whole[start:stop].T
+        elif stop > start:
+            places = np.unravel_index(np.arange(start, stop), whole.shape[:-1])
+            for number, column in enumerate(found):
+                column[...] = whole[(*places, number)]
+        return found.T
 
     def close(self) -> None:
         self._array = None

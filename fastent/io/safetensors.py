@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 
-from fastent.io.errors import InputError, first_line
+from fastent.io.errors import InputError, require, telling
 from fastent.io.npy import bfloat16
 from fastent.io.parts import choose_array
 from fastent.io.raw import RawRows, axis_of
@@ -28,18 +28,11 @@ def open_safetensors(reference: Reference, role: str, how: Reading = PLAIN) -> S
 
     The library maps the file into memory, and a mapped file that shrinks kills the process.
     """
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise InputError(
-            f"{reference.path}: .safetensors needs the package safetensors (extra 'cli')"
-        ) from None
     path = reference.path
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            axes = {key: len(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a readable .safetensors file: {first_line(error)}") from None
+    library = require("safetensors", f"{path}: .safetensors")
+    unreadable = telling(f"{path}: not a readable .safetensors file", library.SafetensorError)
+    with unreadable, library.safe_open(path, framework="numpy") as tensors:
+        axes = {key: len(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
     key = choose_array(path, axes, reference.part, role, how)
     with open(path, "rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))

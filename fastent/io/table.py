@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastent.io.errors import InputError, first_line
+from fastent.io.errors import InputError, telling
 from fastent.io.parts import Columns, choose_columns
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
@@ -220,18 +220,12 @@ class TableRows(Source):
         assert self._batches is not None
         while self._batch is None or self._used == self._batch.num_rows:
             self._batch = None  # or it would stay while the next one is read
-            try:
+            what = f"{self.name}: row {self._at}: truncated or corrupted"
+            with telling(what, OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
                 self._batch = next(self._batches, None)
-            except InputError:
-                raise
-            except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-                raise self._corrupt(first_line(error)) from None
             self._used = 0
             if self._batch is None:
-                raise self._corrupt(f"expected {self.rows} rows")
-
-    def _corrupt(self, why: str) -> InputError:
-        return InputError(f"{self.name}: row {self._at}: truncated or corrupted: {why}")
+                raise InputError(f"{what}: expected {self.rows} rows")
 
     def _fill(self, rows: np.ndarray, piece: Any) -> None:
         for number, column in enumerate(piece.columns):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastent.io.errors import InputError, first_line
+from fastent.io.errors import InputError, require, telling
 from fastent.io.npy import bfloat16
 from fastent.io.parts import choose_array
 from fastent.io.raw import RawRows, axis_of
@@ -35,11 +35,9 @@ class TensorRows(Source):
 def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     """A tensor, or one of a dictionary of tensors, read where its numbers lie in the file."""
     path = reference.path
-    try:
-        import torch
-        from torch._subclasses.fake_tensor import FakeTensorMode
-    except ImportError:
-        raise InputError(f"{path}: needs the package torch, which is not installed") from None
+    torch = require("torch", f"{path}:", ", which is not installed")
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     tensors = _loaded(path, FakeTensorMode)
     axes = {name: tensor.dim() for name, tensor in tensors.items()}
     key = choose_array(path, axes, reference.part, role, how)
@@ -74,17 +72,17 @@ def _loaded(path: str, mode: Any = None) -> dict[str, Any]:
 
     import torch
 
+    wrong = (RuntimeError, EOFError, ValueError, KeyError)
     try:
-        with mode() if mode else contextlib.nullcontext():
+        with (
+            telling(f"{path}: not a readable file of torch.save", *wrong),
+            mode() if mode else contextlib.nullcontext(),
+        ):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
             f"{path}: holds more than tensors, which would run code when loaded: "
             "save a tensor or a dictionary of tensors"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path}: not a readable file of torch.save: {first_line(error)}"
         ) from None
     if isinstance(found, torch.Tensor):
         return {"": found}
