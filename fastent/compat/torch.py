@@ -23,6 +23,7 @@ try:
 except ModuleNotFoundError as _error:
     raise missing(_error, "torch", "fastent.compat.torch") from None
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,15 +120,12 @@ def cross_entropy(
         )
         return reduced(rows, reduction, label_weight(target, weight, ignore_index))
 
-    def torchs(logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        return peer.cross_entropy(
-            logits,
-            target,
-            weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-        )
+    torchs = partial(
+        peer.cross_entropy,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
 
     def slopes(upstream: Tensor, logits: Tensor, target: Tensor, weight: Tensor | None) -> Any:
         if soft:
@@ -224,9 +222,7 @@ def nll_loss(
         )
         return reduced(rows, reduction, label_weight(target, weight, ignore_index))
 
-    def torchs(logs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        return peer.nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
-
+    torchs = partial(peer.nll_loss, ignore_index=ignore_index, reduction=reduction)
     return loss(values, torchs, input, target, weight)
 
 
@@ -342,9 +338,7 @@ def binary_cross_entropy(
             found = torch.where(stopped, -t * ones - (1 - t) * zeros, found)
         return reduced(weighted(found, weight), reduction, q.numel())
 
-    def torchs(q: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        return peer.binary_cross_entropy(q, target, weight, reduction=reduction)
-
+    torchs = partial(peer.binary_cross_entropy, reduction=reduction)
     return loss(values, torchs, input, target, weight)
 
 

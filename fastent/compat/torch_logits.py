@@ -55,9 +55,7 @@ def kl_divergence(
     [[-0.25, 0.25]]
     """
     given = {"temperature": temperature, "sample_weight": sample_weight}
-    return _pair(
-        fe.kl_divergence, fe.kl_divergence_gradient, p, q, kind, reduction, axis, given
-    )  # fmt: skip
+    return _pair("kl_divergence", (p, q), kind, reduction, axis, given)
 
 
 def js_divergence(
@@ -90,9 +88,7 @@ def js_divergence(
     0.0
     """
     given = {"temperature": temperature, "sample_weight": sample_weight}
-    return _pair(
-        fe.js_divergence, fe.js_divergence_gradient, p, q, kind, reduction, axis, given
-    )  # fmt: skip
+    return _pair("js_divergence", (p, q), kind, reduction, axis, given)
 
 
 def entropy(
@@ -125,15 +121,7 @@ def entropy(
     1.38629436112
     """
     given = {"temperature": temperature, "sample_weight": sample_weight}
-
-    def values(z: Tensor) -> Any:
-        more: dict[str, Any] = {"kind": "logits", "axis": axis, "reduction": reduction}
-        return fe.entropy(z, **more, **_plain(given))
-
-    def slopes(z: Tensor, summed: Any) -> Any:
-        return fe.entropy_gradient(z, axis=axis, reduction=summed, **_plain(given))
-
-    return _loss(values, (slopes,), (input,), reduction, axis)
+    return _loss("entropy", (), (input,), reduction, axis, given)
 
 
 def focal_cross_entropy(
@@ -183,70 +171,55 @@ def focal_cross_entropy(
     }  # fmt: skip
     if target.requires_grad:
         raise ValueError("target: expected a tensor without gradient; detach it")
-
-    def values(z: Tensor) -> Any:
-        more: dict[str, Any] = {"kind": "logits", "axis": axis, "reduction": reduction}
-        return fe.focal_cross_entropy(target, z, **more, **_plain(given))
-
-    def slopes(z: Tensor, summed: Any) -> Any:
-        more: dict[str, Any] = {"axis": axis, "reduction": summed}
-        return fe.focal_cross_entropy_gradient(target, z, **more, **_plain(given))
-
-    return _loss(values, (slopes,), (input,), reduction, axis)
+    return _loss("focal_cross_entropy", (target,), (input,), reduction, axis, given)
 
 
 def _pair(
-    value: Callable[..., Any], gradient: Callable[..., Any], p: Tensor, q: Tensor, kind: Any,
-    reduction: str, axis: int, given: dict[str, Any],
+    name: str, operands: tuple[Tensor, Tensor], kind: Any, reduction: str, axis: int,
+    given: dict[str, Any],
 ) -> Tensor:  # fmt: skip
     kinds = (kind, kind) if isinstance(kind, str) else tuple(kind)
-    for x, name, what in zip((p, q), "pq", kinds, strict=False):
+    for x, which, what in zip(operands, "pq", kinds, strict=False):
         if x.requires_grad and what != "logits":
             raise ValueError(
-                f"{name}: requires a gradient, which flows to logits only, got kind {shown(what)}"
+                f"{which}: requires a gradient, which flows to logits only, got kind {shown(what)}"
             )
-
-    def values(p: Tensor, q: Tensor) -> Any:
-        return value(p, q, kind=kind, axis=axis, reduction=reduction, **_plain(given))
-
-    def slopes_of(name: str) -> Callable[..., Any]:
-        def slopes(p: Tensor, q: Tensor, summed: Any) -> Any:
-            more = {"wrt": name, "kind": kind, "axis": axis, "reduction": summed}
-            return gradient(p, q, **more, **_plain(given))
-
-        return slopes
-
-    return _loss(values, (slopes_of("p"), slopes_of("q")), (p, q), reduction, axis)
-
-
-def _plain(given: dict[str, Any]) -> dict[str, Any]:
-    """Weights as fastent reads them; it has no gradient for them."""
-    for name, x in given.items():
-        if isinstance(x, Tensor) and x.requires_grad:
-            raise ValueError(f"{name}: expected a tensor without gradient; detach it")
-    return given
+    return _loss(name, (), operands, reduction, axis, given, kind)
 
 
 def _loss(
-    values: Callable[..., Any], gradients: tuple[Callable[..., Any], ...],
-    operands: tuple[Tensor, ...], reduction: str, axis: int,
+    name: str, before: tuple[Tensor, ...], operands: tuple[Tensor, ...], reduction: str, axis: int,
+    given: dict[str, Any], kind: Any = "logits",
 ) -> Tensor:  # fmt: skip
-    """`gradients` take the operands and "sum" or "mean". Where each row has a factor of its own, an
-    operand is broadcast to all rows before, and its derivatives are summed over them after."""
+    """fastent's function of that name, and its gradient in each of the operands, which come after
+    those `before`. Where each row has a factor of its own, an operand is broadcast to all rows
+    before, and its derivatives are summed over them after."""
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
+    for key, x in given.items():  # fastent has no gradient for them
+        if isinstance(x, Tensor) and x.requires_grad:
+            raise ValueError(f"{key}: expected a tensor without gradient; detach it")
+    function, derivative = getattr(fe, name), getattr(fe, f"{name}_gradient")
+    given = {"axis": axis, **given}
 
     def value(*operands: Tensor) -> Tensor:
-        return torch.as_tensor(values(*operands), dtype=torch.float64)
+        found = function(*before, *operands, kind=kind, reduction=reduction, **given)
+        return torch.as_tensor(found, dtype=torch.float64)
 
     def slopes_of(i: int) -> Callable[..., Tensor]:
+        wrt = {"wrt": "pq"[i], "kind": kind} if len(operands) == 2 else {}
+
+        def gradient(operands: list[Tensor], reduction: str) -> Tensor:
+            found = derivative(*before, *operands, reduction=reduction, **wrt, **given)
+            return torch.from_numpy(found)
+
         def slopes(upstream: Tensor, *operands: Any) -> Tensor:
             wide = [x.float() if x.dtype in HALVES else x for x in operands]
             if reduction != "none":
-                return scaled(torch.from_numpy(gradients[i](*wide, reduction)), upstream)
+                return scaled(gradient(wide, reduction), upstream)
             rows = wide[i].movedim(axis, -1)
             wide[i] = rows.expand(*upstream.shape, rows.shape[-1]).movedim(-1, axis)
-            found = torch.from_numpy(gradients[i](*wide, "sum")).movedim(axis, -1)
+            found = gradient(wide, "sum").movedim(axis, -1)
             return scaled(found, upstream[..., None]).sum_to_size(rows.shape).movedim(-1, axis)
 
         return slopes
