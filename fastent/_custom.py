@@ -19,7 +19,7 @@ from fastent._keywords import (
     Array,
     Each,
     Kinds,
-    OwnDivergenceKeywords,
+    NatsKeywords,
     Reduced,
     Reduction,
     RowSums,
@@ -88,7 +88,7 @@ def divergence(
     return Divergence(fn, finish=finish, nats=nats)
 
 
-KEYWORDS = ("reduction", *OwnDivergenceKeywords.__annotations__)
+KEYWORDS = ("reduction", *NatsKeywords.__annotations__)
 
 
 def signature_of(parameters: list[inspect.Parameter]) -> inspect.Signature:

@@ -42,15 +42,15 @@ class RowKeywords(ElementKeywords, total=False):
     keepdims: bool
 
 
-class PlainDivergenceKeywords(RowKeywords, total=False):
+class PairKeywords(RowKeywords, total=False):
     kind: Kinds
 
 
-class OwnDivergenceKeywords(PlainDivergenceKeywords, total=False):
+class NatsKeywords(PairKeywords, total=False):
     base: float | None
 
 
-class DivergenceKeywords(OwnDivergenceKeywords, total=False):
+class DivergenceKeywords(NatsKeywords, total=False):
     eps: float
     backend: Backend | None
 

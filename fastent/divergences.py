@@ -31,8 +31,8 @@ from fastent._errors import shown
 from fastent._keywords import (
     Array,
     Each,
-    OwnDivergenceKeywords,
-    PlainDivergenceKeywords,
+    NatsKeywords,
+    PairKeywords,
     Reduced,
     Reduction,
     explained,
@@ -151,7 +151,7 @@ def renyi_divergence(
     alpha: float,
     *,
     reduction: Each = "none",
-    **keywords: Unpack[OwnDivergenceKeywords],
+    **keywords: Unpack[NatsKeywords],
 ) -> Array: ...
 
 
@@ -162,7 +162,7 @@ def renyi_divergence(
     alpha: float,
     *,
     reduction: Reduced,
-    **keywords: Unpack[OwnDivergenceKeywords],
+    **keywords: Unpack[NatsKeywords],
 ) -> float: ...
 
 
@@ -174,7 +174,7 @@ def renyi_divergence(
     alpha: float,
     *,
     reduction: Reduction = "none",
-    **keywords: Unpack[OwnDivergenceKeywords],
+    **keywords: Unpack[NatsKeywords],
 ) -> Array | float:
     """Rényi divergence log(Σ p^α q^(1−α)) / (α − 1) of order α > 0; KL at α = 1.
 
@@ -210,7 +210,7 @@ def tsallis_divergence(
     alpha: float,
     *,
     reduction: Each = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    **keywords: Unpack[PairKeywords],
 ) -> Array: ...
 
 
@@ -221,7 +221,7 @@ def tsallis_divergence(
     alpha: float,
     *,
     reduction: Reduced,
-    **keywords: Unpack[PlainDivergenceKeywords],
+    **keywords: Unpack[PairKeywords],
 ) -> float: ...
 
 
@@ -233,7 +233,7 @@ def tsallis_divergence(
     alpha: float,
     *,
     reduction: Reduction = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    **keywords: Unpack[PairKeywords],
 ) -> Array | float:
     """Tsallis divergence (Σ p^α q^(1−α) − 1) / (α − 1) of order α > 0; KL at α = 1.
 
@@ -264,7 +264,7 @@ def alpha_divergence(
     alpha: float,
     *,
     reduction: Each = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    **keywords: Unpack[PairKeywords],
 ) -> Array: ...
 
 
@@ -275,7 +275,7 @@ def alpha_divergence(
     alpha: float,
     *,
     reduction: Reduced,
-    **keywords: Unpack[PlainDivergenceKeywords],
+    **keywords: Unpack[PairKeywords],
 ) -> float: ...
 
 
@@ -287,7 +287,7 @@ def alpha_divergence(
     alpha: float,
     *,
     reduction: Reduction = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    **keywords: Unpack[PairKeywords],
 ) -> Array | float:
     """α-divergence (Σ p^α q^(1−α) − 1) / (α(α − 1)); KL at α = 1, reverse KL at α = 0.
 
@@ -317,28 +317,20 @@ def alpha_divergence(
 
 @overload
 def chi2_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Each = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[PairKeywords]
 ) -> Array: ...
 
 
 @overload
 def chi2_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PairKeywords]
 ) -> float: ...
 
 
 @_is(_CHI2)
 @explained
 def chi2_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Reduction = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction = "none", **keywords: Unpack[PairKeywords]
 ) -> Array | float:
     """Pearson's χ² divergence Σ (p − q)²/q.
 
@@ -362,28 +354,20 @@ def chi2_divergence(
 
 @overload
 def hellinger_distance(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Each = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[PairKeywords]
 ) -> Array: ...
 
 
 @overload
 def hellinger_distance(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PairKeywords]
 ) -> float: ...
 
 
 @_is(_HELLINGER)
 @explained
 def hellinger_distance(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Reduction = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction = "none", **keywords: Unpack[PairKeywords]
 ) -> Array | float:
     """Hellinger distance √(½ Σ (√p − √q)²), between 0 and 1.
 
@@ -407,28 +391,20 @@ def hellinger_distance(
 
 @overload
 def total_variation(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Each = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[PairKeywords]
 ) -> Array: ...
 
 
 @overload
 def total_variation(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PlainDivergenceKeywords]
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PairKeywords]
 ) -> float: ...
 
 
 @_is(_VARIATION)
 @explained
 def total_variation(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Reduction = "none",
-    **keywords: Unpack[PlainDivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction = "none", **keywords: Unpack[PairKeywords]
 ) -> Array | float:
     """Total variation ``½ Σ |p − q|``, between 0 and 1.
 
@@ -452,28 +428,20 @@ def total_variation(
 
 @overload
 def jeffreys_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Each = "none",
-    **keywords: Unpack[OwnDivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[NatsKeywords]
 ) -> Array: ...
 
 
 @overload
 def jeffreys_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[OwnDivergenceKeywords]
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[NatsKeywords]
 ) -> float: ...
 
 
 @_is(_JEFFREYS)
 @explained
 def jeffreys_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    *,
-    reduction: Reduction = "none",
-    **keywords: Unpack[OwnDivergenceKeywords],
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction = "none", **keywords: Unpack[NatsKeywords]
 ) -> Array | float:
     """Jeffreys divergence Σ (p − q) log(p/q) = KL(p ‖ q) + KL(q ‖ p).
 
