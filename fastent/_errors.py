@@ -190,3 +190,11 @@ def row_of(error):
 def with_row(error, row):
     """The same error about another row: one that was found in a part is told of the whole."""
     return type(error)(re.sub(r"\brow (\d+)", f"row {row}", str(error), count=1))
+
+
+def check_numbers(right, numbers, name, expected):
+    """Refuse the first number that is neither right nor NaN."""
+    wrong = ~(right | np.isnan(numbers))
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(f"{name}: expected {expected}, got {float(numbers[at])!r} at {at}")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastent._blas import product
-from fastent._errors import one_of, shown
+from fastent._errors import check_numbers, one_of, shown
 from fastent._keywords import Array, explained
 from fastent._reductions import delivered, log_of_base
 from fastent._shapes import broadcast_shape
@@ -121,7 +121,7 @@ def _parameters(name: str, given: Any, which: str) -> list[np.ndarray]:
             right, expected = right & (x >= 0), "a finite number of at least 0"
         elif label == "scale":
             right, expected = right & (x > 0), "a finite number above 0"
-        _check(right, x, f"params_{which}", f"{expected} for {label}")
+        check_numbers(right, x, f"params_{which}", f"{expected} for {label}")
         found.append(x)
     return found
 
@@ -345,27 +345,20 @@ def _spread(given: Any, kind: str, name: str) -> np.ndarray:
     spread = np.asarray(spread, order="C")  # NumPy sums by the order in memory
     if kind in DIAGONAL:
         spread = np.atleast_1d(spread)
-        _check(spread >= 0, spread, name, f"a {kind} of at least 0")
+        check_numbers(spread >= 0, spread, name, f"a {kind} of at least 0")
         return spread
     if spread.ndim < 2 or spread.shape[-1] != spread.shape[-2]:
         raise ValueError(f"{name}: expected square matrices, got shape {spread.shape}")
     if kind == "cholesky":
         upper = np.triu(spread, 1) == 0
-        _check(upper, spread, name, "a lower triangular matrix")
+        check_numbers(upper, spread, name, "a lower triangular matrix")
         scales = np.diagonal(spread, axis1=-2, axis2=-1)
-        _check(scales > 0, scales, name, "a diagonal above 0")
+        check_numbers(scales > 0, scales, name, "a diagonal above 0")
         return spread
     size = np.max(np.abs(spread), axis=(-2, -1), initial=0.0, keepdims=True)
     even = np.abs(spread - np.swapaxes(spread, -1, -2)) <= 1e-8 * size
-    _check(even, spread, name, "a symmetric matrix")
+    check_numbers(even, spread, name, "a symmetric matrix")
     return 0.5 * (spread + np.swapaxes(spread, -1, -2))
-
-
-def _check(right: np.ndarray, values: np.ndarray, name: str, expected: str) -> None:
-    wrong = ~(right | np.isnan(values))
-    if wrong.any():
-        at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name}: expected {expected}, got {float(values[at])!r} at {at}")
 
 
 def _cholesky(matrices: np.ndarray, name: str) -> np.ndarray:

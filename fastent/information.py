@@ -17,6 +17,7 @@ from fastent._errors import (
     as_number,
     as_reduction,
     as_text,
+    check_numbers,
     one_of,
     place_of_axis,
     shown,
@@ -104,7 +105,7 @@ def entropy_of_counts(
     at = place_of_axis(axis, given.ndim, "counts")
     _check_totals(np.max(given, axis=at, initial=0.0), "counts", "row")
     if method != "plugin":
-        _check(given == np.floor(given), given, "counts", f"whole numbers for {method!r}")
+        check_numbers(given == np.floor(given), given, "counts", f"whole numbers for {method!r}")
     threads = chosen_threads(num_threads)
     if method == "chao_shen":
         found = by_rows(chao_shen, given, at, threads)
@@ -471,7 +472,7 @@ def population_stability_index(
 
 def _counts(given: Any, name: str) -> np.ndarray:
     counts = as_floats(given, name)
-    _check((counts >= 0) & (counts < np.inf), counts, name, "finite counts of at least 0")
+    check_numbers((counts >= 0) & (counts < np.inf), counts, name, "finite counts of at least 0")
     return counts
 
 
@@ -505,13 +506,6 @@ def _of_labels(x: Any, y: Any) -> float:
     apart = (rows * rows - int(products.sum())) / rows  # what is expected where nothing was seen
     terms = ufuncs.kl_div(counts.astype(np.float64), products / rows)
     return (exact_sum(terms) + apart) / rows
-
-
-def _check(right: np.ndarray, counts: np.ndarray, name: str, expected: str) -> None:
-    wrong = ~(right | np.isnan(counts))
-    if wrong.any():
-        at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{name}: expected {expected}, got {float(counts[at])!r} at {at}")
 
 
 def _check_totals(totals: np.ndarray, name: str, unit: str = "table") -> None:
