@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any, Protocol
 
 import fastent
@@ -129,12 +128,7 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Remove what is not wanted any more: the checkpoint of a finished run, loose parts."""
         if error is None:
             self._checkpoint.remove()

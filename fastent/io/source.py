@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 from collections.abc import Iterable
-from types import TracebackType
 
 import numpy as np
 
@@ -114,12 +113,7 @@ class Source:
     def __enter__(self) -> Source:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
