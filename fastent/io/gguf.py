@@ -154,9 +154,6 @@ class NextTokens(FileSource):
         super().__init__(path, f"{path}:token", rows, None, np.dtype(np.int64))
         self._offset = offset
 
-    def open(self) -> None:
-        self._bytes.open(self.path, False)
-
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         self.open()
         known = min(stop, self.rows - 1)

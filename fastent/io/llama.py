@@ -189,9 +189,6 @@ class DumpColumn(FileSource):
     def most_values(self) -> int:
         return self.header.n_chunk if self.column == "chunk" else self.rows
 
-    def open(self) -> None:
-        self._bytes.open(self.path, False)
-
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         head = self.header
         chunk, row = np.divmod(np.arange(start, stop), max(1, head.chunk_rows))

@@ -259,6 +259,9 @@ class FileSource(Source):
         super().__init__(path, name, rows, classes, dtype)
         self._bytes = FileBytes(name)
 
+    def open(self) -> None:
+        self._bytes.open(self.path, False)
+
     def _parts(self, start: int, stop: int) -> Iterable[tuple[int, int, int]]:
         """Byte offset, first and end row of what lies together, and may be given in its place."""
         return ()
