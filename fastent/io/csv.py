@@ -21,7 +21,7 @@ from fastent.io.errors import InputError, UnclearHeaderError, first_line, requir
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Source
-from fastent.io.table import NULLABLE, Table, open_columns
+from fastent.io.table import NULLABLE, Table, after, open_columns
 
 BLOCK_BYTES = 1 << 20
 
@@ -107,12 +107,7 @@ class CsvTable(Table):
         types = {name: self.schema.field(name).type for name in columns}
         try:
             with self._open(types) as reader:
-                for batch in reader:
-                    if start >= batch.num_rows:
-                        start -= batch.num_rows
-                        continue
-                    yield batch.slice(start)
-                    start = 0
+                yield from after(reader, start)
         except self._arrow.ArrowException as error:
             raise self._bad(types, error) from None
 

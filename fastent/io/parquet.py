@@ -14,7 +14,7 @@ from fastent.io.parquet_footer import row_groups
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Source
-from fastent.io.table import Table, open_columns
+from fastent.io.table import Table, after, open_columns
 
 FOOTER_BYTES = 1 << 20  # of the row groups that the library knows at one time
 BUFFER_BYTES = 1 << 16  # that a reader of a large column chunk reads at a time
@@ -132,12 +132,8 @@ class ParquetTable(Table):
                     turned = (reader, number, rows, columns, wanted, drop, size, dtype)
                     yield from self._turned(*turned)
                     continue
-            for batch in reader.iter_batches(size, [number], columns, use_threads=False):
-                if drop >= batch.num_rows:
-                    drop -= batch.num_rows
-                    continue
-                yield batch.select(columns).slice(drop)
-                drop = 0
+            found = reader.iter_batches(size, [number], columns, use_threads=False)
+            yield from (batch.select(columns) for batch in after(found, drop))
 
     @staticmethod
     def _sizes(chunk: Any) -> tuple[int, int]:

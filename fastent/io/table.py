@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,14 @@ class Table:
         Columns that are turned round on disk come as numbers of ``dtype``.
         """
         raise NotImplementedError
+
+
+def after(batches: Iterable[Any], start: int) -> Iterator[Any]:
+    """Record batches from a row on."""
+    for batch in batches:
+        if start < batch.num_rows:
+            yield batch.slice(start)
+        start = max(0, start - batch.num_rows)
 
 
 def plain(kind: Any) -> Any:
