@@ -291,7 +291,7 @@ def test_whatever_a_library_raises_is_told_of_the_file(kind, method, monkeypatch
     monkeypatch.setattr(npy.RawRows, method, odd(kind))
     line = complaint(capsys, "score", "x.npy", "--labels", "y.npy", "--kind", "logits")
     assert line.startswith("fastent: x.npy: ") and type(kind).__name__ in line
-    monkeypatch.setitem(OPENERS, ".npy", odd(kind))
+    monkeypatch.setitem(OPENERS, "npy", odd(kind))
     line = complaint(capsys, "score", "x.npy", "--labels", "y.npy", "--kind", "logits")
     assert line.startswith("fastent: x.npy: ") and type(kind).__name__ in line
 

@@ -26,7 +26,7 @@ from fastent.io import (
 from fastent.io.heads import HeadRows
 from fastent.io.llama import is_dump
 from fastent.io.names import AsText, ClassCodes, Combined, distinct, is_text
-from fastent.io.references import suffix_of
+from fastent.io.references import format_of, suffix_of
 from fastent.io.shards import Shards, align, nothing_left, resolve
 from fastent.io.token_bytes import OfTokens, token_bytes
 from fastent.io.topk_lists import SERVERS, holds_lists, open_lists
@@ -518,7 +518,7 @@ def _column(reference: Reference, name: str) -> Reference:
 
 
 def _is_table(path: str) -> bool:
-    return suffix_of(path) not in (None, ".npy", ".npz", ".safetensors", ".pt", ".pth")
+    return format_of(suffix_of(path)) not in (None, "npy", "npz", "safetensors", "torch")
 
 
 def _labels_inside(predictions: list[Reference]) -> list[Reference]:

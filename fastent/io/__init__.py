@@ -19,24 +19,24 @@ from fastent.io.parquet import ParquetTable, open_parquet
 from fastent.io.paths import expand, is_column_name
 from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
-from fastent.io.references import SHOWN, Reference, suffix_of
+from fastent.io.references import SHOWN, Reference, format_of, suffix_of
 from fastent.io.safetensors import open_safetensors
 from fastent.io.source import Buffer, Source
 from fastent.io.table import from_partition
 from fastent.io.torch import TensorRows, open_torch
 
-TEXT_TABLES = (".csv", ".tsv", ".txt")
-OPENERS: dict[str, Any] = {
-    ".npy": open_npy,
-    ".npz": open_npz,
-    ".safetensors": open_safetensors,
-    **dict.fromkeys((".pt", ".pth"), open_torch),
-    ".gguf": open_gguf,
-    **dict.fromkeys((".parquet", ".pq"), open_parquet),
-    **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), open_arrow),
-    **dict.fromkeys(TEXT_TABLES, open_csv),
-    **dict.fromkeys((".jsonl", ".ndjson"), open_jsonl),
+OPENERS: dict[str | None, Any] = {
+    "npy": open_npy,
+    "npz": open_npz,
+    "safetensors": open_safetensors,
+    "torch": open_torch,
+    "gguf": open_gguf,
+    "parquet": open_parquet,
+    "arrow": open_arrow,
+    "csv": open_csv,
+    "jsonl": open_jsonl,
 }
+TABLES: dict[str | None, Any] = {"parquet": ParquetTable, "arrow": ArrowTable}
 
 
 def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
@@ -75,7 +75,7 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
         if not stat.S_ISREG(mode):
             what = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
             raise InputError(f"{reference.path}: {what}, expected a file")
-        opener = OPENERS["." + suffix.split(".")[1]]
+        opener = OPENERS[format_of(suffix)]
         if reference.part is not None and reference.part in dict(reference.constants):
             rows = opener(Reference(reference.path), "predictions", how).rows
             source = from_partition(reference, rows)
@@ -94,14 +94,12 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
 
 def table_rows(reference: Reference, how: Reading = PLAIN) -> int | None:
     """How many rows a table has, whichever columns are meant; None where that is not clear."""
-    suffix = "." + (how.format or suffix_of(reference.path) or ".").split(".")[1]
+    format = format_of(how.format or suffix_of(reference.path))
     with reading(reference.path):
-        if suffix in TEXT_TABLES:
+        if format == "csv":
             found = layout(reference.path, "predictions", how)
             return None if found.header is None else count_lines(found) + (not found.header)
-        if OPENERS.get(suffix) is open_parquet:
-            return ParquetTable(reference.path).rows
-        return ArrowTable(reference.path).rows if OPENERS.get(suffix) is open_arrow else None
+        return TABLES[format](reference.path).rows if format in TABLES else None
 
 
 __all__ = [

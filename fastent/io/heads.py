@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastent._linear import Hidden, logits_into
+from fastent.io import open_source
 from fastent.io.errors import InputError, reading
 from fastent.io.reading import Head
-from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source
 
 
@@ -28,8 +28,8 @@ class HeadRows(Source):
         self._hidden = hidden
         self._layers = max(1, hidden.layers)
         self._head = head
-        self._weights = _matrix(head.weights)
-        self._norm = None if head.norm is None else _matrix(head.norm)
+        self._weights = open_source(head.weights, "predictions")
+        self._norm = None if head.norm is None else open_source(head.norm, "predictions")
         width = self._weights.classes
         if width != hidden.classes:
             raise InputError(
@@ -97,12 +97,6 @@ class HeadRows(Source):
         self._hidden.close()
         self._weights.close()
         self._loaded = None
-
-
-def _matrix(reference: Reference) -> Source:
-    from fastent.io import open_source
-
-    return open_source(reference, "predictions")
 
 
 def _one_thread_each() -> None:

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from fastent.io.errors import InputError, require_pyarrow, telling
-from fastent.io.references import Reference, natural_key, suffix_of
+from fastent.io.references import Reference, format_of, natural_key, suffix_of
 from fastent.io.source import Buffer, Source
 
 
@@ -24,8 +24,8 @@ def partitioned(path: str) -> list[Reference]:
     ]
     if not inside:
         raise InputError(f"{path}: a directory of directories without files to read")
-    kind = (suffix_of(min(inside)) or "").lstrip(".").split(".")[0]
-    kind = {"pq": "parquet", "arrow": "ipc", "jsonl": "json", "tsv": "csv"}.get(kind, kind)
+    kind = format_of(suffix_of(min(inside)))
+    kind = {"arrow": "ipc", "jsonl": "json"}.get(str(kind), kind)
     wrong = (arrow.ArrowException, OSError, ValueError)
     with telling(f"{path}: not a partitioned directory", *wrong):
         found = dataset.dataset(path, format=kind, partitioning="hive")

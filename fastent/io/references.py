@@ -6,11 +6,21 @@ import os
 import re
 from dataclasses import dataclass
 
-ARRAYS = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".gguf")
-TABLES = (".parquet", ".pq", ".arrow", ".feather", ".ipc", ".arrows")
-TEXTS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
+FORMATS = {
+    "npy": (".npy",),
+    "npz": (".npz",),
+    "safetensors": (".safetensors",),
+    "torch": (".pt", ".pth"),
+    "gguf": (".gguf",),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc", ".arrows"),
+    "csv": (".csv", ".tsv", ".txt"),
+    "jsonl": (".jsonl", ".ndjson"),
+}
+TEXTS = FORMATS["csv"] + FORMATS["jsonl"]
 COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
-SUFFIXES = (*ARRAYS, *TABLES, *TEXTS, *(text + c for text in TEXTS for c in COMPRESSED))
+KNOWN = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
+SUFFIXES = (*KNOWN, *(text + c for text in TEXTS for c in COMPRESSED))
 SHOWN = (
     ".npy, .npz, .parquet, .arrow, .feather, .safetensors, .pt, .gguf, .csv, .tsv, .txt or .jsonl"
 )
@@ -36,6 +46,11 @@ def suffix_of(path: str) -> str | None:
     """The suffix that says what a file holds, with that of its compression; None if none does."""
     name = os.path.basename(path).lower()
     return max((s for s in SUFFIXES if name.endswith(s)), key=len, default=None)
+
+
+def format_of(suffix: str | None) -> str | None:
+    """The format that a suffix stands for, also compressed."""
+    return KNOWN.get("." + (suffix or ".").split(".")[1])
 
 
 def natural_key(text: str) -> list[tuple[int, int | str]]:

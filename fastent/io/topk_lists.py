@@ -14,56 +14,50 @@ from typing import Any
 import numpy as np
 
 from fastent._topk import Lists, lists_of
-from fastent.io.arrow import ArrowTable
+from fastent.io import TABLES, open_source
 from fastent.io.errors import InputError, reading
 from fastent.io.json_lines import JsonTable
 from fastent.io.names import Wrapped
-from fastent.io.parquet import ParquetTable
 from fastent.io.reading import Reading
-from fastent.io.references import Reference, suffix_of
+from fastent.io.references import Reference, format_of, suffix_of
 from fastent.io.servers import SERVERS, ServerRows, row_dtype
 from fastent.io.source import Buffer, Source
 from fastent.io.table import is_list
 
 NAMES = ("ids", "logprobs")
 RANKS = "ranks"
-LINES = (".jsonl", ".ndjson")
-TABLES = {
-    **dict.fromkeys((".parquet", ".pq"), ParquetTable),
-    **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), ArrowTable),
-}
 
 
 def holds_lists(reference: Reference, format: str | None) -> str | None:
     """How a file has lists: "arrays", "columns" or the name of a server; None if it has none."""
     if reference.part is not None or not os.path.isfile(reference.path):
         return None
-    suffix = suffix_of(reference.path)
+    own = format_of(suffix_of(reference.path))
     if format in SERVERS:
-        return format if suffix is None or suffix.startswith(LINES) else None
-    if format is not None and suffix in TABLES:
+        return format if own in (None, "jsonl") else None
+    if format is not None and own in TABLES:
         return None
     with reading(reference.path):
         try:
             names = _names(reference.path)
         except (zipfile.BadZipFile, InputError):
-            if suffix in TABLES:
+            if own in TABLES:
                 raise
             return None
     if not all(names.get(name) for name in NAMES):
         return None
-    return "arrays" if suffix == ".npz" else "columns"
+    return "arrays" if own == "npz" else "columns"
 
 
 def _names(path: str) -> dict[str, bool]:
     """The arrays or columns of a file, and whether they may hold lists."""
-    suffix = suffix_of(path) or ""
-    if suffix == ".npz":
+    format = format_of(suffix_of(path))
+    if format == "npz":
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy"): True for name in archive.namelist()}
-    if suffix in TABLES:
-        schema = TABLES[suffix](path).schema
-    elif suffix.startswith(LINES):
+    if format in TABLES:
+        schema = TABLES[format](path).schema
+    elif format == "jsonl":
         schema = JsonTable(path, "kept").schema
     else:
         return {}
@@ -74,11 +68,10 @@ class ListRows(Wrapped):
     """Rows of lists that are parts of a file, read side by side."""
 
     def __init__(self, reference: Reference, how: Reading) -> None:
-        from fastent.io import open_source
-
         plain = replace(how, axis=-1, lists=None, other=frozenset())
         names = NAMES
-        if suffix_of(reference.path) in (".npz", *TABLES) and RANKS in _names(reference.path):
+        jsonl = format_of(suffix_of(reference.path)) == "jsonl"
+        if not jsonl and RANKS in _names(reference.path):
             names = (*NAMES, RANKS)
         parts = [open_source(replace(reference, part=n), "predictions", plain) for n in names]
         ids = parts[0]
