@@ -59,33 +59,24 @@ def measure(fastent: Any, quick: bool, budget: float) -> list[dict[str, Any]]:
         def compare(*words: str) -> None:
             assert main(["compare", p, q, "--quiet", "--json", f"{folder}/r.json", *words]) == 0
 
-        contenders = [
-            Contender(
-                "kl_divergence of float32 logits in memory",
-                lambda: fastent.kl_divergence(*logits, kind="logits", out=out),
+        kl = fastent.kl_divergence
+        calls = {
+            "kl_divergence of float32 logits in memory": lambda: kl(
+                *logits, kind="logits", out=out
             ),
-            Contender(
-                "kl_divergence of two dumps' rows",
-                lambda: fastent.kl_divergence(a, b, kind="logprobs", out=out),
+            "kl_divergence of two dumps' rows": lambda: kl(a, b, kind="logprobs", out=out),
+            "fastent compare A.bin B.bin --metrics kl_divergence": lambda: compare(
+                "--metrics", "kl_divergence"
             ),
-            Contender(
-                "fastent compare A.bin B.bin --metrics kl_divergence",
-                lambda: compare("--metrics", "kl_divergence"),
+            "fastent compare A.bin B.bin, everything": compare,
+            f"NumPy by hand, {BY_HAND_ROWS} rows at once": lambda: kl_by_hand(
+                BY_HAND_ROWS, p, q, N_CTX, classes, chunks
             ),
-            Contender("fastent compare A.bin B.bin, everything", compare),
-            Contender(
-                f"NumPy by hand, {BY_HAND_ROWS} rows at once",
-                lambda: kl_by_hand(BY_HAND_ROWS, p, q, N_CTX, classes, chunks),
+            "NumPy by hand, a chunk at once": lambda: kl_by_hand(
+                rows // chunks, p, q, N_CTX, classes, chunks
             ),
-            Contender(
-                "NumPy by hand, a chunk at once",
-                lambda: kl_by_hand(rows // chunks, p, q, N_CTX, classes, chunks),
-            ),
-        ]
-        lines = _lines(contenders, rows * classes, quick, budget)
-    for line, one in zip(lines, contenders, strict=True):
-        line["of_processor"] = one.processor / contenders[0].processor
-    return lines
+        }
+        return _lines(calls, rows * classes, quick, budget, processor=True)
 
 
 TOP, WIDTH, VOCABULARY, STATES = 100, 2048, 128_256, 512
@@ -102,17 +93,15 @@ def measure_lists(fastent: Any, quick: bool, budget: float) -> list[dict[str, An
     total = np.log(np.exp(teacher).sum(axis=1, dtype=np.float64))
     logprobs = np.take_along_axis(teacher, ids, 1) - total[:, None]
     out = np.empty(rows)
-    contenders = [
-        Contender(
-            f"cross_entropy of float32 logits of {classes:,} classes",
-            lambda: fastent.sparse_cross_entropy(labels, student, kind="logits", out=out),
+    calls = {
+        f"cross_entropy of float32 logits of {classes:,} classes": lambda: (
+            fastent.sparse_cross_entropy(labels, student, kind="logits", out=out)
         ),
-        Contender(
-            f"topk_divergence of lists of {TOP} and the same logits",
-            lambda: fastent.topk_divergence(ids, logprobs, student),
+        f"topk_divergence of lists of {TOP} and the same logits": lambda: fastent.topk_divergence(
+            ids, logprobs, student
         ),
-    ]
-    return _lines(contenders, rows * classes, quick, budget)
+    }
+    return _lines(calls, rows * classes, quick, budget)
 
 
 def measure_heads(fastent: Any, quick: bool, budget: float) -> list[dict[str, Any]]:
@@ -136,12 +125,12 @@ def measure_heads(fastent: Any, quick: bool, budget: float) -> list[dict[str, An
         products()
 
     (p, q), (hp, hq) = heads, states
-    contenders = [
-        Contender("two plain products, by the block", two_products),
-        Contender("linear_kl_divergence", lambda: fastent.linear_kl_divergence(hp, p, hq, q)),
-        Contender("one plain product, by the block", products),
-        Contender("linear_cross_entropy", lambda: fastent.linear_cross_entropy(labels, hp, p)),
-    ]
+    calls = {
+        "two plain products, by the block": two_products,
+        "linear_kl_divergence": lambda: fastent.linear_kl_divergence(hp, p, hq, q),
+        "one plain product, by the block": products,
+        "linear_cross_entropy": lambda: fastent.linear_cross_entropy(labels, hp, p),
+    }
     try:
         import torch
     except ImportError:
@@ -153,22 +142,24 @@ def measure_heads(fastent: Any, quick: bool, budget: float) -> list[dict[str, An
             a, b = (torch.log_softmax(h @ w.T, -1) for h, w in (tensors[:2], tensors[2:]))
             torch.nn.functional.kl_div(b, a, reduction="none", log_target=True).sum(-1)
 
-        contenders.append(Contender("torch: products, log_softmax, kl_div", dense))
-    lines = _lines(contenders, 2 * rows * classes, quick, budget)
-    for line, one in zip(lines, contenders, strict=True):
-        line["megabytes"] = peak_memory(one.call) / 1e6
+        calls["torch: products, log_softmax, kl_div"] = dense
+    lines = _lines(calls, 2 * rows * classes, quick, budget)
+    for line, call in zip(lines, calls.values(), strict=True):
+        line["megabytes"] = peak_memory(call) / 1e6
     return lines
 
 
 def _lines(
-    contenders: list[Contender], pairs: int, quick: bool, budget: float
+    calls: dict[str, Any], pairs: int, quick: bool, budget: float, processor: bool = False
 ) -> list[dict[str, Any]]:
+    contenders = [Contender(name, call) for name, call in calls.items()]
     for one in contenders:
         one.start()
     take_turns(contenders, budget, 1 if quick else 5)
-    first = contenders[0].best
+    first = contenders[0]
     return [
-        {"name": one.name, "ns_per_pair": one.best / pairs * 1e9, "ratio": one.best / first}
+        {"name": one.name, "ns_per_pair": one.best / pairs * 1e9, "ratio": one.best / first.best}
+        | ({"of_processor": one.processor / first.processor} if processor else {})
         for one in contenders
     ]
 

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,27 +71,13 @@ def write_json(table: pa.Table, path: str) -> None:
     table.to_pandas().to_json(path, orient="records", lines=True)
 
 
+bare, lz4 = (partial(pyarrow.feather.write_feather, compression=c) for c in ("uncompressed", "lz4"))
 FORMATS: dict[str, tuple[str, Callable[[int, int], pa.Table], Callable[..., Any], Any]] = {
     "parquet, columns": ("x.parquet", by_columns, pyarrow.parquet.write_table, parquet),
     "parquet, lists": ("x.parquet", by_lists, pyarrow.parquet.write_table, parquet),
-    "arrow, columns": (
-        "x.arrow",
-        by_columns,
-        lambda table, path: pyarrow.feather.write_feather(table, path, "uncompressed"),
-        arrow,
-    ),
-    "arrow, lists": (
-        "x.arrow",
-        by_lists,
-        lambda table, path: pyarrow.feather.write_feather(table, path, "uncompressed"),
-        arrow,
-    ),
-    "arrow, lz4": (
-        "x.arrow",
-        by_lists,
-        lambda table, path: pyarrow.feather.write_feather(table, path, "lz4"),
-        arrow,
-    ),
+    "arrow, columns": ("x.arrow", by_columns, bare, arrow),
+    "arrow, lists": ("x.arrow", by_lists, bare, arrow),
+    "arrow, lz4": ("x.arrow", by_lists, lz4, arrow),
     "csv": ("x.csv", by_columns, pyarrow.csv.write_csv, csv),
     "jsonl": ("x.jsonl", by_columns, write_json, json_lines),
 }
