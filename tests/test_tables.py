@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+from safetensors.numpy import save_file
 
 import fastent as fe
 from fastent.cli import main
@@ -560,6 +561,8 @@ def test_class_axis():
     right("first.npy", "--labels", "y.npy", "--axis", "0")
     np.savez_compressed("first.npz", first)
     right("first.npz", "--labels", "y.npy", "--axis", "0")
+    save_file({"probs": first}, "first.safetensors")
+    right("first.safetensors", "--labels", "y.npy", "--axis", "0")
     cube = PROBS[:48].reshape(6, 8, CLASSES)
     np.save("cube.npy", np.ascontiguousarray(np.moveaxis(cube, -1, 1)))
     np.save("labels.npy", LABELS[:48].reshape(6, 8))
@@ -567,6 +570,8 @@ def test_class_axis():
     np.save("x48.npy", PROBS[:48])
     np.save("y48.npy", LABELS[:48])
     assert expected == loss("x48.npy", "--labels", "y48.npy")
+    np.savez_compressed("cube.npz", cube)
+    assert expected == loss("cube.npz", "--labels", "labels.npy", "--axis", "2")
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,14 @@ def test_tensors(name, old):
     assert metrics("all.pt:logits", "--labels", ":labels") == expected
 
 
+def test_class_axis():
+    expected = metrics("x.npy", "--labels", "y.npy")
+    turned = torch.from_numpy(LOGITS.T.copy())
+    for tensor in (turned, torch.stack([turned, turned], 2)[:, :, 1]):
+        torch.save(tensor, "x.pt")
+        assert metrics("x.pt", "--labels", "y.npy", "--axis", "0") == expected
+
+
 def test_bfloat16():
     half = torch.from_numpy(LOGITS.copy()).to(torch.bfloat16)
     torch.save(half, "half.pt")
