@@ -208,6 +208,11 @@ class RowDivergence:
         **options: Any,
     ) -> Any:
         """The engine's call, which gives the row values; `base` matters to what is in nats."""
+        column, own = self._made(self._numbers(dict(parameters)), base)
+        return prepare(task, (column,), p, q, **own, **options)
+
+    def _made(self, numbers: tuple[float, ...], base: float | None) -> tuple[str, dict[str, Any]]:
+        """The column of the engine that it is, and the engine's options for it."""
         raise NotImplementedError
 
     def _numbers(self, given: dict[str, float]) -> tuple[float, ...]:
@@ -269,31 +274,13 @@ class Divergence(RowDivergence):
         more: dict[str, Any] = {"finish": finish, "nats": self.nats, "name": self.name}
         return functools.partial(Divergence, fn, **more), ()
 
-    def prepare(
-        self,
-        p: ArrayLike,
-        q: ArrayLike,
-        *,
-        parameters: dict[str, float],
-        base: float | None = None,
-        task: str = "divergence",
-        **options: Any,
-    ) -> Any:
-        numbers = self._numbers(dict(parameters))
+    def _made(self, numbers: tuple[float, ...], base: float | None) -> tuple[str, dict[str, Any]]:
         rows = bring("fastent.backends.numba.user_rows").Rows
         if self._compiled is None:
             self._compiled = self._compile(numbers)
         unit = log_of_base(base) if self.nats else 1.0
-        return prepare(
-            task,
-            ("own",),
-            p,
-            q,
-            base=base,
-            backend="numba",
-            rows_module=rows(self._compiled, numbers, unit),
-            **options,
-        )
+        module = rows(self._compiled, numbers, unit)
+        return "own", {"base": base, "backend": "numba", "rows_module": module}
 
     def _compile(self, numbers: tuple[float, ...]) -> Any:
         from numba import njit

@@ -37,7 +37,6 @@ from fastent._keywords import (
     Reduction,
     explained,
 )
-from fastent.backends.cython.engine import prepare
 
 
 class ReadyMade(RowDivergence):
@@ -63,27 +62,13 @@ class ReadyMade(RowDivergence):
     def __reduce__(self) -> Any:
         return ready_made, (self.name,)
 
-    def prepare(
-        self,
-        p: ArrayLike,
-        q: ArrayLike,
-        *,
-        parameters: dict[str, float],
-        base: float | None = None,
-        task: str = "divergence",
-        **options: Any,
-    ) -> Any:
-        numbers = self._numbers(dict(parameters))
-        return prepare(
-            task,
-            (self._column,),
-            p,
-            q,
-            base=base if self.nats else None,
-            order=numbers[0] if numbers else 0.0,
-            backend="cython",
-            **options,
-        )
+    def _made(self, numbers: tuple[float, ...], base: float | None) -> tuple[str, dict[str, Any]]:
+        order = numbers[0] if numbers else 0.0
+        return self._column, {
+            "base": base if self.nats else None,
+            "order": order,
+            "backend": "cython",
+        }
 
     def _numbers(self, given: dict[str, float]) -> tuple[float, ...]:
         numbers = super()._numbers(given)
