@@ -16,13 +16,13 @@ from fastent.io.json_lines import open_jsonl
 from fastent.io.llama import is_dump, open_dump
 from fastent.io.npy import open_npy, open_npz
 from fastent.io.parquet import ParquetTable, open_parquet
+from fastent.io.partitions import Constant
 from fastent.io.paths import expand, is_column_name
 from fastent.io.raw import RawRows
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import SHOWN, Reference, format_of, suffix_of
 from fastent.io.safetensors import open_safetensors
 from fastent.io.source import Buffer, Source
-from fastent.io.table import from_partition
 from fastent.io.torch import TensorRows, open_torch
 
 OPENERS: dict[str | None, Any] = {
@@ -76,9 +76,10 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
             what = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
             raise InputError(f"{reference.path}: {what}, expected a file")
         opener = OPENERS[format_of(suffix)]
-        if reference.part is not None and reference.part in dict(reference.constants):
+        constants, part = dict(reference.constants), reference.part
+        if part is not None and part in constants:
             rows = opener(Reference(reference.path), "predictions", how).rows
-            source = from_partition(reference, rows)
+            source = Constant(reference.path, part, constants[part], rows)
         else:
             source = opener(reference, role, how)
             array = isinstance(source, RawRows | TensorRows)  # whose classes may be any axis

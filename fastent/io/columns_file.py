@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastent.io.source import as_bytes, read_columns
+from fastent.io.source import as_bytes, read_exactly
 from fastent.io.table import numbers_of, storage
 from fastent.io.temporary import Temporary
 
@@ -24,7 +24,10 @@ class ColumnsFile:
     def put(self, number: int, row: int, column: Any) -> None:
         """The numbers of a column from a row on."""
         numbers = np.ascontiguousarray(numbers_of(storage(column)), self._dtype)
-        self._file.put((number * self._rows + row) * self._dtype.itemsize, as_bytes(numbers))
+        self._file.put(self._place(number, row), as_bytes(numbers))
+
+    def _place(self, number: int, row: int) -> int:
+        return (number * self._rows + row) * self._dtype.itemsize
 
     def batches(self, start: int, size: int) -> Iterator[Any]:
         """Record batches from a row on."""
@@ -33,7 +36,9 @@ class ColumnsFile:
         for first in range(start, self._rows, size):
             stop = min(self._rows, first + size)
             found = np.empty((len(self._names), stop - first), self._dtype)
-            read_columns(self._file.fd, 0, self._rows, first, found, "a temporary file")
+            for number, column in enumerate(found):
+                place = self._place(number, first)
+                read_exactly(self._file.fd, as_bytes(column), place, "a temporary file")
             yield pyarrow.record_batch(list(found), names=self._names)
 
     def __enter__(self) -> ColumnsFile:

@@ -164,15 +164,6 @@ def read_exactly(fd: int, view: memoryview, offset: int, name: str) -> None:
         done += got
 
 
-def read_columns(
-    fd: int, offset: int, length: int, start: int, columns: np.ndarray, name: str
-) -> None:
-    """Fill ``columns`` with what begins at ``start`` in each of columns of a ``length``."""
-    item = columns.dtype.itemsize
-    for number, column in enumerate(columns if columns.size else ()):
-        read_exactly(fd, as_bytes(column), offset + (number * length + start) * item, name)
-
-
 def ends_early(name: str, size: int, needed: int) -> InputError:
     return InputError(
         f"{name}: file ends at byte {size}, expected {needed} or more "

@@ -10,7 +10,6 @@ import numpy as np
 from fastent.io.errors import InputError, telling
 from fastent.io.parts import Columns, choose_columns
 from fastent.io.reading import PLAIN, Reading
-from fastent.io.references import Reference
 from fastent.io.source import Buffer, Source
 
 BATCH_BYTES = 4 << 20  # what one decoded batch should take
@@ -315,11 +314,3 @@ class TableRows(Source):
     def close(self) -> None:
         self._batches = self._batch = None
         self._used = self._at = 0
-
-
-def from_partition(reference: Reference, rows: int) -> Source:
-    """A column that the names of directories hold."""
-    from fastent.io.partitions import Constant
-
-    column = str(reference.part)
-    return Constant(reference.path, column, dict(reference.constants)[column], rows)
