@@ -153,6 +153,25 @@ class RowDivergence:
         **parameters: float,
     ) -> float: ...
 
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        reduction: Reduction,
+        kind: Kinds = "probs",
+        row_sums: RowSums = "check",
+        temperature: float = 1.0,
+        sample_weight: ArrayLike | None = None,
+        base: float | None = None,
+        axis: int | None = -1,
+        keepdims: bool = False,
+        out: Array | None = None,
+        num_threads: int | None = None,
+        **parameters: float,
+    ) -> Array | float: ...
+
     @explained
     @in_default_mode
     def __call__(

@@ -22,7 +22,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from typing import Any, Unpack, overload
+from typing import Any, Protocol, Unpack, overload
 
 from numpy.typing import ArrayLike
 
@@ -129,6 +129,75 @@ def _is(divergence: RowDivergence) -> Callable[[Any], Any]:
     return mark
 
 
+class PlainDivergence(Protocol):
+    """What type checkers see of the divergences that have no order and are in no unit."""
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        reduction: Each = "none",
+        **keywords: Unpack[PairKeywords],
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self, p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PairKeywords]
+    ) -> float: ...
+
+    @overload
+    def __call__(
+        self, p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[PairKeywords]
+    ) -> Array | float: ...
+
+
+class OrderedDivergence(Protocol):
+    """Of those of an order that are in no unit."""
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        alpha: float,
+        *,
+        reduction: Each = "none",
+        **keywords: Unpack[PairKeywords],
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        alpha: float,
+        *,
+        reduction: Reduced,
+        **keywords: Unpack[PairKeywords],
+    ) -> float: ...
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        alpha: float,
+        *,
+        reduction: Reduction,
+        **keywords: Unpack[PairKeywords],
+    ) -> Array | float: ...
+
+
+def _plain(divergence: RowDivergence) -> Callable[[Any], PlainDivergence]:
+    return _is(divergence)
+
+
+def _ordered(divergence: RowDivergence) -> Callable[[Any], OrderedDivergence]:
+    return _is(divergence)
+
+
 @overload
 def renyi_divergence(
     p: ArrayLike,
@@ -149,6 +218,17 @@ def renyi_divergence(
     reduction: Reduced,
     **keywords: Unpack[NatsKeywords],
 ) -> float: ...
+
+
+@overload
+def renyi_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    alpha: float,
+    *,
+    reduction: Reduction,
+    **keywords: Unpack[NatsKeywords],
+) -> Array | float: ...
 
 
 @_is(_RENYI)
@@ -188,29 +268,7 @@ def renyi_divergence(
     return _RENYI(p, q, alpha=alpha, reduction=reduction, **keywords)
 
 
-@overload
-def tsallis_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Each = "none",
-    **keywords: Unpack[PairKeywords],
-) -> Array: ...
-
-
-@overload
-def tsallis_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Reduced,
-    **keywords: Unpack[PairKeywords],
-) -> float: ...
-
-
-@_is(_TSALLIS)
+@_ordered(_TSALLIS)
 @explained
 def tsallis_divergence(
     p: ArrayLike,
@@ -242,29 +300,7 @@ def tsallis_divergence(
     return _TSALLIS(p, q, alpha=alpha, reduction=reduction, **keywords)
 
 
-@overload
-def alpha_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Each = "none",
-    **keywords: Unpack[PairKeywords],
-) -> Array: ...
-
-
-@overload
-def alpha_divergence(
-    p: ArrayLike,
-    q: ArrayLike,
-    alpha: float,
-    *,
-    reduction: Reduced,
-    **keywords: Unpack[PairKeywords],
-) -> float: ...
-
-
-@_is(_ALPHA)
+@_ordered(_ALPHA)
 @explained
 def alpha_divergence(
     p: ArrayLike,
@@ -300,19 +336,7 @@ def alpha_divergence(
     return _ALPHA(p, q, alpha=alpha, reduction=reduction, **keywords)
 
 
-@overload
-def chi2_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[PairKeywords]
-) -> Array: ...
-
-
-@overload
-def chi2_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PairKeywords]
-) -> float: ...
-
-
-@_is(_CHI2)
+@_plain(_CHI2)
 @explained
 def chi2_divergence(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduction = "none", **keywords: Unpack[PairKeywords]
@@ -337,19 +361,7 @@ def chi2_divergence(
     return _CHI2(p, q, reduction=reduction, **keywords)
 
 
-@overload
-def hellinger_distance(
-    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[PairKeywords]
-) -> Array: ...
-
-
-@overload
-def hellinger_distance(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PairKeywords]
-) -> float: ...
-
-
-@_is(_HELLINGER)
+@_plain(_HELLINGER)
 @explained
 def hellinger_distance(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduction = "none", **keywords: Unpack[PairKeywords]
@@ -374,19 +386,7 @@ def hellinger_distance(
     return _HELLINGER(p, q, reduction=reduction, **keywords)
 
 
-@overload
-def total_variation(
-    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[PairKeywords]
-) -> Array: ...
-
-
-@overload
-def total_variation(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[PairKeywords]
-) -> float: ...
-
-
-@_is(_VARIATION)
+@_plain(_VARIATION)
 @explained
 def total_variation(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduction = "none", **keywords: Unpack[PairKeywords]
@@ -421,6 +421,12 @@ def jeffreys_divergence(
 def jeffreys_divergence(
     p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[NatsKeywords]
 ) -> float: ...
+
+
+@overload
+def jeffreys_divergence(
+    p: ArrayLike, q: ArrayLike, *, reduction: Reduction, **keywords: Unpack[NatsKeywords]
+) -> Array | float: ...
 
 
 @_is(_JEFFREYS)

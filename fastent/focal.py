@@ -65,6 +65,17 @@ def focal_cross_entropy(
 ) -> float: ...
 
 
+@overload
+def focal_cross_entropy(
+    target_or_labels: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduction,
+    gamma: float = ...,
+    **keywords: Unpack[FocalKeywords],
+) -> Array | float: ...
+
+
 @explained
 @in_default_mode
 def focal_cross_entropy(
@@ -197,6 +208,18 @@ def binary_focal_cross_entropy(
     alpha: float | None = ...,
     **keywords: Unpack[BinaryFocalKeywords],
 ) -> float: ...
+
+
+@overload
+def binary_focal_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduction,
+    gamma: float = ...,
+    alpha: float | None = ...,
+    **keywords: Unpack[BinaryFocalKeywords],
+) -> Array | float: ...
 
 
 @explained

@@ -13,7 +13,7 @@ Leading axes broadcast as NumPy's do, without a copy: ``P`` of shape (n, C) agai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack, overload
+from typing import Any, Protocol, Unpack, overload
 
 from numpy import ndarray
 from numpy.typing import ArrayLike
@@ -53,6 +53,12 @@ def sparse_cross_entropy(
 def sparse_cross_entropy(
     labels: ArrayLike, pred: ArrayLike, *, reduction: Reduced, **keywords: Unpack[SparseKeywords]
 ) -> float: ...
+
+
+@overload
+def sparse_cross_entropy(
+    labels: ArrayLike, pred: ArrayLike, *, reduction: Reduction, **keywords: Unpack[SparseKeywords]
+) -> Array | float: ...
 
 
 @explained
@@ -184,6 +190,16 @@ def categorical_cross_entropy(
 ) -> float: ...
 
 
+@overload
+def categorical_cross_entropy(
+    target: ArrayLike,
+    pred: ArrayLike,
+    *,
+    reduction: Reduction,
+    **keywords: Unpack[CategoricalKeywords],
+) -> Array | float: ...
+
+
 @explained
 def categorical_cross_entropy(
     target: ArrayLike,
@@ -274,6 +290,12 @@ def binary_cross_entropy(
 ) -> float: ...
 
 
+@overload
+def binary_cross_entropy(
+    target: ArrayLike, pred: ArrayLike, *, reduction: Reduction, **keywords: Unpack[BinaryKeywords]
+) -> Array | float: ...
+
+
 @explained
 def binary_cross_entropy(
     target: ArrayLike,
@@ -337,18 +359,45 @@ def binary_cross_entropy(
     )
 
 
-@overload
-def kl_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[DivergenceKeywords]
-) -> Array: ...
+class PairFunction(Protocol):
+    """What type checkers see of KL and JS."""
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        reduction: Each = "none",
+        **keywords: Unpack[DivergenceKeywords],
+    ) -> Array: ...
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        reduction: Reduced,
+        **keywords: Unpack[DivergenceKeywords],
+    ) -> float: ...
+
+    @overload
+    def __call__(
+        self,
+        p: ArrayLike,
+        q: ArrayLike,
+        *,
+        reduction: Reduction,
+        **keywords: Unpack[DivergenceKeywords],
+    ) -> Array | float: ...
 
 
-@overload
-def kl_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[DivergenceKeywords]
-) -> float: ...
+def _of_pairs(function: Any) -> PairFunction:
+    return function  # type: ignore[no-any-return]
 
 
+@_of_pairs
 @explained
 def kl_divergence(
     p: ArrayLike,
@@ -419,18 +468,7 @@ def kl_divergence(
     )
 
 
-@overload
-def js_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Each = "none", **keywords: Unpack[DivergenceKeywords]
-) -> Array: ...
-
-
-@overload
-def js_divergence(
-    p: ArrayLike, q: ArrayLike, *, reduction: Reduced, **keywords: Unpack[DivergenceKeywords]
-) -> float: ...
-
-
+@_of_pairs
 @explained
 def js_divergence(
     p: ArrayLike,
@@ -507,6 +545,12 @@ def entropy(
 
 @overload
 def entropy(p: ArrayLike, *, reduction: Reduced, **keywords: Unpack[EntropyKeywords]) -> float: ...
+
+
+@overload
+def entropy(
+    p: ArrayLike, *, reduction: Reduction, **keywords: Unpack[EntropyKeywords]
+) -> Array | float: ...
 
 
 @explained

@@ -130,6 +130,12 @@ def renyi_entropy(
 ) -> float: ...
 
 
+@overload
+def renyi_entropy(
+    p: ArrayLike, alpha: float, *, reduction: Reduction, **keywords: Unpack[OrderKeywords]
+) -> Array | float: ...
+
+
 @explained
 @in_default_mode
 def renyi_entropy(
@@ -183,6 +189,12 @@ def tsallis_entropy(
 def tsallis_entropy(
     p: ArrayLike, alpha: float, *, reduction: Reduced, **keywords: Unpack[PlainOrderKeywords]
 ) -> float: ...
+
+
+@overload
+def tsallis_entropy(
+    p: ArrayLike, alpha: float, *, reduction: Reduction, **keywords: Unpack[PlainOrderKeywords]
+) -> Array | float: ...
 
 
 @explained

@@ -69,7 +69,7 @@ class ListRows(Wrapped):
 
     def __init__(self, reference: Reference, how: Reading) -> None:
         plain = replace(how, axis=-1, lists=None, other=frozenset())
-        names = NAMES
+        names: tuple[str, ...] = NAMES
         jsonl = format_of(suffix_of(reference.path)) == "jsonl"
         if not jsonl and RANKS in _names(reference.path):
             names = (*NAMES, RANKS)
