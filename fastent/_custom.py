@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 from numpy.typing import ArrayLike
 
@@ -172,7 +172,7 @@ class RowDivergence:
         **parameters: float,
     ) -> Array | float: ...
 
-    @explained
+    @explained  # type: ignore[misc]  # further numbers are among the keywords
     @in_default_mode
     def __call__(
         self,
@@ -180,16 +180,7 @@ class RowDivergence:
         q: ArrayLike,
         *,
         reduction: Reduction = "none",
-        kind: Kinds = "probs",
-        row_sums: RowSums = "check",
-        temperature: float = 1.0,
-        sample_weight: ArrayLike | None = None,
-        base: float | None = None,
-        axis: int | None = -1,
-        keepdims: bool = False,
-        out: Array | None = None,
-        num_threads: int | None = None,
-        **parameters: float,
+        **keywords: Unpack[NatsKeywords],
     ) -> Array | float:
         """The divergence of each row.
 
@@ -197,23 +188,13 @@ class RowDivergence:
         ----------
         p, q : array_like, shape (..., C)
             The two distributions.
-        **parameters
-            The numbers that the function takes after p and q.
         """
-        if base is not None and not self.nats:
-            raise ValueError(f"base: does not apply to {self.name}, got {shown(base)}")
-        call = self.prepare(
-            p,
-            q,
-            parameters=parameters,
-            kind=kind,
-            row_sums=row_sums,
-            temperature=temperature,
-            sample_weight=sample_weight,
-            base=base,
-            axis=axis,
-            num_threads=num_threads,
-        )
+        parameters: dict[str, Any] = dict(keywords)
+        options = {name: parameters.pop(name) for name in KEYWORDS if name in parameters}
+        out, keepdims = options.pop("out", None), options.pop("keepdims", False)
+        if options.get("base") is not None and not self.nats:
+            raise ValueError(f"base: does not apply to {self.name}, got {shown(options['base'])}")
+        call = self.prepare(p, q, parameters=parameters, **options)
         return call.reduce(reduction, out, keepdims)
 
     def prepare(
