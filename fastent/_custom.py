@@ -189,7 +189,7 @@ class RowDivergence:
         p, q : array_like, shape (..., C)
             The two distributions.
         """
-        parameters: dict[str, Any] = dict(keywords)
+        parameters: Any = keywords
         options = {name: parameters.pop(name) for name in KEYWORDS if name in parameters}
         out, keepdims = options.pop("out", None), options.pop("keepdims", False)
         if options.get("base") is not None and not self.nats:
