@@ -50,19 +50,14 @@ def score_shards(options: argparse.Namespace) -> Shards:
         sides[role] = _labels_inside(references)
     flat = options.task == "binary"
     opened, names, left_out = _opened(options, references, sides, flat)
-    left_out += dumps.keep_whole_chunks(opened)
     coded = False
     if role == "labels":
         coded = _code_labels(opened, names, options)
         _count_token_bytes(opened, options)
     _distinct(opened)
-    dumps.number_chunks(opened)
-    _alike(opened)
-    sources = _by_role(opened)
-    shards = align(sources.pop("predictions"), sources, need_classes=not flat)
+    shards = _aligned(opened, left_out, not flat, names, coded)
     if options.task == "categorical":
         _same_classes(shards, "labels")
-    shards.left_out, shards.class_names, shards.coded = left_out, names, coded
     return shards
 
 
@@ -78,7 +73,24 @@ def _opened(
     left_out: list[dict[str, str]] = []
     if options.on_error == "skip":
         parts, left_out = _usable(parts, options, flat)
-    return *_open(parts, options, flat), left_out
+    opened, names = _open(parts, options, flat)
+    return opened, names, left_out + dumps.keep_whole_chunks(opened)
+
+
+def _aligned(
+    opened: list[dict[str, Source]],
+    left_out: list[dict[str, str]],
+    need_classes: bool,
+    names: tuple[str, ...] | None = None,
+    coded: bool = False,
+) -> Shards:
+    """Shards of what is open, and what is known of all of them."""
+    dumps.number_chunks(opened)
+    _alike(opened)
+    sources = _by_role(opened)
+    shards = align(sources.pop("predictions"), sources, need_classes)
+    shards.left_out, shards.class_names, shards.coded = left_out, names, coded
+    return shards
 
 
 def _logprob_shards(options: argparse.Namespace, references: list[Reference]) -> Shards:
@@ -86,11 +98,7 @@ def _logprob_shards(options: argparse.Namespace, references: list[Reference]) ->
     sides = _sides(options, references, "labels")
     opened, _, left_out = _opened(options, references, sides, True)
     _count_token_bytes(opened, options)
-    _alike(opened)
-    sources = _by_role(opened)
-    shards = align(sources.pop("predictions"), sources, need_classes=False)
-    shards.left_out = left_out
-    return shards
+    return _aligned(opened, left_out, need_classes=False)
 
 
 def compare_shards(options: argparse.Namespace) -> Shards:
@@ -109,16 +117,11 @@ def compare_shards(options: argparse.Namespace) -> Shards:
         sides["labels"] = [replace(reference, part="token") for reference in others]
     sides["other"] = others
     opened, names, left_out = _opened(options, references, sides, False)
-    left_out += dumps.keep_whole_chunks(opened)
     coded = _code_labels(opened, names, options) if "labels" in sides else False
     _count_token_bytes(opened, options)
     dumps.check_texts(opened)
-    dumps.number_chunks(opened)
-    _alike(opened)
-    sources = _by_role(opened)
-    shards = align(sources.pop("predictions"), sources, need_classes=True)
+    shards = _aligned(opened, left_out, True, names, coded)
     _same_classes(shards, "other")
-    shards.left_out, shards.class_names, shards.coded = left_out, names, coded
     return shards
 
 
@@ -166,10 +169,7 @@ def _list_shards(
     sides = _sides(options, references, "labels")
     sides["other"] = others
     opened, _, left_out = _opened(options, references, sides, False)
-    left_out += dumps.keep_whole_chunks(opened)
-    _alike(opened)
-    sources = _by_role(opened)
-    shards = align(sources.pop("predictions"), sources, need_classes=False)
+    shards = _aligned(opened, left_out, need_classes=False)
     for shard in shards.items:
         other, first = shard.sources["other"], shards.items[0].sources["other"]
         if lists[1] is None and other.rows and other.classes is None:
@@ -179,7 +179,6 @@ def _list_shards(
                 f"{other.name}: {other.classes} classes, expected {first.classes} as in "
                 f"{first.name}"
             )
-    shards.left_out = left_out
     return shards
 
 
