@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter
 from typing import NamedTuple
 
 from fastent.io.errors import InputError
@@ -259,22 +258,21 @@ def _family(columns: dict[str, str], prefix: str) -> Family | None:
 
 
 def _families(columns: dict[str, str]) -> dict[str, list[str]]:
-    """Families of several members; the names are not copied, there may be a million."""
+    """Families of several members, in the order of their numbers, by prefix."""
     pattern = re.compile("[0-9]+$")
-    counts: Counter[str] = Counter()
+    members: dict[str, list[str]] = {}
     for name, holds in columns.items():
         if holds in ("real", "whole") and not COUNTERS.fullmatch(name):
-            number = pattern.search(name)
-            if number:
-                counts[name[: number.start()]] += 1
+            if number := pattern.search(name):
+                members.setdefault(name[: number.start()], []).append(name)
     found = {}
-    for prefix, count in counts.items():
+    for prefix, names in members.items():
         # class_-1 beside class_0: of one family, and not a family of its own.
-        signed = prefix.endswith("-") and prefix[:-1] in counts
-        family = _family(columns, prefix) if count > 1 and not signed else None
-        if family is not None:
-            negative = _family(columns, prefix + "-") or (prefix, [])
-            found[prefix] = negative[1][::-1] + family[1]
+        signed = prefix.endswith("-") and prefix[:-1] in members
+        if len(names) > 1 and not signed:
+            names += members.get(prefix + "-", [])
+            found[prefix] = names
+            names.sort(key=lambda name: _number(name, prefix))
     return found
 
 
