@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
 from fastent.cli import main
+from fastent.io.arrow_messages import _field, _structs, _table
 
 ROWS, CLASSES = 40, 3
 RNG = np.random.default_rng(11)
@@ -244,6 +246,23 @@ def test_no_byte_of_a_footer_ends_the_process():
     told = subprocess.run(words, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     assert int(told.stdout) > 300
+
+
+def test_a_damaged_arrow_batch_is_not_one_without_rows(capsys):
+    rows = pyarrow.table({"p": [[0.5, 0.5], [0.25, 0.75]] * 4})
+    pyarrow.feather.write_feather(rows, "x.arrow", "uncompressed", chunksize=4)
+    data = bytearray(Path("x.arrow").read_bytes())
+    (length,) = struct.unpack("<i", data[-10:-6])
+    footer = bytes(data[-10 - length : -10])
+    _, (offset, *_) = _structs(footer, _field(footer, _table(footer, 0), 3), "<qi4xq")
+    head = bytes(data[offset + 8 :])
+    batch = _table(head, _field(head, _table(head, 0), 2))
+    fields = offset + 8 + batch - struct.unpack_from("<i", head, batch)[0] + 4
+    data[fields : fields + 4] = bytes(4)  # neither a length nor nodes
+    Path("x.arrow").write_bytes(data)
+    np.save("y.npy", np.zeros(4, int))
+    assert main(["score", "x.arrow", "--labels", "y.npy", "--kind", "probs"]) == 2
+    assert "x.arrow: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["map", "struct", "lists of lists", "required"])
