@@ -17,7 +17,7 @@ from fastent.io.mapping import Mapping
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Buffer, FileSource, Source, as_bytes, open_for_reading
-from fastent.io.table import Table, TableRows, is_list, open_columns, storage
+from fastent.io.table import Table, TableRows, is_list, open_columns, plain, storage
 
 LARGEST_BATCH = 64 << 20  # bytes of a compressed record batch that the library may decode
 
@@ -110,14 +110,12 @@ class ArrowTable(Table):
         """Bytes of some columns of a batch; of lists of a free length, all that it has."""
         total = 0
         for column in columns:
-            kind = getattr(self.schema.field(column).type, "storage_type", None)
-            kind = kind or self.schema.field(column).type
-            if hasattr(kind, "list_size"):
-                total += head.rows * kind.list_size * kind.value_type.bit_width // 8
-            elif is_list(kind):
+            kind = plain(self.schema.field(column).type)
+            if is_list(kind) and not hasattr(kind, "list_size"):
                 total += self._inflated_bytes(head)
             else:
-                total += head.rows * kind.bit_width // 8
+                value = plain(kind.value_type) if is_list(kind) else kind
+                total += head.rows * getattr(kind, "list_size", 1) * value.bit_width // 8
         return total
 
 
@@ -159,7 +157,7 @@ class MappedLists(FileSource):
 def mapped_lists(table: ArrowTable, source: TableRows) -> Source | None:
     """The rows of a list column where they lie; None if they must be put together first."""
     kind = table.schema.field(source.columns[0]).type
-    if not is_list(getattr(kind, "storage_type", kind)) or source.classes is None:
+    if not is_list(plain(kind)) or source.classes is None:
         return None
     whole = table._mapped()
     places = []
