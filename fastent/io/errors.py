@@ -21,8 +21,8 @@ class NoThreadError(InputError):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says, without the rest of what it says."""
-    lines = str(error).strip().splitlines()
+    """What a library says, without the rest of what it says, or the system without a number."""
+    lines = (getattr(error, "strerror", None) or str(error)).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
@@ -34,7 +34,7 @@ def reading(name: str) -> Iterator[None]:
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"{name}: {error.strerror or first_line(error)}") from None
+        raise InputError(f"{name}: {first_line(error)}") from None
     except Exception as error:
         why = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(f"{name}: damaged or not what its name says ({why})") from None

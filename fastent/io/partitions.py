@@ -29,19 +29,11 @@ def partitioned(path: str) -> list[Reference]:
     wrong = (arrow.ArrowException, OSError, ValueError)
     with telling(f"{path}: not a partitioned directory", *wrong):
         found = dataset.dataset(path, format=kind, partitioning="hive")
-        references = [
-            Reference(
-                fragment.path,
-                None,
-                tuple(
-                    (name, str(value))
-                    for name, value in dataset.get_partition_keys(
-                        fragment.partition_expression
-                    ).items()
-                ),
-            )
-            for fragment in found.get_fragments()
-        ]
+        references = []
+        for fragment in found.get_fragments():
+            keys = dataset.get_partition_keys(fragment.partition_expression)
+            constants = tuple((name, str(value)) for name, value in keys.items())
+            references.append(Reference(fragment.path, None, constants))
     return sorted(references, key=lambda reference: natural_key(reference.path))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-from fastent.io.errors import InputError
+from fastent.io.errors import telling
 
 
 class Temporary:
@@ -31,16 +30,10 @@ class Temporary:
         self.size = max(self.size, offset + done)
 
     @staticmethod
-    @contextlib.contextmanager
-    def _telling() -> Iterator[None]:
+    def _telling() -> AbstractContextManager[None]:
         """Say that it is this file that fails, and not the one that is read."""
-        try:
-            yield
-        except OSError as error:
-            raise InputError(
-                f"a temporary file in {tempfile.gettempdir()}: {error.strerror} (TMPDIR names "
-                "another directory)"
-            ) from None
+        where = f"a temporary file in {tempfile.gettempdir()} (TMPDIR names another directory)"
+        return telling(where, OSError)
 
     def close(self) -> None:
         self._file.close()
