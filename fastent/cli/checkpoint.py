@@ -14,7 +14,7 @@ from typing import Any
 from fastent.cli import long_lists
 from fastent.cli.outputs import partial_name, remove_quietly, write_whole
 from fastent.io import InputError
-from fastent.io.errors import first_line
+from fastent.io.errors import first_line, telling
 
 FORMAT = 2
 FIRST_SECONDS = 1.0  # little is lost if a short run is killed
@@ -81,10 +81,8 @@ class Checkpoint:
         assert self.path is not None
         folder, name = os.path.split(os.path.realpath(self.path))
         self._lock_path = os.path.join(folder, f".{name}.lock")
-        try:
+        with telling(f"{self.path}: cannot be locked", OSError):
             self._lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be locked: {error.strerror}") from None
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             current = os.stat(self._lock_path).st_ino == os.fstat(self._lock_fd).st_ino

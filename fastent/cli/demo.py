@@ -11,17 +11,14 @@ from fastent.cli import score
 from fastent.cli.arguments import parser
 from fastent.cli.outputs import named_errors, write_whole
 from fastent.cli.signals import Signals
-from fastent.io import InputError
 
 FOLDER = "fastent-demo"
 FILES = ("digits-logits.npy", "digits-labels.npy")
 
 
 def run(options: argparse.Namespace, signals: Signals) -> int:
-    try:
+    with named_errors(FOLDER):
         os.makedirs(FOLDER, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{FOLDER}: cannot be written: {error.strerror}") from None
     for name in FILES:
         data = resources.files("fastent").joinpath("data", name).read_bytes()
         write_whole(os.path.join(FOLDER, name), [data])

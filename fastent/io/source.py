@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastent.io.errors import InputError
+from fastent.io.errors import InputError, telling
 from fastent.io.mapping import Mapping
 
 READ_LIMIT = 1 << 30  # one preadv call moves at most 2 GB on Linux
@@ -142,10 +142,8 @@ def as_bytes(array: np.ndarray) -> memoryview:
 
 
 def open_for_reading(path: str) -> int:
-    try:
+    with telling(path, OSError):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
 
 
 def read_exactly(fd: int, view: memoryview, offset: int, name: str) -> None:
