@@ -34,7 +34,7 @@ KERNELS = [
     "kernels.topk_divergence",
     "kernels.linear_sums",
     "accumulate.simd_loops",
-    "tiles.copy",
+    "tiles.load",
     "derivatives.gradient",
     "derivatives.softmax",
     "elementwise.terms",

@@ -5,8 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
-from fastent.backends.cython.kernels.logits_exp cimport block_top
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, fe_lane_max
 from fastent.backends.cython.kernels.interface cimport (
     DOUBLE, LOGITS, PROBS, SCRATCH, SINGLE, Job, Kernel, Tile, kernel,
 )
@@ -68,7 +67,7 @@ cdef double logsumexp(const row_number *x, Py_ssize_t n) noexcept nogil:
     cdef double top
     if n <= 0:
         return -INFINITY
-    top = block_top(x, n)
+    top = fe_lane_max(x, n)
     if not (-INFINITY < top < INFINITY):
         return top
     while x[place] != top:

@@ -19,7 +19,7 @@ from fastent.backends.cython.accumulate.exact_sum cimport (
 )
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.threads cimport pass_on
-from fastent.backends.cython.tiles.operand cimport FLOAT32, WHOLE, Operand, load_doubles, load_floats, load_labels
+from fastent.backends.cython.tiles.operand cimport FLOAT32, WHOLE, Operand, load_doubles, load_labels, load_rows
 from fastent.backends.cython.tiles.loop cimport Plan, run_plan
 
 cnp.import_array()
@@ -120,8 +120,7 @@ cdef class Call:
     def predictions(self, Py_ssize_t start, Py_ssize_t stop):
         """Rows [start, stop) of the prediction as float64 probabilities, each with its sum 1, unless they
         are taken as they are."""
-        cdef cnp.ndarray rows = np.array(
-            self.rows_as_array(self.pred_operand, self.plan.pred_in_place, start, stop), np.float64)
+        cdef cnp.ndarray rows = np.array(self.pred_rows(start, stop), np.float64)
         if self.kind_pred == "logits" or (self.kind_pred == "logprobs" and self.row_sums != "as_is"):
             if self.kind_pred == "logits" and self.temperature != 1:
                 rows /= self.temperature
@@ -209,10 +208,7 @@ cdef class Call:
         with nogil:                                     # by tiles, as the loaders ask for the next one
             while start < stop:
                 n = min(self.plan.tile_rows, stop - start)
-                if self.plan.stored == FLOAT32:
-                    load_floats(&op.view, start, n, <float *>room)
-                else:
-                    load_doubles(&op.view, start, n, <double *>room)
+                load_rows(&op.view, start, n, self.plan.stored, room)
                 start += n
                 room += n * row_size
         return out

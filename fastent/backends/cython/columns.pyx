@@ -161,6 +161,20 @@ cdef class Steps:
     cdef bint label_weighs
 
 
+cdef inline Step *new_step(Steps made, Kernel made_by, int seen, bint clips, bint widens):
+    """A step without outputs."""
+    cdef Step *s = &made.steps[made.count]
+    cdef int k
+    made.count += 1
+    s.kernel = made_by
+    s.seen = seen
+    s.clips = clips
+    s.widens = widens
+    for k in range(MOST_SLOTS):
+        s.slot[k] = -1
+    return s
+
+
 cdef inline void step(Steps made, Kernel made_by, int seen, int first, int slot, bint clips, bint widens):
     """Add a kernel whose output number `slot` goes to column `first`; join the step before if it is
     the same kernel on the same operands."""
@@ -173,22 +187,13 @@ cdef inline void step(Steps made, Kernel made_by, int seen, int first, int slot,
         if s.kernel == made_by and s.seen == seen and s.clips == clips and s.slot[slot] < 0:
             s.slot[slot] = first
             return
-    s = &made.steps[made.count]
-    made.count += 1
-    s.kernel = made_by
-    s.seen = seen
-    s.clips = clips
-    s.widens = widens
-    for k in range(MOST_SLOTS):
-        s.slot[k] = -1
+    s = new_step(made, made_by, seen, clips, widens)
     s.slot[slot] = first
 
 
 cdef object add_check(Call call, Steps made, column, int place):
     """Look at the rows of all operands, as KL or entropy does: `column` is made after it, in the same place."""
     cdef Plan *plan = &call.plan
-    cdef Step *s
-    cdef int k
     cdef bint pairs = call.task != "sparse"
     if plan.pred_kind == LOGITS and (plan.true_kind == LOGITS or not pairs):
         return
@@ -199,13 +204,7 @@ cdef object add_check(Call call, Steps made, column, int place):
         step(made, kernel(<Module><int>module, number), by.sees, place, by.slot, False,
              plan.temperature != 1 and module in WIDEN)
         return
-    s = &made.steps[made.count]
-    made.count += 1
-    s.kernel = kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS)
-    s.seen = BOTH if pairs else PRED_ONLY
-    s.clips = s.widens = False
-    for k in range(MOST_SLOTS):
-        s.slot[k] = -1
+    new_step(made, kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS), BOTH if pairs else PRED_ONLY, False, False)
 
 
 # Steps never change, and stay once they are here: without a GIL threads at worst settle the same ones twice.

@@ -15,8 +15,8 @@ from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_defa
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport LOGITS, LOGPROBS, PROBS
 from fastent.backends.cython.tiles.operand cimport (
-    BFLOAT16, CODES, FLOAT16, FLOAT32, FLOAT64, WHOLE, Operand, View, in_place, lies_across, load_doubles,
-    operand, ready_rows, repeats, shape_of, spread,
+    BFLOAT16, CODES, FLOAT16, FLOAT32, FLOAT64, WHOLE, Operand, View, in_place, lies_across, load_doubles, operand,
+    ready_rows, repeats, shape_of, spread,
 )
 from fastent.backends.cython.columns cimport find_steps
 from fastent.backends.cython.tiles.loop cimport Plan
@@ -147,7 +147,7 @@ cdef object settle_weights(Call call, object sample_weight, object class_weight,
         plan.terms = &call.term_operand.view
         call.class_weight = None
     else:
-        call.weight_operand = given if given.lead == lead else spread(given, "sample_weight", None, lead)
+        call.weight_operand = spread(given, "sample_weight", None, lead)
         plan.weights = &call.weight_operand.view
 
 
@@ -164,10 +164,8 @@ cdef object broadcast_labels(Call call, object axis):
     lead = lead_of_labels(call.label_operand.lead, call.pred_operand.lead, full)
     if lead is None or (axis is WHOLE and lead != ()):
         raise labels_shape(call.pred_operand.lead, call.label_operand.lead, full)
-    if call.label_operand.lead != lead:
-        call.label_operand = spread(call.label_operand, "labels", None, lead)
-    if call.pred_operand.lead != lead:
-        call.pred_operand = spread(call.pred_operand, call.names[1], axis, lead)
+    call.label_operand = spread(call.label_operand, "labels", None, lead)
+    call.pred_operand = spread(call.pred_operand, call.names[1], axis, lead)
 
 
 cdef object broadcast_pair(Call call, object axis):
@@ -180,10 +178,8 @@ cdef object broadcast_pair(Call call, object axis):
         lead = common_lead(call.true_operand.lead, call.pred_operand.lead)
     if lead is None or call.true_operand.classes != call.pred_operand.classes or (axis is WHOLE and true != pred):
         raise operand_shape(call.task, call.names[0], call.names[1], pred, true)
-    if call.true_operand.lead != lead:
-        call.true_operand = spread(call.true_operand, call.names[0], axis, lead)
-    if call.pred_operand.lead != lead:
-        call.pred_operand = spread(call.pred_operand, call.names[1], axis, lead)
+    call.true_operand = spread(call.true_operand, call.names[0], axis, lead)
+    call.pred_operand = spread(call.pred_operand, call.names[1], axis, lead)
 
 
 cdef object settle_operands(Call call, object true, object pred, object axis):
@@ -347,10 +343,9 @@ cdef object csr_call(str task, tuple columns, true, pred, options, more):
     return csr.SparseCall(prepare, task, columns, true, pred, options, more)
 
 
-def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="check", eps=0.0,
-            temperature=1.0, label_smoothing=0.0, class_weight=None, sample_weight=None,
-            ignore_index=None, base=None, axis=-1, num_threads=None, backend=None,
-            bint by_weight=False, rows_module=None, order=0.0):
+def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="check", eps=0.0, temperature=1.0,
+            label_smoothing=0.0, class_weight=None, sample_weight=None, ignore_index=None, base=None, axis=-1,
+            num_threads=None, backend=None, bint by_weight=False, rows_module=None, order=0.0):
     """Settle the operands and options of a call: the Call gives its row values.
 
     Arguments are those of the public functions; `columns` names the row values wanted, out of

@@ -15,7 +15,7 @@ cdef enum Module:
     FOCAL_CROSS_ENTROPY
     TOP_OVERLAP
     SIMD_LOOPS
-    COPY
+    LOAD
     GRADIENT
     SOFTMAX
     TERMS

@@ -15,20 +15,15 @@ from fastent.backends.cython.accumulate.exact_sum cimport (
 from fastent.backends.cython.accumulate.simd_table cimport blocks
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport NO_GRID, double_of, far_product
 from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, in_order
-from fastent.backends.cython.accumulate.exact_sum_short cimport (
-    SpanSum, span_add, span_add_at, span_reserve, span_reserve_at,
-)
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add, span_enter_at
 from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    RECENT, Histogram, HistogramEntry, bucket_of, histogram_add, histogram_add_many, histogram_count, histogram_flush,
+    RECENT, __builtin_prefetch, Histogram, HistogramEntry, bucket_of, histogram_add, histogram_add_many, histogram_count, histogram_flush,
     histogram_key, histogram_missing, histogram_reserve,
 )
 from fastent.backends.cython.threads cimport run_parallel
-
-cdef extern from * nogil:
-    void __builtin_prefetch(const void*)
 
 cdef enum:
     BLOCK = 512
@@ -90,20 +85,16 @@ cdef int add_rows(Store* store, Store* fresh, Rows* rows, bint final, int thread
 
 
 cdef inline int enter(SpanSum* s, double v, bint final) noexcept nogil:
-    return span_add(s, v) if final else span_reserve(s, v)
-
-
-cdef inline int enter_at(SpanSum* s, double v, int limbs, bint final) noexcept nogil:
-    return span_add_at(s, v, limbs) if final else span_reserve_at(s, v, limbs)
+    return span_enter_at(s, v, 0, final)
 
 
 cdef int enter_product(SpanSum* s, double a, double b, bint final) noexcept nogil:
     cdef double high, low
     cdef int limbs
     far_product(a, b, &high, &low, &limbs)
-    if enter_at(s, low, limbs, final) < 0:
+    if span_enter_at(s, low, limbs, final) < 0:
         return -1
-    return enter_at(s, high, limbs, final)
+    return span_enter_at(s, high, limbs, final)
 
 
 cdef struct Counts:                                # of rows by place, in two arrays by turns: when
@@ -143,9 +134,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     cdef const double* x
     cdef const double* weight = NULL
     cdef const int64_t* keep = NULL
-    cdef double value[BLOCK]
-    cdef double term[BLOCK]
-    cdef double shown[BLOCK]
+    cdef double[BLOCK] value, term, shown
     cdef ExactSum* total = fresh.total + 3 * c
     cdef SpanSum* far = fresh.far + 3 * c
     cdef HistogramEntry cache[RECENT]
@@ -174,8 +163,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     if column.source >= 0:
         source = rows.values + column.source * rows.stride
     while start < rows.count[k]:
-        n = rows.count[k] - start
-        n = n if n < BLOCK else BLOCK
+        n = min(<Py_ssize_t> BLOCK, rows.count[k] - start)
         v = source + start
         if rows.keep[k] != NULL:
             keep = rows.keep[k] + start
@@ -223,9 +211,8 @@ cdef int add_column(Task* task, int c) noexcept nogil:
             bad |= add_groups(task, c, x, weight, keep, start, n)
         if rows.clusters != NULL:
             for i in range(n):
-                bad |= enter(
-                    store.cluster_sum + c + (store.K + store.kinds)
-                    * rows.clusters[keep[i] if keep != NULL else start + i], x[i], task.final)
+                bad |= enter(store.cluster_sum + c + store.cluster_width * rows.clusters[keep[i] if keep != NULL else start + i],
+                             x[i], task.final)
         start += n
     if by_group and not task.final and histogram_reserve(&store.histogram[c], missing) < 0:
         bad = -1
@@ -246,12 +233,18 @@ cdef int add_column(Task* task, int c) noexcept nogil:
 
 cdef int add_alike(Store* store, int c, double v, int64_t rows) noexcept nogil:
     """Rows of one value to a histogram."""
-    widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, v)
+    widen(store.extreme + 2 * c, v)
     return histogram_count(&store.histogram[c], histogram_key(0, bucket_of(v)), rows)
 
 
 cdef inline double out_of_order(int64_t k) noexcept nogil:
     return double_of(<uint64_t> in_order(<uint64_t> k))
+
+
+cdef inline uint64_t cell_of(Task* task, Py_ssize_t row) noexcept nogil:
+    """What counts for the row's group: cell 0 without one, or where groups have no details."""
+    cdef int64_t cell = task.rows.groups[row] + 1 if task.rows.groups != NULL else 0
+    return <uint64_t> cell if cell < task.store.cell_room else 0
 
 
 cdef int64_t add_by_group(Task* task, int c, const double* v, const double* weight,
@@ -261,14 +254,14 @@ cdef int64_t add_by_group(Task* task, int c, const double* v, const double* weig
     cdef uint64_t key[BLOCK]
     cdef uint32_t place[BLOCK]
     cdef int64_t ends[2]
-    cdef Py_ssize_t i, g
+    cdef Py_ssize_t i, g, row
     blocks().histogram_places(v, n, place, ends)
     for i in range(n):
-        g = task.rows.groups[keep[i] if keep != NULL else start + i]
-        key[i] = histogram_key(<uint64_t> g + 1 if g + 1 < store.cell_room else 0, item_of(place[i], v[i]))
+        row = keep[i] if keep != NULL else start + i
+        key[i] = histogram_key(cell_of(task, row), item_of(place[i], v[i]))
         if task.final:
-            widen(store.group_extreme + 2 * (g * store.K + c),
-                  store.group_extreme + 2 * (g * store.K + c) + 1, v[i])
+            g = task.rows.groups[row]
+            widen(store.group_extreme + 2 * (g * store.K + c), v[i])
     if not task.final:
         return histogram_missing(&store.histogram[c], key, weight, n)
     histogram_add(&store.histogram[c], key, weight, n)
@@ -297,7 +290,7 @@ cdef int add_histogram(Task* task, int c, HistogramEntry* recent, Counts* counts
     cdef int bad = 0
     blocks().histogram_places(v, n, place, ends)
     for i in range(2):                             # NaN of either sign is at an end
-        widen(store.extreme + 2 * c, store.extreme + 2 * c + 1, out_of_order(ends[i]))
+        widen(store.extreme + 2 * c, out_of_order(ends[i]))
     if counts != NULL:
         counts.first = min(counts.first, place_in_order(ends[0]))
         counts.stop = max(counts.stop, min(<int64_t> PLACES, place_in_order(ends[1]) + 1))
@@ -326,13 +319,12 @@ cdef int add_groups(Task* task, int c, const double* x, const double* weight,
                     const int64_t* keep, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
     cdef Store* store = task.store
     cdef Rows* rows = task.rows
-    cdef Py_ssize_t i, width = 3 * store.K + 2 * store.kinds
+    cdef Py_ssize_t i
     cdef SpanSum* place[BLOCK]
     cdef SpanSum* s
     cdef int bad = 0
     for i in range(n):
-        place[i] = store.group_sum + 3 * c + width * rows.groups[
-            keep[i] if keep != NULL else start + i]
+        place[i] = store.group_sum + 3 * c + store.group_width * rows.groups[keep[i] if keep != NULL else start + i]
     for i in range(n):
         # With many groups the sums, and then their limbs, come from memory: ask ahead.
         if i + 16 < n:
@@ -355,7 +347,6 @@ cdef int add_weights(Task* task, int k) noexcept nogil:
     cdef const double* weight = rows.weight[k]
     cdef const int64_t* keep = rows.keep[k]
     cdef Py_ssize_t i, place, n = rows.count[k]
-    cdef Py_ssize_t width = 3 * store.K + 2 * store.kinds
     cdef SpanSum* s
     cdef int[2] grids
     cdef int bad = 0
@@ -364,8 +355,7 @@ cdef int add_weights(Task* task, int k) noexcept nogil:
         task.fresh.count[k] += n
         if weight != NULL:
             exact_add(total, weight, n)
-            bad |= exact_add_products(
-                total + 1, task.fresh.far + 3 * store.K + 2 * k + 1, weight, weight, n, grids)
+            bad |= exact_add_products(total + 1, task.fresh.far + 3 * store.K + 2 * k + 1, weight, weight, n, grids)
     if rows.groups == NULL and rows.clusters == NULL:
         return bad
     for i in range(n):
@@ -373,13 +363,12 @@ cdef int add_weights(Task* task, int k) noexcept nogil:
         if rows.groups != NULL:
             store.group_count[2 * rows.groups[place] + k] += task.final
             if weight != NULL:
-                s = store.group_sum + rows.groups[place] * width + 3 * store.K + 2 * k
+                s = store.group_sum + rows.groups[place] * store.group_width + 3 * store.K + 2 * k
                 bad |= enter(s, weight[i], task.final)
                 bad |= enter_product(s + 1, weight[i], weight[i], task.final)
         if rows.clusters != NULL:
-            bad |= enter(
-                store.cluster_sum + rows.clusters[place] * (store.K + store.kinds) + store.K + k,
-                weight[i] if weight != NULL else 1.0, task.final)
+            bad |= enter(store.cluster_sum + rows.clusters[place] * store.cluster_width + store.K + k,
+                         weight[i] if weight != NULL else 1.0, task.final)
     return bad
 
 
@@ -410,8 +399,7 @@ cdef int add_bins(Task* task) noexcept nogil:
     if counted:
         memset(counts, 0, store.bins * sizeof(counts[0]))
     while start < rows.count[0]:
-        n = rows.count[0] - start
-        n = n if n < BLOCK else BLOCK
+        n = min(<Py_ssize_t> BLOCK, rows.count[0] - start)
         shown[0] = confidence + start
         shown[1] = correct + start
         if rows.keep[0] != NULL:
@@ -440,9 +428,7 @@ cdef bint count_bins(int bins, const double* edge, uint64_t (*counts)[4], const 
     """Add rows to integers of each bin: three limbs of the confidences, in units of 2^-95, and
     1 + 2^32 * correct. False, and nothing added, if they do not fit."""
     cdef uint32_t place[BLOCK]
-    cdef uint64_t low[BLOCK]
-    cdef uint64_t high[BLOCK]
-    cdef uint64_t hits[BLOCK]
+    cdef uint64_t[BLOCK] low, high, hits
     cdef uint64_t* into
     cdef Py_ssize_t i
     cdef int found = blocks().bin_places(confidence, correct, n, bins, place, low, high, hits)
@@ -477,7 +463,7 @@ cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
     cdef Rows* rows = task.rows
     cdef SpanSum* bin_sum = store.bin_sum if rows.groups != NULL else task.fresh.bin_sum
     cdef bint final = task.final or rows.groups == NULL
-    cdef Py_ssize_t i, b, cell = 0
+    cdef Py_ssize_t i, b, cell
     cdef double v, w = 1.0
     cdef SpanSum* s
     cdef int bad = 0
@@ -485,9 +471,7 @@ cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
         v = confidence[i]
         b = <Py_ssize_t> (v * store.bins) if 0 < v <= 1 else 0
         b = bin_by_edges(edge, b if b < store.bins else store.bins - 1, v)
-        if rows.groups != NULL:
-            cell = rows.groups[rows.keep[0][start + i] if rows.keep[0] != NULL else start + i] + 1
-            cell = cell if cell < store.cell_room else 0
+        cell = <Py_ssize_t> cell_of(task, rows.keep[0][start + i] if rows.keep[0] != NULL else start + i)
         if rows.weight[0] != NULL:
             w = rows.weight[0][start + i]
         s = bin_sum + BIN_SUMS * (cell * store.bins + b)
@@ -513,22 +497,18 @@ cdef int add_labels(Task* task) noexcept nogil:
         and WORTH_COUNTING <= rows.count[0] < MOST_COUNTED
     )
     cdef Py_ssize_t start = 0, i, n, row, left
-    cdef uint64_t cell = 0, label
+    cdef uint64_t label
     cdef int64_t missing = 0
     cdef int bad = 0
     if counted:
         memset(&counts, 0, sizeof(Counts))
         counts.stop = PLACES
     while start < rows.count[0]:
-        n = rows.count[0] - start
-        n = n if n < BLOCK else BLOCK
+        n = min(<Py_ssize_t> BLOCK, rows.count[0] - start)
         for i in range(n):
             row = rows.keep[0][start + i] if rows.keep[0] != NULL else start + i
-            if rows.groups != NULL:
-                cell = <uint64_t> rows.groups[row] + 1
-                cell = cell if cell < <uint64_t> store.cell_room else 0
             label = <uint64_t> rows.labels[row]
-            key[i] = histogram_key(cell, label)
+            key[i] = histogram_key(cell_of(task, row), label)
             place[i] = <uint32_t> (label if label < <uint64_t> PLACES else <uint64_t> PLACES)
         if counted:
             count_places(&counts, place, n)
@@ -562,7 +542,6 @@ cdef int add_items(Task* task) noexcept nogil:
     cdef const int64_t* items
     cdef const double* amounts
     cdef Py_ssize_t line, start, i, n, left
-    cdef uint64_t cell = 0
     cdef int64_t missing = 0
     cdef int bad = 0
     for line in range(rows.item_lines):
@@ -575,10 +554,7 @@ cdef int add_items(Task* task) noexcept nogil:
             for i in range(start, start + n):
                 if items[i] < 0 or not amounts[i] > 0:
                     continue
-                if rows.groups != NULL:
-                    cell = <uint64_t> rows.groups[i] + 1
-                    cell = cell if cell < <uint64_t> task.store.cell_room else 0
-                key[left] = histogram_key(cell, <uint64_t> items[i])
+                key[left] = histogram_key(cell_of(task, i), <uint64_t> items[i])
                 amount[left] = amounts[i]
                 left += 1
             if rows.groups != NULL and not task.final:

@@ -27,8 +27,7 @@ cdef inline int64_t in_order(uint64_t b) noexcept nogil:
     return <int64_t> b ^ <int64_t> (<uint64_t> (<int64_t> b >> 63) >> 1)
 
 
-cdef inline void histogram_places(const double* v, Py_ssize_t n, uint32_t* place,
-                                  int64_t* ends) noexcept nogil:
+cdef inline void histogram_places(const double* v, Py_ssize_t n, uint32_t* place, int64_t* ends) noexcept nogil:
     """Places of n > 0 values, and the least and largest of them in_order."""
     cdef int64_t least = in_order(bits_of(v[0])), largest = least, k
     cdef uint64_t b
@@ -65,9 +64,8 @@ cdef inline int64_t count_ones(const double* v, Py_ssize_t n) noexcept nogil:
     return ones if ones + zeros == n else -1
 
 
-cdef inline int bin_places(const double* confidence, const double* correct, Py_ssize_t n, int bins,
-                           uint32_t* place, uint64_t* low, uint64_t* high,
-                           uint64_t* rows) noexcept nogil:
+cdef inline int bin_places(const double* confidence, const double* correct, Py_ssize_t n, int bins, uint32_t* place,
+                           uint64_t* low, uint64_t* high, uint64_t* rows) noexcept nogil:
     """Bins of rows, their confidences in units of 2^-95 and 1 + 2^32 * correct: what is to be added.
 
     The flags tell what is wrong with the block; nothing of it is to be believed when it is UNFIT.

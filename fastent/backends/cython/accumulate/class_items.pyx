@@ -7,7 +7,7 @@ Products are kept as m·2^(SCALE·(k − ORIGIN)), rounded once, as they may be 
 
 import numpy as np
 
-from libc.math cimport frexp, ldexp
+from libc.math cimport frexp
 from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.arithmetic.functions cimport fe_bits_double, fe_from_bits_double
@@ -71,6 +71,11 @@ cdef struct Row:
     int64_t label
 
 
+cdef inline void put(int64_t *numbers, double *amounts, Py_ssize_t at, int64_t item, int64_t line, double amount) noexcept nogil:
+    numbers[at] = item + (line << C_LINE_BITS)
+    amounts[at] = amount
+
+
 cdef void fill(const double *p, Py_ssize_t rows, Py_ssize_t classes, const int64_t *labels, const double *weights,
                const double *edges, Py_ssize_t bins, int64_t *numbers, double *amounts) noexcept nogil:
     cdef Py_ssize_t start, count, r, c, line, single = (5 if weights != NULL else 3) * classes
@@ -95,8 +100,7 @@ cdef void fill(const double *p, Py_ssize_t rows, Py_ssize_t classes, const int64
                 numbers[line * rows + start + r] = -1
                 amounts[line * rows + start + r] = 0
             if tile[r].lost:
-                numbers[single * rows + start + r] = C_ITEMS + (<int64_t>C_LOST << C_LINE_BITS)
-                amounts[single * rows + start + r] = w
+                put(numbers, amounts, single * rows + start + r, C_ITEMS, C_LOST, w)
         for c in range(classes):
             row_class = C_ITEMS + (c << C_BIN_BITS)
             for r in range(count):
@@ -105,37 +109,24 @@ cdef void fill(const double *p, Py_ssize_t rows, Py_ssize_t classes, const int64
                 place = row_class + bin_of(x, edges, bins)
                 x *= w
                 line = c * rows + start + r
-                numbers[line] = place
-                amounts[line] = w
-                line += classes * rows
-                numbers[line] = place + (<int64_t>C_PROBABILITY << C_LINE_BITS)
-                amounts[line] = x
-                line += classes * rows
-                numbers[line] = row_class + ((C_SQUARE + scaled(x, x, &m)) << C_LINE_BITS)
-                amounts[line] = m
+                put(numbers, amounts, line, place, C_WEIGHT, w)
+                put(numbers, amounts, line + classes * rows, place, C_PROBABILITY, x)
+                k = C_SQUARE + scaled(x, x, &m)
+                put(numbers, amounts, line + 2 * classes * rows, row_class, k, m)
                 if weights != NULL:
-                    line += classes * rows
-                    numbers[line] = place + ((C_CROSS + scaled(tile[r].more, x, &m)) << C_LINE_BITS)
-                    amounts[line] = m
-                    line += classes * rows
-                    numbers[line] = place + (<int64_t>C_LESS << C_LINE_BITS)
-                    amounts[line] = x if tile[r].more != 0 else 0.0
+                    k = C_CROSS + scaled(tile[r].more, x, &m)
+                    put(numbers, amounts, line + 3 * classes * rows, place, k, m)
+                    put(numbers, amounts, line + 4 * classes * rows, place, C_LESS, x if tile[r].more != 0 else 0.0)
                 if c != tile[r].label or tile[r].lost:
                     continue
                 line = (single + 1) * rows + start + r
-                numbers[line] = place + (<int64_t>C_LABEL << C_LINE_BITS)
-                amounts[line] = w
-                line += rows
-                numbers[line] = row_class + ((C_BOTH + scaled(w, x, &m)) << C_LINE_BITS)
-                amounts[line] = m
+                put(numbers, amounts, line, place, C_LABEL, w)
+                k = C_BOTH + scaled(w, x, &m)
+                put(numbers, amounts, line + rows, row_class, k, m)
                 if weights != NULL:
-                    line += rows
-                    k = scaled(tile[r].more, w, &m)
-                    numbers[line] = place + ((C_CROSS + C_PLACES + k) << C_LINE_BITS)
-                    amounts[line] = m
-                    line += rows
-                    numbers[line] = place + (<int64_t>(C_LESS + 1) << C_LINE_BITS)
-                    amounts[line] = tile[r].more
+                    k = C_CROSS + C_PLACES + scaled(tile[r].more, w, &m)
+                    put(numbers, amounts, line + 2 * rows, place, k, m)
+                    put(numbers, amounts, line + 3 * rows, place, C_LESS + 1, tile[r].more)
         start += count
 
 

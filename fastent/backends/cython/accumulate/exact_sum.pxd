@@ -7,9 +7,7 @@ cdef struct ExactSum:
     # Value = (sum of limb[i] * 2^(32 i)) * 2^-1074: a signed "small superaccumulator".
     int64_t limb[68]
     int64_t adds              # terms since the limbs were last carried, and that; 0: none ever
-    int64_t nans
-    int64_t positive_infs
-    int64_t negative_infs
+    int64_t nans, positive_infs, negative_infs
 
 cdef void exact_clear(ExactSum* s) noexcept nogil
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil

@@ -17,7 +17,9 @@ from libc.string cimport memcpy, memset
 
 from fastent.backends.cython.accumulate.simd_table cimport blocks
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, NO_GRID, GridSums, bits_of, far_product
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport (
+    FAR, NO_GRID, GridSums, add_to_limbs, exponent_of, far_product,
+)
 from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add_at
 
 cdef enum:
@@ -27,7 +29,6 @@ cdef enum:
     FLOAT_BLOCK = 2048
     SPARE_OCTAVES = 2     # by which the next block may have a larger value
     SHORT = 24            # below this the limbs are quicker than the set-up of the grids
-
 
 
 cdef void exact_clear(ExactSum* s) noexcept nogil:
@@ -45,39 +46,34 @@ cdef void carry(ExactSum* s) noexcept nogil:
     s.adds = 1                                         # 0 says that nothing ever was added
 
 
+cdef inline void count(ExactSum* s, Py_ssize_t n) noexcept nogil:
+    """As many terms more."""
+    s.adds += n
+    if s.adds >= CARRY_DUE:
+        carry(s)
+
+
 cdef inline void add_shifted(ExactSum* s, uint64_t m, uint64_t negative, int shift) noexcept nogil:
-    """Add ±m * 2^shift units; the caller keeps `adds`.  `negative` is 0 or all ones."""
-    cdef int64_t* limb = s.limb + (shift >> 5)
-    cdef int k = shift & 31
-    cdef uint64_t low = m << k
-    limb[0] += <int64_t> (((low & <uint64_t> 0xFFFFFFFF) ^ negative) - negative)
-    limb[1] += <int64_t> (((low >> 32) ^ negative) - negative)
-    limb[2] += <int64_t> ((((m >> 1) >> (63 - k)) ^ negative) - negative)
+    """Add ±m * 2^shift units; the caller keeps `adds`."""
+    add_to_limbs(s.limb + (shift >> 5), m, negative, shift & 31)
 
 
 cdef inline void add_value(ExactSum* s, double v) noexcept nogil:
-    cdef uint64_t b = bits_of(v)
-    cdef int e = <int> ((b >> 52) & 0x7FF)
-    cdef uint64_t m = b & ((<uint64_t> 1 << 52) - 1)
-    if e == 0x7FF:
-        if m:
-            s.nans += 1
-        elif b >> 63:
-            s.negative_infs += 1
-        else:
-            s.positive_infs += 1
-        return
-    if e:
-        m |= <uint64_t> 1 << 52
-        e -= 1
-    add_shifted(s, m, 0 - (b >> 63), e)
+    cdef uint64_t m, negative
+    cdef int e = exponent_of(v, &m, &negative)
+    if e != 0x7FF:
+        add_shifted(s, m, negative, e)
+    elif m:
+        s.nans += 1
+    elif negative:
+        s.negative_infs += 1
+    else:
+        s.positive_infs += 1
 
 
 cdef void exact_add_one(ExactSum* s, double v) noexcept nogil:
     add_value(s, v)
-    s.adds += 1
-    if s.adds >= CARRY_DUE:
-        carry(s)
+    count(s, 1)
 
 
 cdef inline void add_multiple(ExactSum* s, int64_t k, int e) noexcept nogil:
@@ -107,9 +103,7 @@ cdef int add_block(ExactSum* s, const double* v, Py_ssize_t n, int grid) noexcep
         grid = NO_GRID
         for i in range(n):
             add_value(s, v[i])
-    s.adds += n + 3
-    if s.adds >= CARRY_DUE:
-        carry(s)
+    count(s, n + 3)
     return grid
 
 
@@ -121,7 +115,7 @@ cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil:
 cdef void exact_add_like(ExactSum* s, const double* v, Py_ssize_t n, int* grid) noexcept nogil:
     cdef Py_ssize_t m
     while n > 0:
-        m = n if n < BLOCK else BLOCK
+        m = min(n, <Py_ssize_t> BLOCK)
         grid[0] = add_block(s, v, m, grid[0])
         v += m
         n -= m
@@ -132,12 +126,10 @@ cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept n
     cdef GridSums sums
     cdef Py_ssize_t i, m
     while n > 0:
-        m = n if n < FLOAT_BLOCK else FLOAT_BLOCK
+        m = min(n, <Py_ssize_t> FLOAT_BLOCK)
         if blocks().float_grid_sums(&sums, v, m):
             add_grids(s, &sums)
-            s.adds += 3
-            if s.adds >= CARRY_DUE:
-                carry(s)
+            count(s, 3)
         else:
             for i in range(m):
                 wide[i] = v[i]
@@ -148,12 +140,11 @@ cdef void exact_add_floats(ExactSum* s, const float* v, Py_ssize_t n) noexcept n
 
 cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const double* b,
                             Py_ssize_t n, int* grids) noexcept nogil:
-    cdef double high[BLOCK]
-    cdef double low[BLOCK]
+    cdef double[BLOCK] high, low
     cdef Py_ssize_t m, i
     cdef int limbs, bad = 0
     while n > 0:
-        m = n if n < BLOCK else BLOCK
+        m = min(n, <Py_ssize_t> BLOCK)
         if not blocks().products(a, b, high, low, m):
             for i in range(m):
                 far_product(a[i], b[i], &high[i], &low[i], &limbs)
@@ -235,8 +226,7 @@ cdef double exact_round(ExactSum* s) noexcept nogil:
     m -= c << drop
     if m > <uint64_t> 1 << (drop - 1) or (m == <uint64_t> 1 << (drop - 1) and (sticky or c & 1)):
         c += 1
-    return ldexp(-<double> c if negative else <double> c,
-                 32 * (top - 1) + width + drop - 1074)
+    return ldexp(-<double> c if negative else <double> c, 32 * (top - 1) + width + drop - 1074)
 
 
 cdef object exact_to_int(ExactSum* s):
@@ -283,23 +273,20 @@ cdef class ExactTotal:
 
     def add(self, values):
         """Add all elements of a one-dimensional contiguous float64 or float32 array."""
-        cdef const double[::1] view
-        cdef const float[::1] narrow
+        cdef const double[::1] wide = None
+        cdef const float[::1] narrow = None
         cdef FloatMode mode
         if memoryview(values).format == "f":
             narrow = values
-            if narrow.shape[0]:
-                with nogil:
-                    mode = enter_default_mode()
-                    exact_add_floats(&self.total, &narrow[0], narrow.shape[0])
-                    restore_mode(mode)
-            return self
-        view = values
-        if view.shape[0]:
-            with nogil:
-                mode = enter_default_mode()
-                exact_add(&self.total, &view[0], view.shape[0])
-                restore_mode(mode)
+        else:
+            wide = values
+        with nogil:
+            mode = enter_default_mode()
+            if narrow is not None and narrow.shape[0]:
+                exact_add_floats(&self.total, &narrow[0], narrow.shape[0])
+            elif wide is not None and wide.shape[0]:
+                exact_add(&self.total, &wide[0], wide.shape[0])
+            restore_mode(mode)
         return self
 
     def merge(self, ExactTotal other not None):

@@ -1,6 +1,7 @@
 """The loops of exact sums that are worth a SIMD level of their own."""
 
-from libc.math cimport INFINITY, fabs, ldexp
+from libc.float cimport DBL_MAX
+from libc.math cimport INFINITY, fabs, fma, ldexp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -9,12 +10,6 @@ cdef extern from *:
     #define LEAST_NEAR 1e-285           /* its rounding error is a multiple of 2^-1074 */
     """
     double LEAST_NEAR
-
-cdef extern from "<float.h>" nogil:
-    double DBL_MAX
-
-cdef extern from "<math.h>" nogil:
-    double fma(double, double, double)
 
 cdef enum:
     NO_GRID = 1 << 20
@@ -36,6 +31,26 @@ cdef inline double double_of(uint64_t b) noexcept nogil:
     cdef double v
     memcpy(&v, &b, 8)
     return v
+
+
+cdef inline int exponent_of(double v, uint64_t* m, uint64_t* negative) noexcept nogil:
+    """e, with |v| = m·2^(e − 1074), or 0x7FF for an infinity (m is 0 then) and NaN; `negative` is 0 or all ones."""
+    cdef uint64_t b = bits_of(v)
+    cdef int e = <int> ((b >> 52) & 0x7FF)
+    m[0] = b & ((<uint64_t> 1 << 52) - 1)
+    negative[0] = 0 - (b >> 63)
+    if e == 0 or e == 0x7FF:
+        return e
+    m[0] |= <uint64_t> 1 << 52
+    return e - 1
+
+
+cdef inline void add_to_limbs(int64_t* limb, uint64_t m, uint64_t negative, int k) noexcept nogil:
+    """Add ±m * 2^k, k below 32, to three limbs of 32 bits."""
+    cdef uint64_t low = m << k
+    limb[0] += <int64_t> (((low & <uint64_t> 0xFFFFFFFF) ^ negative) - negative)
+    limb[1] += <int64_t> (((low >> 32) ^ negative) - negative)
+    limb[2] += <int64_t> ((((m >> 1) >> (63 - k)) ^ negative) - negative)
 
 
 cdef inline int top_of(int64_t largest) noexcept nogil:
@@ -183,8 +198,7 @@ cdef inline bint float_grid_sums(GridSums* into, const float* v, Py_ssize_t n) n
     return True
 
 
-cdef inline bint products(const double* a, const double* b, double* high, double* low,
-                          Py_ssize_t n) noexcept nogil:
+cdef inline bint products(const double* a, const double* b, double* high, double* low, Py_ssize_t n) noexcept nogil:
     """a·b as rounded product and rounding error; False unless all are 0 or of a size at which the two
     are exact: see `near`."""
     cdef Py_ssize_t i

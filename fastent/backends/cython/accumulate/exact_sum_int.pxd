@@ -31,8 +31,7 @@ cdef inline object exact_object(ExactSum* s):
 
 cdef inline object span_object(SpanSum* s):
     if s.special:
-        return special_of(s.special & SEEN_NAN, s.special & SEEN_POSITIVE_INF,
-                          s.special & SEEN_NEGATIVE_INF)
+        return special_of(s.special & SEEN_NAN, s.special & SEEN_POSITIVE_INF, s.special & SEEN_NEGATIVE_INF)
     return span_to_int(s)
 
 

@@ -9,6 +9,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport add_to_limbs, exponent_of
+
 cdef enum Special:
     SEEN_NAN = 1
     SEEN_POSITIVE_INF = 2
@@ -17,8 +19,7 @@ cdef enum Special:
 cdef struct SpanSum:
     int64_t* limb
     uint32_t adds             # since the last carry
-    uint8_t low
-    uint8_t size
+    uint8_t low, size
     uint8_t special           # flags of Special
 
 
@@ -71,39 +72,22 @@ cdef inline int span_add(SpanSum* s, double v) noexcept nogil:
 
 cdef inline int span_add_at(SpanSum* s, double v, int limbs) noexcept nogil:
     """Add v·2^(32 limbs); -1 when there is no memory."""
-    cdef uint64_t b, m, negative, low
-    cdef int e, k
-    cdef int64_t* limb
-    memcpy(&b, &v, 8)
-    e = <int> ((b >> 52) & 0x7FF)
-    m = b & ((<uint64_t> 1 << 52) - 1)
-    negative = 0 - (b >> 63)
+    cdef uint64_t m, negative
+    cdef int e = exponent_of(v, &m, &negative), k = e & 31
     if e == 0x7FF:
         s.special |= SEEN_NAN if m else SEEN_NEGATIVE_INF if negative else SEEN_POSITIVE_INF
         return 0
-    if e:
-        m |= <uint64_t> 1 << 52
-        e -= 1
     if m == 0:
         return 0
-    k = e & 31
     e = (e >> 5) + limbs
     if e < s.low or e + 3 > s.low + s.size:
         if span_cover(s, e, e + 3) < 0:
             return -1
-    limb = s.limb + (e - s.low)
-    low = m << k
-    limb[0] += <int64_t> (((low & <uint64_t> 0xFFFFFFFF) ^ negative) - negative)
-    limb[1] += <int64_t> (((low >> 32) ^ negative) - negative)
-    limb[2] += <int64_t> ((((m >> 1) >> (63 - k)) ^ negative) - negative)
+    add_to_limbs(s.limb + (e - s.low), m, negative, k)
     s.adds += 1
     if s.adds >= <uint32_t> 1 << 30 and span_carry(s) < 0:
         return -(s.adds >> 31)                         # without memory it can wait
     return 0
-
-
-cdef inline int span_reserve(SpanSum* s, double v) noexcept nogil:
-    return span_reserve_at(s, v, 0)
 
 
 cdef inline int span_reserve_at(SpanSum* s, double v, int limbs) noexcept nogil:
@@ -118,6 +102,11 @@ cdef inline int span_reserve_at(SpanSum* s, double v, int limbs) noexcept nogil:
     return span_cover(s, e, e + 3)
 
 
+cdef inline int span_enter_at(SpanSum* s, double v, int limbs, bint final) noexcept nogil:
+    """The first of two passes makes room, the `final` one adds."""
+    return span_add_at(s, v, limbs) if final else span_reserve_at(s, v, limbs)
+
+
 cdef inline int span_end(SpanSum* s) noexcept nogil:
     """The limb after the last that says more than the sign."""
     cdef int i = s.size
@@ -129,12 +118,8 @@ cdef inline int span_end(SpanSum* s) noexcept nogil:
     return s.low + i
 
 
-cdef inline int span_reserve_merge(SpanSum* into, SpanSum* other, bint several) noexcept nogil:
-    return span_reserve_merge_at(into, other, 0, several)
-
-
-cdef inline int span_reserve_merge_at(SpanSum* into, SpanSum* other, int limbs, bint several) noexcept nogil:
-    """Have the limbs that `span_merge_at` needs, so that it cannot fail; nor `several` into one sum."""
+cdef inline int span_reserve_merge(SpanSum* into, SpanSum* other, bint several, int limbs=0) noexcept nogil:
+    """Have the limbs that `span_merge` needs, so that it cannot fail; nor `several` into one sum."""
     if other.size == 0:
         return 0
     if span_carry(into) < 0 or span_carry(other) < 0:
@@ -146,23 +131,15 @@ cdef inline int span_reserve_merge_at(SpanSum* into, SpanSum* other, int limbs, 
     return span_cover(into, other.low + limbs, max(span_end(into), span_end(other) + limbs) + 1)
 
 
-cdef inline int span_merge(SpanSum* into, SpanSum* other) noexcept nogil:
-    return span_merge_at(into, other, 0)
-
-
-cdef inline int span_merge_at(SpanSum* into, SpanSum* other, int limbs) noexcept nogil:
+cdef inline int span_merge(SpanSum* into, SpanSum* other, int limbs=0) noexcept nogil:
     """Add a sum times 2^(32 limbs); -1 when there is no memory."""
     cdef int i
     into.special |= other.special
-    if other.size == 0:
-        return 0
-    if span_carry(into) < 0 or span_carry(other) < 0:
-        return -1
-    if span_cover(into, other.low + limbs, other.low + limbs + other.size) < 0:
+    if span_reserve_merge(into, other, False, limbs) < 0:
         return -1
     for i in range(other.size):
         into.limb[other.low + limbs - into.low + i] += other.limb[i]
-    into.adds += 1
+    into.adds += other.size != 0
     return 0
 
 

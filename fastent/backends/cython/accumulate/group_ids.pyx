@@ -37,14 +37,8 @@ cdef inline uint64_t mixed(int64_t key) noexcept nogil:
 
 
 cdef class Keys:
-    """Codes in order of first appearance.
-
-    Attributes
-    ----------
-    names : list
-        The integer or string behind each code.
-    """
-    cdef readonly list names
+    """Codes in order of first appearance."""
+    cdef readonly list names              # the integer or string behind each code
     cdef object strings
     cdef int64_t[::1] slots               # code + 1 of an integer, or 0
     cdef int64_t[::1] integers            # the integer in that slot
@@ -128,8 +122,7 @@ cdef class Keys:
 
     def ordered(self):
         """All codes in the one order that does not depend on who came first: integers, strings."""
-        return sorted(range(len(self.names)),
-                      key=lambda c: (isinstance(self.names[c], str), self.names[c]))
+        return sorted(range(len(self.names)), key=lambda c: (isinstance(self.names[c], str), self.names[c]))
 
 
 def _has_integers(ids):

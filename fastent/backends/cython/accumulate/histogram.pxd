@@ -9,6 +9,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport exponent_of
+
 cdef extern from * nogil:
     void __builtin_prefetch(const void*)
 
@@ -21,8 +23,7 @@ cdef enum:
     RECENT = 1 << 10          # entries of the cache of histogram_add_many: 16 octaves of values
 
 cdef struct HistogramEntry:
-    uint64_t key
-    uint64_t low
+    uint64_t key, low
     uint64_t high             # of the 128-bit sum
 
 cdef struct Histogram:
@@ -99,15 +100,8 @@ cdef inline int histogram_put(Histogram* t, uint64_t key, uint64_t low, uint64_t
 
 cdef inline uint64_t histogram_weight(double weight, uint64_t* low, uint64_t* high) noexcept nogil:
     """The window of a weight, which is not negative, and its 128-bit mantissa in that window."""
-    cdef uint64_t b, m
-    cdef int e, k
-    memcpy(&b, &weight, 8)
-    e = <int> ((b >> 52) & 0x7FF)
-    m = b & ((<uint64_t> 1 << 52) - 1)
-    if e:
-        m |= <uint64_t> 1 << 52
-        e -= 1
-    k = e & 31
+    cdef uint64_t m, negative
+    cdef int e = exponent_of(weight, &m, &negative), k = e & 31
     low[0] = m << k
     high[0] = (m >> 1) >> (63 - k)
     return <uint64_t> (e >> 5)
@@ -139,8 +133,7 @@ cdef inline int64_t histogram_missing(Histogram* t, const uint64_t* keys, const 
     return missing
 
 
-cdef inline int histogram_add(Histogram* t, const uint64_t* keys, const double* weights,
-                          Py_ssize_t n) noexcept nogil:
+cdef inline int histogram_add(Histogram* t, const uint64_t* keys, const double* weights, Py_ssize_t n) noexcept nogil:
     """Add weights (NULL: ones), none negative, to the sums of keys from histogram_key."""
     cdef Py_ssize_t i
     cdef uint64_t low, high

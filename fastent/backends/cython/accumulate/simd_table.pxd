@@ -8,10 +8,8 @@ from fastent.backends.cython.levels cimport SIMD_LOOPS, functions
 ctypedef struct Blocks:
     bint (*grid_sums)(GridSums* into, const double* v, Py_ssize_t n) noexcept nogil
     bint (*float_grid_sums)(GridSums* into, const float* v, Py_ssize_t n) noexcept nogil
-    bint (*products)(const double* a, const double* b, double* high, double* low,
-                     Py_ssize_t n) noexcept nogil
-    void (*histogram_places)(const double* v, Py_ssize_t n, uint32_t* place,
-                             int64_t* ends) noexcept nogil
+    bint (*products)(const double* a, const double* b, double* high, double* low, Py_ssize_t n) noexcept nogil
+    void (*histogram_places)(const double* v, Py_ssize_t n, uint32_t* place, int64_t* ends) noexcept nogil
     int64_t (*count_below)(const double* v, Py_ssize_t n, double threshold) noexcept nogil
     int64_t (*count_ones)(const double* v, Py_ssize_t n) noexcept nogil
     int (*bin_places)(const double* confidence, const double* correct, Py_ssize_t n, int bins,

@@ -27,15 +27,15 @@ from libc.string cimport memset
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_one, exact_clear, exact_merge
 from fastent.backends.cython.accumulate.add_rows cimport MOST_BINS, add_rows
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
-    SpanSum, span_add_at, span_carry, span_clear, span_free, span_merge, span_merge_at,
-    span_reserve_at, span_reserve_merge, span_reserve_merge_at,
+    SpanSum, span_carry, span_clear, span_enter_at, span_free, span_merge, span_reserve_merge,
 )
 from fastent.backends.cython.accumulate.merge cimport merge, merge_extremes, reserve_merge
 from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, check,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_merge, histogram_weight,
+    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_merge,
+    histogram_weight,
 )
 from fastent.backends.cython.accumulate.state_json cimport (
     cluster_text, group_text, load_store, store_text, histogram_entry,
@@ -64,16 +64,8 @@ cdef enum:
 cdef class State:
     """Exact, mergeable sums of columns of row values.
 
-    Parameters
-    ----------
-    columns : sequence of (name, source, threshold, kind, histogram)
-        See `Column`.
-    bins : int
-        Number of calibration bins, 0 for none.
-    confidence, correct : int
-        Sources of the two columns of the calibration; -1 means the targets.
-    labels : bool
-        Whether labels are counted.
+    `columns` are (name, source, threshold, kind, histogram), see `Column`; `bins` is the number of calibration
+    bins, 0 for none; `confidence` and `correct` are sources of its two columns, −1 for the targets.
     """
     cdef readonly tuple columns
     cdef readonly object groups                        # Keys
@@ -83,34 +75,23 @@ cdef class State:
     cdef Store store
     cdef Store fresh                                   # rows on their way into the store
 
-    def __cinit__(self, columns, int bins=0, Py_ssize_t confidence=0, Py_ssize_t correct=0,
-                  bint labels=False):
+    def __cinit__(self, columns, int bins=0, Py_ssize_t confidence=0, Py_ssize_t correct=0, bint labels=False):
         cdef int c
         if not 0 <= bins <= MOST_BINS:
             raise ValueError(f"bins: expected 0 to {MOST_BINS}, got {bins}")
         self.columns = tuple(columns)
-        self.store.K = len(self.columns)
+        make_totals(&self.store, len(self.columns))
+        make_totals(&self.fresh, len(self.columns))
         self.store.bins = bins
         self.store.confidence = confidence
         self.store.correct = correct
         self.store.counts_labels = labels
         self.store.kinds = 1
+        self.store.bin_width = BIN_SUMS * bins
         self.store.column = <Column*> calloc(self.store.K + 1, sizeof(Column))
-        self.store.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
-        self.store.histogram = <Histogram*> calloc(self.store.K + 2, sizeof(Histogram))
-        self.store.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
-        self.store.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
-        self.fresh.K = self.store.K
         self.fresh.cell_room = 1
-        self.fresh.extreme = <double*> calloc(2 * self.store.K + 1, sizeof(double))
-        self.fresh.histogram = <Histogram*> calloc(self.store.K + 2, sizeof(Histogram))
-        self.fresh.total = <ExactSum*> calloc(3 * self.store.K + 4, sizeof(ExactSum))
-        self.fresh.far = <SpanSum*> calloc(3 * self.store.K + 4, sizeof(SpanSum))
-        self.fresh.bin_sum = <SpanSum*> calloc(BIN_SUMS * bins + 1, sizeof(SpanSum))
-        if not (self.store.column and self.store.extreme and self.store.histogram and self.store.total
-                and self.store.far and self.fresh.extreme and self.fresh.histogram and self.fresh.total
-                and self.fresh.far and self.fresh.bin_sum):
-            check(-1)
+        self.fresh.bin_sum = <SpanSum*> calloc(self.store.bin_width + 1, sizeof(SpanSum))
+        check(0 if self.store.column and self.fresh.bin_sum else -1)
         for c in range(self.store.K):
             _, source, threshold, kind, histogram = self.columns[c]
             self.store.column[c].source = source
@@ -118,8 +99,9 @@ cdef class State:
             self.store.column[c].kind = kind
             self.store.column[c].histogram = histogram
             self.store.kinds = max(self.store.kinds, kind + 1)
-            self.store.extreme[2 * c] = INFINITY
-            self.store.extreme[2 * c + 1] = -INFINITY
+        no_extremes(self.store.extreme, self.store.K)
+        self.store.group_width = 3 * self.store.K + 2 * self.store.kinds
+        self.store.cluster_width = self.store.K + self.store.kinds
         self.detailed = True
         self.groups = Keys()
         self.clusters = Keys()
@@ -127,40 +109,15 @@ cdef class State:
         self.clear()
 
     def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.store.K + 2):
-            if self.store.histogram:
-                histogram_free(&self.store.histogram[i])
-            if self.fresh.histogram:
-                histogram_free(&self.fresh.histogram[i])
-        for i in range(BIN_SUMS * self.store.bins if self.fresh.bin_sum else 0):
-            span_free(&self.fresh.bin_sum[i])
-        for i in range(self.store.group_room * (3 * self.store.K + 2 * self.store.kinds)):
-            span_free(&self.store.group_sum[i])
-        for i in range(self.store.cluster_room * (self.store.K + self.store.kinds)):
-            span_free(&self.store.cluster_sum[i])
-        for i in range(self.store.cell_room * BIN_SUMS * self.store.bins):
-            span_free(&self.store.bin_sum[i])
-        free(self.fresh.extreme)
-        free(self.fresh.histogram)
-        free(self.fresh.total)
-        free(self.fresh.bin_sum)
+        free_totals(&self.store)
+        free_totals(&self.fresh)
+        free_spans(self.fresh.bin_sum, self.store.bin_width)
+        free_spans(self.store.group_sum, self.store.group_room * self.store.group_width)
+        free_spans(self.store.cluster_sum, self.store.cluster_room * self.store.cluster_width)
+        free_spans(self.store.bin_sum, self.store.cell_room * self.store.bin_width)
         free(self.store.column)
-        free(self.store.extreme)
-        free(self.store.histogram)
-        for i in range(3 * self.store.K + 4):
-            if self.store.far:
-                span_free(&self.store.far[i])
-            if self.fresh.far:
-                span_free(&self.fresh.far[i])
-        free(self.store.total)
-        free(self.store.far)
-        free(self.fresh.far)
-        free(self.store.group_sum)
         free(self.store.group_count)
         free(self.store.group_extreme)
-        free(self.store.cluster_sum)
-        free(self.store.bin_sum)
 
     cdef void clear(self) noexcept:
         """Nothing in `fresh`."""
@@ -170,12 +127,10 @@ cdef class State:
             if self.fresh.total[i].adds:
                 exact_clear(&self.fresh.total[i])
         self.fresh.count[0] = self.fresh.count[1] = 0
-        for i in range(self.store.K):
-            self.fresh.extreme[2 * i] = INFINITY
-            self.fresh.extreme[2 * i + 1] = -INFINITY
+        no_extremes(self.fresh.extreme, self.store.K)
         for i in range(self.store.K + 2):
             histogram_clear(&self.fresh.histogram[i])
-        for i in range(BIN_SUMS * self.store.bins):
+        for i in range(self.store.bin_width):
             span_clear(&self.fresh.bin_sum[i])
 
     cdef int give_up(self, Py_ssize_t groups, Py_ssize_t clusters) except -1:
@@ -188,28 +143,23 @@ cdef class State:
     # --- room -----------------------------------------------------------------------------------
 
     cdef int make_cells(self, Py_ssize_t wanted) except -1:
-        cdef Py_ssize_t width = BIN_SUMS * self.store.bins
         if wanted > self.store.cell_room:
             self.store.bin_sum = <SpanSum*> larger(
-                self.store.bin_sum, self.store.cell_room, wanted, width * sizeof(SpanSum))
+                self.store.bin_sum, self.store.cell_room, wanted, self.store.bin_width * sizeof(SpanSum))
             self.store.cell_room = wanted
         return 0
 
     cdef int make_groups(self) except -1:
         """Room for all groups that have a code, and the end of their details past the limit."""
-        cdef Py_ssize_t wanted = len(self.groups), old = self.store.group_room, i
-        cdef Py_ssize_t width = 3 * self.store.K + 2 * self.store.kinds
+        cdef Py_ssize_t wanted = len(self.groups), old = self.store.group_room
         if wanted > old:
             wanted = max(wanted, old + (old >> 2))
             self.store.group_sum = <SpanSum*> larger(
-                self.store.group_sum, old, wanted, width * sizeof(SpanSum))
-            self.store.group_count = <int64_t*> larger(
-                self.store.group_count, old, wanted, 2 * sizeof(int64_t))
+                self.store.group_sum, old, wanted, self.store.group_width * sizeof(SpanSum))
+            self.store.group_count = <int64_t*> larger(self.store.group_count, old, wanted, 2 * sizeof(int64_t))
             self.store.group_extreme = <double*> larger(
                 self.store.group_extreme, old, wanted, 2 * self.store.K * sizeof(double))
-            for i in range(old * self.store.K, wanted * self.store.K):
-                self.store.group_extreme[2 * i] = INFINITY
-                self.store.group_extreme[2 * i + 1] = -INFINITY
+            no_extremes(self.store.group_extreme + 2 * old * self.store.K, (wanted - old) * self.store.K)
             self.store.group_room = wanted
         # Past the limit rows count in the whole at once.
         detailed = self.detailed and len(self.groups) <= DETAILED_GROUPS
@@ -217,11 +167,10 @@ cdef class State:
 
     cdef int make_clusters(self) except -1:
         cdef Py_ssize_t wanted = len(self.clusters), old = self.store.cluster_room
-        cdef Py_ssize_t width = self.store.K + self.store.kinds
         if wanted > old:
             wanted = max(wanted, old + (old >> 2))
             self.store.cluster_sum = <SpanSum*> larger(
-                self.store.cluster_sum, old, wanted, width * sizeof(SpanSum))
+                self.store.cluster_sum, old, wanted, self.store.cluster_width * sizeof(SpanSum))
             self.store.cluster_room = wanted
         return 0
 
@@ -238,7 +187,7 @@ cdef class State:
     cdef void forget_details(self) noexcept:
         """Histograms, bins and labels of single groups become part of the whole, for good; later if
         there is no memory now."""
-        cdef Py_ssize_t i, width = BIN_SUMS * self.store.bins
+        cdef Py_ssize_t i, width = self.store.bin_width
         cdef int c, bad = 0
         cdef int64_t* nowhere = <int64_t*> calloc(self.store.cell_room, sizeof(int64_t))
         cdef Histogram* whole = <Histogram*> calloc(self.store.K + 2, sizeof(Histogram))
@@ -261,69 +210,41 @@ cdef class State:
         free(nowhere)
         free(whole)
 
-    cdef int reserve_weights(self) except -1:
-        """Room for what `keep_weights` writes."""
-        cdef Py_ssize_t g, width = 3 * self.store.K + 2 * self.store.kinds
-        cdef int c, k
+    cdef int keep_weights(self, bint final) except -1:
+        """From unit weights to any: what was implied by S and the counts is written down. The first of two passes
+        makes room for it, and only that can fail."""
+        cdef Py_ssize_t g
+        cdef int c, k, K = self.store.K
         cdef SpanSum* s
-        for g in range(len(self.groups)):
-            s = self.store.group_sum + g * width
-            for c in range(self.store.K):
-                check(span_reserve_merge_at(&s[3 * c + CROSS], &s[3 * c + SUM], FAR, True))
+        if final:
+            self.weighted = True
+            for c in range(K):
+                exact_merge(&self.store.total[3 * c + CROSS], &self.store.total[3 * c + SUM])
             for k in range(2 * self.store.kinds):
-                check(span_reserve_at(&s[3 * self.store.K + k], <double> self.store.group_count[2 * g + k // 2],
-                                      <int> FAR if k % 2 else 0))
+                exact_add_one(&self.store.total[3 * K + k], <double> self.store.count[k // 2])
+        for g in range(len(self.groups)):
+            s = self.store.group_sum + g * self.store.group_width
+            for c in range(K):
+                check(enter_far(&s[3 * c + CROSS], &s[3 * c + SUM], final))
+            for k in range(2 * self.store.kinds):
+                check(span_enter_at(&s[3 * K + k], <double> self.store.group_count[2 * g + k // 2],
+                                    <int> FAR if k % 2 else 0, final))
         for g in range(self.store.cell_room * self.store.bins):
             s = self.store.bin_sum + BIN_SUMS * g
             for k in range(BIN_SUMS - BIN_CROSS):
-                check(span_reserve_merge_at(&s[BIN_CROSS + k], &s[k], FAR, True))
+                check(enter_far(&s[BIN_CROSS + k], &s[k], final))
         return 0
-
-    cdef void keep_weights(self):
-        """From unit weights to any: what was implied by S and the counts is written down."""
-        cdef Py_ssize_t g, width = 3 * self.store.K + 2 * self.store.kinds
-        cdef int c, k
-        cdef SpanSum* s
-        self.weighted = True
-        for c in range(self.store.K):
-            exact_merge(&self.store.total[3 * c + CROSS], &self.store.total[3 * c + SUM])
-        for k in range(2 * self.store.kinds):
-            exact_add_one(&self.store.total[3 * self.store.K + k], <double> self.store.count[k // 2])
-        for g in range(len(self.groups)):
-            s = self.store.group_sum + g * width
-            for c in range(self.store.K):
-                span_merge_at(&s[3 * c + CROSS], &s[3 * c + SUM], FAR)
-            for k in range(2 * self.store.kinds):
-                span_add_at(&s[3 * self.store.K + k], <double> self.store.group_count[2 * g + k // 2],
-                            <int> FAR if k % 2 else 0)
-        for g in range(self.store.cell_room * self.store.bins):
-            s = self.store.bin_sum + BIN_SUMS * g
-            for k in range(BIN_SUMS - BIN_CROSS):
-                span_merge_at(&s[BIN_CROSS + k], &s[k], FAR)
 
     # --- adding rows ----------------------------------------------------------------------------
 
-    def add(self, given, weights=None, target_weights=None,
-            const double[::1] targets=None, const int64_t[::1] labels=None,
-            groups=None, clusters=None, int num_threads=1, items=None):
-        """Add rows.
+    def add(self, given, weights=None, target_weights=None, const double[::1] targets=None,
+            const int64_t[::1] labels=None, groups=None, clusters=None, int num_threads=1, items=None):
+        """Add rows: `given` is a float64 array (sources, rows), the others have one entry a row.
 
-        Parameters
-        ----------
-        given : float64 array, (sources, rows)
-        weights : float64 array (rows,), optional
-            Row weights, not negative; rows of weight 0 leave no trace.
-        target_weights : float64 array (rows,), optional
-            Σ w_c·t_c of the rows' targets, for columns of weight kind 1.
-        targets, labels : arrays (rows,), optional
-            Targets of a binary task; int64 labels.
-        groups, clusters : int64 array or list, optional
-            What `keys.row_ids` gives.
-        num_threads : int
-            Threads that columns are shared among when there are many rows.
-        items : pair of arrays (lines, rows), optional
-            Numbers, int64 below 2^34, negative for none; and what is added to the sums of these, not
-            negative and not NaN, 0 in rows of weight 0.
+        `weights` are those of rows, not negative; rows of weight 0 leave no trace. `target_weights`: Σ w_c·t_c of
+        the rows' targets, for columns of weight kind 1. `groups` and `clusters`: what `group_ids.row_ids` gives.
+        `items`: two arrays (lines, rows), int64 numbers below 2^34, negative for none, and what is added to their
+        sums, not negative and not NaN, 0 in rows of weight 0.
         """
         # a memory view costs a small batch a fifteenth of its time
         cdef cnp.ndarray values = cnp.PyArray_FROMANY(given, cnp.NPY_DOUBLE, 2, 2, cnp.NPY_ARRAY_IN_ARRAY)
@@ -372,13 +293,13 @@ cdef class State:
                 restore_mode(mode)
             check(bad)
             if weighted and not self.weighted:
-                self.reserve_weights()
+                self.keep_weights(False)
         except BaseException:
             self.give_up(groups_before, clusters_before)
             raise
         # Nothing fails from here on.
         if weighted and not self.weighted:
-            self.keep_weights()
+            self.keep_weights(True)
         with nogil:
             mode = enter_default_mode()
             add_rows(&self.store, &self.fresh, &rows, True, num_threads)
@@ -441,27 +362,23 @@ cdef class State:
         return self
 
     cdef int add_state(self, State other) except -1:
-        cdef Py_ssize_t i, g, k, width = 3 * self.store.K + 2 * self.store.kinds
-        cdef Py_ssize_t cluster_width = self.store.K + self.store.kinds
+        cdef Py_ssize_t i, g, k
         cdef Py_ssize_t groups_before = len(self.groups), clusters_before = len(self.clusters)
         cdef const int64_t[::1] group_codes, cluster_codes
         cdef int64_t[::1] cells
         cdef Store* theirs
-        cdef SpanSum* s
-        cdef SpanSum* t
         cdef FloatMode mode
         cdef int c
         places = self.columns_in(other)
         cdef const int64_t[::1] place = np.array([*places, self.store.K, self.store.K + 1], np.int64)
         cdef const int64_t[::1] sums = np.array(      # what is not of one column keeps its place
-            [*(3 * p + part for p in places for part in range(3)), *range(3 * self.store.K, width)], np.int64)
-        cdef const int64_t[::1] by_cluster = np.array(
-            [*places, *range(self.store.K, cluster_width)], np.int64)
+            [*(3 * p + part for p in places for part in range(3)), *range(3 * self.store.K, self.store.group_width)], np.int64)
+        cdef const int64_t[::1] by_cluster = np.array([*places, *range(self.store.K, self.store.cluster_width)], np.int64)
         if other is self or (self.weighted and not other.weighted):
             other = other.copy()
         if self.weighted and not other.weighted:
-            other.reserve_weights()
-            other.keep_weights()
+            other.keep_weights(False)
+            other.keep_weights(True)
         theirs = &other.store
         try:
             group_codes = self.groups.codes(other.groups.names[:])
@@ -473,32 +390,22 @@ cdef class State:
             for g in range(min(theirs.cell_room - 1, group_codes.shape[0])):  # there may be spare cells
                 k = group_codes[g] + 1
                 cells[g + 1] = k if self.detailed and k < self.store.cell_room else 0
-            for g in range(group_codes.shape[0]):
-                s = self.store.group_sum + group_codes[g] * width
-                t = theirs.group_sum + g * width
-                for i in range(width):
-                    check(span_reserve_merge(s + i, t + sums[i], False))
-            for g in range(cluster_codes.shape[0]):
-                s = self.store.cluster_sum + cluster_codes[g] * cluster_width
-                t = theirs.cluster_sum + g * cluster_width
-                for i in range(cluster_width):
-                    check(span_reserve_merge(s + i, t + by_cluster[i], False))
+            merge_spans(self.store.group_sum, theirs.group_sum, group_codes, sums, False)
+            merge_spans(self.store.cluster_sum, theirs.cluster_sum, cluster_codes, by_cluster, False)
             check(reserve_merge(&self.store, theirs, &place[0], &cells[0]))
             if other.weighted and not self.weighted:
-                self.reserve_weights()
+                self.keep_weights(False)
         except BaseException:
             self.give_up(groups_before, clusters_before)
             raise
         # Nothing fails from here on.
         mode = enter_default_mode()
         if other.weighted and not self.weighted:
-            self.keep_weights()
+            self.keep_weights(True)
+        merge_spans(self.store.group_sum, theirs.group_sum, group_codes, sums, True)
+        merge_spans(self.store.cluster_sum, theirs.cluster_sum, cluster_codes, by_cluster, True)
         for g in range(group_codes.shape[0]):
             k = group_codes[g]
-            s = self.store.group_sum + k * width
-            t = theirs.group_sum + g * width
-            for i in range(width):
-                span_merge(s + i, t + sums[i])
             for c in range(self.store.K):
                 merge_extremes(
                     &self.store.group_extreme[2 * (k * self.store.K + c)],
@@ -506,11 +413,6 @@ cdef class State:
                     theirs.group_count[2 * g + self.store.column[c].kind])
             for i in range(2):
                 self.store.group_count[2 * k + i] += theirs.group_count[2 * g + i]
-        for g in range(cluster_codes.shape[0]):
-            s = self.store.cluster_sum + cluster_codes[g] * cluster_width
-            t = theirs.cluster_sum + g * cluster_width
-            for i in range(cluster_width):
-                span_merge(s + i, t + by_cluster[i])
         merge(&self.store, theirs, &place[0], &cells[0])
         restore_mode(mode)
         if not other.detailed:
@@ -537,8 +439,7 @@ cdef class State:
         with cython.critical_section(self):
             if group is None:
                 return exact_object(total), product_object(total + 1, self.store.far + (total - self.store.total) + 1)
-            s = (self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds)
-                 + 3 * self.store.K + 2 * kind)
+            s = self.store.group_sum + <Py_ssize_t> group * self.store.group_width + 3 * self.store.K + 2 * kind
             return span_object(s), span_object(s + 1)
 
     @cython.critical_section
@@ -550,14 +451,14 @@ cdef class State:
         if group is None:
             first, square = exact_object(total), product_object(total + SQUARE, s + SQUARE)
             return first, square, product_object(total + CROSS, s + CROSS) if self.weighted else as_product(first)
-        s = self.store.group_sum + <Py_ssize_t> group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        s = self.store.group_sum + <Py_ssize_t> group * self.store.group_width + 3 * c
         first, square = span_object(s), span_object(s + SQUARE)
         return first, square, span_object(s + CROSS) if self.weighted else as_product(first)
 
     @cython.critical_section
     def total(self, int c, Py_ssize_t group):
         """S of a column in a group as the nearest float; None where it is not a usual number."""
-        cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        cdef SpanSum* s = self.store.group_sum + group * self.store.group_width + 3 * c
         cdef FloatMode mode
         cdef double total
         if s.special:
@@ -572,7 +473,7 @@ cdef class State:
     def unit_error(self, int c, Py_ssize_t group):
         """Standard error of a column's mean in a group, for weights of 1; None where it takes
         larger integers than usual."""
-        cdef SpanSum* s = self.store.group_sum + group * (3 * self.store.K + 2 * self.store.kinds) + 3 * c
+        cdef SpanSum* s = self.store.group_sum + group * self.store.group_width + 3 * c
         cdef SpanSum* a = s + SQUARE
         cdef FloatMode mode
         cdef double error
@@ -653,7 +554,7 @@ cdef class State:
     @cython.critical_section
     def bin_sums(self, group=None):
         """The same, and Σ W·x of the first two, as totals of products."""
-        cdef Py_ssize_t first = 0, stop = self.store.cell_room, b, cell, width = BIN_SUMS * self.store.bins
+        cdef Py_ssize_t first = 0, stop = self.store.cell_room, b, cell, width = self.store.bin_width
         cdef SpanSum merged
         if group is not None:
             first = <Py_ssize_t> group + 1
@@ -675,7 +576,7 @@ cdef class State:
     @cython.critical_section
     def cluster_sums(self, int c):
         """S and ΣW of a column in every cluster, as `sums` gives totals."""
-        cdef Py_ssize_t i, width = self.store.K + self.store.kinds
+        cdef Py_ssize_t i, width = self.store.cluster_width
         return [(span_object(&self.store.cluster_sum[i * width + c]),
                  span_object(&self.store.cluster_sum[i * width + self.store.K + self.store.column[c].kind]))
                 for i in range(len(self.clusters))]
@@ -751,6 +652,58 @@ cdef class State:
         room = [len(self.groups), len(self.clusters), cells]
         load_store(&self.store, self.weighted, self.columns, room, data)
         return self
+
+
+cdef int make_totals(Store* store, Py_ssize_t columns) except -1:
+    """Memory for what is kept of all rows."""
+    store.K = <int> columns
+    store.extreme = <double*> calloc(2 * columns + 1, sizeof(double))
+    store.histogram = <Histogram*> calloc(columns + 2, sizeof(Histogram))
+    store.total = <ExactSum*> calloc(3 * columns + 4, sizeof(ExactSum))
+    store.far = <SpanSum*> calloc(3 * columns + 4, sizeof(SpanSum))
+    return check(0 if store.extreme and store.histogram and store.total and store.far else -1)
+
+
+cdef void free_totals(Store* store) noexcept:
+    cdef Py_ssize_t i
+    for i in range(store.K + 2 if store.histogram else 0):
+        histogram_free(&store.histogram[i])
+    free_spans(store.far, 3 * store.K + 4)
+    free(store.extreme)
+    free(store.histogram)
+    free(store.total)
+
+
+cdef void free_spans(SpanSum* spans, Py_ssize_t count) noexcept:
+    cdef Py_ssize_t i
+    for i in range(count if spans else 0):
+        span_free(&spans[i])
+    free(spans)
+
+
+cdef void no_extremes(double* pairs, Py_ssize_t count) noexcept:
+    cdef Py_ssize_t i
+    for i in range(count):
+        pairs[2 * i] = INFINITY
+        pairs[2 * i + 1] = -INFINITY
+
+
+cdef inline int enter_far(SpanSum* into, SpanSum* other, bint final) noexcept nogil:
+    """Sums of numbers to those of products: room for them, or themselves."""
+    return span_merge(into, other, FAR) if final else span_reserve_merge(into, other, True, FAR)
+
+
+cdef int merge_spans(SpanSum* into, SpanSum* other, const int64_t[::1] codes, const int64_t[::1] places, bint final) except -1:
+    """Lines of sums to those with these codes, each from its place in the line: room for them, or themselves."""
+    cdef Py_ssize_t g, i, width = places.shape[0]
+    cdef SpanSum* s
+    cdef SpanSum* t
+    for g in range(codes.shape[0]):
+        for i in range(width):
+            s = into + codes[g] * width + i
+            t = other + g * width + places[i]
+            check(span_merge(s, t) if final else span_reserve_merge(s, t, False))
+    return 0
 
 
 cdef object as_product(total):

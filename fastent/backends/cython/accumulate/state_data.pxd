@@ -44,28 +44,29 @@ cdef struct Store:
     Py_ssize_t confidence     # sources of the calibration
     Py_ssize_t correct
     bint counts_labels
+    Py_ssize_t group_width    # sums of a group: (K, 3) and (kinds, 2) as below,
+    Py_ssize_t cluster_width  # of a cluster: K + kinds,
+    Py_ssize_t bin_width      # and of a cell: (bins, BIN_SUMS)
     Column* column
     ExactSum* total           # (K, 3), then (kinds, 2): ΣW, ΣW²
     SpanSum* far              # what their products are more than that, as sums of products
     int64_t count[2]
     double* extreme           # (K, 2)
     Histogram* histogram              # K histograms, then the label counts and the sums of items
-    Py_ssize_t group_room
-    Py_ssize_t cluster_room
-    Py_ssize_t cell_room
-    SpanSum* group_sum        # (groups, 3 K + 2 kinds), with sums of products
+    Py_ssize_t group_room, cluster_room, cell_room
+    SpanSum* group_sum        # (groups, group_width), with sums of products
     int64_t* group_count      # (groups, 2)
     double* group_extreme     # (groups, K, 2)
-    SpanSum* cluster_sum      # (clusters, K + kinds)
-    SpanSum* bin_sum          # (1 + groups, bins, BIN_SUMS)
+    SpanSum* cluster_sum      # (clusters, cluster_width)
+    SpanSum* bin_sum          # (1 + groups, bin_width)
 
 
-cdef inline void widen(double* least, double* largest, double v) noexcept nogil:
-    """Extremes with NaN once any is seen, and no sign on zero."""
-    if not v >= least[0] and least[0] == least[0]:
-        least[0] = v + 0.0
-    if not v <= largest[0] and largest[0] == largest[0]:
-        largest[0] = v + 0.0
+cdef inline void widen(double* pair, double v) noexcept nogil:
+    """Least and largest, with NaN once any is seen, and no sign on zero."""
+    if not v >= pair[0] and pair[0] == pair[0]:
+        pair[0] = v + 0.0
+    if not v <= pair[1] and pair[1] == pair[1]:
+        pair[1] = v + 0.0
 
 
 cdef inline int check(int bad) except -1:

@@ -49,7 +49,7 @@ cdef int load_total(Store* store, Py_ssize_t place, int product, str text) excep
 
 cdef list group_text(Store* store, bint weighted, Py_ssize_t g):
     """Rows, sums, weights and extremes of a group by its code."""
-    cdef Py_ssize_t i, width = 3 * store.K + 2 * store.kinds
+    cdef Py_ssize_t i, width = store.group_width
     cdef int c
     kept = range(3) if weighted else range(2)
     weights = range(2 * store.kinds if weighted else 0)
@@ -63,14 +63,14 @@ cdef list group_text(Store* store, bint weighted, Py_ssize_t g):
 
 
 cdef list cluster_text(Store* store, Py_ssize_t g):
-    cdef Py_ssize_t width = store.K + store.kinds
+    cdef Py_ssize_t width = store.cluster_width
     cdef int c
     return [packed(span_object(&store.cluster_sum[g * width + c])) for c in range(width)]
 
 
 cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict data) except -1:
     """Fill an empty store that has room for so many groups, clusters and calibrated cells."""
-    cdef Py_ssize_t i, g, K = store.K, kinds = store.kinds, width = 3 * K + 2 * kinds
+    cdef Py_ssize_t i, g, K = store.K, kinds = store.kinds, width = store.group_width
     cdef int c
     kept = 3 if weighted else 2
     weights_kept = 2 * kinds if weighted else 0
@@ -93,8 +93,7 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
         for c, n in enumerate(sized(counts, kinds)):
             store.group_count[2 * g + c] = row_count(n)
         for i, text in enumerate(sized(sums, kept * K)):
-            span_add_object(&store.group_sum[g * width + 3 * (i // kept) + i % kept],
-                            unpacked(text, UNITS[i % kept]))
+            span_add_object(&store.group_sum[g * width + 3 * (i // kept) + i % kept], unpacked(text, UNITS[i % kept]))
         for i, text in enumerate(sized(weights, weights_kept)):
             span_add_object(&store.group_sum[g * width + 3 * K + i], unpacked(weight(text), UNITS[i % 2]))
         for i, text in enumerate(sized(extremes, 2 * K)):
@@ -155,8 +154,7 @@ cdef int load_histogram(Histogram* histogram, entries, Py_ssize_t cells) except 
         check(histogram_grow(histogram, len(entries) + (len(entries) >> 2) + 64))
     for cell, item, window, text in entries:
         total = int(text, 16)
-        if not (0 <= cell < cells and 0 <= item < <int64_t>1 << LABEL_BITS and 0 <= window < 64
-                and total >> 128 == 0):
+        if not (0 <= cell < cells and 0 <= item < <int64_t>1 << LABEL_BITS and 0 <= window < 64 and total >> 128 == 0):
             raise ValueError("a count out of range")
         check(histogram_put(histogram, histogram_key(cell, item) | <uint64_t> window,
                         total & 0xFFFFFFFFFFFFFFFF, total >> 64))

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float, real,
+    fe_bits, fe_bits_double, fe_bits_float, fe_from_bits, fe_from_bits_double, fe_from_bits_float, real,
 )
 
 
@@ -24,41 +24,26 @@ cdef inline real most(real x, real y) noexcept nogil:
 
 cdef inline real either(real x, real y) noexcept nogil:
     """All bits of both: negative if one of them is; x or y, if the other is 0."""
-    if real is float:
-        return fe_from_bits_float(fe_bits_float(x) | fe_bits_float(y))
-    else:
-        return fe_from_bits_double(fe_bits_double(x) | fe_bits_double(y))
+    return fe_from_bits(fe_bits(x) | fe_bits(y))
 
 
 cdef inline real both(real x, real y) noexcept nogil:
     """The bits in common: x or 0, if y is a mask."""
-    if real is float:
-        return fe_from_bits_float(fe_bits_float(x) & fe_bits_float(y))
-    else:
-        return fe_from_bits_double(fe_bits_double(x) & fe_bits_double(y))
+    return fe_from_bits(fe_bits(x) & fe_bits(y))
 
 
 cdef inline real other_of(real x, real y, real one) noexcept nogil:
     """The other one of x and y."""
-    if real is float:
-        return fe_from_bits_float(fe_bits_float(x) ^ fe_bits_float(y) ^ fe_bits_float(one))
-    else:
-        return fe_from_bits_double(fe_bits_double(x) ^ fe_bits_double(y) ^ fe_bits_double(one))
+    return fe_from_bits(fe_bits(x) ^ fe_bits(y) ^ fe_bits(one))
 
 
 cdef inline real less(real x, real y) noexcept nogil:
     """Something negative where y > x >= 0."""
-    if real is float:
-        return fe_from_bits_float(fe_bits_float(x) - fe_bits_float(y))
-    else:
-        return fe_from_bits_double(fe_bits_double(x) - fe_bits_double(y))
+    return fe_from_bits(fe_bits(x) - fe_bits(y))
 
 
 cdef inline real mask_of(bint chosen, real unused) noexcept nogil:
-    if real is float:
-        return fe_from_bits_float(-<uint32_t>chosen)
-    else:
-        return fe_from_bits_double(-<uint64_t>chosen)
+    return fe_from_bits_float(-<uint32_t>chosen) if real is float else fe_from_bits_double(-<uint64_t>chosen)
 
 
 cdef inline real highest(real unused) noexcept nogil:
@@ -79,7 +64,4 @@ cdef inline bint at_most(real x, real y) noexcept nogil:
 
 cdef inline bint below_zero(real x) noexcept nogil:
     """Whether the sign is set."""
-    if real is float:
-        return fe_bits_float(x) >> 31
-    else:
-        return fe_bits_double(x) >> 63
+    return fe_bits_float(x) >> 31 if real is float else fe_bits_double(x) >> 63

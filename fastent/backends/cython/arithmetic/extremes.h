@@ -10,75 +10,66 @@
 
 #if FE_WIDTH == 8
 /* No branch: which vectors have some is noise. */
-#define FE_ENDS(TYPE, LANES, VECTOR, MASK, SUFFIX)                                                 \
-    FE_INLINE ptrdiff_t fe_ends_##TYPE(const TYPE *x, ptrdiff_t n, TYPE low, TYPE high,            \
-                                       TYPE *out) {                                                \
+#define FE_ENDS(REAL, KIND)                                                                        \
+    FE_INLINE ptrdiff_t fe_ends_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, REAL *out) { \
         ptrdiff_t found = 0, k = 0;                                                                \
-        const VECTOR least = _mm512_set1_##SUFFIX(high), most = _mm512_set1_##SUFFIX(low);         \
-        for (; k + LANES <= n; k += LANES) {                                                       \
-            VECTOR v = _mm512_loadu_##SUFFIX(x + k);                                               \
-            unsigned in = _mm512_cmp_##SUFFIX##_mask(v, most, _CMP_LE_OQ)                          \
-                          | _mm512_cmp_##SUFFIX##_mask(v, least, _CMP_GE_OQ);                      \
-            _mm512_storeu_##SUFFIX(out + found, _mm512_maskz_compress_##SUFFIX((MASK)in, v));      \
+        const FE_IN_##KIND least = FE_MM(set1, KIND)(high), most = FE_MM(set1, KIND)(low);         \
+        for (; k + FE_COUNT(REAL) <= n; k += FE_COUNT(REAL)) {                                     \
+            FE_IN_##KIND v = FE_MM(loadu, KIND)(x + k);                                            \
+            unsigned in = FE_CMP(KIND, v, most, _CMP_LE_OQ) | FE_CMP(KIND, v, least, _CMP_GE_OQ);  \
+            FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)((fe_mask_##REAL)in, v));  \
             found += __builtin_popcount(in);                                                       \
         }                                                                                          \
-        for (; k < n; k += LANES) {                                                                \
-            MASK in = n - k < LANES ? (MASK)((1u << (n - k)) - 1) : (MASK)-1;                      \
-            VECTOR v = _mm512_maskz_loadu_##SUFFIX(in, x + k);                                     \
-            in = _mm512_mask_cmp_##SUFFIX##_mask(in, v, most, _CMP_LE_OQ)                          \
-                 | _mm512_mask_cmp_##SUFFIX##_mask(in, v, least, _CMP_GE_OQ);                      \
-            _mm512_storeu_##SUFFIX(out + found, _mm512_maskz_compress_##SUFFIX(in, v));            \
-            found += __builtin_popcount(in);                                                       \
-        }                                                                                          \
-        return found;                                                                              \
-    }
-FE_ENDS(float, 16, __m512, __mmask16, ps)
-FE_ENDS(double, 8, __m512d, __mmask8, pd)
-#define FE_WITHIN(TYPE, LANES, VECTOR, MASK, SUFFIX, INT)                                          \
-    static inline ptrdiff_t fe_within_##TYPE(const TYPE *x, ptrdiff_t n, TYPE low, TYPE high,      \
-                                             TYPE *out) {                                          \
-        ptrdiff_t found = 0, k = 0;                                                                \
-        const VECTOR least = _mm512_set1_##SUFFIX(low), most = _mm512_set1_##SUFFIX(high);         \
-        for (; k + LANES <= n; k += LANES) {                                                       \
-            VECTOR v = _mm512_loadu_##SUFFIX(x + k);                                               \
-            MASK in = _mm512_cmp_##SUFFIX##_mask(v, least, _CMP_GE_OQ);                            \
-            in = _mm512_mask_cmp_##SUFFIX##_mask(in, v, most, _CMP_LE_OQ);                         \
-            if (!in) continue;                                                                     \
-            _mm512_storeu_##SUFFIX(out + found, _mm512_maskz_compress_##SUFFIX(in, v));            \
-            found += __builtin_popcount(in);                                                       \
-        }                                                                                          \
-        if (k < n) {                                                                               \
-            MASK in = (MASK)((1u << (n - k)) - 1);                                                 \
-            VECTOR v = _mm512_maskz_loadu_##SUFFIX(in, x + k);                                     \
-            in = _mm512_mask_cmp_##SUFFIX##_mask(in, v, least, _CMP_GE_OQ);                        \
-            in = _mm512_mask_cmp_##SUFFIX##_mask(in, v, most, _CMP_LE_OQ);                         \
-            _mm512_storeu_##SUFFIX(out + found, _mm512_maskz_compress_##SUFFIX(in, v));            \
+        for (; k < n; k += FE_COUNT(REAL)) {                                                       \
+            fe_mask_##REAL in = (fe_mask_##REAL)(n - k < FE_COUNT(REAL) ? (1u << (n - k)) - 1 : ~0u); \
+            FE_IN_##KIND v = FE_MM(maskz_loadu, KIND)(in, x + k);                                  \
+            in = FE_CMP_IN(KIND, in, v, most, _CMP_LE_OQ) | FE_CMP_IN(KIND, in, v, least, _CMP_GE_OQ); \
+            FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)(in, v));                  \
             found += __builtin_popcount(in);                                                       \
         }                                                                                          \
         return found;                                                                              \
     }                                                                                              \
-    static inline ptrdiff_t fe_over_##TYPE(const TYPE *x, ptrdiff_t n, TYPE m) {                   \
-        __m512i even = _mm512_setzero_si512(), odd = even;                                         \
-        const __m512i one = _mm512_set1_##INT(1);                                                  \
-        const VECTOR bound = _mm512_set1_##SUFFIX(m);                                              \
-        ptrdiff_t k = 0, some;                                                                     \
-        for (; k + 2 * LANES <= n; k += 2 * LANES) {                                               \
-            MASK a = _mm512_cmp_##SUFFIX##_mask(_mm512_loadu_##SUFFIX(x + k), bound, _CMP_GT_OQ);  \
-            MASK b = _mm512_cmp_##SUFFIX##_mask(_mm512_loadu_##SUFFIX(x + k + LANES), bound,       \
-                                                _CMP_GT_OQ);                                       \
-            even = _mm512_mask_add_##INT(even, a, even, one);                                      \
-            odd = _mm512_mask_add_##INT(odd, b, odd, one);                                         \
+    static inline ptrdiff_t fe_within_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, REAL *out) { \
+        ptrdiff_t found = 0, k = 0;                                                                \
+        const FE_IN_##KIND least = FE_MM(set1, KIND)(low), most = FE_MM(set1, KIND)(high);         \
+        fe_mask_##REAL in;                                                                         \
+        FE_IN_##KIND v;                                                                            \
+        for (; k + FE_COUNT(REAL) <= n; k += FE_COUNT(REAL)) {                                     \
+            v = FE_MM(loadu, KIND)(x + k);                                                         \
+            in = FE_CMP_IN(KIND, FE_CMP(KIND, v, least, _CMP_GE_OQ), v, most, _CMP_LE_OQ);         \
+            if (!in) continue;                                                                     \
+            FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)(in, v));                  \
+            found += __builtin_popcount(in);                                                       \
         }                                                                                          \
-        some = k ? _mm512_reduce_add_##INT(_mm512_add_##INT(even, odd)) : 0;                       \
-        return some + fe_above_##TYPE(x + k, n - k, m);                                            \
+        if (k < n) {                                                                               \
+            in = (fe_mask_##REAL)((1u << (n - k)) - 1);                                            \
+            v = FE_MM(maskz_loadu, KIND)(in, x + k);                                               \
+            in = FE_CMP_IN(KIND, FE_CMP_IN(KIND, in, v, least, _CMP_GE_OQ), v, most, _CMP_LE_OQ);  \
+            FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)(in, v));                  \
+            found += __builtin_popcount(in);                                                       \
+        }                                                                                          \
+        return found;                                                                              \
+    }                                                                                              \
+    static inline ptrdiff_t fe_over_##REAL(const REAL *x, ptrdiff_t n, REAL m) {                   \
+        __m512i even = _mm512_setzero_si512(), odd = even;                                         \
+        const __m512i one = FE_INTS_##KIND(set1)(1);                                               \
+        const FE_IN_##KIND bound = FE_MM(set1, KIND)(m);                                           \
+        ptrdiff_t k = 0, some;                                                                     \
+        for (; k + 2 * FE_COUNT(REAL) <= n; k += 2 * FE_COUNT(REAL)) {                             \
+            fe_mask_##REAL a = FE_CMP(KIND, FE_MM(loadu, KIND)(x + k), bound, _CMP_GT_OQ);         \
+            fe_mask_##REAL b = FE_CMP(KIND, FE_MM(loadu, KIND)(x + k + FE_COUNT(REAL)), bound, _CMP_GT_OQ); \
+            even = FE_INTS_##KIND(mask_add)(even, a, even, one);                                   \
+            odd = FE_INTS_##KIND(mask_add)(odd, b, odd, one);                                      \
+        }                                                                                          \
+        some = k ? FE_INTS_##KIND(reduce_add)(FE_INTS_##KIND(add)(even, odd)) : 0;                 \
+        return some + fe_above_##REAL(x + k, n - k, m);                                            \
     }
-FE_WITHIN(float, 16, __m512, __mmask16, ps, epi32)
-FE_WITHIN(double, 8, __m512d, __mmask8, pd, epi64)
+#define FE_INTS_ps(NAME) _mm512_##NAME##_epi32
+#define FE_INTS_pd(NAME) _mm512_##NAME##_epi64
 #else
 /* Most stretches have none: they are passed over with a loop that is a few vectors. */
-#define FE_ENDS(TYPE)                                                                              \
-    FE_INLINE ptrdiff_t fe_ends_##TYPE(const TYPE *x, ptrdiff_t n, TYPE low, TYPE high,            \
-                                       TYPE *out) {                                                \
+#define FE_ENDS(REAL, KIND)                                                                        \
+    FE_INLINE ptrdiff_t fe_ends_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, REAL *out) { \
         ptrdiff_t found = 0, k = 0;                                                                \
         while (k < n) {                                                                            \
             ptrdiff_t stop = n - k < 16 ? n : k + 16;                                              \
@@ -95,108 +86,94 @@ FE_WITHIN(double, 8, __m512d, __mmask8, pd, epi64)
             k = stop;                                                                              \
         }                                                                                          \
         return found;                                                                              \
-    }
-FE_ENDS(float)
-FE_ENDS(double)
-#define FE_WITHIN(TYPE)                                                                            \
-    static inline ptrdiff_t fe_within_##TYPE(const TYPE *x, ptrdiff_t n, TYPE low, TYPE high,      \
-                                             TYPE *out) {                                          \
+    }                                                                                              \
+    static inline ptrdiff_t fe_within_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, REAL *out) { \
         ptrdiff_t found = 0;                                                                       \
         for (ptrdiff_t k = 0; k < n; k++) {                                                        \
-            TYPE v = x[k];                                                                         \
+            REAL v = x[k];                                                                         \
             out[found] = v;                                                                        \
             found += (v >= low) & (v <= high);                                                     \
         }                                                                                          \
         return found;                                                                              \
     }                                                                                              \
-    static inline ptrdiff_t fe_over_##TYPE(const TYPE *x, ptrdiff_t n, TYPE m) {                   \
-        return fe_above_##TYPE(x, n, m);                                                           \
+    static inline ptrdiff_t fe_over_##REAL(const REAL *x, ptrdiff_t n, REAL m) {                   \
+        return fe_above_##REAL(x, n, m);                                                           \
     }
-FE_WITHIN(float)
-FE_WITHIN(double)
 #endif
+FE_ENDS(float, ps)
+FE_ENDS(double, pd)
+#define fe_ends(x, ...) FE_OF(fe_ends, *(x))(x, __VA_ARGS__)
+#define fe_within(x, ...) FE_OF(fe_within, *(x))(x, __VA_ARGS__)
+#define fe_over(x, ...) FE_OF(fe_over, *(x))(x, __VA_ARGS__)
 
 /* A row as stretches of 128 numbers, each where it lies or a copy. fe_scan_stretches: the largest of at
    most 16 of them, NaN if there is one; in `where` the first that holds it; in `held` a bit for each
    sixteen numbers, whether fe_ends has some of them. fe_ends_held: these. */
-#if FE_WIDTH == 8
-#define FE_BETWEEN_FLOAT(in, v, low, high)                                                         \
-    _mm512_mask_cmp_ps_mask(_mm512_mask_cmp_ps_mask(in, (__m512)(v), (__m512)(low), _CMP_GT_OQ),   \
-                            (__m512)(v), (__m512)(high), _CMP_LT_OQ)
-#define FE_BETWEEN_DOUBLE(in, v, low, high)                                                        \
-    _mm512_mask_cmp_pd_mask(_mm512_mask_cmp_pd_mask(in, (__m512d)(v), (__m512d)(low), _CMP_GT_OQ), \
-                            (__m512d)(v), (__m512d)(high), _CMP_LT_OQ)
-#else
-#define FE_BETWEEN_FLOAT(in, v, low, high) ((in) & ((v) > (low)) & ((v) < (high)))
-#define FE_BETWEEN_DOUBLE FE_BETWEEN_FLOAT
-#endif
-#define FE_SCAN(NAME, REAL, VECTOR, INTS, INT, INDEX, COUNT, LARGER, MASK, SANE, BETWEEN, BITS,    \
-                EQUAL)                                                                             \
-    static inline REAL fe_scan_stretches_##NAME(const REAL *const *at, ptrdiff_t count, REAL low,  \
+#define FE_SCAN(REAL, KIND)                                                                        \
+    static inline REAL fe_scan_stretches_##REAL(const REAL *const *at, ptrdiff_t count, REAL low,  \
                                                 REAL high, ptrdiff_t *where, uint64_t *held) {     \
-        VECTOR top = (VECTOR){0} - (REAL)INFINITY, least = (VECTOR){0} + low,                      \
-               most = (VECTOR){0} + high, best, a, b;                                              \
-        INTS first = {0}, turned, rises;                                                           \
-        MASK sane = ~(MASK){0}, in_a, in_b;                                                        \
-        INT seen[COUNT];                                                                           \
+        fe_vector_##REAL top = (fe_vector_##REAL){0} - (REAL)INFINITY, least = (fe_vector_##REAL){0} + low, \
+               most = (fe_vector_##REAL){0} + high, best, a, b;                                    \
+        fe_ints_##REAL first = {0}, turned, rises;                                                 \
+        fe_mask_##REAL sane = ~(fe_mask_##REAL){0}, in_a, in_b;                                    \
+        fe_int_##REAL seen[FE_COUNT(REAL)];                                                        \
         held[0] = held[1] = 0;                                                                     \
         for (ptrdiff_t s = 0; s < count; s++) {                                                    \
             const REAL *x = at[s];                                                                 \
             uint64_t some = 0;                                                                     \
-            best = (VECTOR){0} - (REAL)INFINITY;                                                   \
+            best = (fe_vector_##REAL){0} - (REAL)INFINITY;                                         \
             _Pragma("GCC unroll 4") for (int k = 0; k < FE_STRETCH; k += 32) {                     \
-                in_a = in_b = ~(MASK){0};                                                          \
-                _Pragma("GCC unroll 8") for (int j = 0; j < 16; j += COUNT) {                      \
+                in_a = in_b = ~(fe_mask_##REAL){0};                                                \
+                _Pragma("GCC unroll 8") for (int j = 0; j < 16; j += FE_COUNT(REAL)) {             \
                     memcpy(&a, x + k + j, sizeof a);                                               \
                     memcpy(&b, x + k + j + 16, sizeof b);                                          \
                     FE_KEEP(a);                                                                    \
                     FE_KEEP(b);                                                                    \
-                    sane = SANE(sane, a, b);                                                       \
-                    in_a = BETWEEN(in_a, a, least, most);                                          \
-                    in_b = BETWEEN(in_b, b, least, most);                                          \
-                    a = LARGER(a, b);                                                              \
-                    best = LARGER(a, best);                                                        \
+                    sane = FE_SANE(KIND, sane, a, b);                                              \
+                    in_a = FE_BETWEEN(KIND, in_a, a, least, most);                                 \
+                    in_b = FE_BETWEEN(KIND, in_b, b, least, most);                                 \
+                    a = FE_LARGER(REAL, KIND, a, b);                                               \
+                    best = FE_LARGER(REAL, KIND, a, best);                                         \
                 }                                                                                  \
                 in_a = ~in_a;                                                                      \
                 in_b = ~in_b;                                                                      \
-                some |= (uint64_t)(BITS(in_a) != 0) << (k / 16);                                   \
-                some |= (uint64_t)(BITS(in_b) != 0) << (k / 16 + 1);                               \
+                some |= (uint64_t)(FE_BITS(KIND, in_a) != 0) << (k / 16);                          \
+                some |= (uint64_t)(FE_BITS(KIND, in_b) != 0) << (k / 16 + 1);                      \
             }                                                                                      \
             held[s / 8] |= some << (s % 8 * 8);                                                    \
             rises = best > top;                                                                    \
-            first = (first & ~rises) | ((INT)s & rises);                                           \
-            top = LARGER(best, top);                                                               \
+            first = (first & ~rises) | ((fe_int_##REAL)s & rises);                                 \
+            top = FE_LARGER(REAL, KIND, best, top);                                                \
         }                                                                                          \
         a = top;                                                                                   \
-        for (int by = COUNT / 2; by; by /= 2) {                                                    \
-            memcpy(&turned, INDEX, sizeof turned);                                                 \
-            b = FE_TURN(top, (turned + (INT)by) & (INT)(COUNT - 1), VECTOR, COUNT);                \
-            top = LARGER(b, top);                                                                  \
+        for (int by = FE_COUNT(REAL) / 2; by; by /= 2) {                                           \
+            memcpy(&turned, fe_index_##REAL, sizeof turned);                                       \
+            b = FE_TURN(REAL, top, (turned + (fe_int_##REAL)by) & (fe_int_##REAL)(FE_COUNT(REAL) - 1)); \
+            top = FE_LARGER(REAL, KIND, b, top);                                                   \
         }                                                                                          \
         *where = count;                                                                            \
         memcpy(seen, &first, sizeof first);                                                        \
-        for (unsigned lanes = EQUAL(a, top); lanes; lanes &= lanes - 1) {                          \
-            INT s = seen[__builtin_ctz(lanes)];                                                    \
+        for (unsigned lanes = FE_EQUAL(KIND, a, top); lanes; lanes &= lanes - 1) {                 \
+            fe_int_##REAL s = seen[__builtin_ctz(lanes)];                                          \
             *where = s < *where ? s : *where;                                                      \
         }                                                                                          \
         sane = ~sane;                                                                              \
-        return BITS(sane) ? (REAL)NAN : top[0];                                                    \
+        return FE_BITS(KIND, sane) ? (REAL)NAN : top[0];                                           \
     }                                                                                              \
-    static inline ptrdiff_t fe_ends_held_##NAME(const REAL *const *at, const uint64_t *held,       \
+    static inline ptrdiff_t fe_ends_held_##REAL(const REAL *const *at, const uint64_t *held,       \
                                                 REAL low, REAL high, REAL *out) {                  \
         ptrdiff_t found = 0;                                                                       \
         for (int w = 0; w < 2; w++)                                                                \
             for (uint64_t some = held[w]; some; some &= some - 1) {                                \
                 int k = __builtin_ctzll(some);                                                     \
-                found += fe_ends_##NAME(at[8 * w + k / 8] + 16 * (k % 8), 16, low, high,           \
+                found += fe_ends_##REAL(at[8 * w + k / 8] + 16 * (k % 8), 16, low, high,           \
                                         out + found);                                              \
             }                                                                                      \
         return found;                                                                              \
     }
-FE_SCAN(float, float, fe_wide_floats, fe_wide_ints, int32_t, fe_index32, (FE_WIDTH * 2),
-        FE_LARGER_FLOAT, fe_sane_floats, FE_SANE_FLOAT, FE_BETWEEN_FLOAT, FE_BITS_FLOAT,
-        FE_EQUAL_FLOAT)
-FE_SCAN(double, double, fe_doubles, fe_longs, int64_t, fe_index64, FE_WIDTH, FE_LARGER_DOUBLE,
-        fe_sane_doubles, FE_SANE_DOUBLE, FE_BETWEEN_DOUBLE, FE_BITS_DOUBLE, FE_EQUAL_DOUBLE)
+FE_SCAN(float, ps)
+FE_SCAN(double, pd)
+#define fe_scan_stretches(at, ...) FE_OF(fe_scan_stretches, **(at))(at, __VA_ARGS__)
+#define fe_ends_held(at, ...) FE_OF(fe_ends_held, **(at))(at, __VA_ARGS__)
 
 #endif

@@ -5,14 +5,15 @@ arguments: docs/numerics.md. All of them take and give ordinary numbers; zeros, 
 are the business of the caller unless said otherwise.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 
 cdef extern from "lane_sums.h" nogil:
-    double fe_lane_sum_float(const float *x, Py_ssize_t n)
-    double fe_lane_sum_double(const double *x, Py_ssize_t n)
-    void fe_row_sums_float(const float *x, Py_ssize_t rows, Py_ssize_t n, double *out)
-    void fe_row_sums_double(const double *x, Py_ssize_t rows, Py_ssize_t n, double *out)
+    # of floats or of doubles, as the pointers say
+    double fe_lane_sum(const void *x, Py_ssize_t n)
+    void fe_row_sums(const void *x, Py_ssize_t rows, Py_ssize_t n, double *out)
+    uint64_t fe_bits(double x)          # 32 of a float
+    double fe_from_bits(uint64_t b)     # a float of 32
     uint32_t fe_bits_float(float x)
     uint64_t fe_bits_double(double x)
     float fe_from_bits_float(uint32_t b)
@@ -22,17 +23,16 @@ cdef extern from "lane_sums.h" nogil:
     double fe_mantissa(double x, double *octaves)
     const double FE_STEP
     const double FE_STEPS
-    const bint FE_FUSED
-    float fe_madd_float(float a, float b, float c)
-    double fe_madd_double(double a, double b, double c)
-    float fe_less_octaves(float x, float k)
-    void fe_ask_two(const void *p, const void *q, Py_ssize_t ahead, Py_ssize_t size)
     const double FE_OCTAVE
-    const bint FUSED "FE_FUSED"
+    const bint FE_FUSED
+    double fe_madd(double a, double b, double c)
+    double fe_poly(double x, double highest, double next, ...)
+    float fe_less_octaves(float x, float k)
+    void fe_ask(const void *at, Py_ssize_t size, bint near)
+    void fe_ask_two(const void *p, const void *q, Py_ssize_t ahead, Py_ssize_t size)
 
 cdef extern from "argmax.h" nogil:
-    float fe_lane_max_float(const float *x, Py_ssize_t n)
-    double fe_lane_max_double(const double *x, Py_ssize_t n)
+    double fe_lane_max(const void *x, Py_ssize_t n)
 
 cdef extern from "<math.h>" nogil:
     double c_fma "fma"(double, double, double)
@@ -59,14 +59,16 @@ ctypedef fused stored:
     double
 
 cdef inline real madd(real a, real b, real c) noexcept nogil:
-    if real is float:
-        return fe_madd_float(a, b, c)
-    else:
-        return fe_madd_double(a, b, c)
+    return fe_madd(a, b, c)
 
 
 cdef inline real largest(real a, real b) noexcept nogil:
     return a if a > b else b
+
+
+cdef inline double clipped(double x, double low, double high) noexcept nogil:
+    x = low if x < low else x
+    return high if x > high else x
 
 
 cdef inline real magnitude(real x) noexcept nogil:
@@ -80,18 +82,12 @@ cdef inline real magnitude(real x) noexcept nogil:
 
 cdef inline real scale_up(real unused) noexcept nogil:
     """The power of two that makes every subnormal number normal."""
-    if real is float:
-        return <real>18446744073709551616.0                     # 2^64
-    else:
-        return <real>1.3407807929942597e154                     # 2^512
+    return <real>18446744073709551616.0 if real is float else <real>1.3407807929942597e154  # 2^64, 2^512
 
 
 cdef inline real speck(real unused) noexcept nogil:
     """What 0 is replaced by beside numbers that are scaled up: rounded away by the least of them."""
-    if real is float:
-        return <real>1.925929944387236e-34                      # 2^-112
-    else:
-        return <real>2.2982786799458352e-187                    # 2^-620
+    return <real>1.925929944387236e-34 if real is float else <real>2.2982786799458352e-187  # 2^-112, 2^-620
 
 
 cdef inline real lifted(real x) noexcept nogil:
@@ -103,37 +99,23 @@ cdef inline real atanh_tail(real w) noexcept nogil:
     """−2(atanh(s)/s − 1)/s² for w = s² in [0, 1/9], its error weighted as `near_gap` needs it."""
     cdef real t
     if real is float:
-        t = <real>-0.27606210526046814049
-        t = madd(t, w, <real>-0.28089700000151978045)
-        t = madd(t, w, <real>-0.40015743530857887641)
-        return madd(t, w, <real>-0.66666525861133859984)
+        return fe_poly(w, -0.27606210526046814049, -0.28089700000151978045, -0.40015743530857887641,
+                          -0.66666525861133859984)
     else:
-        t = -0.17398834775955963923
-        t = madd(t, w, <real>-0.10073143560365455712)
-        t = madd(t, w, <real>-0.13550895875138710497)
-        t = madd(t, w, <real>-0.15368260395983356528)
-        t = madd(t, w, <real>-0.18182556187391516439)
-        t = madd(t, w, <real>-0.22222202700705908724)
-        t = madd(t, w, <real>-0.28571428851501432461)
-        t = madd(t, w, <real>-0.39999999998164301369)
-        return madd(t, w, <real>-0.66666666666670238462)
+        return fe_poly(w, -0.17398834775955963923, -0.10073143560365455712, -0.13550895875138710497,
+                          -0.15368260395983356528, -0.18182556187391516439, -0.22222202700705908724,
+                          -0.28571428851501432461, -0.39999999998164301369, -0.66666666666670238462)
 
 
 cdef inline real short_atanh_tail(real w) noexcept nogil:
     """The same in [0, 1/25]."""
     cdef real t
     if real is float:
-        t = <real>-0.30271584008768173713
-        t = madd(t, w, <real>-0.39963458588895934282)
-        return madd(t, w, <real>-0.66666864217927471018)
+        return fe_poly(w, -0.30271584008768173713, -0.39963458588895934282, -0.66666864217927471018)
     else:
-        t = -0.1529436987979053412893
-        t = madd(t, w, <real>-0.1526091993740385565123)
-        t = madd(t, w, <real>-0.1818574412900477226535)
-        t = madd(t, w, <real>-0.2222215572204491975393)
-        t = madd(t, w, <real>-0.2857142914952230069186)
-        t = madd(t, w, <real>-0.3999999999777972747159)
-        return madd(t, w, <real>-0.6666666666666914717406)
+        return fe_poly(w, -0.1529436987979053412893, -0.1526091993740385565123, -0.1818574412900477226535,
+                          -0.2222215572204491975393, -0.2857142914952230069186, -0.3999999999777972747159,
+                          -0.6666666666666914717406)
 
 
 cdef inline real without_octaves(real y, real x, bint rising, real *octaves) noexcept nogil:
@@ -217,12 +199,8 @@ cdef inline double excess(double v) noexcept nogil:
 cdef inline double near_excess(double v) noexcept nogil:
     """h(v)/v² for |v| <= NEAR."""
     cdef double t
-    t = -0.14286053375868146583
-    t = madd(t, v, 0.16666952773180559654)
-    t = madd(t, v, -0.19999999996927858366)
-    t = madd(t, v, 0.24999999998362876243)
-    t = madd(t, v, -0.33333333333333340735)
-    return madd(t, v, 0.50000000000000001388)
+    return fe_poly(v, -0.14286053375868146583, 0.16666952773180559654, -0.19999999996927858366,
+                      0.24999999998362876243, -0.33333333333333340735, 0.50000000000000001388)
 
 
 # --- exponentials -------------------------------------------------------------------------------
@@ -231,50 +209,31 @@ cdef inline real exp_tail(real r) noexcept nogil:
     """(e^r − 1 − r)/r² on ±0.36."""
     cdef real t, w, odd
     if real is float:
-        t = <real>0.0013929125370749966632
-        t = madd(t, r, <real>0.0083655341115735858489)
-        t = madd(t, r, <real>0.041666536253543594824)
-        t = madd(t, r, <real>0.16666562289211806851)
-        return madd(t, r, <real>0.5)
+        return fe_poly(r, 0.0013929125370749966632, 0.0083655341115735858489, 0.041666536253543594824,
+                          0.16666562289211806851, 0.5)
     else:
         # even and odd powers apart: one chain of ten steps keeps the arithmetic waiting
         w = r * r
-        t = 2.0917677381805068175e-9
-        t = madd(t, w, <real>2.7557266175047446732e-7)
-        t = madd(t, w, <real>0.000024801587331670254509)
-        t = madd(t, w, <real>0.0013888888888881926351)
-        t = madd(t, w, <real>0.041666666666666671179)
-        t = madd(t, w, <real>0.5)
-        odd = 2.5109404672957822402e-8
-        odd = madd(odd, w, <real>2.7557244942221746346e-6)
-        odd = madd(odd, w, <real>0.00019841269883394330142)
-        odd = madd(odd, w, <real>0.0083333333333235837498)
-        odd = madd(odd, w, <real>0.16666666666666672985)
+        t = fe_poly(w, 2.0917677381805068175e-9, 2.7557266175047446732e-7, 0.000024801587331670254509,
+                       0.0013888888888881926351, 0.041666666666666671179, 0.5)
+        odd = fe_poly(w, 2.5109404672957822402e-8, 2.7557244942221746346e-6, 0.00019841269883394330142,
+                         0.0083333333333235837498, 0.16666666666666672985)
         return madd(odd, r, t)
 
 
 cdef inline real nearest_shifted(real x) noexcept nogil:
     """x + 1.5·2^(mantissa bits): its low bits are the nearest integer to x (|x| < 2^21)."""
-    if real is float:
-        return x + <real>12582912.0
-    else:
-        return x + <real>6755399441055744.0
+    return x + <real>12582912.0 if real is float else x + <real>6755399441055744.0
 
 
 cdef inline real shift_of(real shifted) noexcept nogil:
     """The integer in the low bits of `nearest_shifted`, as a real."""
-    if real is float:
-        return shifted - <real>12582912.0
-    else:
-        return shifted - <real>6755399441055744.0
+    return shifted - <real>12582912.0 if real is float else shifted - <real>6755399441055744.0
 
 
 cdef inline real times_power(real e, real shifted) noexcept nogil:
     """e·2^n, n in the low bits of `shifted`; both e and the result normal."""
-    if real is float:
-        return fe_from_bits_float(fe_bits_float(e) + (fe_bits_float(shifted) << 23))
-    else:
-        return fe_from_bits_double(fe_bits_double(e) + (fe_bits_double(shifted) << 52))
+    return fe_from_bits(fe_bits(e) + (fe_bits(shifted) << (23 if real is float else 52)))
 
 
 cdef inline real log2_e(real unused) noexcept nogil:
@@ -283,10 +242,7 @@ cdef inline real log2_e(real unused) noexcept nogil:
 
 cdef inline real lowest_exponent(real unused) noexcept nogil:
     """Below it exp() is taken as 0: the end of the normal range."""
-    if real is float:
-        return <real>-87.0
-    else:
-        return <real>-708.0
+    return <real>-87.0 if real is float else <real>-708.0
 
 
 cdef inline real exp_of_sum(real high, real low) noexcept nogil:
@@ -297,12 +253,12 @@ cdef inline real exp_of_sum(real high, real low) noexcept nogil:
     """
     cdef real shifted, n, r, e
     if real is float:
-        shifted = fe_madd_float(high, log2_e(high), <real>12582912.0)
+        shifted = madd(high, log2_e(high), <real>12582912.0)
         n = shift_of(shifted)
         r = madd(-n, <real>0.693359375, high)
         r = r - madd(n, <real>-2.12194440054690583e-4, -low)
     else:
-        shifted = fe_madd_double(high, log2_e(high), <real>6755399441055744.0)
+        shifted = madd(high, log2_e(high), <real>6755399441055744.0)
         n = shift_of(shifted)
         r = madd(-n, <real>6.93147180369123816490e-01, high)
         r = r - madd(n, <real>1.90821492927058770002e-10, -low)
@@ -358,37 +314,33 @@ cdef inline real log_of_reduced(real f, real e) noexcept nogil:
     """log1p(f) + e·ln 2 for f in [√½ − 1, √2 − 1] and a whole e."""
     cdef real t, s, w, half
     if real is float:
-        t = <real>0.069716114714511778317
-        t = madd(t, f, <real>-0.11479733846637635556)
-        t = madd(t, f, <real>0.11685419923486739308)
-        t = madd(t, f, <real>-0.12425687331451106113)
-        t = madd(t, f, <real>0.14249057645697480404)
-        t = madd(t, f, <real>-0.16667802319501254074)
-        t = madd(t, f, <real>0.20000715748892101743)
-        t = madd(t, f, <real>-0.24999996957950882045)
-        t = madd(t, f, <real>0.33333331180030048052)
+        t = fe_poly(f, 0.069716114714511778317, -0.11479733846637635556, 0.11685419923486739308,
+                       -0.12425687331451106113, 0.14249057645697480404, -0.16667802319501254074,
+                       0.20000715748892101743, -0.24999996957950882045, 0.33333331180030048052)
         w = f * f
         t = madd(w * f, t, e * <real>-2.12194440054690583e-4)
         return madd(e, <real>0.693359375, f + (t - <real>0.5 * w))
     else:
         s = f / (2 + f)
         w = s * s
-        t = 0.073085187743958250731
-        t = madd(t, w, <real>0.076658370150839309258)
-        t = madd(t, w, <real>0.090914452783478017639)
-        t = madd(t, w, <real>0.11111105557572080752)
-        t = madd(t, w, <real>0.14285714313047945769)
-        t = madd(t, w, <real>0.19999999999949619489)
-        t = madd(t, w, <real>0.33333333333333348477)
+        t = fe_poly(w, 0.073085187743958250731, 0.076658370150839309258, 0.090914452783478017639,
+                       0.11111105557572080752, 0.14285714313047945769, 0.19999999999949619489,
+                       0.33333333333333348477)
         half = <real>0.5 * f * f
         t = s * (half + 2 * w * t)
         return e * <real>6.93147180369123816490e-01 - ((half - (t + e * <real>1.90821492927058770002e-10)) - f)
 
 
+cdef inline double mantissa_of(double x, double *octaves) noexcept nogil:
+    """x·2^−octaves in [√½, √2) of a normal x > 0."""
+    cdef uint64_t k = (fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
+    octaves[0] = fe_from_bits_double(k | <uint64_t>0x4330000000000000) - 4503599627372544.0
+    return fe_from_bits_double(fe_bits_double(x) - (k << 52) + (<uint64_t>2048 << 52))
+
+
 cdef inline real log_in_octaves(real x, real octaves) noexcept nogil:
     """log(x·2^−octaves) for a normal x > 0 and whole octaves."""
     cdef int32_t k32
-    cdef uint64_t k64, b
     cdef real f, e
     if real is float:
         # 0x3f3504f3 is √½: the mantissa lands in [√½, √2)
@@ -396,10 +348,7 @@ cdef inline real log_in_octaves(real x, real octaves) noexcept nogil:
         f = fe_from_bits_float(fe_bits_float(x) - (<uint32_t>k32 << 23)) - <real>1
         e = <real>k32
     else:
-        b = fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
-        k64 = b >> 52                                        # exponent + 2048
-        f = fe_from_bits_double(fe_bits_double(x) - (k64 << 52) + (<uint64_t>2048 << 52)) - <real>1
-        e = fe_from_bits_double(k64 | <uint64_t>0x4330000000000000) - <real>4503599627372544.0
+        f = mantissa_of(x, &e) - <real>1
     return log_of_reduced(f, e - octaves)
 
 
@@ -410,18 +359,12 @@ cdef inline real log_normal(real x) noexcept nogil:
 
 cdef inline real minus_log_scaled(real x) noexcept nogil:
     """−log q for x = q·2^64 (float) or q·2^512 (double), so that a subnormal q is no exception."""
-    if real is float:
-        return -log_in_octaves(x, <real>64)
-    else:
-        return -log_in_octaves(x, <real>512)
+    return -log_in_octaves(x, <real>(64 if real is float else 512))
 
 
 cdef inline real step(real unused) noexcept nogil:
     """ln 2 times the share of an octave that `surprisal_of` counts in."""
-    if real is float:
-        return <real>8.26295829486781727573e-8                          # 2^-23
-    else:
-        return FE_STEP
+    return <real>8.26295829486781727573e-8 if real is float else FE_STEP  # 2^-23
 
 
 cdef inline real surprisal_of(real x, bint scaled) noexcept nogil:
@@ -437,21 +380,16 @@ cdef inline real surprisal_of(real x, bint scaled) noexcept nogil:
         octaves = -<real>whole
         s = (<real>1 - m) / (<real>1 + m)
         w = s * s
-        t = madd(<real>3625972.5743343474615, w, <real>4837686.75348087912)
-        t = madd(t, w, <real>8068153.5978611509985)
-        t = madd(t, w, <real>24204406.323122971101)
+        t = fe_poly(w, 3625972.5743343474615, 4837686.75348087912, 8068153.5978611509985, 24204406.323122971101)
     else:
         m = fe_mantissa(x, &octaves)
         octaves = <real>(512 * FE_STEPS) - octaves if scaled else -octaves
         s = (1 - m) / (1 + m)
         w = s * s
-        t = 0.2437662393375570505944 * FE_STEPS
-        t = madd(t, w, <real>(0.2613672568078782393736 * FE_STEPS))
-        t = madd(t, w, <real>(0.3206190057267482355238 * FE_STEPS))
-        t = madd(t, w, <real>(0.4121983612336394019922 * FE_STEPS))
-        t = madd(t, w, <real>(0.5770780175250568197782 * FE_STEPS))
-        t = madd(t, w, <real>(0.9617966939237709185146 * FE_STEPS))
-        t = madd(t, w, <real>(2.88539008177792681472 * FE_STEPS))
+        t = fe_poly(w, 0.2437662393375570505944 * FE_STEPS, 0.2613672568078782393736 * FE_STEPS,
+                       0.3206190057267482355238 * FE_STEPS, 0.4121983612336394019922 * FE_STEPS,
+                       0.5770780175250568197782 * FE_STEPS, 0.9617966939237709185146 * FE_STEPS,
+                       2.88539008177792681472 * FE_STEPS)
     return madd(s, t, octaves)
 
 
@@ -469,11 +407,8 @@ cdef inline double log_ratio(double rest, double twice) noexcept nogil:
 
 cdef inline double log1p_of(double x) noexcept nogil:
     """log1p(x) for x > −1, infinity included."""
-    cdef double u = 1.0 + x
-    cdef uint64_t b = fe_bits_double(u) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
-    cdef uint64_t k = b >> 52
-    cdef double f = fe_from_bits_double(fe_bits_double(u) - (k << 52) + (<uint64_t>2048 << 52)) - 1
-    cdef double e = fe_from_bits_double(k | <uint64_t>0x4330000000000000) - 4503599627372544.0
+    cdef double u = 1.0 + x, e
+    cdef double f = mantissa_of(u, &e) - 1
     # what 1 + x lost, relative to u: matters up to u = 2^53 only
     cdef double lost = (x - (u - 1) if u < 9007199254740992.0 else 0.0) / u
     f = x if e == 0 else f
@@ -494,9 +429,7 @@ cdef inline double log1p_positive(double x, bint single) noexcept nogil:
         return log_of_reduced(f, e)
     s = f / (2 + f)
     w = s * s
-    t = madd(0.29871762, w, 0.3997754)
-    t = madd(t, w, 0.66666776)
-    t = madd(t, w, <double>2)
+    t = fe_poly(w, 0.29871762, 0.3997754, 0.66666776, 2)
     return madd(s, t, e * 0.69314718055994530942)
 
 
@@ -515,8 +448,13 @@ cdef inline real log1p_unit(real e) noexcept nogil:
     return log_of_reduced(e if small else (e - <real>1) * <real>0.5, <real>0 if small else <real>1)
 
 
-cdef inline real lost_by(real x, real m, real high) noexcept nogil:
-    """What the rounding of high = x − m lost; nothing where the difference is infinite."""
+cdef inline real rounding(real x, real m, real high) noexcept nogil:
+    """What the rounding of high = x − m lost; NaN where the difference is infinite."""
     cdef real back = high - x
-    cdef real low = (x - (high - back)) + (-m - back)
+    return (x - (high - back)) + (-m - back)
+
+
+cdef inline real lost_by(real x, real m, real high) noexcept nogil:
+    """The same; nothing where the difference is infinite."""
+    cdef real low = rounding(x, m, high)
     return low if high > <real>-INFINITY else <real>0

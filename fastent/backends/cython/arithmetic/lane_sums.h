@@ -28,10 +28,14 @@
 #define FE_WIDES (FE_VECTORS / 2)       /* of floats */
 #define FE_INLINE static inline __attribute__((always_inline))
 
+/* The function for floats or the one for doubles, by what x is: kernels call it by one name. */
+#define FE_OF(NAME, x) _Generic((x), float: NAME##_float, double: NAME##_double)
+
 /* Asks for memory that is read later: into the second level, as the first has no room for what waits,
    or into the first, `near`, if that is soon. Inlined by force: GCC takes a call that does nothing else
    for one without effect, and leaves it out. */
-FE_INLINE void fe_ask(const char *at, ptrdiff_t size, int near) {
+FE_INLINE void fe_ask(const void *place, ptrdiff_t size, int near) {
+    const char *at = (const char *)place;
     if (near)
         for (ptrdiff_t i = 0; i < size; i += 64) __builtin_prefetch(at + i, 0, 3);
     else
@@ -54,8 +58,8 @@ typedef int64_t fe_longs __attribute__((vector_size(FE_WIDTH * 8)));
 typedef float fe_wide_floats __attribute__((vector_size(FE_WIDTH * 8)));
 typedef int32_t fe_wide_ints __attribute__((vector_size(FE_WIDTH * 8)));
 
-static const int32_t fe_index32[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-static const int64_t fe_index64[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const int32_t fe_index_float[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const int64_t fe_index_double[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 static inline fe_doubles fe_widen(fe_floats x) {
 #if FE_WIDTH == 8
@@ -122,7 +126,7 @@ FE_INLINE fe_doubles fe_fold_rows(const fe_doubles *row) {
 
 /* How a row of n is cut: blocks, then a rest of 1 to 4 sixteens, the last of them masked; 0 sixteens
    stand for a row of at most eight. */
-#define FE_CUT(TYPE, BLOCK, MASK, COUNT, INDEX, INT)                                               \
+#define FE_CUT(TYPE, BLOCK, MASK, COUNT, INT)                                                      \
     typedef struct {                                                                               \
         ptrdiff_t blocks;                                                                          \
         int sixteens;                                                                              \
@@ -135,13 +139,13 @@ FE_INLINE fe_doubles fe_fold_rows(const fe_doubles *row) {
         cut.sixteens = n <= 8 ? 0 : (int)((rest + 15) / 16);                                       \
         INT last = (INT)((rest - 1) % 16 + 1);                                                     \
         for (int k = 0; k < COUNT; k++) {                                                          \
-            memcpy(&cut.mask[k], INDEX + 16 / COUNT * k, sizeof cut.mask[k]);                      \
+            memcpy(&cut.mask[k], fe_index_##TYPE + 16 / COUNT * k, sizeof cut.mask[k]);            \
             cut.mask[k] = cut.mask[k] < last;                                                      \
         }                                                                                          \
         return cut;                                                                                \
     }
-FE_CUT(float, 64, fe_wide_ints, FE_WIDES, fe_index32, int32_t)
-FE_CUT(double, 16, fe_longs, FE_VECTORS, fe_index64, int64_t)
+FE_CUT(float, 64, fe_wide_ints, FE_WIDES, int32_t)
+FE_CUT(double, 16, fe_longs, FE_VECTORS, int64_t)
 
 FE_INLINE fe_wide_floats fe_wide_at(const float *x, int k) {
     fe_wide_floats v;
@@ -248,26 +252,23 @@ FE_INLINE fe_doubles fe_lanes_double(const double *x, const fe_cut_double *cut, 
         case 3: fe_cut_rows_##TYPE(x, rows, n, out, &cut, blocks, 3); break;                       \
         default: fe_cut_rows_##TYPE(x, rows, n, out, &cut, blocks, 4);                             \
         }                                                                                          \
+    }                                                                                              \
+    static inline double fe_lane_sum_##TYPE(const TYPE *x, ptrdiff_t n) {                          \
+        double sum;                                                                                \
+        fe_row_sums_##TYPE(x, 1, n, &sum);                                                         \
+        return sum;                                                                                \
     }
 FE_SUMS(float)
 FE_SUMS(double)
-
-static inline double fe_lane_sum_float(const float *x, ptrdiff_t n) {
-    double sum;
-    fe_row_sums_float(x, 1, n, &sum);
-    return sum;
-}
-
-static inline double fe_lane_sum_double(const double *x, ptrdiff_t n) {
-    double sum;
-    fe_row_sums_double(x, 1, n, &sum);
-    return sum;
-}
+#define fe_row_sums(x, ...) FE_OF(fe_row_sums, *(x))(x, __VA_ARGS__)
+#define fe_lane_sum(x, n) FE_OF(fe_lane_sum, *(x))(x, n)
 
 static inline uint32_t fe_bits_float(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
 static inline uint64_t fe_bits_double(double x) { uint64_t b; memcpy(&b, &x, 8); return b; }
 static inline float fe_from_bits_float(uint32_t b) { float x; memcpy(&x, &b, 4); return x; }
 static inline double fe_from_bits_double(uint64_t b) { double x; memcpy(&x, &b, 8); return x; }
+#define fe_bits(x) FE_OF(fe_bits, x)(x)
+#define fe_from_bits(b) _Generic((b), uint32_t: fe_from_bits_float, uint64_t: fe_from_bits_double)(b)
 
 /* y within a factor 2 of x > 0, by whole octaves, rounded towards zero; `rising`, a constant, says
    that y >= x. Or rounded to nearest: within a factor 1.5. fe_mantissa: x within [sqrt(1/2), sqrt(2)).
@@ -336,5 +337,25 @@ static inline float fe_less_octaves(float x, float k) {
     return (x - k * 0.693359375f) - k * -2.12194440e-4f;
 }
 #endif
+
+#define fe_madd(a, b, c) FE_OF(fe_madd, a)(a, b, c)
+
+/* A polynomial by its two to ten coefficients, the highest first. */
+#define fe_poly(x, ...)                                                                            \
+    _Generic((x), float: FE_POLY(fe_madd_float, x, __VA_ARGS__),                                   \
+             double: FE_POLY(fe_madd_double, x, __VA_ARGS__))
+#define FE_POLY(F, x, ...)                                                                         \
+    FE_TENTH(__VA_ARGS__, FE_P10, FE_P9, FE_P8, FE_P7, FE_P6, FE_P5, FE_P4, FE_P3, FE_P2, 0)       \
+    (F, x, __VA_ARGS__)
+#define FE_TENTH(a, b, c, d, e, f, g, h, i, j, FOUND, ...) FOUND
+#define FE_P2(F, x, a, b) F(a, x, b)
+#define FE_P3(F, x, a, b, ...) FE_P2(F, x, F(a, x, b), __VA_ARGS__)
+#define FE_P4(F, x, a, b, ...) FE_P3(F, x, F(a, x, b), __VA_ARGS__)
+#define FE_P5(F, x, a, b, ...) FE_P4(F, x, F(a, x, b), __VA_ARGS__)
+#define FE_P6(F, x, a, b, ...) FE_P5(F, x, F(a, x, b), __VA_ARGS__)
+#define FE_P7(F, x, a, b, ...) FE_P6(F, x, F(a, x, b), __VA_ARGS__)
+#define FE_P8(F, x, a, b, ...) FE_P7(F, x, F(a, x, b), __VA_ARGS__)
+#define FE_P9(F, x, a, b, ...) FE_P8(F, x, F(a, x, b), __VA_ARGS__)
+#define FE_P10(F, x, a, b, ...) FE_P9(F, x, F(a, x, b), __VA_ARGS__)
 
 #endif

@@ -6,10 +6,8 @@
 
 #include "argmax.h"
 
-#if FE_WIDTH == 8
-#define FE_WIDE_MADD(a, b, c) ((fe_wide_floats)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#elif FE_WIDTH == 4 && defined(__FMA__)
-#define FE_WIDE_MADD(a, b, c) ((fe_wide_floats)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#if FE_WIDTH > 2 && defined(__FMA__)
+#define FE_WIDE_MADD(a, b, c) ((fe_wide_floats)FE_MM(fmadd, ps)((FE_IN_ps)(a), (FE_IN_ps)(b), (FE_IN_ps)(c)))
 #else
 #define FE_WIDE_MADD(a, b, c) ((a) * (b) + (c))
 #endif
@@ -17,7 +15,7 @@
 /* x - m, where its exponential is 0 at the latest at -104 */
 static inline fe_wide_floats fe_fall(fe_wide_floats x, float m) {
     fe_wide_floats fall = x - m, least = (fe_wide_floats){0} - 104.0f;
-    return FE_LARGER_FLOAT(fall, least);
+    return FE_LARGER(float, ps, fall, least);
 }
 
 static inline void fe_widen_halves(fe_doubles *low, fe_doubles *high, fe_wide_floats x) {
@@ -69,7 +67,7 @@ static inline void fe_lane_moments(const float *x, const float *e, ptrdiff_t n, 
             v = fe_wide_at(last, 0);
         }
         memcpy(&kept, e + j - back, sizeof kept);
-        memcpy(&index, fe_index32, sizeof index);
+        memcpy(&index, fe_index_float, sizeof index);
         kept &= (index >= (int32_t)back) & (index < (int32_t)(n - j + back));
         w = (fe_wide_floats)kept;
         fe_widen_halves(&a, &b, fe_fall(v, m) * w);

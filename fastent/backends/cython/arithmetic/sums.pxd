@@ -1,16 +1,13 @@
 """Sums over the classes of a row."""
 
-from fastent.backends.cython.arithmetic.functions cimport (
-    real, fe_lane_sum_double, fe_lane_sum_float, fe_row_sums_double, fe_row_sums_float,
-)
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK, MOST_ROWS
+from fastent.backends.cython.arithmetic.functions cimport fe_lane_sum, fe_row_sums, real, rounding
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
 
 
 cdef inline void two_sum_add(double *total, double *lost, double x) noexcept nogil:
     """total + lost += x, with the rounding error kept."""
     cdef double s = total[0] + x
-    cdef double back = s - total[0]
-    lost[0] += (total[0] - (s - back)) + (x - back)
+    lost[0] += rounding(total[0], -x, s)
     total[0] = s
 
 
@@ -18,16 +15,13 @@ cdef inline double row_sum(const real *terms, Py_ssize_t n) noexcept nogil:
     """Sum of n <= CHUNK terms in scratch memory (reads up to 15 elements further)."""
     cdef double total = 0, lost = 0
     cdef Py_ssize_t start = 0
-    if real is float:
-        return fe_lane_sum_float(terms, n)
-    else:
-        if n <= DOUBLE_BLOCK:
-            return fe_lane_sum_double(terms, n)
-        while start < n:
-            two_sum_add(&total, &lost, fe_lane_sum_double(terms + start, min(DOUBLE_BLOCK, n - start)))
-            start += DOUBLE_BLOCK
-        # infinite totals leave NaN in `lost`
-        return total + lost if lost == lost else total
+    if n <= DOUBLE_BLOCK or real is float:
+        return fe_lane_sum(terms, n)
+    while start < n:
+        two_sum_add(&total, &lost, fe_lane_sum(terms + start, min(DOUBLE_BLOCK, n - start)))
+        start += DOUBLE_BLOCK
+    # infinite totals leave NaN in `lost`
+    return total + lost if lost == lost else total
 
 
 cdef inline void strided_sums(const real *terms, Py_ssize_t rows, Py_ssize_t classes, double *out) noexcept nogil:
@@ -52,10 +46,8 @@ cdef inline void row_sums(const real *terms, Py_ssize_t rows, Py_ssize_t classes
         strided_sums(terms, rows, 4, out)
     elif classes == 1:
         strided_sums(terms, rows, 1, out)
-    elif real is float:
-        fe_row_sums_float(terms, rows, classes, out)
-    elif classes <= DOUBLE_BLOCK:
-        fe_row_sums_double(terms, rows, classes, out)
+    elif classes <= DOUBLE_BLOCK or real is float:
+        fe_row_sums(terms, rows, classes, out)
     else:
         for r in range(rows):
             out[r] = row_sum(terms + r * classes, classes)

@@ -135,5 +135,6 @@ FE_LAY_ACROSS(fe_lay_across_float, float, fe_float_row, fe_int_row, fe_float_blo
               FE_FLOAT_LINES, FE_MORE_FLOAT)
 FE_LAY_ACROSS(fe_lay_across_double, double, fe_double_row, fe_long_row, fe_double_block, fe_turned_double, 2,
               FE_DOUBLE_LINES, FE_MORE_DOUBLE)
+#define fe_lay_across(x, ...) FE_OF(fe_lay_across, *(x))(x, __VA_ARGS__)
 
 #endif

@@ -9,17 +9,14 @@ has q_b = 1 up to rounding; there −Σ_{k≠b} (W·q_k − u_k) is taken, as th
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, stored
-from fastent.backends.cython.kernels.logits_exp cimport (
-    Scale, block_top, exp_below_double, exp_over, scale_of,
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, fe_lane_max, stored
+from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
+from fastent.backends.cython.derivatives.interface cimport (
+    CLASSES, FEW_SLOPES, LIGHTGBM, ONE_LOGIT, XGBOOST, Slope, Slopes, exponentials, exponentials_together,
 )
-from fastent.backends.cython.derivatives.interface cimport CLASSES, LIGHTGBM, ONE_LOGIT, XGBOOST, Slope, Slopes
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.interface cimport NEGATIVE, RANGE, ROW_SUM
 from fastent.backends.cython.arithmetic.sums cimport row_sum
-
-cdef enum:
-    FEW_SLOPES = 32                            # classes up to which rows are mapped together
 
 
 cdef inline void complain(Slopes *tile, Py_ssize_t row, int code, double number) noexcept nogil:
@@ -31,24 +28,7 @@ cdef inline void complain(Slopes *tile, Py_ssize_t row, int code, double number)
 
 
 cdef inline bint skipped(Slopes *tile, Py_ssize_t r) noexcept nogil:
-    return ((tile.labels != NULL and tile.labels[r] < 0)
-            or (tile.weight != NULL and tile.weight[r] == 0))
-
-
-cdef void exponentials(const stored *x, Py_ssize_t n, double top, double *e) noexcept nogil:
-    """e = exp(x − top), 0 where x = top."""
-    cdef Scale scale = scale_of(1)
-    cdef Py_ssize_t k
-    for k in range(n):
-        e[k] = exp_below_double(x[k], top, scale)
-
-
-cdef void flat_exponentials(const stored *x, Py_ssize_t n, const double *top, double *e) noexcept nogil:
-    """The same for rows of few classes, with one top an element, so that vectors are full."""
-    cdef Scale scale = scale_of(1)
-    cdef Py_ssize_t k
-    for k in range(n):
-        e[k] = exp_below_double(x[k], top[k], scale)
+    return ((tile.labels != NULL and tile.labels[r] < 0) or (tile.weight != NULL and tile.weight[r] == 0))
 
 
 cdef double others(const stored *x, Py_ssize_t n, double top, double *e) noexcept nogil:
@@ -171,11 +151,7 @@ cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
     cdef bint dense = tile.target != NULL or tile.smoothing != 0
     cdef bint together = n <= FEW_SLOPES and not tile.only_check
     if together:
-        for r in range(tile.rows):
-            top = block_top(x + r * n, n)
-            for k in range(n):
-                maxima[r * n + k] = top
-        flat_exponentials(x, tile.rows * n, maxima, flat)
+        exponentials_together(x, tile.rows, n, maxima, flat)
     for r in range(tile.rows):
         if skipped(tile, r):
             if not tile.only_check:
@@ -189,7 +165,7 @@ cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
             for k in range(n):
                 e[k] = flat[r * n + k]
         else:
-            top = block_top(x + r * n, n)
+            top = fe_lane_max(x + r * n, n)
             exponentials(x + r * n, n, top, e)
         s = others(x + r * n, n, top, e)
         if not dense:

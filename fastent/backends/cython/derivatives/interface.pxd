@@ -1,8 +1,13 @@
-"""A tile of rows and where its derivatives go: C structures only, shared by every SIMD level."""
+"""A tile of rows and where its derivatives go, shared by every SIMD level, and the exponentials of its rows."""
 
 from libc.stdint cimport int64_t
 
+from fastent.backends.cython.arithmetic.functions cimport fe_lane_max, stored
 from fastent.backends.cython.kernels.interface cimport BadRow
+from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_below_double, scale_of
+
+cdef enum:
+    FEW_SLOPES = 32                     # classes up to which rows are mapped together
 
 cdef enum Curvature:
     NO_HESSIAN = 0
@@ -29,8 +34,7 @@ ctypedef struct Slopes:
     double smoothing
     double tolerance                    # of the row sums of the target
     bint only_check                     # look at the target, write nothing
-    Py_ssize_t rows
-    Py_ssize_t classes
+    Py_ssize_t rows, classes
     int wanted                          # Wanted, where no derivatives are
     double top                          # of one long row, and what its softmax is scaled by
     double rest
@@ -47,3 +51,24 @@ cdef enum Gradient:                     # the table of `gradient`
 cdef enum Softmax:                      # the table of `softmax`
     ROWS = 0
     NUMBERS = 1                         # of one long row
+
+
+cdef inline void exponentials(const stored *x, Py_ssize_t n, double top, double *e) noexcept nogil:
+    """e = exp(x − top), 0 where x = top."""
+    cdef Scale scale = scale_of(1)
+    cdef Py_ssize_t k
+    for k in range(n):
+        e[k] = exp_below_double(x[k], top, scale)
+
+
+cdef inline void exponentials_together(const stored *x, Py_ssize_t rows, Py_ssize_t n, double *maxima, double *e) noexcept nogil:
+    """The same of rows of few classes, with one maximum an element, so that vectors are full."""
+    cdef Scale scale = scale_of(1)
+    cdef Py_ssize_t r, k
+    cdef double top
+    for r in range(rows):
+        top = fe_lane_max(x + r * n, n)
+        for k in range(n):
+            maxima[r * n + k] = top
+    for k in range(rows * n):
+        e[k] = exp_below_double(x[k], maxima[k], scale)

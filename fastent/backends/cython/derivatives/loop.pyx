@@ -17,8 +17,7 @@ from fastent.backends.cython.derivatives.interface cimport (
 )
 from fastent.backends.cython.levels cimport GRADIENT, SOFTMAX, Module, functions
 from fastent.backends.cython.tiles.operand cimport (
-    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_floats, load_labels,
-    operand,
+    BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_labels, load_rows, operand,
 )
 from fastent.backends.cython.threads cimport pass_on, run_watched
 
@@ -39,9 +38,7 @@ cdef struct Loop:
     View *terms                         # NULL if they are class weights, or none
     bint by_row                         # the result is one number a row
     bint ready                          # logits are read where they are
-    Py_ssize_t rows
-    Py_ssize_t tile_rows
-    Py_ssize_t itemsize
+    Py_ssize_t rows, tile_rows, itemsize
     char *arena
     Py_ssize_t arena_size               # of a worker
     int threads
@@ -60,10 +57,7 @@ cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
         tile.x = <const char *>tile.x + at * loop.itemsize
     else:
         tile.x = free_room
-        if tile.single:
-            load_floats(loop.logits, start, tile.rows, <float *>free_room)
-        else:
-            load_doubles(loop.logits, start, tile.rows, free_room)
+        load_rows(loop.logits, start, tile.rows, FLOAT32 if tile.single else FLOAT64, free_room)
     free_room += tile.room
     tile.gradient = <char *>tile.gradient + (start if loop.by_row else at) * loop.itemsize
     if tile.hessian != NULL:
@@ -132,8 +126,7 @@ cdef int run_loop(Loop *loop, int threads, int rooms) except -1:
 
 
 def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight, terms, double smoothing,
-           double tolerance, int curvature, cnp.ndarray gradient, cnp.ndarray hessian, int threads,
-           bint only_check):
+           double tolerance, int curvature, cnp.ndarray gradient, cnp.ndarray hessian, int threads, bint only_check):
     """Write the derivatives; (row, code, number) of the first bad row, or None.
 
     `gradient` and `hessian` are C-contiguous float32 or float64; `labels` int64 and `weight` float64

@@ -7,14 +7,15 @@ logarithm (x − m) − log1p(s). All arithmetic is in double.
 
 from libc.string cimport memset
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, log1p_of, stored
-from fastent.backends.cython.kernels.logits_exp cimport Scale, block_top, exp_below_double, scale_of
-from fastent.backends.cython.derivatives.interface cimport LOGARITHM, NUMBERS, PROBABILITY, ROWS, TOTAL, Slope, Slopes
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, fe_lane_max, log1p_of, stored
+from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_below_double, scale_of
+from fastent.backends.cython.derivatives.interface cimport (
+    FEW_SLOPES, LOGARITHM, NUMBERS, PROBABILITY, ROWS, TOTAL, Slope, Slopes, exponentials, exponentials_together,
+)
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 
 cdef enum:
-    FEW_SLOPES = 32                            # classes up to which rows are mapped together
     BLOCK = 512                         # numbers mapped at a time; a local array is no alias of x
 
 
@@ -43,24 +44,17 @@ cdef void softmax_rows_of(Slopes *tile, const stored *x) noexcept nogil:
     cdef double *own
     cdef stored *out = <stored *>tile.gradient
     cdef double top, s
-    cdef Scale scale = scale_of(1)
     cdef bint together = n <= FEW_SLOPES
     if together:
-        for r in range(tile.rows):
-            top = block_top(x + r * n, n)
-            for k in range(n):
-                maxima[r * n + k] = top
-        for k in range(tile.rows * n):
-            e[k] = exp_below_double(x[k], maxima[k], scale)
+        exponentials_together(x, tile.rows, n, maxima, e)
     for r in range(tile.rows):
         if together:
             own = e + r * n
             top = maxima[r * n]
         else:
             own = e
-            top = block_top(x, n)
-            for k in range(n):
-                own[k] = exp_below_double(x[k], top, scale)
+            top = fe_lane_max(x, n)
+            exponentials(x, n, top, own)
         if top == INFINITY:                             # certainty, shared by ties
             memset(own, 0, n * sizeof(double))
         ties = 0

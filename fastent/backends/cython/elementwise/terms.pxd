@@ -1,6 +1,5 @@
 """Terms one by one: C functions only, shared by every SIMD level."""
 
-from libc.stdint cimport int64_t
 
 cdef enum:
     BLOCK = 512                         # numbers mapped at a time

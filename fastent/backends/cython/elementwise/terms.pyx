@@ -9,8 +9,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    FE_STEP, INFINITY, NAN, atanh_tail, kl_term, log_in_octaves, log_positive, madd, real,
-    without_octaves,
+    FE_STEP, INFINITY, NAN, atanh_tail, kl_term, log_in_octaves, log_positive, madd, real, without_octaves,
 )
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Term
@@ -19,10 +18,7 @@ from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, KL_DIV, REL_
 cdef inline real least(real unused) noexcept nogil:
     """Below it, and above its inverse, numbers are scaled before they are divided or added, or
     multiplied with octaves in units of 2^-23."""
-    if real is float:
-        return <real>8.077935669463161e-28             # 2^-90
-    else:
-        return <real>1.1830521861667747e-271           # 2^-900
+    return <real>8.077935669463161e-28 if real is float else <real>1.1830521861667747e-271  # 2^-90, 2^-900
 
 
 cdef inline bint far(real x) noexcept nogil:
@@ -86,10 +82,7 @@ cdef double far_log_ratio(double x, double y) noexcept nogil:
 
 cdef real far_rel_entr(real x, real y) noexcept nogil:
     """In double, whose range makes a float an ordinary number."""
-    if real is float:
-        return <float>(<double>x * log_ratio(<double>x, <double>y))
-    else:
-        return x * far_log_ratio(x, y)
+    return <float>(<double>x * log_ratio(<double>x, <double>y)) if real is float else x * far_log_ratio(x, y)
 
 
 cdef real far_kl_div(real x, real y) noexcept nogil:

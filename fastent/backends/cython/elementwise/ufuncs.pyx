@@ -39,24 +39,15 @@ cdef struct Loop:
     Py_ssize_t n
 
 
-cdef inline void gather(const char *at, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t itemsize, char *into) noexcept nogil:
+cdef inline void move(const char *at, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t itemsize, char *into, Py_ssize_t step) noexcept nogil:
+    """Numbers at one distance to another."""
     cdef Py_ssize_t i
     if itemsize == 4:
         for i in range(n):
-            memcpy(into + 4 * i, at + i * stride, 4)
+            memcpy(into + i * step, at + i * stride, 4)
     else:
         for i in range(n):
-            memcpy(into + 8 * i, at + i * stride, 8)
-
-
-cdef inline void scatter(const char *found, Py_ssize_t n, Py_ssize_t itemsize, char *at, Py_ssize_t stride) noexcept nogil:
-    cdef Py_ssize_t i
-    if itemsize == 4:
-        for i in range(n):
-            memcpy(at + i * stride, found + 4 * i, 4)
-    else:
-        for i in range(n):
-            memcpy(at + i * stride, found + 8 * i, 8)
+            memcpy(into + i * step, at + i * stride, 8)
 
 
 cdef void run_elements(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
@@ -76,11 +67,11 @@ cdef void run_elements(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept n
             at[k] = loop.at[k] + start * loop.stride[k]
             if loop.stride[k] != loop.itemsize:
                 if k < last:
-                    gather(at[k], loop.stride[k], size, loop.itemsize, <char *>room[k])
+                    move(at[k], loop.stride[k], size, loop.itemsize, <char *>room[k], loop.itemsize)
                 at[k] = <char *>room[k]
         loop.term(at[0], at[last - 1], at[last], size)
         if loop.stride[last] != loop.itemsize:
-            scatter(at[last], size, loop.itemsize, loop.at[last] + start * loop.stride[last], loop.stride[last])
+            move(at[last], loop.itemsize, size, loop.itemsize, loop.at[last] + start * loop.stride[last], loop.stride[last])
         start += size
 
 
@@ -123,8 +114,7 @@ cdef char two[6]
 one[:] = [cnp.NPY_FLOAT, cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_DOUBLE]
 two[:] = [cnp.NPY_FLOAT, cnp.NPY_FLOAT, cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_DOUBLE, cnp.NPY_DOUBLE]
 
-entr = cnp.PyUFunc_FromFuncAndData(
-    loops, &places[2 * <int>ENTR], one, 2, 1, 1, cnp.PyUFunc_None, "entr", "-x log x", 0)
+entr = cnp.PyUFunc_FromFuncAndData(loops, &places[2 * <int>ENTR], one, 2, 1, 1, cnp.PyUFunc_None, "entr", "-x log x", 0)
 rel_entr = cnp.PyUFunc_FromFuncAndData(
     loops, &places[2 * <int>REL_ENTR], two, 2, 2, 1, cnp.PyUFunc_None, "rel_entr", "x log(x/y)", 0)
 kl_div = cnp.PyUFunc_FromFuncAndData(

@@ -6,27 +6,22 @@
 with 0·inf = 0: a term whose weight is 0 adds nothing.
 """
 
+from libc.math cimport exp as c_exp, expm1 as c_expm1, log as c_log, log1p as c_log1p
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    FUSED, INFINITY, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
-    fe_less_octaves, log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted,
-    real, shift_of, stored, times_power,
+    FE_FUSED, INFINITY, clipped, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
+    fe_less_octaves, fe_poly, log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted, real, shift_of, stored,
+    times_power,
 )
 from fastent.backends.cython.kernels.careful_exp cimport DoubleDouble, plus, times, two_sum, double_double_exp
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
-from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, SINGLE, Kernel, Tile, report
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, Kernel, Tile, report
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport (
     MOST_SLOTS, OUT_ACCURACY, OUT_BRIER, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_PROBABILITY,
 )
-
-cdef extern from "<math.h>" nogil:
-    double c_expm1 "expm1"(double)
-    double c_log1p "log1p"(double)
-    double c_log "log"(double)
-    double c_exp "exp"(double)
 
 ctypedef fused value:                   # what row values are written as: their sum takes floats
     float
@@ -38,8 +33,7 @@ cdef enum:                              # what a loop saw
     OUTSIDE = 4
 
 cdef struct Surprisal:                   # −log q and −log(1 − q)
-    double of_one
-    double of_zero
+    double of_one, of_zero
 
 
 cdef inline real plus_log1p_exp(real a, real more) noexcept nogil:
@@ -51,10 +45,7 @@ cdef inline real plus_log1p_exp(real a, real more) noexcept nogil:
     if real is float:
         # e^r to 9e-8
         r = fe_less_octaves(-a, n)
-        t = madd(<real>0.0082902209833, r, <real>0.041899379342794)
-        t = madd(t, r, <real>0.16667646169662)
-        t = madd(t, r, <real>0.49999138712883)
-        t = madd(t, r, <real>0.99999970197678)
+        t = fe_poly(r, 0.0082902209833, 0.041899379342794, 0.16667646169662, 0.49999138712883, 0.99999970197678)
         e = times_power(madd(t, r, <real>1), shifted)
         # log1p(e)/e on [0, 1], to 3e-8
         w = e * e
@@ -67,27 +58,20 @@ cdef inline real plus_log1p_exp(real a, real more) noexcept nogil:
         r = madd(n, <real>-6.93147180369123816490e-01, -a)
         r = madd(n, <real>-1.90821492927058770002e-10, r)
         w = r * r
-        t = madd(<real>2.7630306247634376788e-7, w, <real>0.000024801492949665845111)
-        t = madd(t, w, <real>0.0013888888943759891465)
-        t = madd(t, w, <real>0.041666666666529728828)
-        t = madd(t, w, <real>0.50000000000000106686)
-        odd = madd(<real>2.5000016378619278682e-8, w, <real>2.7557586811278568101e-6)
-        odd = madd(odd, w, <real>0.00019841269505766048109)
-        odd = madd(odd, w, <real>0.0083333333334949804391)
-        odd = madd(odd, w, <real>0.16666666666666411505)
+        t = fe_poly(w, 2.7630306247634376788e-7, 0.000024801492949665845111, 0.0013888888943759891465,
+                       0.041666666666529728828, 0.50000000000000106686)
+        odd = fe_poly(w, 2.5000016378619278682e-8, 2.7557586811278568101e-6, 0.00019841269505766048109,
+                         0.0083333333334949804391, 0.16666666666666411505)
         e = times_power(madd(madd(odd, r, t), w, r) + <real>1, shifted)
         # 2 atanh(e/(2 + e)), to 5e-17: on all of [0, 1] the series is two terms longer than on a
         # part, but nothing is chosen and no octave added
         r = e / (<real>2 + e)
         w = r * r
         n = w * w
-        t = madd(<real>0.17739750549920606478, n, <real>0.13586313591235317042)
-        t = madd(t, n, <real>0.1818281406923744674)
-        t = madd(t, n, <real>0.28571429057995793911)
-        t = madd(t, n, <real>0.666666666666776944)
-        odd = madd(<real>0.09902824644617018922, n, <real>0.15364295586784174407)
-        odd = madd(odd, n, <real>0.22222192904749453327)
-        odd = madd(odd, n, <real>0.39999999996049711151)
+        t = fe_poly(n, 0.17739750549920606478, 0.13586313591235317042, 0.1818281406923744674,
+                       0.28571429057995793911, 0.666666666666776944)
+        odd = fe_poly(n, 0.09902824644617018922, 0.15364295586784174407, 0.22222192904749453327,
+                         0.39999999996049711151)
         return madd(r, madd(madd(odd, w, t), w, <real>2), more)
 
 
@@ -100,7 +84,7 @@ cdef inline real margin(real x, real t) noexcept nogil:
     """|x|·w: rounded once, or with a rounded 1 − t, never as a difference of two rounded products."""
     cdef int32_t above
     cdef real positive
-    if FUSED:
+    if FE_FUSED:
         if real is float:                   # integers leave the multipliers alone
             above = <int32_t>fe_bits_float(x)
             positive = fe_from_bits_float(<uint32_t>(above if above > 0 else 0))
@@ -176,11 +160,8 @@ cdef inline real surprisal(real u, real c) noexcept nogil:
         # 2 atanh(f/(2 + f)), to 2e-16
         s = f / (<real>2 + f)
         w = s * s
-        t = madd(<real>0.16819300313334425877, w, <real>0.18123687860553559368)
-        t = madd(t, w, <real>0.22223370219954249208)
-        t = madd(t, w, <real>0.28571417151255980478)
-        t = madd(t, w, <real>0.40000000052136253075)
-        t = madd(t, w, <real>0.66666666666587495123)
+        t = fe_poly(w, 0.16819300313334425877, 0.18123687860553559368, 0.22223370219954249208,
+                       0.28571417151255980478, 0.40000000052136253075, 0.66666666666587495123)
         w = madd(t, w, <real>2)
         t = <real>4503599627372544.0 - fe_from_bits_double(k | <uint64_t>0x4330000000000000)      # −k
         return madd(-s, w, t * <real>0.69314718055994530942)
@@ -345,11 +326,6 @@ cdef inline Surprisal surprisal_of(double x, int kind, Scale scale) noexcept nog
 
 cdef inline double weighted(double w, double surprisal) noexcept nogil:
     return 0.0 if w == 0 else w * surprisal
-
-
-cdef inline double clipped(double surprisal, double low, double high) noexcept nogil:
-    surprisal = low if surprisal < low else surprisal
-    return high if surprisal > high else surprisal
 
 
 cdef double close_miss(double x, double target, int kind, Scale scale) noexcept nogil:

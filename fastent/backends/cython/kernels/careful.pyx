@@ -1,25 +1,23 @@
 """Everything with options, in double: weighted and smoothed cross-entropy, clipping, "as_is", operands
 of two different kinds, and distances. Rows are read as in careful_row.pxd, two of them as in careful_pair.pxd."""
 
-from libc.math cimport exp as c_exp, expm1 as c_expm1
+from libc.math cimport exp as c_exp, expm1 as c_expm1, log as c_log, log1p as c_log1p
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, clipped
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport LOGITS, NEGATIVE, PROBS, Kernel, Tile, report
-from fastent.backends.cython.kernels.row_blocks cimport (
-    PARTS, paired, part_start, parts_of, run_parts, weights_of,
-)
-from fastent.backends.cython.kernels.careful_pair cimport c_log, c_log1p, pair_values
+from fastent.backends.cython.kernels.row_blocks cimport PARTS, paired, part_start, parts_of, run_parts, weights_of
+from fastent.backends.cython.kernels.careful_pair cimport pair_values
 from fastent.backends.cython.kernels.careful_statistics cimport put_statistics
 from fastent.backends.cython.kernels.careful_row cimport (
-    RowView, Sum, add, add_sum, c_ldexp, element, lift_of, load_block, masses, read_view, view_at,
-    surprisal, surprisals, value_of,
+    RowView, Sum, add, c_ldexp, element, lift_of, load_block, masses, read_view, sum_of_terms, surprisal, surprisals,
+    total_of, view_at,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport (
-    CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, MOST_SLOTS,
-    OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_TARGET_WEIGHT,
+    CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, MOST_SLOTS, OUT_BRIER, OUT_CONFIDENCE,
+    OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_TARGET_WEIGHT,
 )
 
 cdef enum:                              # where the arrays of a block stand in scratch memory
@@ -35,21 +33,15 @@ cdef struct Loss:                       # what a call asks for
     double even
 
 
-cdef struct Row:                        # of the cross-entropy kernel or the entropy
+cdef struct Row:                        # of the cross-entropy
     Tile *tile
     Py_ssize_t r
     Loss loss
-    RowView pred
-    RowView target
+    RowView pred, target
     double lift                         # of the masses of the target, and their sum
     double mass
     Sum value[PARTS]                    # of every part, and in the end of the row
     Sum weight[PARTS]
-
-
-cdef inline double clipped(double x, double low, double high) noexcept nogil:
-    x = low if x < low else x
-    return high if x > high else x
 
 
 cdef Loss loss_of(Tile *tile) noexcept nogil:
@@ -147,7 +139,7 @@ cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     """Σ w_c t'_c (−log q_c) and Σ w_c t'_c with the smoothed target t' = (1 − ε)t + ε/C."""
     cdef Row row
     cdef bint sparse = not paired(tile)
-    cdef Py_ssize_t k
+    cdef double value
     if sparse and tile.labels[r] < 0:
         return
     row.loss = loss_of(tile)
@@ -164,119 +156,84 @@ cdef void weighted_loss(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
         row.lift = lift_of(&row.target)
         row.mass = c_ldexp(row.target.total, <int>row.lift)
     run_parts(tile, loss_job, &row)
-    for k in range(1, parts_of(tile.classes)):
-        add_sum(&row.value[0], &row.value[k])
-        add_sum(&row.weight[0], &row.weight[k])
+    value = total_of(row.value, parts_of(tile.classes))
     if out[OUT_CROSS_ENTROPY] != NULL:
-        out[OUT_CROSS_ENTROPY][r] = value_of(&row.value[0])
-        if row.pred.nan or (not sparse and row.target.nan):
-            out[OUT_CROSS_ENTROPY][r] = NAN
+        out[OUT_CROSS_ENTROPY][r] = NAN if row.pred.nan or (not sparse and row.target.nan) else value
     if out[OUT_TARGET_WEIGHT] != NULL:
-        out[OUT_TARGET_WEIGHT][r] = value_of(&row.weight[0]) * (1 / row.mass)
+        out[OUT_TARGET_WEIGHT][r] = total_of(row.weight, parts_of(tile.classes)) * (1 / row.mass)
 
 
-cdef void entropy_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
-    cdef Row *row = <Row *>context
-    cdef RowView *view = &row.pred
-    cdef double *t = <double *>scratch
-    cdef Sum value
-    cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1), n, i
-    value.total = value.lost = 0
-    while start < stop:
-        n = min(<Py_ssize_t>CHUNK, stop - start)
-        load_block(view, start, n, t + WEIGHT, scratch)
-        load_block(view, start, n, t + LOSS, scratch)
-        masses(view, n, 0, t + WEIGHT)
-        surprisals(view, start, n, t + LOSS)
-        for i in range(n):
-            t[TERM + i] = t[WEIGHT + i] * t[LOSS + i] if t[WEIGHT + i] != 0 else 0.0
-        add(&value, row_sum(t + TERM, n))
-        start += n
-    row.value[k] = value
+cdef void entropy_terms(void *context, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
+    cdef RowView *view = <RowView *>context
+    cdef Py_ssize_t i
+    load_block(view, start, n, t + WEIGHT, <char *>t)
+    load_block(view, start, n, t + LOSS, <char *>t)
+    masses(view, n, 0, t + WEIGHT)
+    surprisals(view, start, n, t + LOSS)
+    for i in range(n):
+        t[TERM + i] = t[WEIGHT + i] * t[LOSS + i] if t[WEIGHT + i] != 0 else 0.0
 
 
-cdef void raw_entropy(Tile *tile, Py_ssize_t r, double *out) noexcept nogil:
+cdef void raw_entropy(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     """−Σ p log p of the numbers as they are."""
-    cdef Row row
-    cdef Py_ssize_t k
-    read_view(tile, r, 1, &row.pred)
-    run_parts(tile, entropy_job, &row)
-    for k in range(1, parts_of(tile.classes)):
-        add_sum(&row.value[0], &row.value[k])
-    out[r] = NAN if row.pred.nan else value_of(&row.value[0])
+    cdef RowView view
+    read_view(tile, r, 1, &view)
+    out[OUT_ENTROPY][r] = NAN if view.nan else sum_of_terms(tile, entropy_terms, &view, TERM)
 
 
-cdef void statistics_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
-    """Σ (p − y)² of a part of the row."""
-    cdef Row *row = <Row *>context
-    cdef RowView *view = &row.pred
-    cdef double *t = <double *>scratch
+cdef void brier_terms(void *context, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
+    """(p − y)²."""
+    cdef RowView *view = <RowView *>context
+    cdef Py_ssize_t i, label = view.tile.labels[view.row] - start
     cdef double miss
-    cdef Sum value
-    cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1), n, i
-    cdef Py_ssize_t label
-    value.total = value.lost = 0
-    while start < stop:
-        n = min(<Py_ssize_t>CHUNK, stop - start)
-        load_block(view, start, n, t + TERM, scratch)
-        label = row.tile.labels[row.r] - start
-        miss = c_expm1(t[TERM + label]) if 0 <= label < n else 0.0
-        masses(view, n, 0, t + TERM)
-        if 0 <= label < n:
-            t[TERM + label] = miss
-        for i in range(n):
-            t[TERM + i] *= t[TERM + i]
-        add(&value, row_sum(t + TERM, n))
-        start += n
-    row.value[k] = value
+    load_block(view, start, n, t, <char *>t)
+    miss = c_expm1(t[label]) if 0 <= label < n else 0.0
+    masses(view, n, 0, t)
+    if 0 <= label < n:
+        t[label] = miss
+    for i in range(n):
+        t[i] *= t[i]
 
 
 cdef void statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
     """What careful_statistics.pxd has, and Brier score and confidence of log-probabilities as they are."""
-    cdef Row row
+    cdef RowView view
     cdef Py_ssize_t k
     if tile.labels[r] < 0:
         return
-    row.tile = tile
-    row.r = r
-    read_view(tile, r, 1, &row.pred)
-    if row.pred.nan:
+    read_view(tile, r, 1, &view)
+    if view.nan:
         for k in range(MOST_SLOTS):
             if out[k] != NULL:
                 out[k][r] = NAN
         return
     if out[OUT_CONFIDENCE] != NULL:
-        out[OUT_CONFIDENCE][r] = c_exp(element(&row.pred, row.pred.where))
-    put_statistics(&row.pred, tile.scratch, r, out)
+        out[OUT_CONFIDENCE][r] = c_exp(element(&view, view.where))
+    put_statistics(&view, tile.scratch, r, out)
     if out[OUT_BRIER] != NULL:
-        run_parts(tile, statistics_job, &row)
-        for k in range(1, parts_of(tile.classes)):
-            add_sum(&row.value[0], &row.value[k])
-        out[OUT_BRIER][r] = value_of(&row.value[0])
+        out[OUT_BRIER][r] = sum_of_terms(tile, brier_terms, &view, 0)
+
+
+cdef inline void each_row(Tile *tile, double **out, void (*values)(Tile *, Py_ssize_t, double **) noexcept nogil) noexcept nogil:
+    cdef Py_ssize_t r
+    for r in range(tile.rows):
+        values(tile, r, out)
 
 
 cdef void cross_entropy_rows(Tile *tile, double **out) noexcept nogil:
-    cdef Py_ssize_t r
-    for r in range(tile.rows):
-        weighted_loss(tile, r, out)
+    each_row(tile, out, weighted_loss)
 
 
 cdef void pair_rows(Tile *tile, double **out) noexcept nogil:
-    cdef Py_ssize_t r
-    for r in range(tile.rows):
-        pair_values(tile, r, out)
+    each_row(tile, out, pair_values)
 
 
 cdef void raw_entropy_rows(Tile *tile, double **out) noexcept nogil:
-    cdef Py_ssize_t r
-    for r in range(tile.rows):
-        raw_entropy(tile, r, out[OUT_ENTROPY])
+    each_row(tile, out, raw_entropy)
 
 
 cdef void statistics_rows(Tile *tile, double **out) noexcept nogil:
-    cdef Py_ssize_t r
-    for r in range(tile.rows):
-        statistics(tile, r, out)
+    each_row(tile, out, statistics)
 
 
 cdef Kernel table[4]

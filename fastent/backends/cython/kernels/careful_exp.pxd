@@ -5,21 +5,19 @@ make up all of a difference below 1e-16.
 """
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    c_fma, log2_e, madd, nearest_shifted, shift_of, times_power,
+    c_fma, fe_poly, log2_e, nearest_shifted, rounding, shift_of, times_power,
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 
 cdef struct DoubleDouble:
-    double high
-    double low
+    double high, low
 
 
 cdef inline DoubleDouble two_sum(double a, double b) noexcept nogil:
     cdef DoubleDouble s
     s.high = a + b
-    cdef double back = s.high - a
-    s.low = (a - (s.high - back)) + (b - back)
+    s.low = rounding(a, -b, s.high)
     return s
 
 
@@ -46,13 +44,12 @@ cdef inline void double_double_exp(double *x, Py_ssize_t n, double top, Scale sc
     inlines no function of this size, and a call would keep it out of the vectors (5 times slower).
     """
     cdef Py_ssize_t i
-    cdef double h, back, low, g, g_low, shifted, k, t, power
+    cdef double h, low, g, g_low, shifted, k, t, power
     cdef double lowest = (-707.5 - 0.69314718 * lift) * scale.temperature
     cdef DoubleDouble z, e
     for i in range(n):
         h = x[i] - top
-        back = h - x[i]
-        low = (x[i] - (h - back)) + (-top - back)
+        low = rounding(x[i], top, h)
         g = h * scale.inverse
         g_low = (c_fma(-g, scale.temperature, h) + low) * scale.inverse
         shifted = nearest_shifted(g * log2_e(g))
@@ -62,13 +59,9 @@ cdef inline void double_double_exp(double *x, Py_ssize_t n, double top, Scale sc
         z = two_sum(z.high, z.low + (g_low - k * 1.1612227229362532e-26))
         z.high *= 0.015625
         z.low *= 0.015625
-        t = 2.08767569878681e-09                        # 1/12!
-        t = madd(t, z.high, <double>2.505210838544172e-08)
-        t = madd(t, z.high, <double>2.755731922398589e-07)
-        t = madd(t, z.high, <double>2.7557319223985893e-06)
-        t = madd(t, z.high, <double>2.48015873015873e-05)
-        t = madd(t, z.high, <double>0.0001984126984126984)
-        t = madd(t, z.high, <double>0.001388888888888889)
+        # 1/12! and on, down to 1/6!
+        t = fe_poly(z.high, 2.08767569878681e-09, 2.505210838544172e-08, 2.755731922398589e-07, 2.7557319223985893e-06,
+                    2.48015873015873e-05, 0.0001984126984126984, 0.001388888888888889)
         e = two_sum(0.008333333333333333, t * z.high + 1.1564823173178714e-19)
         e = plus(times(e, z), 0.041666666666666664, 2.3129646346357427e-18)
         e = plus(times(e, z), 0.16666666666666666, 9.25185853854297e-18)

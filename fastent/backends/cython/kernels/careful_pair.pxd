@@ -12,8 +12,10 @@ The error of c shows in Σ d, which is 0 for the right one. A class with more th
 minus the sum of all other differences for its own.
 """
 
+from libc.math cimport log as c_log, log1p as c_log1p
+
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, c_fabs, c_fma, c_sqrt, kl_term, log1p_of, phi,
+    INFINITY, NAN, c_fabs, c_fma, c_sqrt, kl_term, log1p_of, phi, rounding,
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
@@ -27,10 +29,6 @@ from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.kernels.slots cimport (
     MOST_SLOTS, OUT_AGREEMENT, OUT_BRIER, OUT_HELLINGER, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION,
 )
-
-cdef extern from "<math.h>" nogil:
-    double c_log "log"(double)
-    double c_log1p "log1p"(double)
 
 cdef enum:                              # sums
     KL
@@ -52,19 +50,16 @@ cdef enum:                              # where the arrays of a block stand in s
 
 
 cdef struct Pair:
-    RowView a
-    RowView b
+    RowView a, b
     bint raw                            # one of the rows is taken as it is
     bint by_logits                      # both rows are logarithms on one scale
     bint fine                           # nearly equal rows: pairs of doubles
-    double lift_a
-    double lift_b
+    double lift_a, lift_b
     double mass                         # S
     double factor                       # c, and what its rounding lost
     double factor_low
     double centre                       # log c in units of the logits
-    double centre_low
-    double eps
+    double centre_low, eps
     double **out
     Totals *totals                      # of every part, and in the end of the row
 
@@ -76,8 +71,7 @@ cdef struct Totals:
     bint moved                          # some d is more than the rounding of c
     Py_ssize_t big                      # the class with more than ¾ of the mass, or −1
     double p                            # of that class
-    double q
-    double d
+    double q, d
 
 
 cdef inline void read_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
@@ -106,26 +100,20 @@ cdef inline void read_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
 cdef inline void logit_differences(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
     """p, q and d from the logits in their places."""
     cdef Py_ssize_t i
-    cdef double x, ah, al, bh, bl, back, v, low, p, q
+    cdef double ah, al, bh, bl, v, p, q
     cdef double top_a = pair.a.top, top_b = pair.b.top, c = pair.factor
     cdef double lift_a = pair.lift_a, lift_b = pair.lift_b
     cdef double centre = pair.centre, centre_low = pair.centre_low
     cdef Scale scale = pair.a.scale
     for i in range(n):
-        x = t[P + i]
-        ah = x - top_a
-        back = ah - x
-        al = (x - (ah - back)) + (-top_a - back)
-        x = t[Q + i]
-        bh = x - top_b
-        back = bh - x
-        bl = (x - (bh - back)) + (-top_b - back)
+        ah = t[P + i] - top_a
+        al = rounding(t[P + i], top_a, ah)
+        bh = t[Q + i] - top_b
+        bl = rounding(t[Q + i], top_b, bh)
         p = lifted_exp(ah, al, scale, lift_a)
         q = lifted_exp(bh, bl, scale, lift_b) * c
         v = bh - ah
-        back = v - bh
-        low = (bh - (v - back)) + (-ah - back)
-        v = ((v - centre) + ((low + (bl - al)) - centre_low)) * scale.inverse
+        v = ((v - centre) + ((rounding(bh, ah, v) + (bl - al)) - centre_low)) * scale.inverse
         t[P + i] = p
         t[Q + i] = q
         t[D + i] = p * (v + phi(v)) if (v < 0.7) & (v > -0.7) else q - p

@@ -5,14 +5,13 @@ Masses are the probabilities of a row times one constant: the numbers themselves
 e^{(x−m)/T} for logits. They come multiplied by a power of two, so that e^−1387 is a normal number.
 """
 
+from libc.math cimport ilogb as c_ilogb, ldexp as c_ldexp
+
 from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, holds_nan
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, nearest_shifted, shift_of, stored,
-    times_power,
+    INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, rounding, shift_of, stored, times_power,
 )
-from fastent.backends.cython.kernels.logits_exp cimport (
-    LogitSums, Scale, merge_into, scale_of,
-)
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, merge_into, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, Tile, report
 from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
@@ -21,10 +20,6 @@ from fastent.backends.cython.kernels.row_blocks cimport (
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum, two_sum_add
 from fastent.backends.cython.kernels.careful_exp cimport double_double_exp
-
-cdef extern from "<math.h>" nogil:
-    int c_ilogb "ilogb"(double)
-    double c_ldexp "ldexp"(double, int)
 
 cdef enum:
     LIFT = 1000                         # binary exponent to which the masses of a row are raised
@@ -49,8 +44,7 @@ cdef struct RowView:
 
 
 cdef struct Sum:
-    double total
-    double lost
+    double total, lost
 
 
 cdef struct Part:                       # what a pass finds in one part of a row
@@ -78,6 +72,49 @@ cdef inline void add_sum(Sum *s, Sum *other) noexcept nogil:
 
 cdef inline double value_of(Sum *s) noexcept nogil:
     return s.total + s.lost if s.lost == s.lost else s.total
+
+
+# Fills t[at:] with the terms of the classes [start, start + n) of what the context is about.
+ctypedef void (*Terms)(void *context, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil
+
+cdef struct Pass:                       # over a row, for the sum of some terms
+    Terms terms
+    void *context
+    Py_ssize_t classes
+    Py_ssize_t at                       # where the terms stand in scratch memory
+    Sum parts[PARTS]
+
+
+cdef inline void pass_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+    cdef Pass *made = <Pass *>context
+    cdef Py_ssize_t start = part_start(made.classes, k), stop = part_start(made.classes, k + 1), n
+    cdef double *t = <double *>scratch
+    cdef Sum sum
+    sum.total = sum.lost = 0
+    while start < stop:
+        n = min(<Py_ssize_t>CHUNK, stop - start)
+        made.terms(made.context, start, n, t)
+        add(&sum, row_sum(t + made.at, n))
+        start += n
+    made.parts[k] = sum
+
+
+cdef inline double sum_of_terms(Tile *tile, Terms terms, void *context, Py_ssize_t at) noexcept nogil:
+    cdef Pass made
+    made.terms = terms
+    made.context = context
+    made.classes = tile.classes
+    made.at = at
+    run_parts(tile, pass_job, &made)
+    return total_of(made.parts, parts_of(tile.classes))
+
+
+cdef inline double total_of(Sum *parts, Py_ssize_t count) noexcept nogil:
+    """What the parts of a row sum up to."""
+    cdef Py_ssize_t k
+    for k in range(1, count):
+        add_sum(parts, parts + k)
+    return value_of(parts)
 
 
 cdef inline RowView view_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
@@ -291,7 +328,7 @@ cdef inline double lifted_exp(double high, double low, Scale scale, double lift)
 cdef inline void masses(RowView *view, Py_ssize_t n, double lift, double *x) noexcept nogil:
     """Masses times 2^lift of a block, in place of its elements."""
     cdef Py_ssize_t i
-    cdef double h, back, low, top = view.top, power = c_ldexp(1.0, <int>lift)
+    cdef double h, top = view.top, power = c_ldexp(1.0, <int>lift)
     cdef Scale scale = view.scale
     if view.kind == PROBS:
         for i in range(n):
@@ -299,9 +336,7 @@ cdef inline void masses(RowView *view, Py_ssize_t n, double lift, double *x) noe
         return
     for i in range(n):
         h = x[i] - top
-        back = h - x[i]
-        low = (x[i] - (h - back)) + (-top - back)
-        x[i] = lifted_exp(h, low, scale, lift)
+        x[i] = lifted_exp(h, rounding(x[i], top, h), scale, lift)
 
 
 cdef inline void fine_masses(RowView *view, Py_ssize_t n, double lift, double *x) noexcept nogil:

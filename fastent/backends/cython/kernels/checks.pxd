@@ -9,47 +9,42 @@ from fastent.backends.cython.kernels.interface cimport DOUBLE, NEGATIVE, PROBS, 
 from fastent.backends.cython.kernels.row_blocks cimport classes_of, paired
 
 
-cdef inline double plain_sum(Tile *tile, int operand, Py_ssize_t r, bint logs, const stored *unused) noexcept nogil:
-    """Sum of a row, or of its exponentials, number by number; NaN if the row holds one."""
+cdef struct Look:                       # what a row holds
+    double total                        # its sum, or that of its exponentials; NaN if it holds one
+    double negative                     # its first negative number, or 0
+    bint nan
+
+
+cdef inline Look look_at(Tile *tile, int operand, Py_ssize_t r, bint logs, const stored *unused) noexcept nogil:
+    """A row number by number, up to a NaN."""
+    cdef Look found
     cdef Py_ssize_t start = 0, n, i
     cdef const stored *x
-    cdef double total = 0
+    found.total = found.negative = 0
     while start < tile.classes:
         n = min(<Py_ssize_t>CHUNK, tile.classes - start)
         x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
         for i in range(n):
-            total += c_exp(x[i]) if logs else x[i]
+            found.nan = x[i] != x[i]
+            found.total += c_exp(x[i]) if logs else x[i]
+            if found.nan:
+                return found
+            if x[i] < 0 and found.negative == 0:
+                found.negative = x[i]
         start += n
-    return total
+    return found
 
 
-cdef inline double sum_again(Tile *tile, int operand, Py_ssize_t r) noexcept nogil:
+cdef inline Look look(Tile *tile, int operand, Py_ssize_t r) noexcept nogil:
     cdef bint logs = (tile.pred_kind if operand else tile.true_kind) != PROBS
     if tile.precision == DOUBLE:
-        return plain_sum(tile, operand, r, logs, <const double *>NULL)
-    return plain_sum(tile, operand, r, logs, <const float *>NULL)
-
-
-cdef inline bint nan_among(Tile *tile, int operand, Py_ssize_t r, const stored *unused) noexcept nogil:
-    cdef Py_ssize_t start = 0, n, i
-    cdef const stored *x
-    while start < tile.classes:
-        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
-        x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
-        for i in range(n):
-            if x[i] != x[i]:
-                return True
-        start += n
-    return False
+        return look_at(tile, operand, r, logs, <const double *>NULL)
+    return look_at(tile, operand, r, logs, <const float *>NULL)
 
 
 cdef inline bint holds_nan(Tile *tile, Py_ssize_t r) noexcept nogil:
     """Whether a row, of either operand, is not checked."""
-    if tile.precision == DOUBLE:
-        return (nan_among(tile, 1, r, <const double *>NULL)
-                or (paired(tile) and nan_among(tile, 0, r, <const double *>NULL)))
-    return (nan_among(tile, 1, r, <const float *>NULL)
-            or (paired(tile) and nan_among(tile, 0, r, <const float *>NULL)))
+    return look(tile, 1, r).nan or (paired(tile) and look(tile, 0, r).nan)
 
 
 cdef inline bint in_order(Tile *tile, double total) noexcept nogil:
@@ -62,7 +57,7 @@ cdef inline bint in_order(Tile *tile, double total) noexcept nogil:
 cdef inline void look_again(Tile *tile, Py_ssize_t row, int operand, double total) noexcept nogil:
     """A sum that is not in order: sums of a kernel are NaN where infinities meet, not only for NaN."""
     if total != total:
-        total = sum_again(tile, operand, row)
+        total = look(tile, operand, row).total
     if total == total and not in_order(tile, total) and not holds_nan(tile, row):
         report(tile, row, ROW_SUM, operand, total)
 
@@ -91,28 +86,11 @@ cdef inline void check_log_sum(Tile *tile, Py_ssize_t row, int operand, double t
         check_sum(tile, row, operand, c_exp(top) * masses)
 
 
-cdef inline bint negative_in(Tile *tile, int operand, Py_ssize_t r, double *found, const stored *unused) noexcept nogil:
-    """Whether a row without NaN holds a negative number, and the first one."""
-    cdef Py_ssize_t start = 0, n, i
-    cdef const stored *x
-    cdef bint negative = False
-    while start < tile.classes:
-        n = min(<Py_ssize_t>CHUNK, tile.classes - start)
-        x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
-        for i in range(n):
-            if x[i] != x[i]:
-                return False
-            if x[i] < 0 and not negative:
-                negative = True
-                found[0] = x[i]
-        start += n
-    return negative
-
-
-cdef inline void report_negatives(Tile *tile, Py_ssize_t start, Py_ssize_t rows, int operand, const stored *unused) noexcept nogil:
+cdef inline void report_negatives(Tile *tile, Py_ssize_t start, Py_ssize_t rows, int operand) noexcept nogil:
     """Report the rows in [start, start + rows) with a negative probability in an operand."""
     cdef Py_ssize_t r
-    cdef double found = 0
+    cdef double found
     for r in range(start, start + rows):
-        if negative_in(tile, operand, r, &found, unused) and not holds_nan(tile, r):
+        found = look(tile, operand, r).negative
+        if found < 0 and not holds_nan(tile, r):
             report(tile, r, NEGATIVE, operand, found)

@@ -49,12 +49,10 @@ ctypedef struct Tile:
     RowLoader *pred_source
     int precision                       # Precision
     const int64_t *labels               # sparse: the label; < 0: the row is skipped; NULL: none are
-    Py_ssize_t rows
-    Py_ssize_t classes
+    Py_ssize_t rows, classes
     double tolerance                    # of row sums; negative: not checked
     bint normalise                      # False: row_sums="as_is"
-    double eps
-    double temperature
+    double eps, temperature
     double order                        # α of a power divergence, γ of a focal loss
     int true_kind                       # Kind
     int pred_kind

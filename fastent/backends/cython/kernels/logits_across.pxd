@@ -1,12 +1,10 @@
 """Rows of a few logits laid across the vectors."""
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, largest, real, stored
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, fe_ask, largest, real, stored
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 
 cdef extern from "transpose.h" nogil:
-    void fe_ask(const char *at, Py_ssize_t size, bint near)
-    void fe_lay_across_float(const float *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, float *out, Py_ssize_t step, float *top)
-    void fe_lay_across_double(const double *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, double *out, Py_ssize_t step, double *top)
+    void fe_lay_across(const void *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, void *out, Py_ssize_t step, void *top)
 
 cdef enum:
     FEW_LOGITS = 36                     # classes up to which rows lie across the vectors,
@@ -22,16 +20,16 @@ cdef inline void lay_across(const stored *x, Py_ssize_t rows, Py_ssize_t classes
     from memory 12.8 to 9.9 ns a row. Of few classes the hardware has them, and asking costs a fifth."""
     cdef Py_ssize_t r, c
     if classes > 16:
-        fe_ask(<const char *>(x + rows * classes), rows * classes * sizeof(stored), True)
+        fe_ask(x + rows * classes, rows * classes * sizeof(stored), True)
     if classes == 2:
         for r in range(rows):
             across[r] = x[2 * r]
             across[STEP + r] = x[2 * r + 1]
             top[r] = largest(across[STEP + r], across[r] if across[r] == across[r] else <real>-INFINITY)
     elif real is float and stored is float:
-        fe_lay_across_float(x, rows, classes, readable, across, STEP, top)
+        fe_lay_across(x, rows, classes, readable, across, STEP, top)
     elif real is double and stored is double:
-        fe_lay_across_double(x, rows, classes, readable, across, STEP, top)
+        fe_lay_across(x, rows, classes, readable, across, STEP, top)
     else:
         for r in range(rows):
             top[r] = -INFINITY

@@ -15,24 +15,15 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, report_negatives
-from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, log1p_positive, real, stored,
-)
-from fastent.backends.cython.kernels.logits_exp cimport (
-    LogitSums, RowSums, Scale, exp_over, merge_into, scale_of,
-)
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, log1p_positive, real, stored
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, RowSums, Scale, exp_over, merge_into, scale_of
 from fastent.backends.cython.kernels.logits_across cimport FEW_LOGITS, LANES
 from fastent.backends.cython.kernels.logits_sums_few cimport LogitsBatch, columns_of, few_class_sums, narrowest
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK
-from fastent.backends.cython.kernels.interface cimport (
-    DOUBLE, LOGPROBS, SINGLE, WIDENED, Kernel, Tile,
-)
-from fastent.backends.cython.kernels.logits_sums cimport (
-    MANY, Ranks, logit_sums, no_ranks, rows_at_once, sums_of_rows,
-)
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, blocks_of
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Kernel, Tile
+from fastent.backends.cython.kernels.logits_sums cimport MANY, Ranks, logit_sums, no_ranks, rows_at_once, sums_of_rows
 from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, paired
 from fastent.backends.cython.kernels.rank cimport rank_of
-from fastent.backends.cython.arithmetic.scratch cimport blocks_of
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport (
@@ -204,7 +195,7 @@ cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch
             batch.gap[r] = sums.gap
             batch.mass[r] = sums.mass
         if negative:
-            report_negatives(tile, start + r, 1, 0, unused)
+            report_negatives(tile, start + r, 1, 0)
 
 
 cdef void check_target(Tile *tile, Py_ssize_t r, LogitsBatch *sums, Py_ssize_t at) noexcept nogil:
@@ -330,7 +321,7 @@ cdef void logits_rows_of(Tile *tile, double **out, real *scratch, const stored *
                 sums = long_sums(tile, &row)
                 put(&sums, &batch, r)
                 if row.negative:
-                    report_negatives(tile, start + r, 1, 0, unused)
+                    report_negatives(tile, start + r, 1, 0)
         if paired(tile) and tile.classes <= CHUNK:
             target_sums(tile, start, n, &batch, scratch, <const stored *>NULL)
         narrow = narrow or paired(tile)

@@ -21,31 +21,26 @@ half of Σ |e_b − e_a| per mass at the right centre of KL, to which it returns
 from libc.string cimport memcpy
 
 from fastent.backends.cython.kernels.checks cimport check_log_sum, sum_bounds
-from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, fe_lane_max_double, fe_lane_max_float, fe_row_sums_double, log1p_of, magnitude, real,
-)
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, fe_lane_max, fe_row_sums, log1p_of, magnitude, real
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGPROBS, SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.logits_divergence_row cimport (
-    WANT_DISTANCE, WANT_JS, WANT_KL, WANT_REVERSE, PairValues, in_reach, kl_value, least_drift_of, least_js,
-    most_drift, octaves_factor, octaves_of, reach_of, row_alone, share_centre, swapped_tile, take_faults,
-    threshold_of, widen,
+    WANT_DISTANCE, WANT_JS, WANT_KL, WANT_REVERSE, PairValues, in_reach, kl_value, least_drift_of, least_js, most_drift,
+    octaves_factor, octaves_of, reach_of, row_alone, share_centre, swapped_tile, take_faults, threshold_of, widen,
 )
 from fastent.backends.cython.kernels.logits_divergence_sums cimport (
     CENTRED_KL, Constants, DISTANCE, JS, LANES, MASSES, Sums, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    CENTRE, CENTRE_LOW, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B,
-    centred_js, centred_kl, masses, octave_origin, plain_kl, split_centre,
+    CENTRE, CENTRE_LOW, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B, centred_js,
+    centred_kl, masses, octave_origin, plain_kl, split_centre,
 )
 from fastent.backends.cython.kernels.logits_divergence_few cimport FewPairs, MOST_FEW, few_kl_across
 from fastent.backends.cython.kernels.logits_across cimport FEW_LOGIT_PAIRS
 from fastent.backends.cython.arithmetic.sums cimport row_sums
 from fastent.backends.cython.levels cimport exported
-from fastent.backends.cython.kernels.slots cimport (
-    JS_ROWS, KL_ROWS, OUT_DIVERGENCE, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION,
-)
+from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_DIVERGENCE, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION
 
 cdef enum:
     FEW_DOUBLE = 128                    # doubles: classes up to which rows are mapped in one flat loop
@@ -55,8 +50,7 @@ cdef enum:
     MOST = 32                           # rows of more classes that are taken together
 
 cdef struct PairBatch:                      # rows together
-    double top_a[PIECE]
-    double top_b[PIECE]
+    double[PIECE] top_a, top_b
     double octaves_a[PIECE]             # n of either row
     double octaves_b[PIECE]
     double centre[PIECE]                # c, a logarithm, in two parts
@@ -134,8 +128,7 @@ cdef void few_tops(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *roo
 cdef inline void write_centres(const double *centre, const double *centre_low, Py_ssize_t rows, Py_ssize_t classes,
                                Scale scale, real *t) noexcept nogil:
     cdef Py_ssize_t r
-    cdef real high[PIECE]
-    cdef real low[PIECE]
+    cdef real[PIECE] high, low
     for r in range(rows):
         split_centre(centre[r], centre_low[r], scale, &high[r], &low[r])
     write_constants(<const real *>high, rows, classes, t + CENTRE)
@@ -166,76 +159,42 @@ cdef inline void write_inverses(const double *numbers, Py_ssize_t rows, Py_ssize
     write_constants(<const real *>x, rows, classes, out)
 
 
-cdef void few_kl(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint plain,
-                 real *t, PairBatch *batch) noexcept nogil:
-    cdef Py_ssize_t n = rows * classes
-    write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
-    if plain:
-        plain_kl(a, b, n, scale, t)
-    else:
-        write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
-        write_rounded(batch.factor, rows, classes, t + FACTOR)
-        write_centres(batch.centre, batch.centre_low, rows, classes, scale, t)
-        centred_kl(a, b, n, scale, t)
-    row_sums(t + GAP, rows, classes, batch.gap)
-    row_sums(t + MASS_DIFFERENCE, rows, classes, batch.mass_difference)
-    row_sums(t + MASS_A, rows, classes, batch.mass_a)
-
-
-cdef void few_masses(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
-                     PairBatch *batch) noexcept nogil:
-    write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
-    write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
-    write_rounded(batch.factor, rows, classes, t + FACTOR)
-    masses(a, b, rows * classes, scale, t)
-    row_sums(t + MASS_A, rows, classes, batch.mass_a)
-    row_sums(t + MASS_B, rows, classes, batch.mass_b)
-
-
-cdef void few_js(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
-                 PairBatch *batch) noexcept nogil:
-    write_centres(batch.right, batch.right_low, rows, classes, scale, t)
-    write_inverses(batch.mass_a, rows, classes, t + PER_A)
-    write_inverses(batch.mass_b, rows, classes, t + PER_B)
-    centred_js(a, b, rows * classes, scale, t)
-    row_sums(t + GAP, rows, classes, batch.value)
-
-
 # --- rows of more classes -------------------------------------------------------------------------
 
 cdef void rows_in_turn(Sums what, const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale,
                        PairBatch *batch, double *first, double *second, double *third) noexcept nogil:
-    """Up to three sums of each of at most MOST rows."""
+    """Up to three sums of each row, those of JS and distances at the right centre."""
     cdef double lanes[3 * MOST * LANES + LANES]
     cdef double sums[3 * MOST]
-    cdef Py_ssize_t r
+    cdef Py_ssize_t start = 0, n, r, at, ahead = 0 if what == DISTANCE else rows * classes
+    cdef bint right = what == JS or what == DISTANCE
     cdef Constants row
-    for r in range(rows):
-        row.octaves_a = batch.octaves_a[r]
-        row.octaves_b = batch.octaves_b[r]
-        row.factor = batch.factor[r]
-        row.centre = batch.right[r] if what == JS else batch.centre[r]
-        row.centre_low = batch.right_low[r] if what == JS else batch.centre_low[r]
-        row.per_a = 1 / batch.mass_a[r] if what == JS else 0.0
-        row.per_b = 1 / batch.mass_b[r] if what == JS else 0.0
-        sum_lanes(what, a + r * classes, b + r * classes, classes, rows * classes, row, scale,
-                  lanes + 3 * r * LANES)
-    fe_row_sums_double(&lanes[0], 3 * rows, LANES, &sums[0])
-    for r in range(rows):
-        first[r] = sums[3 * r]
-        if what != JS:
-            second[r] = sums[3 * r + 1]
-        if what == CENTRED_KL:
-            third[r] = sums[3 * r + 2]
+    while start < rows:
+        n = min(<Py_ssize_t>MOST, rows - start)
+        for r in range(n):
+            at = start + r
+            row.octaves_a = batch.octaves_a[at]
+            row.octaves_b = batch.octaves_b[at]
+            row.factor = batch.factor[at]
+            row.centre = batch.right[at] if right else batch.centre[at]
+            row.centre_low = batch.right_low[at] if right else batch.centre_low[at]
+            row.per_a = 1 / batch.mass_a[at] if what == JS else 0.0
+            row.per_b = 1 / batch.mass_b[at] if what == JS else 0.0
+            sum_lanes(what, a + at * classes, b + at * classes, classes, ahead, row, scale, lanes + 3 * r * LANES)
+        fe_row_sums(&lanes[0], 3 * n, LANES, &sums[0])
+        for r in range(n):
+            first[start + r] = sums[3 * r]
+            if what != JS:
+                second[start + r] = sums[3 * r + 1]
+            if what == CENTRED_KL or what == DISTANCE:
+                third[start + r] = sums[3 * r + 2]
+        start += n
 
 
 # --- either ---------------------------------------------------------------------------------------
 
-cdef inline bint few(Py_ssize_t classes, real unused) noexcept nogil:
-    if real is float:
-        return classes <= FEW_LOGIT_PAIRS
-    else:
-        return classes <= FEW_DOUBLE
+cdef inline bint few(Py_ssize_t classes, bint single) noexcept nogil:
+    return classes <= (FEW_LOGIT_PAIRS if single else FEW_DOUBLE)
 
 
 cdef void row_tops(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *room, double *out) noexcept nogil:
@@ -245,22 +204,18 @@ cdef void row_tops(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *roo
         few_tops(x, rows, classes, room, out)
         return
     for r in range(rows):
-        if real is float:
-            out[r] = fe_lane_max_float(x + r * classes, classes)
-        else:
-            out[r] = fe_lane_max_double(x + r * classes, classes)
+        out[r] = fe_lane_max(x + r * classes, classes)
 
 
 cdef bint find_centres(Py_ssize_t rows, Scale scale, PairBatch *batch, real unused) noexcept nogil:
     """First centres of rows from their maxima; True if all are 0."""
     cdef Py_ssize_t r
     cdef double a, b, octaves_a, octaves_b, c
-    cdef Scale unit = scale_of(1)
     cdef int some = 0, fits
     for r in range(rows):
         a = batch.top_a[r] * scale.inverse
         b = batch.top_b[r] * scale.inverse
-        fits = in_reach(a, b, reach_of(unused))
+        fits = in_reach(a, b, reach_of(real is float))
         a = a if fits else 0.0
         b = b if fits else 0.0
         octaves_a = octaves_of(a)
@@ -270,7 +225,7 @@ cdef bint find_centres(Py_ssize_t rows, Scale scale, PairBatch *batch, real unus
         batch.octaves_b[r] = octaves_b
         batch.centre[r] = c
         batch.centre_low[r] = 0
-        batch.factor[r] = octaves_factor(octaves_a, octaves_b, c, 0, unit, unused)
+        batch.factor[r] = octaves_factor(octaves_a, octaves_b, c, 0, real is float)
         batch.nonfinite[r] = 1 - fits
         some |= c != 0
     return not some
@@ -289,10 +244,20 @@ cdef inline void settle_centres(Py_ssize_t rows, PairBatch *batch) noexcept nogi
 cdef void kl_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint plain,
                   real *t, PairBatch *batch) noexcept nogil:
     """Values of KL and whether they need a better centre; the sums stay for JS."""
-    cdef Py_ssize_t r
-    cdef double threshold = threshold_of(<real>0), least_difference = least_drift_of(<real>0)
-    if few(classes, <real>0):
-        few_kl(a, b, rows, classes, scale, plain, t, batch)
+    cdef Py_ssize_t r, n = rows * classes
+    cdef double threshold = threshold_of(real is float), least_difference = least_drift_of(real is float)
+    if few(classes, real is float):
+        write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
+        if plain:
+            plain_kl(a, b, n, scale, t)
+        else:
+            write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
+            write_rounded(batch.factor, rows, classes, t + FACTOR)
+            write_centres(batch.centre, batch.centre_low, rows, classes, scale, t)
+            centred_kl(a, b, n, scale, t)
+        row_sums(t + GAP, rows, classes, batch.gap)
+        row_sums(t + MASS_DIFFERENCE, rows, classes, batch.mass_difference)
+        row_sums(t + MASS_A, rows, classes, batch.mass_a)
     else:
         rows_in_turn(CENTRED_KL, a, b, rows, classes, scale, batch, batch.gap, batch.mass_difference, batch.mass_a)
     for r in range(rows):
@@ -303,8 +268,13 @@ cdef void kl_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t clas
 cdef void mass_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
                     PairBatch *batch) noexcept nogil:
     """The masses and their sums."""
-    if few(classes, <real>0):
-        few_masses(a, b, rows, classes, scale, t, batch)
+    if few(classes, real is float):
+        write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
+        write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
+        write_rounded(batch.factor, rows, classes, t + FACTOR)
+        masses(a, b, rows * classes, scale, t)
+        row_sums(t + MASS_A, rows, classes, batch.mass_a)
+        row_sums(t + MASS_B, rows, classes, batch.mass_b)
     else:
         rows_in_turn(MASSES, a, b, rows, classes, scale, batch, batch.mass_a, batch.mass_b, NULL)
 
@@ -312,8 +282,12 @@ cdef void mass_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t cl
 cdef void js_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
                   PairBatch *batch) noexcept nogil:
     """Values of JS from the masses of `mass_pass` and the right centres."""
-    if few(classes, <real>0):
-        few_js(a, b, rows, classes, scale, t, batch)
+    if few(classes, real is float):
+        write_centres(batch.right, batch.right_low, rows, classes, scale, t)
+        write_inverses(batch.mass_a, rows, classes, t + PER_A)
+        write_inverses(batch.mass_b, rows, classes, t + PER_B)
+        centred_js(a, b, rows * classes, scale, t)
+        row_sums(t + GAP, rows, classes, batch.value)
     else:
         rows_in_turn(JS, a, b, rows, classes, scale, batch, batch.value, NULL, NULL)
 
@@ -322,7 +296,7 @@ cdef void first_js(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t cla
                    PairBatch *batch) noexcept nogil:
     """Values of JS and whether they need a better centre than the sums of the masses give."""
     cdef Py_ssize_t r
-    cdef double least = least_js(<real>0)
+    cdef double least = least_js(real is float)
     mass_pass(a, b, rows, classes, scale, t, batch)
     for r in range(rows):
         batch.mass_difference[r] = batch.mass_b[r] - batch.mass_a[r]
@@ -365,11 +339,9 @@ cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
     """Another pass for the rows that want one, moved together, with their next centre; True if some
     want yet another. What the masses gave (`by_masses`) is no centre to go on from: its rounding stays
     where the difference of the maxima is exact."""
-    cdef real moved_a[CHUNK + VECTOR]
-    cdef real moved_b[CHUNK + VECTOR]
+    cdef real[CHUNK + VECTOR] moved_a, moved_b
     cdef Py_ssize_t place[PIECE]
     cdef PairBatch some
-    cdef Scale unit = scale_of(1)
     cdef Py_ssize_t r, k = 0
     cdef double apart
     cdef int more = 0
@@ -389,8 +361,7 @@ cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
             some.centre_low[k] = 0
             some.octaves_b[k] = octaves_of(batch.top_b[r] * scale.inverse)
             some.centre[k] = apart
-        some.factor[k] = octaves_factor(some.octaves_a[k], some.octaves_b[k], some.centre[k], some.centre_low[k],
-                                        unit, <real>0)
+        some.factor[k] = octaves_factor(some.octaves_a[k], some.octaves_b[k], some.centre[k], some.centre_low[k], real is float)
         k += 1
     a = <const real *>moved_a
     b = <const real *>moved_b
@@ -416,22 +387,16 @@ cdef void distances(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t cl
     """Total variations of rows whose KL is known, by passes at the right centre, until their masses are the same
     as far as floats can tell; −1 where they do not become so."""
     cdef double apart[PIECE]
-    cdef Scale unit = scale_of(1)
-    cdef double limit = most_drift(<real>0)
-    cdef Py_ssize_t r, start, n
-    cdef int attempt, left = 1
+    cdef double limit = most_drift(real is float)
+    cdef Py_ssize_t r
+    cdef int attempt, left
     for r in range(rows):
         out[r] = -1
     for attempt in range(4):
         settle_centres(rows, batch)
         for r in range(rows):
-            batch.factor[r] = octaves_factor(batch.octaves_a[r], batch.octaves_b[r], batch.right[r], batch.right_low[r],
-                                             unit, <real>0)
-        start = 0
-        while start < rows:
-            n = min(<Py_ssize_t>MOST, rows - start)
-            distance_rows(a, b, start, n, classes, scale, batch, apart)
-            start += n
+            batch.factor[r] = octaves_factor(batch.octaves_a[r], batch.octaves_b[r], batch.right[r], batch.right_low[r], real is float)
+        rows_in_turn(DISTANCE, a, b, rows, classes, scale, batch, apart, batch.mass_difference, batch.mass_a)
         left = 0
         for r in range(rows):
             batch.centre[r] = batch.right[r]
@@ -445,35 +410,11 @@ cdef void distances(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t cl
             break
 
 
-cdef void distance_rows(const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t classes,
-                        Scale scale, PairBatch *batch, double *apart) noexcept nogil:
-    """Σ |e_b − e_a|, Σ (e_b − e_a) and Σ e_a of at most MOST rows."""
-    cdef double lanes[3 * MOST * LANES + LANES]
-    cdef double sums[3 * MOST]
-    cdef Py_ssize_t r, at
-    cdef Constants row
-    row.per_a = row.per_b = 0
-    for r in range(rows):
-        at = start + r
-        row.octaves_a = batch.octaves_a[at]
-        row.octaves_b = batch.octaves_b[at]
-        row.factor = batch.factor[at]
-        row.centre = batch.right[at]
-        row.centre_low = batch.right_low[at]
-        sum_lanes(DISTANCE, a + at * classes, b + at * classes, classes, 0, row, scale, lanes + 3 * r * LANES)
-    fe_row_sums_double(&lanes[0], 3 * rows, LANES, &sums[0])
-    for r in range(rows):
-        apart[start + r] = sums[3 * r]
-        batch.mass_difference[start + r] = sums[3 * r + 1]
-        batch.mass_a[start + r] = sums[3 * r + 2]
-
-
 cdef bint few_kl_rows(Tile *tile, const real *a, const real *b, Py_ssize_t rows, Py_ssize_t readable, Scale scale,
                       real *t, double *out, bint whole, PairBatch *batch) noexcept nogil:
     """KL of rows of a few classes. True if that is all; else all that is known of the rows is in `batch`."""
     cdef FewPairs pairs
-    cdef real top_a[MOST_FEW]
-    cdef real top_b[MOST_FEW]
+    cdef real[MOST_FEW] top_a, top_b
     cdef Py_ssize_t r
     cdef double left = 0
     few_kl_across(a, b, rows, tile.classes, readable, scale, t, top_a, top_b, &pairs)
@@ -576,7 +517,7 @@ cdef void divergence_rows(Tile *tile, double *out, double *distance, bint symmet
     most = min(<Py_ssize_t>MOST, CHUNK // classes)
     if classes <= FEW_LOGIT_PAIRS and not symmetric:
         most = MOST_FEW if classes * MOST_FEW <= CHUNK else MOST_FEW // 2
-    elif few(classes, <float>0) if tile.precision == SINGLE else few(classes, <double>0):
+    elif few(classes, tile.precision == SINGLE):
         most = PIECE // classes
     while r < tile.rows:
         n = min(most, tile.rows - r)

@@ -18,9 +18,7 @@ their worst and of one sign; the tests hold 1e-6 and 1e-14, which are 17 and 90.
 from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, c_fabs, log_normal, madd, nearest_shifted, real, shift_of,
 )
-from fastent.backends.cython.kernels.logits_divergence_row cimport (
-    in_reach, reach_of, threshold_of,
-)
+from fastent.backends.cython.kernels.logits_divergence_row cimport in_reach, reach_of, threshold_of
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
     centred, kl_terms, mass_of, octave, octave_origin, split_centre,
 )
@@ -43,37 +41,33 @@ cdef struct FewPairs:                   # what is known of consecutive rows
     double alone[MOST_FEW]              # 1: beyond the reach of this arithmetic
 
 
+cdef inline real class_masses(const real *a, const real *b, real shift_a, real shift_b, Scale scale, real *ea, real *eb,
+                              real is_odd, real *e, real *f) noexcept nogil:
+    """Masses of a class, kept and handed on; whether it, or one before it, holds a NaN."""
+    cdef real x = a[0], y = b[0]
+    e[0] = ea[0] = mass_of(x, shift_a, scale)
+    f[0] = eb[0] = mass_of(y, shift_b, scale)
+    return <real>1 if (x != x) | (y != y) else is_odd
+
+
 cdef inline void add_masses(const real *a, const real *b, int some, const real *shift_a, const real *shift_b, Scale scale,
                             real *ea, real *eb, double *mass_a, real *mass_b, real *odd) noexcept nogil:
     """Masses of two or four classes of 32 rows."""
-    cdef Py_ssize_t r, k
-    cdef real x, y, e, f, total_a, total_b, is_odd
+    cdef Py_ssize_t r
+    cdef real e, f, g, h, total_a, total_b, is_odd
     for r in range(VECTOR):
-        x = a[r]
-        y = b[r]
-        is_odd = <real>1 if (x != x) | (y != y) else odd[r]
-        total_a = ea[r] = mass_of(x, shift_a[r], scale)
-        total_b = eb[r] = mass_of(y, shift_b[r], scale)
-        x = a[STEP + r]
-        y = b[STEP + r]
-        is_odd = <real>1 if (x != x) | (y != y) else is_odd
-        e = ea[VECTOR + r] = mass_of(x, shift_a[r], scale)
-        f = eb[VECTOR + r] = mass_of(y, shift_b[r], scale)
+        is_odd = class_masses(a + r, b + r, shift_a[r], shift_b[r], scale, ea + r, eb + r, odd[r], &total_a, &total_b)
+        is_odd = class_masses(a + STEP + r, b + STEP + r, shift_a[r], shift_b[r], scale, ea + VECTOR + r, eb + VECTOR + r,
+                              is_odd, &e, &f)
         total_a = total_a + e
         total_b = total_b + f
         if some == 4:
-            x = a[2 * STEP + r]
-            y = b[2 * STEP + r]
-            is_odd = <real>1 if (x != x) | (y != y) else is_odd
-            e = ea[2 * VECTOR + r] = mass_of(x, shift_a[r], scale)
-            f = eb[2 * VECTOR + r] = mass_of(y, shift_b[r], scale)
-            x = a[3 * STEP + r]
-            y = b[3 * STEP + r]
-            is_odd = <real>1 if (x != x) | (y != y) else is_odd
-            x = ea[3 * VECTOR + r] = mass_of(x, shift_a[r], scale)
-            y = eb[3 * VECTOR + r] = mass_of(y, shift_b[r], scale)
-            total_a = total_a + (e + x)
-            total_b = total_b + (f + y)
+            is_odd = class_masses(a + 2 * STEP + r, b + 2 * STEP + r, shift_a[r], shift_b[r], scale,
+                                  ea + 2 * VECTOR + r, eb + 2 * VECTOR + r, is_odd, &e, &f)
+            is_odd = class_masses(a + 3 * STEP + r, b + 3 * STEP + r, shift_a[r], shift_b[r], scale,
+                                  ea + 3 * VECTOR + r, eb + 3 * VECTOR + r, is_odd, &g, &h)
+            total_a = total_a + (e + g)
+            total_b = total_b + (f + h)
         mass_a[r] += total_a
         mass_b[r] += total_b
         odd[r] = is_odd
@@ -113,25 +107,16 @@ cdef inline void add_terms(const real *a, const real *b, int some, const real *e
 cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, Scale scale, const real *top_a, const real *top_b,
                               Py_ssize_t at, FewPairs *pairs) noexcept nogil:
     """32 rows, `at` and on, that lie across the vectors."""
-    cdef real ea[FEW_LOGIT_PAIRS * VECTOR]
-    cdef real eb[FEW_LOGIT_PAIRS * VECTOR]
-    cdef real shift_a[VECTOR]
-    cdef real shift_b[VECTOR]
-    cdef real mass_b[VECTOR]
-    cdef real odd[VECTOR]
-    cdef real high[VECTOR]
-    cdef real low[VECTOR]
-    cdef real factor[VECTOR]
-    cdef real drift[VECTOR]
-    cdef double mass_a[VECTOR]
-    cdef double gap[VECTOR]
+    cdef real[FEW_LOGIT_PAIRS * VECTOR] ea, eb
+    cdef real[VECTOR] shift_a, shift_b, mass_b, odd, high, low, factor, drift
+    cdef double[VECTOR] mass_a, gap
     cdef Py_ssize_t r, c
-    cdef double x, y, ratio, logarithm, whole, n, share, second_order
+    cdef double x, y, ratio, logarithm, whole, n, share, second_order, threshold = threshold_of(real is float)
     cdef bint fits
     for r in range(VECTOR):
         x = <double>top_a[r] * scale.inverse
         y = <double>top_b[r] * scale.inverse
-        fits = in_reach(x, y, reach_of(<real>0))
+        fits = in_reach(x, y, reach_of(real is float))
         x = x if fits else 0.0
         y = y if fits else 0.0
         pairs.alone[at + r] = 0.0 if fits else 1.0
@@ -156,7 +141,7 @@ cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, 
         logarithm = log_normal(ratio)
         n = pairs.octaves_b[at + r] - pairs.octaves_a[at + r]
         if real is float:
-            x = n * octave(<real>0) - logarithm
+            x = n * octave(True) - logarithm
             high[r] = <real>x
             low[r] = <real>(x - <double>high[r])
             pairs.centre[at + r] = x
@@ -185,7 +170,7 @@ cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, 
         pairs.mass_a[at + r] = mass_a[r]
         pairs.mass_difference[at + r] = drift[r]
         pairs.value[at + r] = share - second_order
-        pairs.again[at + r] = 1.0 if (second_order > threshold_of(<real>0) * share) | (c_fabs(x) > 1e-4) else 0.0
+        pairs.again[at + r] = 1.0 if (second_order > threshold * share) | (c_fabs(x) > 1e-4) else 0.0
         # NaN, and differences beyond 3.4e38, which overflow in float
         pairs.alone[at + r] = pairs.alone[at + r] if (share < INFINITY) & (odd[r] == 0) else 1.0
 

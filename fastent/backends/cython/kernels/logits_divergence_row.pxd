@@ -14,21 +14,18 @@ from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.kernels.checks cimport check_log_sum
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, c_fabs, c_fma, excess, fe_lane_max_double, fe_lane_max_float, fe_row_sums_double,
-    log1p_of, nearest_shifted, real, shift_of,
+    INFINITY, NAN, c_fabs, c_fma, excess, fe_lane_max, fe_row_sums, log1p_of, nearest_shifted, real, rounding, shift_of,
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK, blocks_of
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile, report
 from fastent.backends.cython.kernels.logits_divergence_sums cimport (
-    BOTH_KL, CENTRED_KL, Constants, DISTANCE, JS, JS_DISTANCE, LANES, MOST_SUMS, sum_lanes,
+    BOTH_KL, CENTRED_KL, Constants, DISTANCE, JS, JS_DISTANCE, LANES, MOST_SUMS, Sums, TOPS, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    CENTRE, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, SPARE, far_js, far_kl, far_row, octave,
-    split_centre,
+    CENTRE, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, SPARE, far_js, far_kl, far_row, octave, split_centre,
 )
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
-from fastent.backends.cython.arithmetic.scratch cimport blocks_of
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, two_sum_add
 
 cdef enum:
@@ -46,23 +43,12 @@ cdef enum Wanted:                       # of a pair, together
     WANT_CHECK = 16                     # of the row sums, in any case
 
 cdef struct PairValues:
-    double kl
-    double reverse
-    double js
-    double distance
+    double kl, reverse, js, distance
 
 cdef enum Form:                         # how v and the masses are computed
     PLAIN
     CENTRED
     FAR
-
-cdef enum Task:                         # what a pass over a row computes
-    TOPS
-    KL_SUMS
-    BOTH_SUMS                           # those, and after them those of b and a
-    JS_SUM
-    DISTANCE_SUMS
-    JS_DISTANCE_SUMS
 
 cdef struct Pair:
     Tile *tile
@@ -73,8 +59,7 @@ cdef struct Pair:
     bint guessed                        # the maxima are those of the first block
     Scale scale
     Form form
-    double top_a
-    double top_b
+    double top_a, top_b
     double octaves_a                    # n of either row
     double octaves_b
     double centre                       # c, a logarithm, in two parts
@@ -85,13 +70,13 @@ cdef struct Pair:
     double mass_b
     double mass_difference                        # Σ (e_b − e_a)
     int passes                          # with these sums
-    Task task
+    Sums what                           # a pass computes
     double *parts
 
 
-cdef inline double reach_of(real unused) noexcept nogil:
+cdef inline double reach_of(bint single) noexcept nogil:
     """Maxima up to which whole octaves times ln 2 are exact, with what lies below them."""
-    return 256 if real is float else 1024
+    return 256 if single else 1024
 
 
 cdef inline bint in_reach(double a, double b, double reach) noexcept nogil:
@@ -107,19 +92,17 @@ cdef inline double octaves_of(double top) noexcept nogil:
     return shift_of(nearest_shifted(top * 1.4426950408889634074))
 
 
-cdef inline double octaves_factor(double octaves_a, double octaves_b, double centre, double centre_low, Scale unit,
-                                  real unused) noexcept nogil:
+cdef inline double octaves_factor(double octaves_a, double octaves_b, double centre, double centre_low, bint single) noexcept nogil:
     """What makes 2^−n_b·exp(b/T) the masses 2^−n_a·exp(b/T − c). The exponent goes in as two parts:
     rounded, it cost 7e-15 where the maxima are 50 apart."""
-    cdef double n = octaves_b - octaves_a, c = centre + centre_low, back = c - centre
-    cdef double whole = n * octave(unused), low = c_fma(n, octave(unused), -whole)
+    cdef double n = octaves_b - octaves_a, c = centre + centre_low
+    cdef double whole = n * octave(single), low = c_fma(n, octave(single), -whole)
     cdef double high = whole - c
-    low -= (centre - (c - back)) + (centre_low - back)
-    back = high - whole
-    low += (whole - (high - back)) + (-c - back)
-    if real is double:
+    low -= rounding(centre, -centre_low, c)
+    low += rounding(whole, c, high)
+    if not single:
         low += n * 2.3190468138462995584e-17            # what ln 2 lacks
-    return exp_over(high, low, unit)
+    return exp_over(high, low, scale_of(1))
 
 
 cdef inline double kl_value(double gap, double mass_difference, double mass, double threshold, double least_difference,
@@ -130,19 +113,19 @@ cdef inline double kl_value(double gap, double mass_difference, double mass, dou
     return share - second_order
 
 
-cdef inline double threshold_of(real unused) noexcept nogil:
-    return 0.3 if real is float else 0.5
+cdef inline double threshold_of(bint single) noexcept nogil:
+    return 0.3 if single else 0.5
 
 
-cdef inline double least_drift_of(real unused) noexcept nogil:
+cdef inline double least_drift_of(bint single) noexcept nogil:
     """E/A below which A + E = Σ e_b has lost a digit of a double, as where a flat row meets a peaked one."""
-    return -1 if real is float else -0.9
+    return -1 if single else -0.9
 
 
-cdef inline double least_js(real unused) noexcept nogil:
+cdef inline double least_js(bint single) noexcept nogil:
     """JS for which a centre from the sums of the masses, or of the first pass for KL, will do: its error, η,
     adds η²/8."""
-    return 1e-6 if real is float else 1e-13
+    return 1e-6 if single else 1e-13
 
 
 cdef inline const real *ready(const real *x, Py_ssize_t n, bint certain, real *out) noexcept nogil:
@@ -167,21 +150,16 @@ cdef inline void far_sums(Pair *pair, const double *a, const double *b, Py_ssize
     cdef Py_ssize_t i
     split_centre(pair.centre, pair.centre_low, pair.scale, &high, &low)
     far_row(a, b, n, pair.top_a, pair.top_b, high, low, pair.factor, pair.scale, t, t + CENTRE)
-    if pair.task == KL_SUMS:
-        far_kl(n, t + CENTRE, t)
-        sums[0] = row_sum(t + GAP, n)
-        sums[1] = row_sum(t + MASS_DIFFERENCE, n)
-        sums[2] = row_sum(t + MASS_A, n)
-    elif pair.task == DISTANCE_SUMS:
-        far_kl(n, t + CENTRE, t)
-        for i in range(n):
-            t[GAP + i] = c_fabs(t[MASS_DIFFERENCE + i])
-        sums[0] = row_sum(t + GAP, n)
-        sums[1] = row_sum(t + MASS_DIFFERENCE, n)
-        sums[2] = row_sum(t + MASS_A, n)
-    else:
+    if pair.what == JS:
         far_js(n, t + CENTRE, 1 / pair.mass_a, 1 / pair.mass_b, t)
-        sums[0] = row_sum(t + GAP, n)
+    else:
+        far_kl(n, t + CENTRE, t)
+    for i in range(n if pair.what == DISTANCE else 0):
+        t[GAP + i] = c_fabs(t[MASS_DIFFERENCE + i])
+    sums[0] = row_sum(t + GAP, n)
+    if pair.what != JS:
+        sums[1] = row_sum(t + MASS_DIFFERENCE, n)
+        sums[2] = row_sum(t + MASS_A, n)
 
 
 cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t n, double *sums) noexcept nogil:
@@ -196,27 +174,18 @@ cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t 
     row.centre_low = pair.centre_low
     row.per_a = 1 / pair.mass_a
     row.per_b = 1 / pair.mass_b
-    if pair.task == KL_SUMS:
+    if pair.what == CENTRED_KL:         # by constants, so that GCC makes a loop of each: else KL takes 1.2 times as long
         sum_lanes(CENTRED_KL, a, b, n, ahead, row, pair.scale, &lanes[0])
-    elif pair.task == BOTH_SUMS:
+    elif pair.what == BOTH_KL:
         sum_lanes(BOTH_KL, a, b, n, ahead, row, pair.scale, &lanes[0])
-        fe_row_sums_double(&lanes[3 * LANES], 3, LANES, sums + 3)
-    elif pair.task == DISTANCE_SUMS:
+        fe_row_sums(&lanes[3 * LANES], 3, LANES, sums + 3)
+    elif pair.what == DISTANCE:
         sum_lanes(DISTANCE, a, b, n, ahead, row, pair.scale, &lanes[0])
-    elif pair.task == JS_SUM:
+    elif pair.what == JS:
         sum_lanes(JS, a, b, n, ahead, row, pair.scale, &lanes[0])
     else:
         sum_lanes(JS_DISTANCE, a, b, n, ahead, row, pair.scale, &lanes[0])
-    fe_row_sums_double(&lanes[0], 3, LANES, sums)
-
-
-cdef inline void block_tops(const real *a, const real *b, Py_ssize_t n, double *part) noexcept nogil:
-    if real is float:
-        part[TOP_A] = fe_lane_max_float(a, n)
-        part[TOP_B] = fe_lane_max_float(b, n)
-    else:
-        part[TOP_A] = fe_lane_max_double(a, n)
-        part[TOP_B] = fe_lane_max_double(b, n)
+    fe_row_sums(&lanes[0], 3, LANES, sums)
 
 
 cdef inline bint as_guessed(Pair *pair, const double *part) noexcept nogil:
@@ -231,12 +200,12 @@ cdef inline void sums_of_block(Pair *pair, const real *a, const real *b, Py_ssiz
     cdef Py_ssize_t most = CHUNK if real is float else DOUBLE_BLOCK, start = 0, n
     cdef const real *x
     cdef const real *y
-    cdef double lost[TOP_A]
-    cdef double sums[TOP_A]
+    cdef double[TOP_A] lost, sums
     cdef int k
-    if pair.task == TOPS or pair.guessed:
-        block_tops(a, b, whole, part)
-        if pair.task == TOPS:
+    if pair.what == TOPS or pair.guessed:
+        part[TOP_A] = fe_lane_max(a, whole)
+        part[TOP_B] = fe_lane_max(b, whole)
+        if pair.what == TOPS:
             return
     for k in range(TOP_A):
         part[k] = lost[k] = sums[k] = 0
@@ -279,8 +248,8 @@ cdef inline void logits_pair_block_job(void *context, Py_ssize_t block, char *sc
         sums_of_block(pair, <const double *>(wide + FACTOR), <const double *>(wide + SPARE), n, wide, part)
 
 
-cdef inline void one_pass(Tile *tile, Pair *pair, Task task) noexcept nogil:
-    pair.task = task
+cdef inline void one_pass(Tile *tile, Pair *pair, Sums what) noexcept nogil:
+    pair.what = what
     tile.run(tile.runner, logits_pair_block_job, pair, blocks_of(tile.classes), tile.scratch)
 
 
@@ -318,10 +287,7 @@ cdef inline void set_centre(Pair *pair, double centre, double centre_low) noexce
     if pair.form == FAR:
         pair.factor = c_exp(-(centre + centre_low))
         return
-    if pair.precision == SINGLE:
-        pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, centre_low, scale_of(1), <float>0)
-    else:
-        pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, centre_low, scale_of(1), <double>0)
+    pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, centre_low, pair.precision == SINGLE)
     pair.form = CENTRED if centre + centre_low != 0 or pair.octaves_b != pair.octaves_a else PLAIN
 
 
@@ -331,9 +297,9 @@ cdef inline void first_centre(Pair *pair) noexcept nogil:
     cdef double a = pair.top_a * pair.scale.inverse, b = pair.top_b * pair.scale.inverse
     cdef bint common = share_centre(a, b)
     pair.octaves_a = pair.octaves_b = 0
-    if pair.precision == SINGLE and not in_reach(a, b, reach_of(<float>0)):
+    if pair.precision == SINGLE and not in_reach(a, b, reach_of(True)):
         pair.precision = WIDENED
-    pair.form = PLAIN if in_reach(a, b, reach_of(<float>0 if pair.precision == SINGLE else <double>0)) else FAR
+    pair.form = PLAIN if in_reach(a, b, reach_of(pair.precision == SINGLE)) else FAR
     if pair.form == FAR:
         set_centre(pair, 0, 0)
         return
@@ -367,8 +333,8 @@ cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
     """KL of a pair from the sums of its first pass, with passes at better centres if it needs them; masses and
     right centre as a side effect."""
     cdef double value = NAN, apart
-    cdef double threshold = threshold_of(<float>0) if pair.precision == SINGLE else threshold_of(<double>0)
-    cdef double least_difference = least_drift_of(<float>0) if pair.precision == SINGLE else least_drift_of(<double>0)
+    cdef double threshold = threshold_of(pair.precision == SINGLE)
+    cdef double least_difference = least_drift_of(pair.precision == SINGLE)
     cdef int again
     while True:
         value = kl_value(pair.gap, pair.mass_difference, pair.mass_a, threshold, least_difference, &again)
@@ -382,7 +348,7 @@ cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
             move_centre(pair)
         if pair.passes == MOST_PASSES:
             break
-        one_pass(tile, pair, KL_SUMS)
+        one_pass(tile, pair, CENTRED_KL)
         take_sums(tile, pair, 0)
     return value if not value < 0 else 0.0
 
@@ -392,27 +358,27 @@ cdef inline void find_masses(Tile *tile, Pair *pair) noexcept nogil:
     where that of b has lost a digit."""
     while pair.mass_difference < -0.9 * pair.mass_a and pair.passes < MOST_PASSES:
         move_centre(pair)
-        one_pass(tile, pair, KL_SUMS)
+        one_pass(tile, pair, CENTRED_KL)
         take_sums(tile, pair, 0)
     pair.guessed = False
     move_centre(pair)
 
 
-cdef inline double most_drift(real unused) noexcept nogil:
+cdef inline double most_drift(bint single) noexcept nogil:
     """Σ (e_b − e_a), which is 0 at the right centre, over Σ |e_b − e_a|: as far as their half may be off."""
-    return 4e-7 if real is float else 1e-9
+    return 4e-7 if single else 1e-9
 
 
 cdef inline double distance_of(Tile *tile, Pair *pair, double apart) noexcept nogil:
     """Total variation of a pair whose KL is known: half of Σ |e_b − e_a| per mass at the right centre. That sum is
     `apart` if a pass there has been made, which is not negative. NaN if floats do not come near it."""
-    cdef double most = most_drift(<float>0) if pair.precision == SINGLE else most_drift(<double>0)
+    cdef double most = most_drift(pair.precision == SINGLE)
     cdef int attempt
     pair.guessed = False
     for attempt in range(MOST_PASSES):
         if attempt or apart < 0:
             move_centre(pair)
-            one_pass(tile, pair, DISTANCE_SUMS)
+            one_pass(tile, pair, DISTANCE)
             apart = total(tile, pair, 0)
             pair.mass_difference = total(tile, pair, 1)
             pair.mass_a = total(tile, pair, 2)
@@ -466,7 +432,7 @@ cdef inline Pair swapped_pair(Pair *pair, Tile *other) noexcept nogil:
 cdef inline double js_of(Tile *tile, Pair *pair, double *apart) noexcept nogil:
     """JS of a pair at its right centre, and what `distance_of` wants of that pass unless `apart` is NULL."""
     cdef double value
-    one_pass(tile, pair, JS_DISTANCE_SUMS if apart != NULL else JS_SUM)
+    one_pass(tile, pair, JS_DISTANCE if apart != NULL else JS)
     value = total(tile, pair, 0)
     if apart != NULL:
         apart[0] = total(tile, pair, 1)
@@ -490,7 +456,7 @@ cdef inline int values_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, int wanted,
         other = swapped_tile(tile)
         back = swapped_pair(pair, &other)
     both = pair.precision == SINGLE and pair.form == PLAIN and wanted & WANT_REVERSE
-    one_pass(tile, pair, BOTH_SUMS if both else KL_SUMS)
+    one_pass(tile, pair, BOTH_KL if both else CENTRED_KL)
     if misled(tile, pair):
         return wanted
     if both:
@@ -509,7 +475,7 @@ cdef inline int values_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, int wanted,
         out.js = js_of(tile, &even, &apart if shared else NULL)
         if shared:
             forward = even
-        elif out.js < least_js(<float>0) if pair.precision == SINGLE else out.js < least_js(<double>0):
+        elif out.js < least_js(pair.precision == SINGLE):
             if not wanted & (WANT_KL | WANT_DISTANCE):
                 kl_of(tile, &forward)
             if forward.passes > 1:
@@ -523,7 +489,7 @@ cdef inline int values_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, int wanted,
     if wanted & WANT_REVERSE:
         if not both:
             first_centre(&back)
-            one_pass(&other, &back, KL_SUMS)
+            one_pass(&other, &back, CENTRED_KL)
             misled(&other, &back)                       # it is not, as the pair is not: for the maxima
             take_sums(&other, &back, 0)
         out.reverse = kl_of(&other, &back)
@@ -541,7 +507,7 @@ cdef inline int pair_values(Tile *tile, Py_ssize_t r, Pair *pair, int wanted, Pa
     pair.certain_a = pair.certain_b = False
     if tile.classes > CHUNK:
         pair.guessed = False
-        pair.task = TOPS
+        pair.what = TOPS
         logits_pair_block_job(pair, 0, tile.scratch)
         pair.guessed = True
         pair.top_a = pair.parts[TOP_A]

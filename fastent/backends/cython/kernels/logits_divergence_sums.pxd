@@ -10,15 +10,12 @@ exponentials of b for KL, the logarithms for JS. The terms are the same.
 
 from libc.stdint cimport uint32_t
 
-from fastent.backends.cython.arithmetic.functions cimport fe_bits_float, kappa, magnitude, real
+from fastent.backends.cython.arithmetic.functions cimport fe_ask, fe_bits_float, kappa, magnitude, real
 from fastent.backends.cython.kernels.logits_exp cimport Scale
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
     centred, js_term, kl_terms, mass_of, near_terms, octave_origin, split_centre,
 )
-
-cdef extern from "lane_sums.h" nogil:
-    void fe_ask(const char *at, Py_ssize_t size, bint near)
 
 cdef enum:
     LANES = 16
@@ -33,10 +30,10 @@ cdef enum Sums:                         # what is summed
     JS
     BOTH_KL                             # PLAIN_KL, and after it that of b and a
     JS_DISTANCE                         # JS, |mass_difference| and mass_difference
+    TOPS                                # none: a pass for the maxima
 
 cdef struct Constants:                  # of a row
-    double octaves_a
-    double octaves_b
+    double octaves_a, octaves_b
     double factor                       # of the masses of b
     double centre                       # a logarithm, in two parts
     double centre_low
@@ -140,8 +137,7 @@ cdef inline void add_four(Sums what, bint near, const real *a, const real *b, Co
 cdef inline void add_group(Sums what, bint near, const real *a, const real *b, Constants row, real c, real c_low,
                            Scale scale, double *lanes) noexcept nogil:
     """Eight vectors of floats, or four of doubles, which are not widened."""
-    cdef real sums[MOST_SUMS]
-    cdef real more[MOST_SUMS]
+    cdef real[MOST_SUMS] sums, more
     cdef int j, k
     for j in range(LANES):
         add_four(what, near, a + j, b + j, row, c, c_low, scale, &sums[0])
@@ -184,15 +180,14 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
     cdef bint near = True
     cdef real some[MOST_SUMS * LANES]
     cdef double held[MOST_SUMS * LANES]     # on the stack: stores to `lanes` might change what is read
-    cdef real tail_a[LANES]
-    cdef real tail_b[LANES]
+    cdef real[LANES] tail_a, tail_b
     split_centre(row.centre, row.centre_low, scale, &c, &c_low)
     for i in range(width):
         some[i] = 0
     start = n - n % group
     if what != MASSES and ahead:
-        fe_ask(<const char *>(a + start + ahead), (n - start) * sizeof(real), True)
-        fe_ask(<const char *>(b + start + ahead), (n - start) * sizeof(real), True)
+        fe_ask(a + start + ahead, (n - start) * sizeof(real), True)
+        fe_ask(b + start + ahead, (n - start) * sizeof(real), True)
     if n % LANES:
         last_vector(a, n, &tail_a[0])
         last_vector(b, n, &tail_b[0])
@@ -210,8 +205,8 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
         most = start + (CHUNK if real is float else DOUBLE_BLOCK)
         while start + group <= n and start < most:
             if what != MASSES and ahead:
-                fe_ask(<const char *>(a + start + ahead), group * sizeof(real), True)
-                fe_ask(<const char *>(b + start + ahead), group * sizeof(real), True)
+                fe_ask(a + start + ahead, group * sizeof(real), True)
+                fe_ask(b + start + ahead, group * sizeof(real), True)
             if real is float and what != MASSES:
                 if near or start % (RETRY * group) == 0:
                     near = all_near(what, a + start, b + start, group, c, row.octaves_a)

@@ -12,10 +12,9 @@ needs no case of its own, and what it adds is below 1e-30 (float) or 1e-300.
 from libc.stdint cimport int32_t, uint32_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    FE_OCTAVE, INFINITY, c_fma, exp_tail, fe_bits_float, fe_less_octaves, kappa, lost_by, madd,
-    magnitude, phi, real, times_power,
+    FE_OCTAVE, INFINITY, c_fma, fe_bits_float, fe_poly, kappa, lost_by, madd, magnitude, phi, real,
 )
-from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over
+from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_in_octaves, exp_over
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 
 cdef enum:                              # where the arrays of a piece stand in scratch memory
@@ -35,41 +34,28 @@ cdef enum:                              # where the arrays of a piece stand in s
 
 cdef inline real octave_origin(real unused) noexcept nogil:
     """Its sum with a number below 2^21 is that number rounded, in the low bits."""
-    if real is float:
-        return <real>12582912.0
-    else:
-        return <real>6755399441055744.0
+    return <real>12582912.0 if real is float else <real>6755399441055744.0
 
 
-cdef inline double octave(real unused) noexcept nogil:
+cdef inline double octave(bint single) noexcept nogil:
     """ln 2 as `mass_of` has it: one float will do, as its error counts in the octaves below n only."""
-    return FE_OCTAVE if real is float else 0.69314718055994530942
+    return FE_OCTAVE if single else 0.69314718055994530942
 
 
 cdef inline real end_of_mass(real unused) noexcept nogil:
     """Masses up to it stand for none."""
-    if real is float:
-        return <real>2.4e-38
-    else:
-        return <real>4.5e-308
+    return <real>2.4e-38 if real is float else <real>4.5e-308
 
 
 cdef inline real mass_of(real x, real shift, Scale scale) noexcept nogil:
     """2^−n·exp(x/T) for shift = octave_origin − n. What is too small is raised before, so that it
     comes out as one and the same small number."""
-    cdef real shifted, r, least
+    cdef real least
     if real is float:
         least = ((<real>12582912.0 - shift) - <real>125) * <real>0.6931472
-        x = x if x > least else least
-        shifted = madd(x, <real>1.4426950408889634, shift)
-        r = fe_less_octaves(x, shifted - shift)
     else:
         least = ((<real>6755399441055744.0 - shift) - <real>1021) * scale.high
-        x = x if x > least else least
-        shifted = madd(x, 1.4426950408889634074 * scale.inverse, shift)
-        r = shift - shifted
-        r = madd(r, scale.low, madd(r, scale.high, x)) * scale.inverse
-    return times_power(madd(exp_tail(r), r * r, r) + <real>1, shifted)
+    return exp_in_octaves(x if x > least else least, shift, scale)
 
 
 cdef inline void split_centre(double centre, double centre_low, Scale scale, real *high, real *low) noexcept nogil:
@@ -130,11 +116,8 @@ cdef inline real far_log1p(real z, real high) noexcept nogil:
     if real is float:
         t = madd(<real>0.2, w, <real>0.33333333333333333333)
     else:
-        t = madd(<real>0.076923076923076923077, w, <real>0.090909090909090909091)
-        t = madd(t, w, <real>0.11111111111111111111)
-        t = madd(t, w, <real>0.14285714285714285714)
-        t = madd(t, w, <real>0.2)
-        t = madd(t, w, <real>0.33333333333333333333)
+        t = fe_poly(w, 0.076923076923076923077, 0.090909090909090909091, 0.11111111111111111111,
+                       0.14285714285714285714, 0.2, 0.33333333333333333333)
     return madd(s * w, t, s)
 
 

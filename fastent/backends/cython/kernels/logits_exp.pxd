@@ -7,13 +7,12 @@ mass. Blocks of a long row are merged in order; a short row is one block.
 from libc.stdint cimport int64_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    FE_OCTAVE, INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_lane_max_double, fe_lane_max_float,
-    fe_less_octaves, madd, nearest_shifted, real, shift_of, stored, times_power,
+    FE_OCTAVE, INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_less_octaves, madd, nearest_shifted, real, rounding, shift_of,
+    stored, times_power,
 )
 
 cdef extern from "argmax.h" nogil:
-    bint fe_lane_nan_float(const float *x, Py_ssize_t n)
-    bint fe_lane_nan_double(const double *x, Py_ssize_t n)
+    bint fe_lane_nan(const void *x, Py_ssize_t n)
 
 
 cdef struct LogitSums:
@@ -36,10 +35,7 @@ cdef struct RowSums:                # the same of consecutive rows
 
 
 cdef struct Scale:                  # temperature, and T·ln 2 in two parts: n·high is exact
-    double temperature
-    double inverse
-    double high
-    double low
+    double temperature, inverse, high, low
 
 
 cdef inline Scale scale_of(double temperature) noexcept nogil:
@@ -61,13 +57,6 @@ cdef inline double exp_over(double high, double low, Scale scale) noexcept nogil
     cdef double r = (madd(-k, scale.high, high) - madd(k, scale.low, -low)) * scale.inverse
     cdef double v = times_power(madd(r * r, exp_tail(r), r) + 1, shifted)
     return v if high >= -708 * scale.temperature else 0.0
-
-
-cdef inline double block_top(const stored *x, Py_ssize_t n) noexcept nogil:
-    if stored is float:
-        return fe_lane_max_float(x, n)
-    else:
-        return fe_lane_max_double(x, n)
 
 
 cdef inline float far_origin(float m) noexcept nogil:
@@ -141,32 +130,22 @@ cdef inline double share_of_octave(double m, bint single, Scale scale) noexcept 
 cdef inline double exp_below_double(double x, double m, Scale scale) noexcept nogil:
     """The same in double, with a temperature; the difference goes in as two parts."""
     cdef double h = x - m
-    cdef double back = h - x
-    cdef double low = (x - (h - back)) + (-m - back)
-    cdef double v = exp_over(h, low, scale)
+    cdef double v = exp_over(h, rounding(x, m, h), scale)
     return v if x < m else 0.0
 
 
-cdef inline float gap_single(float x, float m) noexcept nogil:
-    """m − x for the moment, where its exponential is 0 at the latest at 104."""
-    cdef float h = m - x
-    return h if h < 104 else <float>104
-
-
-cdef inline double gap_double(double x, double m, Scale scale) noexcept nogil:
-    cdef double h = (m - x) * scale.inverse
-    return h if h < 746 else 746.0
+cdef inline real gap_of(real x, real m, Scale scale) noexcept nogil:
+    """(m − x)/T for the moment, where its exponential is 0 at the latest at 104, or 746."""
+    cdef real h = m - x if real is float else (m - x) * <real>scale.inverse
+    cdef real most = <real>104 if real is float else <real>746
+    return h if h < most else most
 
 
 cdef inline void settle(const stored *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
     """A row whose maximum is not finite, or not alone."""
     cdef Py_ssize_t i
     cdef double top = out.top[r]
-    cdef bint nan
-    if stored is float:
-        nan = fe_lane_nan_float(x, n)
-    else:
-        nan = fe_lane_nan_double(x, n)
+    cdef bint nan = fe_lane_nan(x, n)
     if not nan and top < INFINITY and top > -INFINITY:
         return
     out.top[r] = NAN if nan else top
@@ -189,7 +168,7 @@ cdef inline void settle_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, Row
 cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nogil:
     """a becomes the sums of both blocks."""
     cdef LogitSums other
-    cdef double h, back, low, f
+    cdef double h, f
     if b.top != b.top or a.top != a.top:
         a.top = a.gap = NAN                             # and nothing is said about the target's sum
         return
@@ -208,13 +187,11 @@ cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nog
         a.gap += other.gap
         return
     h = other.top - a.top                               # in two parts, as in the terms
-    back = h - other.top
-    low = (other.top - (h - back)) + (-a.top - back)
     if other.mass > 0:
         a.gap += other.gap - h * other.mass
     if h == -INFINITY:
         return
-    f = exp_over(h, low, scale)
+    f = exp_over(h, rounding(other.top, a.top, h), scale)
     a.moment += f * (other.moment - h * scale.inverse * (other.count + other.rest))
     a.rest += f * (other.count + other.rest)
     a.square += f * f * (other.count + other.square)

@@ -2,21 +2,16 @@
 
 from libc.stdint cimport int64_t
 
-from fastent.backends.cython.arithmetic.functions cimport real, stored
-from fastent.backends.cython.kernels.logits_exp cimport (
-    LogitSums, RowSums, Scale, settle_rows, share_of_octave,
-)
+from fastent.backends.cython.arithmetic.functions cimport fe_ask, real, stored
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, RowSums, Scale, settle_rows, share_of_octave
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.logits_sums_short cimport add_moments, map_row
 from fastent.backends.cython.kernels.logits_sums_long cimport LANES, lanes_of_row
 from fastent.backends.cython.arithmetic.sums cimport row_sum, row_sums
 
 cdef extern from "argmax.h" nogil:
-    float fe_lane_top_float(const float *x, Py_ssize_t n, Py_ssize_t *where)
-    double fe_lane_top_double(const double *x, Py_ssize_t n, Py_ssize_t *where)
-    float fe_lane_rank_float(const float *x, Py_ssize_t n, Py_ssize_t *where, float own, Py_ssize_t label, double *rank)
-    double fe_lane_rank_double(const double *x, Py_ssize_t n, Py_ssize_t *where, double own, Py_ssize_t label, double *rank)
-    void fe_ask(const char *at, Py_ssize_t size, bint near)
+    double fe_lane_top(const void *x, Py_ssize_t n, Py_ssize_t *where)
+    double fe_lane_rank(const void *x, Py_ssize_t n, Py_ssize_t *where, double own, Py_ssize_t label, double *rank)
 
 cdef enum:
     MANY = 512                          # classes from which a row is summed in stretches
@@ -63,14 +58,9 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, size_t width) noexcept nogil:
 
 
 cdef inline double top_of(const stored *x, Py_ssize_t n, Py_ssize_t *where, Py_ssize_t r, Ranks ranks) noexcept nogil:
-    if stored is float:
-        if ranks.rank == NULL:
-            return fe_lane_top_float(x, n, where)
-        return fe_lane_rank_float(x, n, where, <float>ranks.own[r], ranks.labels[r] - ranks.start, ranks.rank + r)
-    else:
-        if ranks.rank == NULL:
-            return fe_lane_top_double(x, n, where)
-        return fe_lane_rank_double(x, n, where, ranks.own[r], ranks.labels[r] - ranks.start, ranks.rank + r)
+    if ranks.rank == NULL:
+        return fe_lane_top(x, n, where)
+    return fe_lane_rank(x, n, where, ranks.own[r], ranks.labels[r] - ranks.start, ranks.rank + r)
 
 
 cdef inline void sums_of_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t readable, Scale scale,
@@ -87,7 +77,7 @@ cdef inline void sums_of_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, Py
         out.top[r] = top_of(x + r * n, n, &where[r], r, ranks)
     if n < MANY:
         for r in range(rows):
-            fe_ask(<const char *>(x + (rows + r) * n), n * sizeof(stored), True)
+            fe_ask(x + (rows + r) * n, n * sizeof(stored), True)
             out.count[r] = map_row(x + r * n, n, readable - r * n, <stored>out.top[r], scale, terms + r * n, copy)
         for r in range(rows):
             out.rest[r] = row_sum(terms + r * n, n)

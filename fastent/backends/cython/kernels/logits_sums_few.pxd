@@ -9,8 +9,7 @@ from fastent.backends.cython.arithmetic.functions cimport (
 )
 from fastent.backends.cython.arithmetic.bits cimport both, mask_of
 from fastent.backends.cython.kernels.logits_exp cimport (
-    RowSums, Scale, exp_in_octaves, far_origin, far_origin_double, gap_double, gap_single,
-    settle_rows, share_of_octave, shift_double,
+    RowSums, Scale, exp_in_octaves, far_origin, far_origin_double, gap_of, settle_rows, share_of_octave, shift_double,
 )
 from fastent.backends.cython.kernels.interface cimport Tile
 from fastent.backends.cython.kernels.logits_across cimport ACROSS, LANES, STEP, lay_across
@@ -28,14 +27,7 @@ cdef enum:
     TOGETHER = 16                       # classes whose terms are added before they are widened
 
 cdef struct LogitsBatch:                      # LogitSums of consecutive rows
-    double top[LANES]
-    double count[LANES]
-    double rest[LANES]
-    double moment[LANES]
-    double square[LANES]
-    double gap[LANES]
-    double mass[LANES]
-    double rank[LANES]
+    double[LANES] top, count, rest, moment, square, gap, mass, rank
     double partition[LANES]             # log1p(s)
     double own[LANES]                   # sparse: the label's logit
     double place[LANES]                 # and its rank, where classes are few
@@ -73,13 +65,6 @@ cdef inline real term_of(real x, real m, real origin, real low, real shift, Scal
         return both(exp_in_octaves(low if low > t else t, shift, scale), below[0])
     else:
         return both(both(exp_in_octaves(t, shift, scale), mask_of(t >= low, t)), below[0])
-
-
-cdef inline real gap_of(real x, real m, Scale scale) noexcept nogil:
-    if real is float:
-        return gap_single(x, m)
-    else:
-        return gap_double(x, m, scale)
 
 
 cdef inline void add_columns(const real *across, Py_ssize_t rows, int some, const real *top, const real *origin, const real *low, const real *shift,
@@ -145,14 +130,7 @@ cdef inline void few_row_sums(const real *across, const real *top, Py_ssize_t ro
                               LogitsBatch *sums, Py_ssize_t at) noexcept nogil:
     """Sums of some rows."""
     cdef Py_ssize_t r, c = TOGETHER
-    cdef real origin[LANES]
-    cdef real rest[LANES]
-    cdef real count[LANES]
-    cdef real share[LANES]
-    cdef real low[LANES]
-    cdef real shift[LANES]
-    cdef real moment[LANES]
-    cdef real square[LANES]
+    cdef real[LANES] origin, rest, count, share, low, shift, moment, square
     cdef real v, octaves
     for r in range(rows):
         count[r] = classes + (classes & 1)
@@ -191,8 +169,7 @@ cdef inline void own_and_rank(const real *across, Py_ssize_t rows, Py_ssize_t cl
                               LogitsBatch *sums, Py_ssize_t at) noexcept nogil:
     """The logits of the labels of some rows; if wanted how many classes are above them, or equal and before."""
     cdef Py_ssize_t r, c
-    cdef int32_t narrow[LANES]
-    cdef int32_t above[LANES]
+    cdef int32_t[LANES] narrow, above
     cdef int64_t wide_above[LANES]
     cdef real own[LANES]
     cdef real x
@@ -234,8 +211,7 @@ cdef inline bint few_class_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, S
     cdef Py_ssize_t classes = tile.classes, r, c, at = 0, step = summed_at_once(rows, <real>0)
     cdef real *across = scratch
     cdef real *target = scratch + ACROSS
-    cdef real top[LANES]
-    cdef real target_top[LANES]
+    cdef real[LANES] top, target_top
     cdef int64_t labels[LANES]
     cdef int64_t odd = 0
     cdef real v

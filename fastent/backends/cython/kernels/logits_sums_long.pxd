@@ -8,16 +8,13 @@ The maximum stays out of the sums. Only the stretch that holds it and the end of
 comparisons; the end goes back over what was added, and a fence of infinities keeps that out.
 """
 
-from fastent.backends.cython.arithmetic.functions cimport madd, real, stored
+from fastent.backends.cython.arithmetic.functions cimport fe_ask, madd, real, stored
 from fastent.backends.cython.kernels.logits_exp cimport Origin, Scale, exp_in_octaves, origin_of
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 
 cdef extern from "argmax.h" nogil:
-    const float *fe_fence_float
-    const double *fe_fence_double
-    int fe_below_float(const float *x, Py_ssize_t n, float m)
-    int fe_below_double(const double *x, Py_ssize_t n, double m)
-    void fe_ask(const char *at, Py_ssize_t size, bint near)
+    const void *fe_fence(const void *x)     # its middle
+    int fe_below(const void *x, Py_ssize_t n, double m)
 
 cdef enum:
     LANES = 16
@@ -75,42 +72,29 @@ cdef inline void add_stretch(const stored *x, const stored *fence, stored m, bin
             square[j] += <double>(square_a + square_b)
 
 
-cdef inline int below(const stored *x, Py_ssize_t n, stored m) noexcept nogil:
-    if stored is float:
-        return fe_below_float(x, n, m)
-    else:
-        return fe_below_double(x, n, m)
-
-
 cdef inline double lanes_of_row(const stored *x, Py_ssize_t n, double top, Py_ssize_t where,
                                 Scale scale, bint moments, Py_ssize_t ahead, real unused, double *lanes) noexcept nogil:
     """Sums of a row of at least 128 logits in 16 lanes; returns how many of its maxima stayed out of them."""
     cdef Py_ssize_t whole = n // STRETCH * STRETCH, start = 0, j
-    cdef const stored *fence
+    cdef const stored *fence = <const stored *>fe_fence(x)
     cdef int count = 0
     cdef bint near = ahead <= n         # else other rows come first
     cdef stored m = <stored>top
-    cdef double rest[LANES]
-    cdef double moment[LANES]
-    cdef double square[LANES]
+    cdef double[LANES] rest, moment, square
     cdef Origin origin = origin_of(top, real is float, scale)
-    if stored is float:
-        fence = fe_fence_float + STRETCH
-    else:
-        fence = fe_fence_double + STRETCH
     for j in range(LANES):
         rest[j] = moment[j] = square[j] = 0
     while start < whole:
-        fe_ask(<const char *>(x + start + ahead), STRETCH * sizeof(stored), near)
+        fe_ask(x + start + ahead, STRETCH * sizeof(stored), near)
         if start != where:
             add_stretch(x + start, fence, m, False, False, origin, scale, moments, unused, rest, moment, square)
         else:
-            count += STRETCH - below(x + start, STRETCH, m)
+            count += STRETCH - fe_below(x + start, STRETCH, m)
             add_stretch(x + start, fence, m, True, False, origin, scale, moments, unused, rest, moment, square)
         start += STRETCH
     if start < n:
-        fe_ask(<const char *>(x + start + ahead), STRETCH * sizeof(stored), near)
-        count += <int>(n - start) - below(x + start, n - start, m)
+        fe_ask(x + start + ahead, STRETCH * sizeof(stored), near)
+        count += <int>(n - start) - fe_below(x + start, n - start, m)
         start = n - STRETCH             # what was added already lies outside of the fence
         add_stretch(x + start, fence - (whole - start), m, True, True, origin, scale, moments, unused, rest, moment, square)
     for j in range(LANES):

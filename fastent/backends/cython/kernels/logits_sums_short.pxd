@@ -8,15 +8,12 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
 from fastent.backends.cython.arithmetic.functions cimport real, stored
-from fastent.backends.cython.kernels.logits_exp cimport (
-    Origin, RowSums, Scale, exp_in_octaves, gap_double, origin_of,
-)
+from fastent.backends.cython.kernels.logits_exp cimport Origin, RowSums, Scale, exp_in_octaves, gap_of, origin_of
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 
 cdef extern from "argmax.h" nogil:
-    int fe_below_float(const float *x, Py_ssize_t n, float m)
-    int fe_below_double(const double *x, Py_ssize_t n, double m)
+    int fe_below(const void *x, Py_ssize_t n, double m)
 
 cdef extern from "moments.h" nogil:
     void fe_lane_moments(const float *x, const float *e, Py_ssize_t n, float m, double *moment, double *square)
@@ -48,10 +45,7 @@ cdef inline Py_ssize_t map_row(const stored *x, Py_ssize_t n, Py_ssize_t readabl
     if left == 0 or 16 * vectors <= readable:
         below = map_vectors(x, vectors, m, scale, e)
         if left:
-            if stored is float:         # what is not of this row
-                below -= fe_below_float(x + n, 16 * vectors - n, m)
-            else:
-                below -= fe_below_double(x + n, 16 * vectors - n, m)
+            below -= fe_below(x + n, 16 * vectors - n, m)       # what is not of this row
         return n - below
     for i in range(16):
         copy[i] = m
@@ -67,7 +61,7 @@ cdef inline void add_moments(const stored *x, const real *e, Py_ssize_t n, store
         fe_lane_moments(x, e, n, m, &out.moment[r], &out.square[r])
     elif real is double:
         for i in range(n):
-            terms[i] = gap_double(x[i], m, scale) * e[i]
+            terms[i] = gap_of(<double>x[i], <double>m, scale) * e[i]
             terms[ROOM + i] = e[i] * e[i]
         out.moment[r] = row_sum(terms, n)
         out.square[r] = row_sum(terms + ROOM, n)

@@ -12,8 +12,8 @@ itself is taken, relative to its largest term: its logarithm has no range to lea
 """
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_bits_double, fe_from_bits_double, log1p_of, log_of_reduced,
-    log_positive, phi,
+    INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_from_bits_double, log1p_of, log_of_reduced, log_positive, mantissa_of,
+    phi, rounding,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.arithmetic.sums cimport row_sum
@@ -26,6 +26,7 @@ from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport (
     ALPHA_ROWS, CHI2_ROWS, JEFFREYS_ROWS, OUT_DIVERGENCE, RENYI_ROWS, TSALLIS_ROWS,
 )
+from libc.float cimport DBL_MIN
 from libc.math cimport isfinite, rint
 from libc.stdint cimport int64_t, uint64_t
 
@@ -58,34 +59,21 @@ cdef struct Row:
     Part parts[PARTS]
 
 
-cdef extern from *:
-    """
-    #define FE_LEAST 2.2250738585072014e-308
-    """
-    const double LEAST "FE_LEAST"       # the least normal number
+cdef inline DoubleDouble pair_of(double high, double low) noexcept nogil:
+    cdef DoubleDouble x
+    x.high = high
+    x.low = low if low == low else 0.0                  # of infinities
+    return x
 
 
 cdef inline DoubleDouble two_sum(double a, double b) noexcept nogil:
-    cdef DoubleDouble s
-    s.high = a + b
-    cdef double back = s.high - a
-    s.low = (a - (s.high - back)) + (b - back)
-    s.low = s.low if s.low == s.low else 0.0            # of infinities
-    return s
+    cdef double high = a + b
+    return pair_of(high, rounding(a, -b, high))
 
 
 cdef inline DoubleDouble scaled(DoubleDouble x, double c) noexcept nogil:
-    cdef DoubleDouble y
-    y.high = c * x.high
-    y.low = c_fma(c, x.high, -y.high) + c * x.low
-    y.low = y.low if y.low == y.low else 0.0
-    return y
-
-
-cdef inline DoubleDouble negated(DoubleDouble x) noexcept nogil:
-    x.high = -x.high
-    x.low = -x.low
-    return x
+    cdef double high = c * x.high
+    return pair_of(high, c_fma(c, x.high, -high) + c * x.low)
 
 
 cdef inline DoubleDouble plus(DoubleDouble x, DoubleDouble y) noexcept nogil:
@@ -94,12 +82,17 @@ cdef inline DoubleDouble plus(DoubleDouble x, DoubleDouble y) noexcept nogil:
     return s
 
 
+cdef inline DoubleDouble minus(DoubleDouble x, DoubleDouble y) noexcept nogil:
+    cdef DoubleDouble s = two_sum(x.high, -y.high)
+    s.low += x.low - y.low
+    return s
+
+
 cdef inline double octave_and_rest(double x, double *rest) noexcept nogil:
     """e and log(x·2^−e) of a normal x > 0."""
-    cdef uint64_t b = fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)
-    cdef uint64_t k = b >> 52
-    rest[0] = log_of_reduced(<double>(fe_from_bits_double(fe_bits_double(x) - (k << 52) + (<uint64_t>2048 << 52)) - 1), <double>0)
-    return fe_from_bits_double(k | <uint64_t>0x4330000000000000) - 4503599627372544.0
+    cdef double octaves
+    rest[0] = log_of_reduced(<double>(mantissa_of(x, &octaves) - 1), <double>0)
+    return octaves
 
 
 cdef inline DoubleDouble in_nats(double octaves, double rest) noexcept nogil:
@@ -110,7 +103,7 @@ cdef inline DoubleDouble in_nats(double octaves, double rest) noexcept nogil:
 cdef inline DoubleDouble log_of(double x) noexcept nogil:
     """log x of any finite x > 0."""
     cdef double rest, octaves, down = 0
-    if x < LEAST:
+    if x < DBL_MIN:
         x *= 18014398509481984.0                        # 2^54
         down = 54
     octaves = octave_and_rest(x, &rest)
@@ -147,13 +140,9 @@ cdef inline DoubleDouble log_mass(RowView *view, Py_ssize_t i) noexcept nogil:
     cdef DoubleDouble h, g
     if view.kind == PROBS:
         if x == 0:
-            h.high = -INFINITY
-            h.low = 0
-            return h
+            return pair_of(-INFINITY, 0)
         if i == view.where and view.rest < x:
-            h.high = -log1p_of(view.rest / x)
-            h.low = 0
-            return h
+            return pair_of(-log1p_of(view.rest / x), 0)
         h = log_of(x)
     else:
         h = two_sum(x, -view.top)
@@ -166,26 +155,26 @@ cdef inline DoubleDouble log_mass(RowView *view, Py_ssize_t i) noexcept nogil:
     return g
 
 
+cdef inline DoubleDouble log_ratio(double p, double q) noexcept nogil:
+    """log(q/p) of normal numbers."""
+    cdef double rest_p, rest_q, octaves_p = octave_and_rest(p, &rest_p), octaves_q = octave_and_rest(q, &rest_q)
+    return in_nats(octaves_q - octaves_p, rest_q - rest_p)
+
+
 cdef inline double power_term(Row *row, double p, double q, double d) noexcept nogil:
     """The term of a class of the lifted masses p, q > 0."""
-    cdef double x, e, ratio, w, rest_p, rest_q, octaves_p, octaves_q, o = row.order
-    cdef DoubleDouble u, y
+    cdef double ratio, w, o = row.order
+    cdef DoubleDouble u
     if row.by_q:
-        x = p
-        p = q
-        q = x
-        d = -d
+        p, q, d = q, p, -d
     ratio = d / p
     if c_fabs(ratio) <= 0.5:
         w = log1p_of(ratio)
         if c_fabs(w * o) <= 1:
             return p * (phi(w) - (phi(o * w) / o if o != 0 else 0.0)) / row.rest
-        u.high = w
-        u.low = 0
+        u = pair_of(w, 0)
     else:
-        octaves_p = octave_and_rest(p, &rest_p)
-        octaves_q = octave_and_rest(q, &rest_q)
-        u = in_nats(octaves_q - octaves_p, rest_q - rest_p)
+        u = log_ratio(p, q)
     return (d - shift_of_mass(p, u, o)) / row.rest
 
 
@@ -204,12 +193,10 @@ cdef inline double shift_of_mass(double p, DoubleDouble u, double order) noexcep
 
 cdef inline double power_far(Row *row, DoubleDouble p, DoubleDouble q) noexcept nogil:
     """The same of a class with a number below the lifted masses, from their logarithms: not lifted."""
-    cdef DoubleDouble x, u, y
+    cdef DoubleDouble u, y
     cdef double base, other, change, o = row.order
     if row.by_q:
-        x = p
-        p = q
-        q = x
+        p, q = q, p
     if p.high == -INFINITY:
         # p^(1−o)·q^o is 0, if 1 − o > 0, as it is
         return power_of(q, 0) / row.rest
@@ -217,7 +204,7 @@ cdef inline double power_far(Row *row, DoubleDouble p, DoubleDouble q) noexcept 
         if o <= 0:
             return INFINITY
         return power_of(p, 0) * (1 / o - 1) / row.rest
-    u = plus(q, negated(p))
+    u = minus(q, p)
     base = power_of(p, 0)
     other = power_of(q, 0)
     y = scaled(u, o)
@@ -232,13 +219,11 @@ cdef inline double power_far(Row *row, DoubleDouble p, DoubleDouble q) noexcept 
 
 cdef inline double jeffreys_term(double p, double q, double d) noexcept nogil:
     """(q − p)·log(q/p) of lifted masses above 0."""
-    cdef double ratio = d / p, rest_p, rest_q, octaves_p, octaves_q
+    cdef double ratio = d / p
     cdef DoubleDouble u
     if c_fabs(ratio) <= 0.5:
         return d * log1p_of(ratio)
-    octaves_p = octave_and_rest(p, &rest_p)
-    octaves_q = octave_and_rest(q, &rest_q)
-    u = in_nats(octaves_q - octaves_p, rest_q - rest_p)
+    u = log_ratio(p, q)
     return d * (u.high + u.low)
 
 
@@ -247,7 +232,7 @@ cdef inline double jeffreys_far(double p, double q, DoubleDouble log_p, DoubleDo
     cdef DoubleDouble u
     if log_p.high == -INFINITY or log_q.high == -INFINITY:
         return INFINITY
-    u = plus(log_q, negated(log_p))
+    u = minus(log_q, log_p)
     return (q - p) * (u.high + u.low) if q != p else 0.0
 
 
@@ -267,11 +252,11 @@ cdef void terms_of(Row *row, Py_ssize_t start, Py_ssize_t n, double *t, Part *pa
     cdef double p, q
     cdef int some = 0
     for i in range(n):
-        some |= (t[P + i] < LEAST) | (t[Q + i] < LEAST)
+        some |= (t[P + i] < DBL_MIN) | (t[Q + i] < DBL_MIN)
     for i in range(n if some else 0):
         p = t[P + i]
         q = t[Q + i]
-        if p < LEAST or q < LEAST:
+        if p < DBL_MIN or q < DBL_MIN:
             part.far += far_term(row, p, q, i + start)
             t[P + i] = t[Q + i] = 1
             t[D + i] = 0
@@ -341,29 +326,21 @@ cdef double sum_of_terms(Tile *tile, Row *row) noexcept nogil:
 # --- Σ p^α·q^(1−α) --------------------------------------------------------------------------------
 
 cdef inline DoubleDouble log_affinity(Row *row, Py_ssize_t i) noexcept nogil:
-    cdef DoubleDouble p = log_mass(&row.pair.a, i), q = log_mass(&row.pair.b, i), x
+    cdef DoubleDouble p = log_mass(&row.pair.a, i), q = log_mass(&row.pair.b, i)
     cdef double o = row.order
     if row.by_q:
-        x = p
-        p = q
-        q = x
+        p, q = q, p
     if p.high == -INFINITY or (q.high == -INFINITY and o > 0):
-        p.high = -INFINITY
-        p.low = 0
-        return p
+        return pair_of(-INFINITY, 0)
     if q.high == -INFINITY:
-        q.high = INFINITY if o < 0 else p.high
-        q.low = 0 if o < 0 else p.low
-        return q
-    return plus(p, scaled(plus(q, negated(p)), o))
+        return pair_of(INFINITY, 0) if o < 0 else p
+    return plus(p, scaled(minus(q, p), o))
 
 
 cdef void top_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     cdef Row *row = <Row *>context
     cdef Py_ssize_t i
-    cdef DoubleDouble top, x
-    top.high = -INFINITY
-    top.low = 0
+    cdef DoubleDouble x, top = pair_of(-INFINITY, 0)
     for i in range(part_start(row.pair.a.classes, k), part_start(row.pair.a.classes, k + 1)):
         x = log_affinity(row, i)
         if x.high > top.high:
@@ -377,7 +354,7 @@ cdef void affinity_job(void *context, Py_ssize_t k, char *scratch) noexcept nogi
     cdef Sum total
     total.total = total.lost = 0
     for i in range(part_start(row.pair.a.classes, k), part_start(row.pair.a.classes, k + 1)):
-        add(&total, power_of(plus(log_affinity(row, i), negated(row.top)), 0))
+        add(&total, power_of(minus(log_affinity(row, i), row.top), 0))
     row.parts[k].affinity = total
 
 

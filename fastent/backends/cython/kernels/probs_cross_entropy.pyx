@@ -10,28 +10,28 @@ other classes and the big one (M = 0 if there is none), S = R + M:
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from fastent.backends.cython.kernels.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, NEAR, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, lifted,
-    log1p_of, log_of_sum, log_positive, log_ratio, speck, step, stored, surprisal_of,
+    INFINITY, NAN, NEAR, fe_ask_two, fe_bits_double, fe_bits_float, lifted, log1p_of, log_of_sum, log_positive,
+    log_ratio, mantissa_of, speck, step, stored, surprisal_of,
 )
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM, rows_of_chunk
 from fastent.backends.cython.kernels.interface cimport SINGLE, Kernel, Tile
-from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, top_in
+from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, sum_blocks, top_in
 from fastent.backends.cython.kernels.rank cimport rank_of
 from fastent.backends.cython.kernels.probs_sums cimport (
     AHEAD, MASS_DIFFERENCE, FIRST, MASS, PARTS, PIECE, SECOND, is_unrolled, mapped_sums, rows_at_once, scale,
 )
-from fastent.backends.cython.kernels.probs_sums cimport BIG as UNROLLED_BIG, CROSS as CROSS_UNROLLED, ENTROPY as ENTROPY_UNROLLED
-from fastent.backends.cython.arithmetic.scratch cimport blocks_of, rows_of_chunk
-from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, row_sums
+from fastent.backends.cython.kernels.probs_sums cimport (
+    BIG as UNROLLED_BIG, CROSS as CROSS_UNROLLED, ENTROPY as ENTROPY_UNROLLED,
+)
+from fastent.backends.cython.arithmetic.sums cimport row_sum, row_sums
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport (
-    OUT_ACCURACY, OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_RANK,
-    PROBS_ENTROPY, PROBS_SPARSE, PROBS_TARGET,
+    OUT_ACCURACY, OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_ENTROPY, OUT_RANK, PROBS_ENTROPY, PROBS_SPARSE,
+    PROBS_TARGET,
 )
 
 cdef enum:
@@ -46,10 +46,6 @@ cdef enum:
     BIG                                 # p and q of the class above ¾, which is out of the others
     PRED_BIG
 
-cdef struct Sums:
-    double of[WIDTH]
-
-
 cdef struct ProbsBatch:                      # the same of consecutive rows
     double of[WIDTH][MOST_ROWS]
     double own[MOST_ROWS]               # sparse: the label's probability
@@ -57,10 +53,8 @@ cdef struct ProbsBatch:                      # the same of consecutive rows
 
 cdef struct LongProbsRow:
     Tile *tile
-    Py_ssize_t r
-    Py_ssize_t label
-    int precision
-    int mode
+    Py_ssize_t r, label
+    int precision, mode
     double *parts
     bint negative
 
@@ -133,13 +127,12 @@ cdef bint cross_terms(const stored *p, const stored *q, Py_ssize_t n, stored *te
         up = lifted(y)
         terms[REST * ROOM + i] = x
         terms[PRED_REST * ROOM + i] = y
+        terms[TERM * ROOM + i] = x * surprisal_of(up, True)
         if stored is float:
-            terms[TERM * ROOM + i] = x * surprisal_of(up, True)
             above32 |= <uint32_t>0x3f400000 - fe_bits_float(y)
             signs32 |= fe_bits_float(x) | fe_bits_float(y)
             least32 = min(least32, <int32_t>fe_bits_float(up))
         else:
-            terms[TERM * ROOM + i] = x * surprisal_of(up, True)
             above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(y)
             signs64 |= fe_bits_double(x) | fe_bits_double(y)
             least64 = min(least64, <int64_t>fe_bits_double(up))
@@ -260,46 +253,13 @@ cdef void probs_block_job(void *context, Py_ssize_t block, char *scratch) noexce
         block_of(row, block, <double *>scratch)
 
 
-cdef Sums long_sums(Tile *tile, LongProbsRow *row) noexcept nogil:
-    cdef Sums sums
-    cdef Py_ssize_t count = blocks_of(tile.classes)
-    cdef double few[WIDTH * 64]
-    cdef int k
-    row.parts = &few[0]
-    if count > 64:
-        row.parts = <double *>malloc(WIDTH * count * sizeof(double))
-    if row.parts == NULL:
-        tile.no_memory = True
-        for k in range(WIDTH):
-            sums.of[k] = NAN
-        return sums
-    tile.run(tile.runner, probs_block_job, row, count, tile.scratch)
-    for k in range(WIDTH):
-        sums.of[k] = ordered_sum(row.parts + k, count, WIDTH)
-    if count > 64:
-        free(row.parts)
-    return sums
-
-
 cdef inline bint usual(double total) noexcept nogil:
     """Whether a row sum is near enough to 1 for the short formulas, as all checked ones are."""
     return (total >= 1 - NEAR) & (total <= 1 + NEAR)
 
 
-cdef inline double entropy_value(double t, double rest, double big, bint wide) noexcept nogil:
-    """By the short formulas, or for any sum if `wide`, a constant."""
-    cdef double total = rest + big
-    cdef double value = (t + rest * log_of_sum(total) + big * log_ratio(rest, big + big + rest)) / total
-    cdef double far
-    if wide:
-        far = t + rest * log_positive(total)
-        far = far + (big * log1p_of(rest / big) if big > 0 else 0.0)
-        far = far / total if total > 0 else NAN
-        value = value if usual(total) else far
-    return value
-
-
 cdef inline double cross_value(double t, double rest, double big, double pred_rest, double pred_big, bint wide) noexcept nogil:
+    """By the short formulas, or for any sum if `wide`, a constant."""
     cdef double total = pred_rest + pred_big
     cdef double near = t + rest * log_of_sum(total) + big * log_ratio(pred_rest, pred_big + pred_big + pred_rest)
     cdef double far
@@ -310,16 +270,18 @@ cdef inline double cross_value(double t, double rest, double big, double pred_re
     return near / (rest + big)
 
 
+cdef inline double entropy_value(double t, double rest, double big, bint wide) noexcept nogil:
+    cdef double value = cross_value(t, rest, big, rest, big, wide)
+    return value if not wide or rest + big > 0 else NAN
+
+
 cdef inline double sparse_value(double rest, double own, bint wide) noexcept nogil:
     """One division for both: log1p(rest/own), or log S + octaves·ln 2 + log(1/m) for own = m·2^−octaves."""
     cdef double total = rest + own
-    cdef uint64_t bits = fe_bits_double(own)
-    cdef uint64_t k = (bits - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
-    cdef double m = fe_from_bits_double(bits - (k << 52) + (<uint64_t>2048 << 52))
-    cdef double octaves = <double>4503599627372544.0 - fe_from_bits_double(k | <uint64_t>0x4330000000000000)
+    cdef double octaves, m = mantissa_of(own, &octaves)
     cdef bint near = rest < own
     cdef double value = log_ratio(rest if near else 1 - m, own + own + rest if near else 1 + m)
-    cdef double more = octaves * 0.69314718055994530942 + log_of_sum(total)
+    cdef double more = -octaves * 0.69314718055994530942 + log_of_sum(total)
     cdef double far
     value = value + (0.0 if near else more)
     if wide:
@@ -369,17 +331,17 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums
     cdef Py_ssize_t r
     cdef double low, high, total, pred_total
     cdef double *value = out[<int>OUT_ENTROPY if mode == ENTROPY else <int>OUT_CROSS_ENTROPY]
+    # the two parts of the predicted row's sum
+    cdef double *rest = &sums.of[<int>PRED_REST if mode == CROSS else <int>REST][0]
+    cdef double *big = &sums.own[0] if mode <= SQUARES else &sums.of[<int>PRED_BIG if mode == CROSS else <int>BIG][0]
     cdef int64_t some = 0
     if value != NULL:
         value += start
         row_values(sums, rows, mode, False, value)
         for r in range(rows):
-            if mode <= SQUARES:
-                some |= <int64_t>((not usual(sums.of[REST][r] + sums.own[r])) | (sums.own[r] < 2.2250738585072014e-308))
-            elif mode == ENTROPY:
-                some |= <int64_t>(not usual(sums.of[REST][r] + sums.of[BIG][r]))
-            else:
-                some |= <int64_t>(not usual(sums.of[PRED_REST][r] + sums.of[PRED_BIG][r]))
+            some |= <int64_t>(not usual(rest[r] + big[r]))
+        for r in range(rows if mode <= SQUARES else 0):
+            some |= <int64_t>(sums.own[r] < 2.2250738585072014e-308)
         if some:
             row_values(sums, rows, mode, True, value)
         some = 0
@@ -391,28 +353,20 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums
         return
     sum_bounds(tile, &low, &high)
     for r in range(rows):
-        total = sums.of[REST][r] + (sums.own[r] if mode <= SQUARES else sums.of[BIG][r])
-        pred_total = sums.of[PRED_REST][r] + sums.of[PRED_BIG][r] if mode == CROSS else total
+        pred_total = rest[r] + big[r]
+        total = sums.of[REST][r] + sums.of[BIG][r] if mode == CROSS else pred_total
         some |= <int64_t>((total < low) | (total > high) | (pred_total < low) | (pred_total > high))
-    if some == 0:
-        return
-    for r in range(rows):
-        total = sums.of[REST][r] + sums.of[BIG][r]
-        pred_total = sums.of[PRED_REST][r] + sums.of[PRED_BIG][r]
-        if mode <= SQUARES:
-            check_sum(tile, start + r, 1, sums.of[REST][r] + sums.own[r])
-        elif mode == ENTROPY:
-            check_sum(tile, start + r, 1, total)
-        else:
-            check_sum(tile, start + r, 0, total)
-            check_sum(tile, start + r, 1, pred_total)
+    for r in range(rows if some else 0):
+        if mode == CROSS:
+            check_sum(tile, start + r, 0, sums.of[REST][r] + sums.of[BIG][r])
+        check_sum(tile, start + r, 1, rest[r] + big[r])
 
 
 cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, const stored *unused) noexcept nogil:
     """Look for negative numbers in every operand that was read."""
     if mode == CROSS:
-        report_negatives(tile, start, rows, 0, unused)
-    report_negatives(tile, start, rows, 1, unused)
+        report_negatives(tile, start, rows, 0)
+    report_negatives(tile, start, rows, 1)
 
 
 cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *batch, const stored *unused) noexcept nogil:
@@ -429,7 +383,7 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
     cdef Py_ssize_t classes = tile.classes, start = 0, r, n, at_once
     cdef bint negative, many, careful = False
     cdef int k, filled
-    cdef Sums sums
+    cdef double[WIDTH] sums
     cdef ProbsBatch batch
     cdef LongProbsRow row
     if classes > CHUNK:
@@ -440,9 +394,9 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
             row.r = r
             row.label = tile.labels[r] if tile.labels != NULL else -1
             row.negative = False
-            sums = long_sums(tile, &row)
+            sum_blocks(tile, probs_block_job, &row, &row.parts, WIDTH, sums)
             for k in range(WIDTH):
-                batch.of[k][0] = sums.of[k]
+                batch.of[k][0] = sums[k]
             if mode <= SQUARES:
                 take_labels(tile, r, 1, &batch, q)
             finish(tile, r, 1, &batch, mode, out, q)
@@ -456,25 +410,21 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
         if many:
             negative = strip_sums(mode, p + start * classes if p != NULL else p, q + start * classes, n, classes,
                                   &careful, scratch, batch.of[0], MOST_ROWS)
-            finish(tile, start, n, &batch, mode, out, q)
-            if negative:
-                report_rows(tile, mode, start, n, q)
-            start += n
-            continue
-        negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &filled)
-        if mode <= SQUARES:
-            for r in range(n):
-                if tile.labels[start + r] >= 0:
-                    leave_out(scratch, r * classes + tile.labels[start + r])
-        for k in range(WIDTH):
-            if filled >> k & 1:
-                row_sums(scratch + k * ROOM, n, classes, batch.of[k])
-            else:
-                memset(batch.of[k], 0, n * sizeof(double))
-        if mode >= ENTROPY:
-            scale(batch.of[TERM], n, step(<stored>0))
-        if mode <= SQUARES:
-            take_labels(tile, start, n, &batch, q)
+        else:
+            negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &filled)
+            if mode <= SQUARES:
+                for r in range(n):
+                    if tile.labels[start + r] >= 0:
+                        leave_out(scratch, r * classes + tile.labels[start + r])
+            for k in range(WIDTH):
+                if filled >> k & 1:
+                    row_sums(scratch + k * ROOM, n, classes, batch.of[k])
+                else:
+                    memset(batch.of[k], 0, n * sizeof(double))
+            if mode >= ENTROPY:
+                scale(batch.of[TERM], n, step(<stored>0))
+            if mode <= SQUARES:
+                take_labels(tile, start, n, &batch, q)
         finish(tile, start, n, &batch, mode, out, q)
         if negative:
             report_rows(tile, mode, start, n, q)

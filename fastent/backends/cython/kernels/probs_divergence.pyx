@@ -10,21 +10,18 @@ is done again with q rescaled by c = Σp/Σq, where q·c − p takes a single ro
 """
 
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.kernels.checks cimport check_sum, report_negatives, sum_bounds
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, NEAR, c_fma, excess, kl_term, near_excess, real, scale_up, stored,
+    INFINITY, NEAR, c_fma, excess, kl_term, near_excess, scale_up, stored,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, SINGLE, Kernel, Tile
-from fastent.backends.cython.kernels.row_blocks cimport classes_of
+from fastent.backends.cython.kernels.row_blocks cimport classes_of, sum_blocks
 from fastent.backends.cython.kernels.probs_sums cimport (
-    FIRST, JS, KL, MASS, MASS_DIFFERENCE, SECOND, flat_sums, is_unrolled, mapped_sums,
-    rows_at_once,
+    FIRST, JS, KL, MASS, MASS_DIFFERENCE, SECOND, flat_sums, is_unrolled, mapped_sums, rows_at_once,
 )
-from fastent.backends.cython.arithmetic.scratch cimport blocks_of
-from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum
+from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL
 
@@ -33,18 +30,11 @@ cdef enum:
     SUMS = 4                            # of a row
 
 
-cdef struct Sums:
-    double first                        # Σ kl_term(p, q), or Σ kl_term(2p, p + q) for JS
-    double second                       # JS: Σ kl_term(2q, p + q)
-    double mass                         # Σ p
-    double mass_difference                        # Σ (q − p)
-
-
-cdef struct ProbsPairBatch:                      # the same of consecutive rows, in the order of probs_sums.pxd
-    double first[MOST_ROWS]
-    double second[MOST_ROWS]
-    double mass[MOST_ROWS]
-    double mass_difference[MOST_ROWS]
+cdef struct ProbsPairBatch:             # sums of consecutive rows, in the order of probs_sums.pxd
+    double first[MOST_ROWS]             # Σ kl_term(p, q), or Σ kl_term(2p, p + q) for JS
+    double second[MOST_ROWS]            # JS: Σ kl_term(2q, p + q)
+    double mass[MOST_ROWS]              # Σ p
+    double mass_difference[MOST_ROWS]   # Σ (q − p)
 
 
 cdef struct LongProbsPairRow:                    # one row that is summed in blocks
@@ -92,64 +82,34 @@ cdef bint sums_of(bint symmetric, const stored *p, const stored *q, Py_ssize_t r
     return mapped_sums(p, q, rows, n, KL, careful, terms, sums)
 
 
-cdef void block_sums(LongProbsPairRow *row, Py_ssize_t block, const stored *unused, stored *terms) noexcept nogil:
-    """Sums of one block of a row into its parts."""
+cdef void block_sums(LongProbsPairRow *row, Py_ssize_t block, const stored *unused, char *scratch) noexcept nogil:
+    """Sums of one block of a row into its parts, in a second pass against c·q."""
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
-    cdef const stored *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
-    cdef const stored *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
+    cdef const stored *p = classes_of(row.tile, 0, row.r, start, n, scratch, unused)
+    cdef const stored *q = classes_of(row.tile, 1, row.r, start, n, scratch, unused)
+    cdef double *part = row.parts + SUMS * block
+    cdef double *terms = <double *>scratch
     cdef double *sums[SUMS]
     cdef bint careful = not row.tile.normalise
-    sums_at(row.parts + SUMS * block, 1, sums)
-    sums[SECOND][0] = 0
-    if sums_of(row.symmetric, p, q, 1, n, &careful, terms, sums):
-        row.negative = True             # only ever set: threads do not disturb each other
-
-
-cdef void rescaled_sums(LongProbsPairRow *row, Py_ssize_t block, const stored *unused, double *terms) noexcept nogil:
-    """The same in a second pass."""
-    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
-    cdef const stored *p = classes_of(row.tile, 0, row.r, start, n, <char *>terms, unused)
-    cdef const stored *q = classes_of(row.tile, 1, row.r, start, n, <char *>terms, unused)
-    cdef double *part = row.parts + SUMS * block
+    cdef int k
+    part[SECOND] = 0
+    if row.rescale == 0:
+        sums_at(part, 1, sums)
+        if sums_of(row.symmetric, p, q, 1, n, &careful, <stored *>scratch, sums):
+            row.negative = True         # only ever set: threads do not disturb each other
+        return
     rescaled_terms(p, q, n, row.rescale, row.symmetric, terms)
-    part[FIRST] = row_sum(terms + FIRST * ROOM, n)
-    part[SECOND] = row_sum(terms + SECOND * ROOM, n) if row.symmetric else 0
-    part[MASS] = row_sum(terms + MASS * ROOM, n)
-    part[MASS_DIFFERENCE] = row_sum(terms + MASS_DIFFERENCE * ROOM, n)
+    for k in range(SUMS):
+        if k != SECOND or row.symmetric:
+            part[k] = row_sum(terms + k * ROOM, n)
 
 
 cdef void probs_pair_block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
     cdef LongProbsPairRow *row = <LongProbsPairRow *>context
-    if row.precision == DOUBLE and row.rescale != 0:
-        rescaled_sums(row, block, <const double *>NULL, <double *>scratch)
-    elif row.precision == DOUBLE:
-        block_sums(row, block, <const double *>NULL, <double *>scratch)
-    elif row.rescale != 0:
-        rescaled_sums(row, block, <const float *>NULL, <double *>scratch)
+    if row.precision == DOUBLE:
+        block_sums(row, block, <const double *>NULL, scratch)
     else:
-        block_sums(row, block, <const float *>NULL, <float *>scratch)
-
-
-cdef Sums long_sums(Tile *tile, LongProbsPairRow *row) noexcept nogil:
-    """Sums of one row of any length, block by block."""
-    cdef Sums sums
-    cdef Py_ssize_t count = blocks_of(tile.classes)
-    cdef double few[SUMS * 64]
-    row.parts = &few[0]
-    if count > 64:
-        row.parts = <double *>malloc(SUMS * count * sizeof(double))
-    if row.parts == NULL:
-        tile.no_memory = True
-        sums.first = sums.second = sums.mass = sums.mass_difference = NAN
-        return sums
-    tile.run(tile.runner, probs_pair_block_job, row, count, tile.scratch)
-    sums.first = ordered_sum(row.parts, count, SUMS)
-    sums.second = ordered_sum(row.parts + 1, count, SUMS)
-    sums.mass = ordered_sum(row.parts + 2, count, SUMS)
-    sums.mass_difference = ordered_sum(row.parts + 3, count, SUMS)
-    if count > 64:
-        free(row.parts)
-    return sums
+        block_sums(row, block, <const float *>NULL, scratch)
 
 
 cdef inline double second_order_of(double v, bint wide) noexcept nogil:
@@ -192,17 +152,17 @@ cdef inline double js_value(double first, double second, double mass, double mas
 cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double mass_difference, bint symmetric) noexcept nogil:
     """The second pass of one row, against q·Σp/Σq."""
     cdef LongProbsPairRow row
-    cdef Sums sums
+    cdef double[SUMS] sums
     cdef int64_t again
     row.tile = tile
     row.r = r
     row.precision = tile.precision
     row.symmetric = symmetric
     row.rescale = mass / (mass + mass_difference)
-    sums = long_sums(tile, &row)
+    sum_blocks(tile, probs_pair_block_job, &row, &row.parts, SUMS, sums)
     if symmetric:
-        return js_value(sums.first, sums.second, sums.mass, sums.mass_difference, 1, &again)
-    return kl_value(sums.first, sums.mass, sums.mass_difference, 0.5, False, &again)
+        return js_value(sums[FIRST], sums[SECOND], sums[MASS], sums[MASS_DIFFERENCE], 1, &again)
+    return kl_value(sums[FIRST], sums[MASS], sums[MASS_DIFFERENCE], 0.5, False, &again)
 
 
 cdef inline double sum_of(double sum, double down) noexcept nogil:
@@ -260,7 +220,7 @@ cdef void probs_pair_rows_of(Tile *tile, double *out, bint symmetric, stored *te
     cdef const stored *q = <const stored *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start, r, n, at_once
     cdef ProbsPairBatch batch
-    cdef Sums long_row
+    cdef double[SUMS] long_row
     cdef LongProbsPairRow row
     cdef double *sums[SUMS]
     cdef bint negative, careful = not tile.normalise    # raw numbers may be too large as well
@@ -272,15 +232,15 @@ cdef void probs_pair_rows_of(Tile *tile, double *out, bint symmetric, stored *te
         for r in range(tile.rows):
             row.r = r
             row.negative = False
-            long_row = long_sums(tile, &row)
-            batch.first[0] = long_row.first
-            batch.second[0] = long_row.second
-            batch.mass[0] = long_row.mass
-            batch.mass_difference[0] = long_row.mass_difference
+            sum_blocks(tile, probs_pair_block_job, &row, &row.parts, SUMS, long_row)
+            batch.first[0] = long_row[FIRST]
+            batch.second[0] = long_row[SECOND]
+            batch.mass[0] = long_row[MASS]
+            batch.mass_difference[0] = long_row[MASS_DIFFERENCE]
             finish(tile, r, 1, &batch, symmetric, out + r)
             if row.negative:
-                report_negatives(tile, r, 1, 0, p)
-                report_negatives(tile, r, 1, 1, p)
+                report_negatives(tile, r, 1, 0)
+                report_negatives(tile, r, 1, 1)
         return
     at_once = rows_at_once(classes, KL, terms)
     sums_at(batch.first, MOST_ROWS, sums)
@@ -290,8 +250,8 @@ cdef void probs_pair_rows_of(Tile *tile, double *out, bint symmetric, stored *te
         negative = sums_of(symmetric, p + start * classes, q + start * classes, n, classes, &careful, terms, sums)
         finish(tile, start, n, &batch, symmetric, out + start)
         if negative:
-            report_negatives(tile, start, n, 0, p)
-            report_negatives(tile, start, n, 1, p)
+            report_negatives(tile, start, n, 0)
+            report_negatives(tile, start, n, 1)
         start += n
 
 

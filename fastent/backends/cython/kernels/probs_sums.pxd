@@ -18,12 +18,11 @@ from fastent.backends.cython.arithmetic.bits cimport (
     at_most, below_zero, both, either, highest, least, less, mask_of, most, other_of,
 )
 from fastent.backends.cython.arithmetic.functions cimport (
-    FE_FUSED, INFINITY, far_gap, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double,
-    fe_from_bits_float, lifted, near_gap, nearer_gap, nearest_octaves, positive_gap, real,
-    scale_up, speck, step, stored, surprisal_of, without_octaves,
+    FE_FUSED, INFINITY, far_gap, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
+    lifted, near_gap, nearer_gap, nearest_octaves, positive_gap, real, scale_up, speck, step, stored, surprisal_of,
+    without_octaves,
 )
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
-from fastent.backends.cython.arithmetic.scratch cimport rows_of_chunk
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM, rows_of_chunk
 from fastent.backends.cython.arithmetic.sums cimport row_sums
 
 cdef enum:
@@ -58,10 +57,7 @@ cdef inline bint is_unrolled(Py_ssize_t n, int kind, const real *unused) noexcep
 
 cdef inline real small(real unused) noexcept nogil:
     """Down to it no number needs to be scaled up: x·s² is normal for any s = d/(x + y) but 0."""
-    if real is float:
-        return <real>8.470329472543003e-22                      # 2^-70
-    else:
-        return <real>1.1830521861667747e-271                    # 2^-900
+    return <real>8.470329472543003e-22 if real is float else <real>1.1830521861667747e-271  # 2^-70, 2^-900
 
 
 cdef inline void kl_pair(real p, real q, bint lift, real *t) noexcept nogil:
@@ -197,8 +193,7 @@ cdef inline void unrolled_terms(const stored *p, const stored *q, int kind, bint
     """The added terms of eight vectors of a row."""
     cdef int wide = lanes_of(<real>0)
     cdef int j
-    cdef real t[ALL]
-    cdef real u[ALL]
+    cdef real[ALL] t, u
     for j in range(wide):
         four(p + j, q + j, kind, careful, t)
         four(p + 4 * wide + j, q + 4 * wide + j, kind, careful, u)
@@ -221,8 +216,7 @@ cdef inline void last_terms(const stored *p, const stored *q, Py_ssize_t n, int 
     half, which needs no care, stands for what it has not."""
     cdef int wide = lanes_of(<real>0)
     cdef int j
-    cdef real t[ALL]
-    cdef real u[ALL]
+    cdef real[ALL] t, u
     for j in range(wide):
         pair(either(both(<real>p[n - wide + j], chosen[j]), other[j]),
              either(both(<real>q[n - wide + j], chosen[j]), other[j]), kind, careful, t)
@@ -248,8 +242,7 @@ cdef inline void strip_terms(const stored *p, const stored *q, Py_ssize_t rows, 
     cdef int wide = lanes_of(<real>0)
     cdef Py_ssize_t r, left, over = (-n) & (wide - 1)
     cdef int j, full = (n - 1) // wide % 4
-    cdef real chosen[LANES]
-    cdef real other[LANES]
+    cdef real[LANES] chosen, other
     cdef real seen[2 * LANES]
     for j in range(wide):
         chosen[j] = mask_of(j >= over, <real>0)

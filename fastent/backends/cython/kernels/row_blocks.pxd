@@ -9,11 +9,11 @@ of classes alone, and they are so few that what is known of each fits the stack.
 """
 
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
 
-from fastent.backends.cython.arithmetic.functions cimport (
-    fe_lane_max_double, fe_lane_max_float, stored,
-)
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
+from fastent.backends.cython.arithmetic.functions cimport NAN, fe_lane_max, stored
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM, blocks_of
+from fastent.backends.cython.arithmetic.sums cimport ordered_sum
 from fastent.backends.cython.kernels.interface cimport LOADED, Job, RowLoader, Tile
 
 cdef enum:
@@ -92,6 +92,24 @@ cdef inline void run_parts(Tile *tile, Job job, void *context) noexcept nogil:
         tile.run(tile.runner, job, context, parts_of(tile.classes), tile.scratch)
 
 
+cdef inline void sum_blocks(Tile *tile, Job job, void *context, double **parts, int width, double *sums) noexcept nogil:
+    """`width` sums of a row, from those that the job leaves in `parts` of each block; NaN if there is no memory."""
+    cdef Py_ssize_t count = blocks_of(tile.classes)
+    cdef double[8 * 64] few
+    cdef int k
+    parts[0] = &few[0]
+    if count > 64:
+        parts[0] = <double *>malloc(width * count * sizeof(double))
+    if parts[0] == NULL:
+        tile.no_memory = True
+    else:
+        tile.run(tile.runner, job, context, count, tile.scratch)
+    for k in range(width):
+        sums[k] = ordered_sum(parts[0] + k, count, width) if parts[0] != NULL else NAN
+    if count > 64:
+        free(parts[0])
+
+
 cdef inline double top_in(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t start, Py_ssize_t stop, char *scratch,
                           Py_ssize_t *where, const stored *unused) noexcept nogil:
     """The largest of the classes [start, stop), NaN if there is one, and the first block that it
@@ -103,10 +121,7 @@ cdef inline double top_in(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t star
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
         x = classes_of(tile, operand, r, start, n, scratch, unused)
-        if stored is float:
-            found = fe_lane_max_float(x, n)
-        else:
-            found = fe_lane_max_double(x, n)
+        found = fe_lane_max(x, n)
         if found != found:
             return found
         if start == first or found > top:

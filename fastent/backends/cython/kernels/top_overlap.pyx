@@ -5,9 +5,7 @@ Of equal numbers the one before comes first, as in the rank of a label. A row is
 it is looked at number by number only where one of them is larger than the least of the largest so far.
 """
 
-from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, fe_lane_max_double, fe_lane_max_float, real,
-)
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, real
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
@@ -17,8 +15,8 @@ from fastent.backends.cython.kernels.slots cimport (
 from fastent.backends.cython.levels cimport exported
 
 cdef extern from "above.h" nogil:
-    bint fe_some_above_float(const float *x, Py_ssize_t n, float bound)
-    bint fe_some_above_double(const double *x, Py_ssize_t n, double bound)
+    # whether one of n numbers is above the bound, itself such a number, or NaN
+    bint some_above "fe_some_above"(const void *x, Py_ssize_t n, double bound)
 
 cdef enum:
     MOST_TOP = 10
@@ -46,14 +44,6 @@ cdef inline void insert(Top *top, double x, Py_ssize_t place) noexcept nogil:
         k -= 1
     top.number[k] = x
     top.place[k] = place
-
-
-cdef inline bint some_above(const real *x, Py_ssize_t n, double bound) noexcept nogil:
-    """Whether one of n numbers is above the bound, itself such a number, or NaN."""
-    if real is float:
-        return fe_some_above_float(x, n, <float>bound)
-    else:
-        return fe_some_above_double(x, n, bound)
 
 
 cdef void take_in(Top *top, const real *x, Py_ssize_t n, Py_ssize_t place) noexcept nogil:

@@ -13,35 +13,25 @@ float rows are formed again in double where the two rows are so near that roundi
 """
 
 from libc.math cimport floor
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, c_fma, exp_of_sum, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
-    log1p_of, log_positive, phi, real, stored,
+    INFINITY, NAN, c_fma, exp_of_sum, fe_ask, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
+    fe_lane_max, log1p_of, log_positive, phi, real, stored,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK, blocks_of
 from fastent.backends.cython.arithmetic.sums cimport row_sum, two_sum_add
-from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, block_top, exp_over, merge_into, scale_of
-from fastent.backends.cython.kernels.topk_tail cimport STRETCH, STRETCHES, stretches_of, sums_of_stretches
-
-cdef extern from "argmax.h" nogil:
-    int fe_equal_float(const float *x, Py_ssize_t n, float m)
-    int fe_equal_double(const double *x, Py_ssize_t n, double m)
-
-cdef extern from "argmax.h" nogil:
-    void fe_ask(const char *at, Py_ssize_t size, bint near)
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, exp_over, merge_into, scale_of
+from fastent.backends.cython.kernels.logits_sums_unlisted cimport STRETCH, STRETCHES, stretches_of, sums_of_stretches
 
 cdef extern from "extremes.h" nogil:
-    Py_ssize_t fe_ends_float(const float *x, Py_ssize_t n, float low, float high, float *out)
-    Py_ssize_t fe_ends_double(const double *x, Py_ssize_t n, double low, double high, double *out)
-    Py_ssize_t fe_ends_held_float(const float *const *at, const uint64_t *held, float low, float high, float *out)
-    Py_ssize_t fe_ends_held_double(const double *const *at, const uint64_t *held, double low, double high, double *out)
-    Py_ssize_t fe_over_float(const float *x, Py_ssize_t n, float m)
-    Py_ssize_t fe_over_double(const double *x, Py_ssize_t n, double m)
-    Py_ssize_t fe_within_float(const float *x, Py_ssize_t n, float low, float high, float *out)
-    Py_ssize_t fe_within_double(const double *x, Py_ssize_t n, double low, double high, double *out)
+    Py_ssize_t fe_ends(const void *x, Py_ssize_t n, double low, double high, void *out)
+    Py_ssize_t fe_ends_held(const void *at, const uint64_t *held, double low, double high, void *out)
+    Py_ssize_t fe_over(const void *x, Py_ssize_t n, double m)
+    Py_ssize_t fe_equal(const void *x, Py_ssize_t n, double m)
+    Py_ssize_t fe_within(const void *x, Py_ssize_t n, double low, double high, void *out)
 
 HEAD, TAIL_P, TAIL_Q, BUCKET, LOW, HIGH, CE_LOW, CE_HIGH, ENTROPY_LOW, ENTROPY_HIGH, OVERLAP = range(11)
 COUNT = 11
@@ -93,8 +83,7 @@ cdef struct Room:                       # memory of one thread
     double *log_q
     double *number                      # logits of the listed classes, as doubles
     Grown ends                          # of a row, as they are stored
-    Grown high
-    Grown low
+    Grown high, low
     Grown high_log_q                    # of those taken
     Grown low_log_q
     Grown capped                        # and of these
@@ -122,16 +111,14 @@ cdef struct Student:
     double log_tail
 
 
-cdef struct Taken:                      # the n smallest or largest of the tail
-    Py_ssize_t count
+cdef struct Taken:                      # beside the n smallest or largest of the tail
     double last                         # the number after them, as it is stored
     double log_last                     # its ln q
 
 
 cdef struct Bad:
     int code
-    double number
-    double more
+    double number, more
 
 
 cdef inline char *fit(Room *room, Grown *grown, size_t size) noexcept nogil:
@@ -275,8 +262,7 @@ cdef struct Ends:                       # numbers of the tail that may be its sm
     double high                         # those at least this
     Py_ssize_t found                    # in room.ends,
     Py_ssize_t none                     # as many of which are none of the tail, but −infinity
-    Py_ssize_t lows
-    Py_ssize_t highs
+    Py_ssize_t lows, highs
 
 
 cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rules, Room *room, Ends *ends, real unused) noexcept nogil:
@@ -303,12 +289,12 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
         first += listed
         if followed and step_of > 0:
             for i in range(start // step_of, (start + n) // step_of):
-                fe_ask(<const char *>(x + rules.classes + i * step_of), 1, False)
+                fe_ask(x + rules.classes + i * step_of, 1, False)
         room.parts[block] = sums_of_stretches(at, stretches, low, high, held, x + start + CHUNK, rules.scale, unused)
         if ends != NULL:
             found = <stored *>fit(room, &room.ends, (ends.found + CHUNK + 64) * sizeof(stored))
             if found != NULL:
-                ends.found += held_ends(at, held, <stored>low, <stored>high, found + ends.found)
+                ends.found += fe_ends_held(at, held, low, high, found + ends.found)
     while step < count:
         i = 0
         while i + step < count:
@@ -316,27 +302,6 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
             i += 2 * step
         step *= 2
     return room.parts[0]
-
-
-cdef inline Py_ssize_t held_ends(const stored **at, const uint64_t *held, stored low, stored high, stored *out) noexcept nogil:
-    if stored is float:
-        return fe_ends_held_float(at, held, low, high, out)
-    else:
-        return fe_ends_held_double(at, held, low, high, out)
-
-
-cdef inline Py_ssize_t ends_of(const stored *x, Py_ssize_t n, stored low, stored high, stored *out) noexcept nogil:
-    if stored is float:
-        return fe_ends_float(x, n, low, high, out)
-    else:
-        return fe_ends_double(x, n, low, high, out)
-
-
-cdef inline Py_ssize_t within(const stored *x, Py_ssize_t n, stored low, stored high, stored *out) noexcept nogil:
-    if stored is float:
-        return fe_within_float(x, n, low, high, out)
-    else:
-        return fe_within_double(x, n, low, high, out)
 
 
 cdef inline double scaled(double x, double top, double inverse) noexcept nogil:
@@ -389,16 +354,16 @@ cdef inline double excess(double x, double log_x, double log_q) noexcept nogil:
     return excess_and(x, log_x, log_q, &q)
 
 
-cdef double excess_of(double x, double log_x, const double *log_q, Py_ssize_t n, double *mass) noexcept nogil:
-    """The same of one x and many q, and their sum."""
+cdef inline double excess_of(const double *x, const double *log_x, bint one, const double *log_q, Py_ssize_t n,
+                             double *mass) noexcept nogil:
+    """The same of many q and as many x, or `one`, a constant; and the sum of the q."""
     cdef double total = 0, lost = 0, total_q = 0, lost_q = 0
-    cdef double terms[DOUBLE_BLOCK + 16]
-    cdef double q[DOUBLE_BLOCK + 16]
+    cdef double[DOUBLE_BLOCK + 16] terms, q
     cdef Py_ssize_t start = 0, i, count
     while start < n:
         count = min(<Py_ssize_t>DOUBLE_BLOCK, n - start)
         for i in range(count):
-            terms[i] = excess_and(x, log_x, log_q[start + i], q + i)
+            terms[i] = excess_and(x[0 if one else start + i], log_x[0 if one else start + i], log_q[start + i], q + i)
         two_sum_add(&total, &lost, row_sum(<const double *>terms, count))
         two_sum_add(&total_q, &lost_q, row_sum(<const double *>q, count))
         start += count
@@ -406,24 +371,14 @@ cdef double excess_of(double x, double log_x, const double *log_q, Py_ssize_t n,
     return total + lost if lost == lost else total
 
 
-cdef double excess_of_list(Room *room, Py_ssize_t n) noexcept nogil:
-    """The same of what is listed."""
-    cdef double total = 0, lost = 0, q
-    cdef double terms[DOUBLE_BLOCK + 16]
-    cdef Py_ssize_t start = 0, i, count
-    while start < n:
-        count = min(<Py_ssize_t>DOUBLE_BLOCK, n - start)
-        for i in range(count):
-            terms[i] = excess_and(room.p[start + i], room.log_p[start + i], room.log_q[start + i], &q)
-        two_sum_add(&total, &lost, row_sum(<const double *>terms, count))
-        start += count
-    return total + lost if lost == lost else total
+cdef double excess_of_cap(Teacher *t, const double *log_q, Py_ssize_t n, double *mass) noexcept nogil:
+    return excess_of(&t.cap, &t.log_cap, True, log_q, n, mass)
 
 
 cdef double mass_of(const double *log_q, Py_ssize_t n) noexcept nogil:
     """Σ q."""
     cdef double total = 0, lost = 0
-    cdef double q[DOUBLE_BLOCK + 16]
+    cdef double[DOUBLE_BLOCK + 16] q
     cdef Py_ssize_t start = 0, i, count
     while start < n:
         count = min(<Py_ssize_t>DOUBLE_BLOCK, n - start)
@@ -434,60 +389,27 @@ cdef double mass_of(const double *log_q, Py_ssize_t n) noexcept nogil:
     return total + lost
 
 
-cdef double sum_of(const double *numbers, Py_ssize_t n) noexcept nogil:
-    """Numbers of one sign, in blocks."""
-    cdef double total = 0, lost = 0
-    cdef double block[DOUBLE_BLOCK + 16]
-    cdef Py_ssize_t start = 0, count
+cdef inline Py_ssize_t count_of(const stored *x, Py_ssize_t n, stored m, bint equal) noexcept nogil:
+    """How many numbers are above m, or `equal` to it; of so many at once that 32 bits count them."""
+    cdef Py_ssize_t found = 0, start = 0, some
     while start < n:
-        count = min(<Py_ssize_t>DOUBLE_BLOCK, n - start)
-        memcpy(block, numbers + start, count * sizeof(double))
-        two_sum_add(&total, &lost, row_sum(<const double *>block, count))
-        start += count
-    return total + lost if lost == lost else total
-
-
-cdef inline Py_ssize_t above(const stored *x, Py_ssize_t n, stored m) noexcept nogil:
-    cdef Py_ssize_t found = 0, start = 0
-    while start < n:
-        if stored is float:
-            found += fe_over_float(x + start, min(<Py_ssize_t>MOST, n - start), m)
-        else:
-            found += fe_over_double(x + start, min(<Py_ssize_t>MOST, n - start), m)
-        start += MOST
-    return found
-
-
-cdef inline Py_ssize_t equal_to(const stored *x, Py_ssize_t n, stored m) noexcept nogil:
-    cdef Py_ssize_t found = 0, start = 0
-    while start < n:
-        if stored is float:
-            found += fe_equal_float(x + start, min(<Py_ssize_t>MOST, n - start), m)
-        else:
-            found += fe_equal_double(x + start, min(<Py_ssize_t>MOST, n - start), m)
-        start += MOST
+        some = min(<Py_ssize_t>MOST, n - start)
+        found += fe_equal(x + start, some, m) if equal else fe_over(x + start, some, m)
+        start += some
     return found
 
 
 cdef inline int64_t key_of(stored x) noexcept nogil:
     """Whole numbers in the order of the floats."""
-    cdef int32_t b
-    cdef int64_t c
-    if stored is float:
-        b = <int32_t>fe_bits_float(x)
-        return b ^ ((b >> 31) & <int32_t>0x7fffffff)
-    else:
-        c = <int64_t>fe_bits_double(x)
-        return c ^ ((c >> 63) & <int64_t>0x7fffffffffffffff)
+    cdef int64_t b = <int32_t>fe_bits_float(x) if stored is float else <int64_t>fe_bits_double(x)
+    return b ^ ((b >> 63) & (<int64_t>0x7fffffff if stored is float else <int64_t>0x7fffffffffffffff))
 
 
 cdef inline stored from_key(int64_t key, stored unused) noexcept nogil:
-    cdef int32_t b
     if stored is float:
-        b = <int32_t>key
-        return fe_from_bits_float(<unsigned int>(b ^ ((b >> 31) & <int32_t>0x7fffffff)))
+        return fe_from_bits_float(<uint32_t>(key ^ ((key >> 63) & <int64_t>0x7fffffff)))
     else:
-        return fe_from_bits_double(<unsigned long long>(key ^ ((key >> 63) & <int64_t>0x7fffffffffffffff)))
+        return fe_from_bits_double(<uint64_t>(key ^ ((key >> 63) & <int64_t>0x7fffffffffffffff)))
 
 
 cdef inline stored next_above(stored m) noexcept nogil:
@@ -497,7 +419,7 @@ cdef inline stored next_above(stored m) noexcept nogil:
 
 cdef inline Py_ssize_t larger(const stored *x, Py_ssize_t n, stored m, stored *out) noexcept nogil:
     """The numbers above m."""
-    return ends_of(x, n, <stored>NAN, next_above(m), out)
+    return fe_ends(x, n, NAN, next_above(m), out)
 
 
 cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low) noexcept nogil:
@@ -505,7 +427,7 @@ cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low) 
 
     Of so few, counting is faster than moving them. Two of three steps take the numbers above a bound for
     exponentially distributed and aim just beside the rank; the third halves what numbers there may be."""
-    cdef int64_t first = key_of(low), last = key_of(<stored>block_top(x, n)), middle
+    cdef int64_t first = key_of(low), last = key_of(<stored>fe_lane_max(x, n)), middle
     cdef Py_ssize_t count, over = 0, within_n = n, most = -1, i, step = 0
     cdef double a, b, aim
     cdef stored m, bound = low
@@ -524,7 +446,7 @@ cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low) 
                 middle = key_of(m)
         step += 1
         m = from_key(middle, low)
-        count = above(x, n, m)
+        count = count_of(x, n, m, False)
         if count < rank:
             within_n -= count - over
             over = count
@@ -534,9 +456,9 @@ cdef stored largest(const stored *x, Py_ssize_t n, Py_ssize_t rank, stored low) 
             first = middle + 1
     if first >= last:
         return from_key(first, low)
-    n = within(x, n, from_key(first, low), from_key(last, low), few)
+    n = fe_within(x, n, from_key(first, low), from_key(last, low), few)
     for i in range(n):                                  # the least that fewer than `rank` are above
-        count = over + above(<const stored *>few, n, few[i])
+        count = over + fe_over(<const stored *>few, n, few[i])
         if most < count < rank:
             most = count
             bound = few[i]
@@ -568,8 +490,7 @@ cdef stored about(stored *sample, Py_ssize_t rank, stored least) noexcept nogil:
 cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t listed, Ends *ends) noexcept nogil:
     """Bounds within which there are likely the numbers that are wanted, and not many more; all if there
     is no sense in looking for some."""
-    cdef stored sample[SAMPLE + 64]
-    cdef stored some[SAMPLE + 64]
+    cdef stored[SAMPLE + 64] sample, some
     cdef Py_ssize_t i, step = n // (SAMPLE // PIECE)
     cdef stored most, least
     ends.low = INFINITY
@@ -579,12 +500,12 @@ cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t listed, Ends *end
         return
     for i in range(SAMPLE // PIECE):
         memcpy(sample + i * PIECE, x + i * step, PIECE * sizeof(stored))
-    most = <stored>block_top(<const stored *>sample, SAMPLE)
+    most = <stored>fe_lane_max(<const stored *>sample, SAMPLE)
     if most != most:
         return
     for i in range(SAMPLE):
         some[i] = -sample[i]
-    least = -<stored>block_top(<const stored *>some, SAMPLE)
+    least = -<stored>fe_lane_max(<const stored *>some, SAMPLE)
     ends.high = about(sample, rank_of(ends.many + listed, n), least)
     ends.low = -about(some, rank_of(ends.few, n), -most)
     if ends.low >= ends.high:
@@ -607,8 +528,8 @@ cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends
         fit(room, &room.high_log_q, (ends.found + 64) * sizeof(double))
         if room.no_memory:
             return
-        ends.lows = ends_of(found, ends.found, <stored>ends.low, <stored>NAN, lows)
-        ends.highs = ends_of(found, ends.found, <stored>NAN, <stored>ends.high, highs)
+        ends.lows = fe_ends(found, ends.found, ends.low, NAN, lows)
+        ends.highs = fe_ends(found, ends.found, NAN, ends.high, highs)
         left = larger(lows, ends.lows, <stored>(-INFINITY), lows)
         while left < ends.lows - ends.none:
             lows[left] = <stored>(-INFINITY)
@@ -643,7 +564,6 @@ cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint small
     cdef Py_ssize_t i, found = 0
     cdef double sign = -1 if smallest else 1
     cdef double top = s.top, partition = s.partition, inverse = rules.scale.inverse, last
-    taken.count = count
     taken.last = NAN
     taken.log_last = 0
     if extreme == NULL:
@@ -707,10 +627,10 @@ cdef double overlap_of(const stored *x, Teacher *t, Rules *rules, Room *room, co
         all[i] = <stored>room.number[i]
     memcpy(all + t.count, highs, n * sizeof(stored))
     bound = largest(<const stored *>all, t.count + n, t.count, <stored>(least if n >= t.count else -INFINITY))
-    inside = above(<const stored *>all, t.count, bound)
-    own = equal_to(<const stored *>all, t.count, bound)
-    over = above(<const stored *>all + t.count, n, bound)
-    tied = equal_to(<const stored *>all + t.count, n, bound)
+    inside = count_of(<const stored *>all, t.count, bound, False)
+    own = count_of(<const stored *>all, t.count, bound, True)
+    over = count_of(<const stored *>all + t.count, n, bound, False)
+    tied = count_of(<const stored *>all + t.count, n, bound, True)
     slots = t.count - inside - over
     if own and own + tied > slots:
         i = 0
@@ -739,7 +659,7 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
     relative error of σ it takes."""
     cdef Py_ssize_t i, capped = 0, before, tied, equal = 0
     cdef const double *log_q = <const double *>room.high_log_q.at
-    cdef double *those = <double *>fit(room, &room.capped, (most.count + 64) * sizeof(double))
+    cdef double *those = <double *>fit(room, &room.capped, (t.whole + 64) * sizeof(double))
     cdef double mass = 0, left = t.tail, rest = s.tail, least = INFINITY, total = head, lost = 0, bound, over = INFINITY
     cdef double next = -INFINITY, log_rest = log_positive(s.tail) if s.tail > TINY else s.log_tail
     seen[0] = 0
@@ -748,7 +668,7 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
     if t.tail == 0:
         return head + s.tail
     if t.whole >= t.rest:
-        return head + excess_of(t.cap, t.log_cap, log_q, most.count, &mass)
+        return head + excess_of_cap(t, log_q, t.whole, &mass)
     while True:
         if log_rest == -INFINITY:
             return INFINITY if left > 0 else total
@@ -757,7 +677,7 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
             bound -= 2.3e-16 * (bound if bound > 0 else -bound)
         before = capped
         if bound < over:
-            capped += within(log_q, most.count, next_above(bound), over, those + capped)
+            capped += fe_within(log_q, t.whole, next_above(bound), over, those + capped)
             over = bound
         if capped <= before:
             break
@@ -769,7 +689,7 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
                 least = those[i] if those[i] < least else least
             # of the tail where q is less, and of those equal to it that are not among the largest
             rest = mass_beyond(x, t, rules, room, s, least, False, 0.0, &next, &equal)
-            for i in range(most.count):
+            for i in range(t.whole):
                 equal -= log_q[i] == least
             rest += equal * exp_of_sum(least, 0.0)
         if rest > TINY:
@@ -786,7 +706,7 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
     if rest > TINY:
         seen[0] = s.tail * (1 - left / rest)
         seen[0] = seen[0] if seen[0] > 0 else -seen[0]
-    two_sum_add(&total, &lost, excess_of(t.cap, t.log_cap, those, capped, &mass))
+    two_sum_add(&total, &lost, excess_of_cap(t, those, capped, &mass))
     two_sum_add(&total, &lost, excess(left, log_positive(left), log_rest))
     return total + lost if lost == lost else total
 
@@ -796,7 +716,7 @@ cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Stude
     cdef Py_ssize_t i, equal, used = t.whole + (t.left > 0)
     cdef const double *log_q = <const double *>room.low_log_q.at
     cdef double total = head, lost = 0, mass = 0, rest, last, most
-    two_sum_add(&total, &lost, excess_of(t.cap, t.log_cap, log_q, t.whole, &mass))
+    two_sum_add(&total, &lost, excess_of_cap(t, log_q, t.whole, &mass))
     if t.left > 0:
         two_sum_add(&total, &lost, excess(t.left, log_positive(t.left), least.log_last))
         mass += exp_of_sum(least.log_last, 0.0)
@@ -831,11 +751,11 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
     cdef Ends ends
     cdef Ends *looked_for = NULL
     cdef stored *copy
-    cdef double head = 0, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
+    cdef double head = 0, mass, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
     cdef bint behind                    # some of the list is behind some of the tail
     for i in range(rules.listed):
         if 0 <= ids[i] < rules.classes:
-            fe_ask(<const char *>(x + ids[i]), 1, True)
+            fe_ask(x + ids[i], 1, True)
     t = teacher_of(ids, logprobs, within, rules, room, bad)
     if bad.code:
         return
@@ -880,7 +800,7 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
             wide = True                                 # zeros in float
             continue
         s = student_of(tail, &t, rules, room)
-        head = excess_of_list(room, t.count)
+        head = excess_of(room.p, room.log_p, False, room.log_q, t.count, &mass)
         tail_term = excess(t.tail, log_positive(t.tail), s.log_tail)
         bucket = head + tail_term
         total = s.tail - t.tail
@@ -909,7 +829,6 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
         if t.left > 0:
             out[C_ENTROPY_LOW * stride] -= t.left * log_positive(t.left)
     out[C_OVERLAP * stride] = 1
-    most.count = least.count = 0
     least.last = NAN
     least.log_last = most.log_last = 0
     behind = bottom < tail.top or (bottom == tail.top and t.rest > 0)
@@ -931,8 +850,8 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
     high = high_of(x, &t, rules, room, &s, head, &least)
     out[C_LOW * stride] = low = low if low >= bucket else bucket
     out[C_HIGH * stride] = high if high >= low else low
-    low = -t.cap * sum_of(<const double *>room.high_log_q.at, t.whole) if t.whole else 0
-    high = -t.cap * sum_of(<const double *>room.low_log_q.at, t.whole) if t.whole else 0
+    low = -t.cap * row_sum(<const double *>room.high_log_q.at, t.whole) if t.whole else 0
+    high = -t.cap * row_sum(<const double *>room.low_log_q.at, t.whole) if t.whole else 0
     if t.left > 0:
         low -= t.left * most.log_last
         high -= t.left * least.log_last

@@ -56,5 +56,7 @@ static inline void fe_turn_double(const char *at, ptrdiff_t stride, ptrdiff_t la
     }
 FE_ACROSS(fe_across_float, float, fe_turn_float, FE_FLOAT_LINES, 4)
 FE_ACROSS(fe_across_double, double, fe_turn_double, FE_DOUBLE_LINES, 2)
+#define fe_across(at, stride, rows, classes, out, step, ahead)                                     \
+    FE_OF(fe_across, *(out))(at, stride, rows, classes, out, step, ahead)
 
 #endif

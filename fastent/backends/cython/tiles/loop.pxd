@@ -43,15 +43,12 @@ ctypedef struct Plan:
     View *weights
     View *terms
     int stored                          # FLOAT32 or FLOAT64: what tiles are made of
-    bint true_in_place
-    bint pred_in_place
+    bint true_in_place, pred_in_place
     bint rescale_true                   # bring row sums near 1 first
     bint rescale_pred
     bint by_blocks                      # rows that are not in place are loaded block by block
-    Py_ssize_t classes
-    Py_ssize_t tile_rows
-    int columns
-    int step_count
+    Py_ssize_t classes, tile_rows
+    int columns, step_count
     const Step *steps                   # kept for all calls of their form
     double scale[MOST_COLUMNS]          # ln(base) for entropic columns: divided by
     bint ignores
@@ -62,17 +59,12 @@ ctypedef struct Plan:
     int target_weight_column
     double tolerance
     bint normalise
-    double eps
-    double temperature
-    double smoothing
-    double order
-    int true_kind
-    int pred_kind
+    double eps, temperature, smoothing, order
+    int true_kind, pred_kind
     bint spread                         # few long rows: threads share the blocks of one row
     int threads
     # this run
-    Py_ssize_t start
-    Py_ssize_t stop
+    Py_ssize_t start, stop
     double *out                         # (columns, stop − start) row values, or NULL
     Py_ssize_t out_stride
     bint multiply                       # write weighted values

@@ -5,15 +5,15 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add, exact_add_floats, exact_add_one
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
-from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGITS, SCRATCH, SINGLE, WIDENED, BadRow, Job, RowLoader, Tile
+from fastent.backends.cython.kernels.interface cimport (
+    DOUBLE, LOADED, LOGITS, SCRATCH, SINGLE, WIDENED, BadRow, Job, RowLoader, Tile,
+)
 from fastent.backends.cython.tiles.operand cimport (
-    FLOAT32, View, in_one_run, load_double_classes, load_doubles, load_float_classes, load_floats,
-    load_labels, ready_rows, repeats, row_address,
+    FLOAT32, FLOAT64, View, in_one_run, load_classes, load_doubles, load_labels, load_rows,
+    ready_rows, repeats, row_address,
 )
 from fastent.backends.cython.tiles.rescale cimport find_power, rescale
-from fastent.backends.cython.threads cimport (
-    exchange, relaxed_load, relaxed_store, run_parallel, run_watched,
-)
+from fastent.backends.cython.threads cimport exchange, relaxed_load, relaxed_store, run_parallel, run_watched
 
 # Straight from the system: malloc keeps what is freed, 55 MB after arenas of some different sizes.
 cdef extern from "os_memory.h" nogil:
@@ -51,31 +51,27 @@ cdef Py_ssize_t padded(Py_ssize_t size) noexcept nogil:
     return ((size + 63) & ~<Py_ssize_t>63) + 256
 
 
+cdef inline char *part(char *base, Py_ssize_t *at, Py_ssize_t size, bint wanted) noexcept nogil:
+    """Where the next part of an arena begins."""
+    cdef char *begins = base + at[0]
+    at[0] += padded(size) if wanted else 0
+    return begins
+
+
 cdef Py_ssize_t lay_out(Plan *plan, char *base, Arena *arena) noexcept nogil:
     """Place the parts of an arena at base; its size in bytes."""
-    cdef Py_ssize_t n = plan.tile_rows, item = 4 if plan.stored == FLOAT32 else 8, at = 0
-    arena.bad = <BadRow *>base
-    at += padded(sizeof(BadRow))
-    arena.true_repeated = <Repeated *>(base + at)
+    cdef Py_ssize_t n = plan.tile_rows, size = n * plan.classes * (4 if plan.stored == FLOAT32 else 8), at = 0
+    cdef bint copied = not plan.by_blocks
+    arena.bad = <BadRow *>part(base, &at, sizeof(BadRow), True)
+    arena.true_repeated = <Repeated *>part(base, &at, 2 * sizeof(Repeated), True)
     arena.pred_repeated = arena.true_repeated + 1
-    at += padded(2 * sizeof(Repeated))
-    arena.kernels = base + at
-    at += padded(SCRATCH)
-    arena.labels = <int64_t *>(base + at)
-    at += padded(8 * n)
-    arena.weights = <double *>(base + at)
-    at += padded(8 * n)
-    arena.values = <double *>(base + at)
-    at += padded(8 * n * plan.columns)
-    arena.true_rows = base + at
-    if plan.true_view != NULL and not plan.true_in_place and not plan.by_blocks:
-        at += padded(item * n * plan.classes)
-    arena.pred_rows = base + at
-    if not plan.pred_in_place and not plan.by_blocks:
-        at += padded(item * n * plan.classes)
-    arena.terms = <double *>(base + at)
-    if plan.terms != NULL and not plan.by_blocks:
-        at += padded(8 * n * plan.classes)
+    arena.kernels = part(base, &at, SCRATCH, True)
+    arena.labels = <int64_t *>part(base, &at, 8 * n, True)
+    arena.weights = <double *>part(base, &at, 8 * n, True)
+    arena.values = <double *>part(base, &at, 8 * n * plan.columns, True)
+    arena.true_rows = part(base, &at, size, copied and plan.true_view != NULL and not plan.true_in_place)
+    arena.pred_rows = part(base, &at, size, copied and not plan.pred_in_place)
+    arena.terms = <double *>part(base, &at, 8 * n * plan.classes, copied and plan.terms != NULL)
     return at
 
 
@@ -113,7 +109,7 @@ cdef void run_here(void *runner, Job job, void *context, Py_ssize_t count, char 
 cdef void load_block(const void *given, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil:
     """A block of a float row, for kernels."""
     cdef const RowLoader *source = <const RowLoader *>given
-    load_float_classes(<View *>source.view, source.row + r, start, n, <float *>out)
+    load_classes(<View *>source.view, source.row + r, start, n, FLOAT32, out)
 
 
 cdef void load_double_block(const void *given, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, void *out) noexcept nogil:
@@ -122,7 +118,7 @@ cdef void load_double_block(const void *given, Py_ssize_t r, Py_ssize_t start, P
     cdef const double *w = source.class_weight
     cdef double *x = <double *>out
     cdef Py_ssize_t i
-    load_double_classes(<View *>source.view, source.row + r, start, n, x)
+    load_classes(<View *>source.view, source.row + r, start, n, FLOAT64, x)
     if source.power != 1 or source.more_power != 1:
         for i in range(n):
             x[i] = x[i] * source.power * source.more_power
@@ -159,12 +155,9 @@ cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssi
             find_power(source, 0, plan.classes, NULL, <double *>(scratch + LOADED))
         rows[0] = NULL
         used[0] = source
-    elif plan.stored == FLOAT32:
-        load_floats(view, start, n, <float *>room)
-        rows[0] = room
     else:
-        load_doubles(view, start, n, <double *>room)
-        if rescaled:
+        load_rows(view, start, n, plan.stored, room)
+        if rescaled:                                    # in doubles
             rescale(source, n, plan.classes, <double *>room, <double *>(scratch + LOADED))
         rows[0] = room
 
@@ -242,7 +235,7 @@ cdef void load_terms(Plan *plan, Tile *tile, Arena *arena, Py_ssize_t start, Row
         while c < plan.classes:
             n = min(<Py_ssize_t>CHUNK, plan.classes - c)
             if plan.by_blocks:
-                load_double_classes(plan.terms, start + r, c, n, w)
+                load_classes(plan.terms, start + r, c, n, FLOAT64, w)
             check_terms(plan, w, n, r, bad)
             if not plan.by_blocks:
                 if plan.class_weight != NULL:

@@ -1,8 +1,8 @@
 """An input array as the kernels need it: where each row is, and how to copy rows into a tile."""
 
-from libc.stdint cimport (
-    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
-)
+from libc.stdint cimport int64_t
+
+from fastent.backends.cython.levels cimport LOAD, functions
 
 cdef enum:
     MOST_AXES = 32
@@ -19,8 +19,7 @@ ctypedef struct View:
     int stored                          # Stored
     Py_ssize_t itemsize
     int axes                            # leading axes, merged where their strides allow
-    Py_ssize_t shape[MOST_AXES]
-    Py_ssize_t strides[MOST_AXES]
+    Py_ssize_t[MOST_AXES] shape, strides
     Py_ssize_t classes                  # 1 for labels, weights and binary operands
     Py_ssize_t class_stride
     bint flat                           # one row of several axes, which are those of its classes
@@ -38,19 +37,24 @@ cdef Operand operand(object given, str name, object axis)
 cdef tuple shape_of(Operand op)
 cdef Operand spread(Operand op, str name, object axis, tuple lead)
 cdef bint in_place(View *view, int stored) noexcept nogil
-cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
-cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
 cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out) noexcept nogil
 
-cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil
-cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil
-
-# The copying loops of a SIMD level: rows, or classes of one row.
+# The copying loops of a SIMD level: rows, or classes of one row, as `wanted`: FLOAT32 or FLOAT64.
 ctypedef struct Loaders:
-    void (*floats)(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil
-    void (*doubles)(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil
-    void (*float_classes)(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil
-    void (*double_classes)(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil
+    void (*rows)(View *view, Py_ssize_t start, Py_ssize_t rows, int wanted, void *out) noexcept nogil
+    void (*classes)(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, int wanted, void *out) noexcept nogil
+
+
+cdef inline void load_rows(View *view, Py_ssize_t start, Py_ssize_t rows, int wanted, void *out) noexcept nogil:
+    (<Loaders *>functions[<int>LOAD]).rows(view, start, rows, wanted, out)
+
+
+cdef inline void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, int wanted, void *out) noexcept nogil:
+    (<Loaders *>functions[<int>LOAD]).classes(view, row, start, n, wanted, out)
+
+
+cdef inline void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil:
+    load_rows(view, start, rows, FLOAT64, out)
 
 
 cdef inline char *row_address(View *view, Py_ssize_t row) noexcept nogil:

@@ -1,14 +1,11 @@
 """Input arrays: viewed without a copy and described once."""
 
 cimport numpy as cnp
-from libc.stdint cimport (
-    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, INT64_MIN,
-)
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, INT64_MIN
 from libc.string cimport memcpy
 
 import numpy as np
 
-from fastent.backends.cython.levels cimport COPY, functions
 from fastent.backends.views import as_numpy
 
 cnp.import_array()
@@ -44,7 +41,7 @@ def decoded(given):
     cdef cnp.ndarray out = np.empty((op.rows, op.classes), np.float32)
     cdef float *room = <float *>cnp.PyArray_DATA(out)
     with nogil:
-        load_floats(&op.view, 0, op.rows, room)
+        load_rows(&op.view, 0, op.rows, FLOAT32, room)
     return out.reshape((*op.lead, op.classes))
 
 
@@ -72,9 +69,7 @@ cdef int stored_as(cnp.ndarray array, str name) except -1:
         return integers(cnp.PyTypeNum_ISSIGNED(number), cnp.PyArray_ITEMSIZE(array))
     if array.dtype.name == "bfloat16":
         return BFLOAT16
-    raise TypeError(
-        f"{name}: expected float64, float32, float16, bfloat16 or integers, got dtype {array.dtype}"
-    )
+    raise TypeError(f"{name}: expected float64, float32, float16, bfloat16 or integers, got dtype {array.dtype}")
 
 
 cdef Operand operand(object given, str name, object axis):
@@ -175,6 +170,8 @@ cdef tuple shape_of(Operand op):
 cdef Operand spread(Operand op, str name, object axis, tuple lead):
     """The operand with its leading axes broadcast: the same memory, where rows repeat."""
     cdef Operand found
+    if op.lead == lead:
+        return op
     if axis is None or op.view.stored == CODES:
         found = operand(np.broadcast_to(op.array, lead), name, axis)
     else:
@@ -193,22 +190,6 @@ cdef bint in_place(View *view, int wanted) noexcept nogil:
     return (ready_rows(view, wanted)
             and even(view)
             and (view.axes == 0 or view.shape[0] <= 1 or row_stride(view) == view.classes * view.itemsize))
-
-
-cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
-    (<Loaders *>functions[<int>COPY]).floats(view, start, rows, out)
-
-
-cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil:
-    (<Loaders *>functions[<int>COPY]).doubles(view, start, rows, out)
-
-
-cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil:
-    (<Loaders *>functions[<int>COPY]).float_classes(view, row, start, n, out)
-
-
-cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil:
-    (<Loaders *>functions[<int>COPY]).double_classes(view, row, start, n, out)
 
 
 cdef inline Py_ssize_t copy_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out, const whole *unused) noexcept nogil:

@@ -5,7 +5,7 @@ from libc.math cimport frexp, ldexp
 from libc.stdint cimport uint64_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, fe_bits_double, fe_from_bits_double, fe_lane_max_double, fe_lane_sum_double,
+    INFINITY, fe_bits_double, fe_from_bits_double, fe_lane_max, fe_lane_sum,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport RowLoader
@@ -39,7 +39,7 @@ cdef inline double sum_of(RowLoader *source, Py_ssize_t r, Py_ssize_t classes, c
             for i in range(n):
                 total += x[i]
         else:
-            total += fe_lane_sum_double(x, n)
+            total += fe_lane_sum(x, n)
         start += n
     return total
 
@@ -50,7 +50,7 @@ cdef inline double top_of(RowLoader *source, Py_ssize_t r, Py_ssize_t classes, c
     cdef double top = 0, found
     while start < classes:
         n = min(<Py_ssize_t>CHUNK, classes - start)
-        found = fe_lane_max_double(block_of(source, r, start, n, row, room), n)
+        found = fe_lane_max(block_of(source, r, start, n, row, room), n)
         if found != found:
             return found
         top = max(top, found)

@@ -7,20 +7,14 @@ the end of a row, are copies in which −infinity stands for what is none of the
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
-from fastent.backends.cython.arithmetic.functions cimport INFINITY, real, stored
+from fastent.backends.cython.arithmetic.functions cimport INFINITY, fe_ask, real, stored
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Origin, Scale, origin_of, share_of_octave
-from fastent.backends.cython.kernels.logits_sums_long cimport LANES, STRETCH, add_stretch, below
-
-cdef extern from "argmax.h" nogil:
-    const float *fe_fence_float
-    const double *fe_fence_double
-    void fe_ask(const char *at, Py_ssize_t size, bint near)
+from fastent.backends.cython.kernels.logits_sums_long cimport LANES, STRETCH, add_stretch, fe_below, fe_fence
 
 cdef extern from "extremes.h" nogil:
-    float fe_scan_stretches_float(const float *const *at, Py_ssize_t count, float low, float high, Py_ssize_t *where, uint64_t *held)
-    double fe_scan_stretches_double(const double *const *at, Py_ssize_t count, double low, double high, Py_ssize_t *where, uint64_t *held)
+    double fe_scan_stretches(const void *at, Py_ssize_t count, double low, double high, Py_ssize_t *where, uint64_t *held)
 
 cdef enum:
     STRETCHES = CHUNK // STRETCH
@@ -55,18 +49,11 @@ cdef inline LogitSums sums_of_stretches(const stored **at, Py_ssize_t count, dou
     """Sums of a block, and which of its sixteens may hold ends; the block at `ahead` is asked for."""
     cdef LogitSums sums
     cdef Py_ssize_t where = 0, s, j
-    cdef const stored *fence
-    cdef stored m
+    cdef const stored *fence = <const stored *>fe_fence(at[0])
+    cdef stored m = <stored>fe_scan_stretches(at, count, low, high, &where, held)
     cdef Origin origin
-    cdef double rest[LANES]
-    cdef double none[LANES]
+    cdef double[LANES] rest, none
     sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = 0
-    if stored is float:
-        m = fe_scan_stretches_float(at, count, <float>low, <float>high, &where, held)
-        fence = fe_fence_float + STRETCH
-    else:
-        m = fe_scan_stretches_double(at, count, low, high, &where, held)
-        fence = fe_fence_double + STRETCH
     sums.top = m
     if not -INFINITY < m < INFINITY:
         return sums
@@ -74,11 +61,11 @@ cdef inline LogitSums sums_of_stretches(const stored **at, Py_ssize_t count, dou
     for j in range(LANES):
         rest[j] = 0
     for s in range(count):
-        fe_ask(<const char *>(ahead + s * STRETCH), STRETCH * sizeof(stored), True)
+        fe_ask(ahead + s * STRETCH, STRETCH * sizeof(stored), True)
         if s != where:
             add_stretch(at[s], fence, m, False, False, origin, scale, False, <real>0, rest, none, none)
         else:
-            sums.count = STRETCH - below(at[s], STRETCH, m)
+            sums.count = STRETCH - fe_below(at[s], STRETCH, m)
             add_stretch(at[s], fence, m, True, False, origin, scale, False, <real>0, rest, none, none)
     sums.rest = row_sum(<const double *>rest, LANES) * share_of_octave(m, real is float, scale)
     # what stands for zeros in doubles is not a loss

@@ -1,12 +1,10 @@
 """Copies of rows into tiles, where kernels cannot read them in place: 16-bit, mixed dtypes, strided,
 transposed. Compiled per SIMD level, since half the time of a 16-bit kernel is this conversion."""
 
-from libc.stdint cimport (
-    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
-)
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from fastent.backends.cython.arithmetic.functions cimport real
+from fastent.backends.cython.arithmetic.functions cimport fe_ask, real
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.tiles.operand cimport (
     BFLOAT16, BOOL, CODES, CODES_AT, FLOAT16, FLOAT32, FLOAT64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32,
@@ -21,9 +19,8 @@ cdef extern from "sixteen_bit.h" nogil:
     void fe_codes(const char *, Py_ssize_t, float, float, float *)
 
 cdef extern from "across.h" nogil:
-    void fe_across_float(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *, Py_ssize_t, Py_ssize_t)
-    void fe_across_double(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, Py_ssize_t, Py_ssize_t)
-    void fe_ask(const char *, Py_ssize_t, bint)
+    void across "fe_across"(const char *at, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t classes, void *out,
+                            Py_ssize_t step, Py_ssize_t ahead)
 
 ctypedef fused stored:
     float
@@ -137,14 +134,6 @@ cdef void copy_codes(const char *row, Py_ssize_t start, Py_ssize_t n, real *out)
         n -= some
 
 
-cdef inline void across(const char *at, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t classes, real *out,
-                        Py_ssize_t step, Py_ssize_t ahead) noexcept nogil:
-    if real is float:
-        fe_across_float(at, stride, rows, classes, out, step, ahead)
-    else:
-        fe_across_double(at, stride, rows, classes, out, step, ahead)
-
-
 cdef void load_across(View *view, char *at, Py_ssize_t down, Py_ssize_t rows, real *out) noexcept nogil:
     """Rows at equal distances that are shorter than those of the classes, as with the class axis
     first: along the rows, which is how the memory runs. What must be converted is, a few classes of
@@ -169,8 +158,7 @@ cdef void load_across(View *view, char *at, Py_ssize_t down, Py_ssize_t rows, re
                 run = at + r * down + (first + k) * view.class_stride
                 fe_ask(run + rows * down, n * down, False)
                 copy_piece(view, run, down, n, block + k * SOME_ROWS)
-            across(<char *>block, SOME_ROWS * sizeof(real), n, some, out + r * view.classes + first,
-                   view.classes, 0)
+            across(<char *>block, SOME_ROWS * sizeof(real), n, some, out + r * view.classes + first, view.classes, 0)
             c += some
         r += n
 
@@ -228,7 +216,7 @@ cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcep
         out += n * classes
 
 
-cdef inline void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, real *out) noexcept nogil:
+cdef inline void load_part(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, real *out) noexcept nogil:
     cdef char *at = row_address(view, row)
     if view.flat:
         load_flat(view, start, n, out)
@@ -238,25 +226,21 @@ cdef inline void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_s
         copy_elements(view, at + start * view.class_stride, view.class_stride, n, out)
 
 
-cdef void load_floats(View *view, Py_ssize_t start, Py_ssize_t rows, float *out) noexcept nogil:
-    load(view, start, rows, out)
+cdef void load_rows(View *view, Py_ssize_t start, Py_ssize_t rows, int wanted, void *out) noexcept nogil:
+    if wanted == FLOAT32:
+        load(view, start, rows, <float *>out)
+    else:
+        load(view, start, rows, <double *>out)
 
 
-cdef void load_doubles(View *view, Py_ssize_t start, Py_ssize_t rows, double *out) noexcept nogil:
-    load(view, start, rows, out)
-
-
-cdef void load_float_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, float *out) noexcept nogil:
-    load_classes(view, row, start, n, out)
-
-
-cdef void load_double_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, double *out) noexcept nogil:
-    load_classes(view, row, start, n, out)
+cdef void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, int wanted, void *out) noexcept nogil:
+    if wanted == FLOAT32:
+        load_part(view, row, start, n, <float *>out)
+    else:
+        load_part(view, row, start, n, <double *>out)
 
 
 cdef Loaders table
-table.floats = load_floats
-table.doubles = load_doubles
-table.float_classes = load_float_classes
-table.double_classes = load_double_classes
+table.rows = load_rows
+table.classes = load_classes
 functions = exported(&table)
