@@ -275,12 +275,7 @@ def align(predictions: list[Source], sides: dict[str, list[Source]], need_classe
                 f"{source.name}: {source.classes} classes, expected {widths[0].classes} "
                 f"as in {widths[0].name}"
             )
-    for role, sources in sides.items():
-        if len(sources) != len(predictions):
-            raise InputError(
-                f"{role}: {len(sources)} files, expected {len(predictions)}, one for each file "
-                "of predictions"
-            )
+    for sources in sides.values():
         for source, main in zip(sources, predictions, strict=True):
             if source.rows != main.rows:
                 raise InputError(
