@@ -101,12 +101,8 @@ class BinaryKeywords(BinaryFocalKeywords, total=False):
     backend: Backend | None
 
 
-class _ProductKeywords(TypedDict, total=False):
-    temperature: float
-    sample_weight: ArrayLike | None
+class _ProductKeywords(ElementKeywords, total=False):
     base: float | None
-    out: Array | None
-    num_threads: int | None
 
 
 class LinearKeywords(_ProductKeywords, total=False):
