@@ -653,17 +653,17 @@ def call_scipy(rng):
     lead, classes = sizes(rng)
     shape = (*lead, classes)
     numbers = [weights_of(rng, shape) for _ in "xy"]
-    if any(a.dtype.hasobject for a in numbers):
-        return call_ufunc(rng)  # SciPy's own wrapper fails on them
+    logits = operand(rng, lead, classes, "logits")
+    if any(a.dtype.kind in "Oc" for a in (*numbers, logits)):
+        return call_ufunc(rng)  # SciPy's own wrapper fails on objects, its sums follow the layout
     numbers = [a.astype("f4") if a.dtype == BFLOAT16 else a for a in numbers]  # SciPy's own again
     axis = int(rng.integers(-len(shape), len(shape)))
     function = pick(rng, [scipy.entropy, scipy.jensenshannon, scipy.logsumexp, scipy.softmax,
                           scipy.log_softmax])  # fmt: skip
     if function in (scipy.softmax, scipy.log_softmax):
-        return function, [operand(rng, lead, classes, "logits")], {}, {"axis": axis}
+        return function, [logits], {}, {"axis": axis}
     if function is scipy.logsumexp:
         arrays = {"b": numbers[0]} if chance(rng, 0.4) else {}
-        logits = operand(rng, lead, classes, "logits")
         logits = logits.astype("f4") if logits.dtype == BFLOAT16 else logits
         return function, [logits], arrays, {"axis": axis} | some(rng, return_sign=[True])
     return function, numbers, {}, {"axis": axis} | some(rng, base=[2])
