@@ -248,8 +248,10 @@ def test_no_byte_of_a_footer_ends_the_process():
     assert int(told.stdout) > 300
 
 
-def test_a_damaged_arrow_batch_is_not_one_without_rows(capsys):
-    rows = pyarrow.table({"p": [[0.5, 0.5], [0.25, 0.75]] * 4})
+@pytest.mark.parametrize("lists", [False, True])
+def test_a_damaged_arrow_batch_is_not_one_without_rows(lists, capsys):
+    columns = {"p": [[0.5, 0.5]] * 8} if lists else {"p0": [0.5] * 8, "p1": [0.5] * 8}
+    rows = pyarrow.table(columns)
     pyarrow.feather.write_feather(rows, "x.arrow", "uncompressed", chunksize=4)
     data = bytearray(Path("x.arrow").read_bytes())
     (length,) = struct.unpack("<i", data[-10:-6])

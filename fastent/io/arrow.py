@@ -93,7 +93,7 @@ class ArrowTable(Table):
             if large and large[number]:
                 if wanted:
                     yield place, inflated(self.schema, heads[number], columns, self.path)
-            elif wanted or not (rows and self.is_file):  # one without rows may be damaged
+            elif wanted or not self.is_file:
                 batch = reader.get_batch(number) if self.is_file else reader.read_next_batch()
                 batch = batch.select(columns)
                 batch.validate()

@@ -75,7 +75,9 @@ def _batch(message: Any) -> Batch:
         raise EOFError(f"a message of type {message.type}, expected a record batch")
     data = message.metadata.to_pybytes()
     batch = _table(data, _field(data, _table(data, 0), 2))
-    length, buffers, compression = (_field(data, batch, number) for number in (0, 2, 3))
+    length, nodes, buffers, compression = (_field(data, batch, number) for number in range(4))
+    if not (nodes and buffers):  # as the library, or rows of a damaged one would be left out
+        raise EOFError("a record batch without its columns")
     codec = None
     if compression:
         place = _field(data, _table(data, compression), 0)
@@ -83,7 +85,7 @@ def _batch(message: Any) -> Batch:
     return Batch(
         struct.unpack_from("<q", data, length)[0] if length else 0,
         codec,
-        [(a, b) for a, b in _structs(data, buffers, "<qq")] if buffers else [],
+        [(a, b) for a, b in _structs(data, buffers, "<qq")],
         message.body,
     )
 
