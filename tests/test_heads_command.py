@@ -63,8 +63,12 @@ def test_norms_caps_and_scales():
     assert np.isclose(document["metrics"]["cross_entropy"]["value"], loss, rtol=1e-6)
 
 
-def test_the_last_layer_of_hidden_states_counts():
-    document = run("score", "request.safetensors", "--labels", "y.npy", "--head", LM)
+@pytest.mark.parametrize("name", ["request.safetensors", "request.npz", "packed.npz"])
+def test_the_last_layer_of_hidden_states_counts(name):
+    layers = np.stack([HIDDEN + 1, HIDDEN - 1, HIDDEN], axis=1)
+    np.savez("request.npz", hidden_states=layers)
+    np.savez_compressed("packed.npz", hidden_states=layers)
+    document = run("score", name, "--labels", "y.npy", "--head", LM)
     loss = fe.linear_cross_entropy(LABELS, HIDDEN, HEAD, reduction="mean")
     assert document["rows"] == ROWS
     assert np.isclose(document["metrics"]["cross_entropy"]["value"], loss, rtol=1e-6)
