@@ -11,20 +11,18 @@ from fastent.backends.cython.call cimport Call
 from fastent.backends.cython.kernels.interface cimport LOGITS, PROBS, Kernel, kernel
 from fastent.backends.cython.kernels.careful_statistics cimport OUT_MARGIN
 from fastent.backends.cython.kernels.slots cimport (
-    ALPHA_ROWS, CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, CHI2_ROWS,
-    JEFFREYS_ROWS, JS_ROWS, KL_ROWS, MOST_SLOTS, OUT_ACCURACY, OUT_AGREEMENT, OUT_BRIER,
-    OUT_CONFIDENCE, OUT_CROSS_ENTROPY, OUT_DIVERGENCE, OUT_ENTROPY, OUT_HELLINGER, OUT_JS, OUT_KL,
-    OUT_PROBABILITY, OUT_RANK, OUT_TARGET_WEIGHT, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP,
-    OUT_TOTAL_VARIATION, PROBS_ENTROPY, PROBS_SPARSE, PROBS_TARGET, RENYI_ROWS, TSALLIS_ROWS,
+    ALPHA_ROWS, CAREFUL_CROSS_ENTROPY, CAREFUL_ENTROPY, CAREFUL_PAIR, CAREFUL_STATISTICS, CHI2_ROWS, JEFFREYS_ROWS,
+    JS_ROWS, KL_ROWS, MOST_SLOTS, OUT_ACCURACY, OUT_AGREEMENT, OUT_BRIER, OUT_CONFIDENCE, OUT_CROSS_ENTROPY,
+    OUT_DIVERGENCE, OUT_ENTROPY, OUT_HELLINGER, OUT_JS, OUT_KL, OUT_PROBABILITY, OUT_RANK, OUT_TARGET_WEIGHT,
+    OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP, OUT_TOTAL_VARIATION, PROBS_ENTROPY, PROBS_SPARSE,
+    PROBS_TARGET, RENYI_ROWS, TSALLIS_ROWS,
 )
 from fastent.backends.cython.levels cimport (
-    BINARY_CROSS_ENTROPY, CAREFUL, FOCAL_CROSS_ENTROPY, LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE,
-    POWER_DIVERGENCE, PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE, TOP_OVERLAP, Module,
+    BINARY_CROSS_ENTROPY, CAREFUL, FOCAL_CROSS_ENTROPY, LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE, POWER_DIVERGENCE,
+    PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE, TOP_OVERLAP, Module,
 )
 from fastent.backends.cython.tiles.operand cimport FLOAT32
-from fastent.backends.cython.tiles.loop cimport (
-    BOTH, MOST_STEPS, PRED_ONLY, SWAPPED, TRUE_AS_PRED, Plan, Step,
-)
+from fastent.backends.cython.tiles.loop cimport BOTH, MOST_STEPS, PRED_ONLY, SWAPPED, TRUE_AS_PRED, Plan, Step
 
 
 class Column(NamedTuple):
@@ -143,11 +141,10 @@ CHECKS = (Column("entropy", sees=PRED_ONLY, **ENTROPY), Column("kl_divergence", 
 REVERSE = OUT_DIVERGENCE                # where the kernel of logits makes KL of the swapped operands beside the other
 IN_NATS = frozenset(c.name for columns in COLUMNS.values() for c in columns if c.in_nats)
 # for the Numba backend, whose modules have the same names
-MODULES = {
-    PROBS_CROSS_ENTROPY: "probs_cross_entropy", PROBS_DIVERGENCE: "probs_divergence",
-    LOGITS_CROSS_ENTROPY: "logits_cross_entropy", LOGITS_DIVERGENCE: "logits_divergence",
-    BINARY_CROSS_ENTROPY: "binary_cross_entropy", CAREFUL: "careful", TOP_OVERLAP: "top_overlap",
-}
+MODULES = {number: levels.MODULES[number].partition(".")[2] for number in (
+    PROBS_CROSS_ENTROPY, PROBS_DIVERGENCE, LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE, BINARY_CROSS_ENTROPY, CAREFUL,
+    TOP_OVERLAP,
+)}
 SEEN = {BOTH: (0, 1), SWAPPED: (1, 0), PRED_ONLY: (1,), TRUE_AS_PRED: (0,)}  # of target, prediction
 # float rows with a temperature are widened by these; the others are in double anyway
 WIDEN = (LOGITS_CROSS_ENTROPY, LOGITS_DIVERGENCE, BINARY_CROSS_ENTROPY)

@@ -348,10 +348,9 @@ def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="chec
             num_threads=None, backend=None, bint by_weight=False, rows_module=None, order=0.0):
     """Settle the operands and options of a call: the Call gives its row values.
 
-    Arguments are those of the public functions; `columns` names the row values wanted, out of
-    COLUMNS[task]; `by_weight` adds "target_weight" if the rows' weights depend on it; the
-    `row_values` of `rows_module` replace the backend's; `order` is the α or γ of a column that has
-    one. Raises TypeError and ValueError as they do.
+    Arguments are those of the public functions; `columns` names the row values wanted, out of COLUMNS[task];
+    `by_weight` adds "target_weight" if the rows' weights depend on it; the `row_values` of `rows_module` replace
+    the backend's; `order` is the α or γ of a column that has one. Raises TypeError and ValueError as they do.
     """
     if maybe_csr(true) or maybe_csr(pred):
         options = dict(kind=kind, row_sums=row_sums, eps=eps, temperature=temperature,

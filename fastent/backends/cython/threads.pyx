@@ -81,8 +81,7 @@ cdef void reset() noexcept nogil:
 
 
 cdef inline bint raised(Work *work) noexcept nogil:
-    """Whether a signal has come whose Python handler raises, as Ctrl-C does: seldom asked, as it takes
-    the GIL."""
+    """Whether a signal has come whose Python handler raises, as Ctrl-C does: seldom asked, as it takes the GIL."""
     cdef timespec now
     cdef int64_t ns
     clock_gettime(FE_CLOCK, &now)

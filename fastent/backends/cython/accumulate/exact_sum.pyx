@@ -11,7 +11,7 @@ magnitude of the block.  `t = M + r` rounds r to the grid, `bits(t) - bits(M)` i
 as an integer, and `r - (t - M)` is the exact rest for the next grid.  A block whose values do
 not fit in the 153 bits leaves a rest, and is added limb by limb instead.
 """
-from libc.math cimport INFINITY, NAN, ldexp
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -21,6 +21,9 @@ from fastent.backends.cython.accumulate.exact_sum_blocks cimport (
     FAR, NO_GRID, GridSums, add_to_limbs, exponent_of, far_product,
 )
 from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add_at
+
+cdef extern from "stderr.h" nogil:
+    double round_limbs(const uint64_t *limb, int top)
 
 cdef enum:
     LIMBS = 68
@@ -179,8 +182,8 @@ cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil:
 cdef double exact_round(ExactSum* s) noexcept nogil:
     """The float64 nearest to the sum, ties to even; an overflow is an infinity."""
     cdef uint64_t limb[68]
-    cdef uint64_t c, m, sticky
-    cdef int i, top, width, drop
+    cdef uint64_t c = 1
+    cdef int i, top = LIMBS - 1
     cdef bint negative
     if s.nans or (s.positive_infs and s.negative_infs):
         return NAN
@@ -190,43 +193,15 @@ cdef double exact_round(ExactSum* s) noexcept nogil:
         return -INFINITY
     carry(s)
     negative = s.limb[LIMBS - 1] < 0
-    c = 1
     for i in range(LIMBS):
         limb[i] = <uint64_t> s.limb[i]
         if negative:                                   # two's complement, limb by limb
             c += (~limb[i]) & <uint64_t> 0xFFFFFFFF
             limb[i] = c & <uint64_t> 0xFFFFFFFF
             c >>= 32
-    top = LIMBS - 1
     while top > 1 and limb[top] == 0:
         top -= 1
-    # 64 leading bits, and whether anything lies below them.
-    m = (limb[top] << 32) | limb[top - 1]
-    width = 0
-    while width < 64 and m >> width:
-        width += 1
-    if top == 1 and width <= 53:
-        return ldexp(-<double> m if negative else <double> m, -1074)
-    sticky = 0
-    if top >= 2:
-        if width < 64:
-            m = (m << (64 - width)) | (limb[top - 2] >> (width - 32))
-            sticky = limb[top - 2] & ((<uint64_t> 1 << (width - 32)) - 1)
-        else:
-            sticky = limb[top - 2]
-        for i in range(top - 2):
-            sticky |= limb[i]
-        drop = 11
-        width -= 64
-    else:
-        drop = width - 53
-        width = 0
-    # m now has 53 + drop bits, in units of 2^(32 (top - 1) + width).
-    c = m >> drop
-    m -= c << drop
-    if m > <uint64_t> 1 << (drop - 1) or (m == <uint64_t> 1 << (drop - 1) and (sticky or c & 1)):
-        c += 1
-    return ldexp(-<double> c if negative else <double> c, 32 * (top - 1) + width + drop - 1074)
+    return -round_limbs(limb, top) if negative else round_limbs(limb, top)
 
 
 cdef object exact_to_int(ExactSum* s):

@@ -29,12 +29,11 @@ from fastent.backends.cython.accumulate.add_rows cimport MOST_BINS, add_rows
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
     SpanSum, span_carry, span_clear, span_enter_at, span_free, span_merge, span_reserve_merge,
 )
-from fastent.backends.cython.accumulate.merge cimport merge, merge_extremes, reserve_merge
 from fastent.backends.cython.accumulate.state_data cimport (
-    BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, check,
+    BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, check, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_merge,
+    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_merge, histogram_merge_reserved, histogram_reserve_merge,
     histogram_weight,
 )
 from fastent.backends.cython.accumulate.state_json cimport (
@@ -704,6 +703,57 @@ cdef int merge_spans(SpanSum* into, SpanSum* other, const int64_t[::1] codes, co
             t = other + g * width + places[i]
             check(span_merge(s, t) if final else span_reserve_merge(s, t, False))
     return 0
+
+
+# --- adding one store to another: first room for it, which may fail, then sums, which cannot ---
+
+cdef int reserve_merge(Store* into, Store* other, const int64_t* place, const int64_t* cells) noexcept nogil:
+    """Room for the histograms and bins of another store; negative when there is no memory. Column c here is
+    column place[c] of the other, and cell i of the other is cell cells[i] here; NULL: the same."""
+    cdef Py_ssize_t i, g, k, width = into.bin_width
+    cdef int c
+    for c in range(into.K + 2):
+        if histogram_reserve_merge(&into.histogram[c], &other.histogram[place[c] if place != NULL else c], cells) < 0:
+            return -1
+    for i in range(into.group_width):
+        k = 3 * place[i // 3] + i % 3 if place != NULL and i < 3 * into.K else i
+        if span_reserve_merge(&into.far[i], &other.far[k], False) < 0:
+            return -1
+    for g in range(other.cell_room):
+        k = cells[g] if cells != NULL else g
+        for i in range(width):
+            if span_reserve_merge(&into.bin_sum[k * width + i], &other.bin_sum[g * width + i], True) < 0:
+                return -1
+    return 0
+
+
+cdef void merge_extremes(double* into, const double* other, int64_t rows) noexcept nogil:
+    if rows and not other[0] > other[1]:               # else the column keeps no extremes
+        widen(into, other[0])
+        widen(into, other[1])
+
+
+cdef void merge(Store* into, Store* other, const int64_t* place, const int64_t* cells) noexcept nogil:
+    """Add another store, all but groups and clusters; nothing fails."""
+    cdef Py_ssize_t i, g, k, width = into.bin_width
+    cdef int c
+    for c in range(into.K):
+        k = place[c] if place != NULL else c
+        for i in range(3):
+            exact_merge(&into.total[3 * c + i], &other.total[3 * k + i])
+            span_merge(&into.far[3 * c + i], &other.far[3 * k + i])
+        merge_extremes(&into.extreme[2 * c], &other.extreme[2 * k], other.count[into.column[c].kind])
+    for i in range(3 * into.K, into.group_width):
+        exact_merge(&into.total[i], &other.total[i])
+        span_merge(&into.far[i], &other.far[i])
+    for c in range(2):
+        into.count[c] += other.count[c]
+    for c in range(into.K + 2):
+        histogram_merge_reserved(&into.histogram[c], &other.histogram[place[c] if place != NULL else c], cells)
+    for g in range(other.cell_room):
+        k = cells[g] if cells != NULL else g
+        for i in range(width):
+            span_merge(&into.bin_sum[k * width + i], &other.bin_sum[g * width + i])
 
 
 cdef object as_product(total):

@@ -9,6 +9,27 @@
 #include <stdint.h>
 #include <string.h>
 
+/* The double nearest to (m + something below 1 if `more`) · 2^e, for m of 54 bits or more. */
+static double round_bits(uint64_t m, int more, int e) {
+    int drop = 11 - __builtin_clzll(m);
+    uint64_t kept = m >> drop, cut = m & (((uint64_t)1 << drop) - 1), half = (uint64_t)1 << (drop - 1);
+    kept += cut > half || (cut == half && (more || (kept & 1)));
+    return ldexp((double)kept, e + drop);
+}
+
+/* The double nearest to limbs of 32 bits in units of 2^-1074, of which `top`, 1 at least, is the highest that is not 0. */
+static double round_limbs(const uint64_t *limb, int top) {
+    uint64_t m = limb[top] << 32 | limb[top - 1], below = 0;
+    int i, shift = m ? __builtin_clzll(m) : 63;
+    if (top == 1)
+        return shift >= 11 ? ldexp((double)m, -1074) : round_bits(m, 0, -1074);
+    m = m << shift | limb[top - 2] >> (32 - shift);
+    below = limb[top - 2] << (32 + shift);
+    for (i = 0; i < top - 2; i++)
+        below |= limb[i];
+    return round_bits(m, below != 0, 32 * (top - 1) - shift - 1074);
+}
+
 #ifdef __SIZEOF_INT128__
 
 enum { UNIT_PARTS = 8, UNIT_WORDS = 24, UNIT_MOST_ROWS = 2000000 };
@@ -66,15 +87,10 @@ static int wide_shift(Wide *x, int shift) {
     return lost;
 }
 
-/* The double nearest to (m + something below 1 if `more`) · 2^e for m of 62 bits or more; −1 where it
-   is not a usual number. */
+/* The same of m of 62 bits or more; −1 where it is not a usual number. */
 static double unit_round(uint64_t m, int more, int e) {
-    int drop = 11 - __builtin_clzll(m);
-    uint64_t kept = m >> drop, cut = m & (((uint64_t)1 << drop) - 1), half = (uint64_t)1 << (drop - 1);
-    kept += cut > half || (cut == half && (more || (kept & 1)));
-    if (e + drop < -900 || e + drop > 900)
-        return -1.0;
-    return ldexp((double)kept, e + drop);
+    int top = e + 11 - __builtin_clzll(m);
+    return top < -900 || top > 900 ? -1.0 : round_bits(m, more, e);
 }
 
 /* The double nearest to x·2^(32 low − 1074) for carried limbs; NaN: it does not fit. */

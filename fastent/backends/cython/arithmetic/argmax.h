@@ -162,12 +162,11 @@ static const float fe_fence_float[] = {FE_128(-INFINITY), FE_128(INFINITY), FE_1
 static const double fe_fence_double[] = {FE_128(-INFINITY), FE_128(INFINITY), FE_128(-INFINITY)};
 #define fe_fence(x) (FE_OF(fe_fence, *(x)) + FE_STRETCH)
 
-/* fe_lane_top: the largest of n >= 1 elements, NaN if there is one, and where the first stretch of
-   128 begins that holds it. Vectors under four names, because an array of them stays in memory at
-   AVX2 (half of the time of a whole row); lanes folded by turning them (one at a time they cost as
-   much as 60 vectors). The last vector overlaps the one before.
-   fe_lane_rank: in the same pass the rank of a label, how many elements are above its number `own`
-   and how many equal ones stand before it; x may be a part of a row, and the label lie before or
+/* fe_lane_top: the largest of n >= 1 elements, NaN if there is one, and where the first stretch of 128 begins that
+   holds it. Vectors under four names, because an array of them stays in memory at AVX2 (half of the time of a
+   whole row); lanes folded by turning them (one at a time they cost as much as 60 vectors). The last vector
+   overlaps the one before. fe_lane_rank: in the same pass the rank of a label, how many elements are above its
+   number `own` and how many equal ones stand before it; x may be a part of a row, and the label lie before or
    behind it. */
 enum { FE_STRETCH = 128 };
 #define FE_TOP(REAL, KIND, NEXT)                                                                   \
@@ -265,5 +264,36 @@ FE_TOP(double, pd, nextafter)
 static inline int fe_lane_nan_float(const float *x, ptrdiff_t n) { return isnan(fe_lane_max(x, n)); }
 static inline int fe_lane_nan_double(const double *x, ptrdiff_t n) { return isnan(fe_lane_max(x, n)); }
 #define fe_lane_nan(x, n) FE_OF(fe_lane_nan, *(x))(x, n)
+
+/* fe_some_above: whether one of n numbers is above the bound or NaN. Lanes that are not are kept as the masks of
+   argmax.h are, four at a time, as each waits for itself; the last numbers, fewer than a vector, one by one. */
+#define FE_SOME_ABOVE(REAL, KIND)                                                                  \
+    static inline int fe_some_above_##REAL(const REAL *x, ptrdiff_t n, REAL bound) {               \
+        fe_vector_##REAL v, w, y, z, limit = (fe_vector_##REAL){0} + bound;                        \
+        fe_mask_##REAL fine = ~(fe_mask_##REAL){0}, more = fine, most = fine, last = fine, over;   \
+        ptrdiff_t k = 0;                                                                           \
+        int some = 0;                                                                              \
+        for (; k + 4 * FE_COUNT(REAL) <= n; k += 4 * FE_COUNT(REAL)) {                             \
+            memcpy(&v, x + k, sizeof v);                                                           \
+            memcpy(&w, x + k + FE_COUNT(REAL), sizeof v);                                          \
+            memcpy(&y, x + k + 2 * FE_COUNT(REAL), sizeof v);                                      \
+            memcpy(&z, x + k + 3 * FE_COUNT(REAL), sizeof v);                                      \
+            fine = FE_WITHIN(KIND, fine, v, limit);                                                \
+            more = FE_WITHIN(KIND, more, w, limit);                                                \
+            most = FE_WITHIN(KIND, most, y, limit);                                                \
+            last = FE_WITHIN(KIND, last, z, limit);                                                \
+        }                                                                                          \
+        fine &= more & most & last;                                                                \
+        for (; k + FE_COUNT(REAL) <= n; k += FE_COUNT(REAL)) {                                     \
+            memcpy(&v, x + k, sizeof v);                                                           \
+            fine = FE_WITHIN(KIND, fine, v, limit);                                                \
+        }                                                                                          \
+        for (; k < n; k++) some |= !(x[k] <= bound);                                               \
+        over = ~fine;                                                                              \
+        return some | (FE_BITS(KIND, over) != 0);                                                  \
+    }
+FE_SOME_ABOVE(float, ps)
+FE_SOME_ABOVE(double, pd)
+#define fe_some_above(x, ...) FE_OF(fe_some_above, *(x))(x, __VA_ARGS__)
 
 #endif

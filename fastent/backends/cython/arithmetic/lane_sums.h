@@ -1,10 +1,9 @@
 /* Sums over fixed lanes, and the bit casts and fma that Cython has no words for.
 
-   A row is summed in lanes of double (16, or 8 where floats are added in eights first), folded by a
-   fixed tree, so a sum has the same bits at every SIMD level, alone or among others. Written with the
-   vector extension of GCC and clang, which knows no instruction set: the same sum as a plain loop
-   costs 22 ns a row of 100 floats instead of 4, because GCC 12 does not keep the lanes in registers
-   for the fold and runs the tail one element at a time.
+   A row is summed in lanes of double (16, or 8 where floats are added in eights first), folded by a fixed tree, so
+   a sum has the same bits at every SIMD level, alone or among others. Written with the vector extension of GCC and
+   clang, which knows no instruction set: the same sum as a plain loop costs 22 ns a row of 100 floats instead of
+   4, because GCC 12 does not keep the lanes in registers for the fold and runs the tail one element at a time.
 
    Sums read up to 15 elements past the end of a row (and ignore them): rows are summed from
    scratch buffers that have that room, never from the caller's memory. */
@@ -270,11 +269,10 @@ static inline double fe_from_bits_double(uint64_t b) { double x; memcpy(&x, &b, 
 #define fe_bits(x) FE_OF(fe_bits, x)(x)
 #define fe_from_bits(b) _Generic((b), uint32_t: fe_from_bits_float, uint64_t: fe_from_bits_double)(b)
 
-/* y within a factor 2 of x > 0, by whole octaves, rounded towards zero; `rising`, a constant, says
-   that y >= x. Or rounded to nearest: within a factor 1.5. fe_mantissa: x within [sqrt(1/2), sqrt(2)).
-   An octave counts as FE_STEPS, and FE_STEP is ln 2 divided by that.
-   AVX2 has neither a 64-bit arithmetic shift nor int64 -> double: high words, and a biased count that
-   becomes a double by its bits. */
+/* y within a factor 2 of x > 0, by whole octaves, rounded towards zero; `rising`, a constant, says that y >= x. Or
+   rounded to nearest: within a factor 1.5. fe_mantissa: x within [sqrt(1/2), sqrt(2)). An octave counts as
+   FE_STEPS, and FE_STEP is ln 2 divided by that. AVX2 has neither a 64-bit arithmetic shift nor int64 -> double:
+   high words, and a biased count that becomes a double by its bits. */
 #if defined(__AVX512DQ__)
 #define FE_STEPS 4503599627370496.0
 FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {

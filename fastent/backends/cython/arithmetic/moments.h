@@ -41,15 +41,11 @@ static inline void fe_lane_moments(const float *x, const float *e, ptrdiff_t n, 
         w = fe_wide_at(e + j, 0);
         falls = fe_fall(fe_wide_at(x + j, 0), m) * w;
         squares = w * w;
-        w = fe_wide_at(e + j + COUNT, 0);
-        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + COUNT, 0), m), w, falls);
-        squares = FE_WIDE_MADD(w, w, squares);
-        w = fe_wide_at(e + j + 2 * COUNT, 0);
-        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + 2 * COUNT, 0), m), w, falls);
-        squares = FE_WIDE_MADD(w, w, squares);
-        w = fe_wide_at(e + j + 3 * COUNT, 0);
-        falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + 3 * COUNT, 0), m), w, falls);
-        squares = FE_WIDE_MADD(w, w, squares);
+        _Pragma("GCC unroll 4") for (int k = COUNT; k < 4 * COUNT; k += COUNT) {
+            w = fe_wide_at(e + j + k, 0);
+            falls = FE_WIDE_MADD(fe_fall(fe_wide_at(x + j + k, 0), m), w, falls);
+            squares = FE_WIDE_MADD(w, w, squares);
+        }
         fe_widen_halves(&a, &b, falls);
         fe_widen_halves(&c, &d, squares);
     }

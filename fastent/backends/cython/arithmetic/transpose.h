@@ -1,8 +1,7 @@
 /* Matrices turned in registers: four lines of a block become vectors that run across the lines.
 
-   In 256 bits also where there are 512: two shuffles of 256 bits take as long as one, and half of
-   the loads are halves of vectors already. The halves of a vector come from lines that are apart,
-   and never mix. */
+   In 256 bits also where there are 512: two shuffles of 256 bits take as long as one, and half of the loads are
+   halves of vectors already. The halves of a vector come from lines that are apart, and never mix. */
 #ifndef FASTENT_ACROSS_H
 #define FASTENT_ACROSS_H
 

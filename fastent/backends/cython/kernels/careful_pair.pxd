@@ -5,11 +5,10 @@ Then, with kl_term(x, y) = x·log(x/y) − x + y >= 0 and m = (p + q)/2,
 
     KL = Σ kl_term(p, q)/S        JS = ½ Σ (kl_term(p, m) + kl_term(q, m))/S
 
-What decides the accuracy of nearly equal rows is d, so it is never the difference of rounded
-numbers there. Two rows of logits: d = p·expm1(v) with v = log(q/p) a difference of logits, as in
-logits_divergence.pyx. Otherwise: the exponentials and their product with c are pairs of doubles.
-The error of c shows in Σ d, which is 0 for the right one. A class with more than ¾ of the mass has
-minus the sum of all other differences for its own.
+What decides the accuracy of nearly equal rows is d, so it is never the difference of rounded numbers there. Two
+rows of logits: d = p·expm1(v) with v = log(q/p) a difference of logits, as in logits_divergence.pyx. Otherwise:
+the exponentials and their product with c are pairs of doubles. The error of c shows in Σ d, which is 0 for the
+right one. A class with more than ¾ of the mass has minus the sum of all other differences for its own.
 """
 
 from libc.math cimport log as c_log, log1p as c_log1p
@@ -31,10 +30,7 @@ from fastent.backends.cython.kernels.slots cimport (
 )
 
 cdef enum:                              # sums
-    KL
-    JS
-    TOTAL_VARIATION
-    HELLINGER
+    KL, JS, TOTAL_VARIATION, HELLINGER
     SQUARES                             # Σ (q − p)²
     SUM_COUNT
 

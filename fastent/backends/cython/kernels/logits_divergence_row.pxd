@@ -30,8 +30,7 @@ from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, two_s
 
 cdef enum:
     TOP_A = MOST_SUMS                   # of a block: its sums, and its maxima
-    TOP_B
-    PARTS
+    TOP_B, PARTS
     MOST_PASSES = 4                     # for one value
     MANY = 128                          # blocks whose parts fit the stack
 
@@ -46,9 +45,7 @@ cdef struct PairValues:
     double kl, reverse, js, distance
 
 cdef enum Form:                         # how v and the masses are computed
-    PLAIN
-    CENTRED
-    FAR
+    PLAIN, CENTRED, FAR
 
 cdef struct Pair:
     Tile *tile

@@ -65,9 +65,8 @@ cdef inline double top_of(const stored *x, Py_ssize_t n, Py_ssize_t *where, Py_s
 
 cdef inline void sums_of_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t readable, Scale scale,
                               bint moments, Ranks ranks, RowSums *out, real *scratch) noexcept nogil:
-    """Sums of up to `rows_at_once` rows of n <= CHUNK logits; `readable` elements of x may be read.
-    Each step is taken for all rows before the next one, so that the steps of one row do not wait for
-    each other."""
+    """Sums of up to `rows_at_once` rows of n <= CHUNK logits; `readable` elements of x may be read. Each step is
+    taken for all rows before the next one, so that the steps of one row do not wait for each other."""
     cdef Py_ssize_t r
     cdef Py_ssize_t where[ROWS_AT_ONCE]
     cdef double *lanes = <double *>scratch

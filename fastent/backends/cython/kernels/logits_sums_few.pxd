@@ -1,5 +1,4 @@
-"""Sums of rows of a few logits, which lie across the vectors: a row alone would leave most of a
-vector empty."""
+"""Sums of rows of a few logits, which lie across the vectors: a row alone would leave most of a vector empty."""
 
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset

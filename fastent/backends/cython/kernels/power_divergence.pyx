@@ -31,9 +31,7 @@ from libc.math cimport isfinite, rint
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum Quantity:
-    POWER
-    CHI2
-    JEFFREYS
+    POWER, CHI2, JEFFREYS
 
 cdef enum:
     FEWEST = -1021                      # octaves of a normal number

@@ -112,8 +112,7 @@ cdef inline void sum_blocks(Tile *tile, Job job, void *context, double **parts, 
 
 cdef inline double top_in(Tile *tile, int operand, Py_ssize_t r, Py_ssize_t start, Py_ssize_t stop, char *scratch,
                           Py_ssize_t *where, const stored *unused) noexcept nogil:
-    """The largest of the classes [start, stop), NaN if there is one, and the first block that it
-    stands in."""
+    """The largest of the classes [start, stop), NaN if there is one, and the first block that it stands in."""
     cdef Py_ssize_t n, first = start
     cdef const stored *x
     cdef double top = 0, found

@@ -6,14 +6,9 @@ cdef enum:                              # outputs
     OUT_TARGET_WEIGHT                   # Σ w·t of a row, which its cross-entropy is divided by
     OUT_ACCURACY
     OUT_RANK                            # of the label, from 0
-    OUT_BRIER
-    OUT_ENTROPY
-    OUT_CONFIDENCE
+    OUT_BRIER, OUT_ENTROPY, OUT_CONFIDENCE
     OUT_PROBABILITY                     # binary: the predicted one
-    OUT_KL
-    OUT_JS
-    OUT_TOTAL_VARIATION
-    OUT_HELLINGER
+    OUT_KL, OUT_JS, OUT_TOTAL_VARIATION, OUT_HELLINGER
     OUT_AGREEMENT                       # of the first maxima
     OUT_TOP5_OVERLAP                    # share of the largest five classes, or ten, that both rows have
     OUT_TOP10_OVERLAP
@@ -23,23 +18,14 @@ cdef enum:                              # outputs
     MOST_SLOTS = OUT_STATISTIC + 8
 
 cdef enum:                              # of probs_cross_entropy
-    PROBS_SPARSE
-    PROBS_ENTROPY
+    PROBS_SPARSE, PROBS_ENTROPY
     PROBS_TARGET                        # of a target and a prediction
 
 cdef enum:                              # of probs_divergence and logits_divergence
-    KL_ROWS
-    JS_ROWS
+    KL_ROWS, JS_ROWS
 
 cdef enum:                              # of careful
-    CAREFUL_CROSS_ENTROPY
-    CAREFUL_PAIR
-    CAREFUL_ENTROPY
-    CAREFUL_STATISTICS
+    CAREFUL_CROSS_ENTROPY, CAREFUL_PAIR, CAREFUL_ENTROPY, CAREFUL_STATISTICS
 
 cdef enum:                              # of power_divergence
-    ALPHA_ROWS
-    TSALLIS_ROWS
-    RENYI_ROWS
-    CHI2_ROWS
-    JEFFREYS_ROWS
+    ALPHA_ROWS, TSALLIS_ROWS, RENYI_ROWS, CHI2_ROWS, JEFFREYS_ROWS

@@ -14,7 +14,7 @@ from fastent.backends.cython.kernels.slots cimport (
 )
 from fastent.backends.cython.levels cimport exported
 
-cdef extern from "above.h" nogil:
+cdef extern from "argmax.h" nogil:
     # whether one of n numbers is above the bound, itself such a number, or NaN
     bint some_above "fe_some_above"(const void *x, Py_ssize_t n, double bound)
 

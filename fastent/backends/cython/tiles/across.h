@@ -22,11 +22,10 @@ static inline void fe_turn_double(const char *at, ptrdiff_t stride, ptrdiff_t la
     _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) memcpy(out + k * step, &block.of[k], sizeof block.of[k]);
 }
 
-/* Rows of `classes`, contiguous in `at` along the rows, to `out`: a cache line of every class at a
-   time, while the one `ahead` bytes further on, of the next tile, is asked for: no hardware prefetcher
-   follows two hundred streams (KL, 100 classes first: 1.08 ns a pair from memory as from cache, 2.0
-   without). The last block of classes overlaps the
-   one before; where there are fewer classes than in a block, the next row overwrites what a row wrote
+/* Rows of `classes`, contiguous in `at` along the rows, to `out`: a cache line of every class at a time, while the
+   one `ahead` bytes further on, of the next tile, is asked for: no hardware prefetcher follows two hundred streams
+   (KL, 100 classes first: 1.08 ns a pair from memory as from cache, 2.0 without). The last block of classes
+   overlaps the one before; where there are fewer classes than in a block, the next row overwrites what a row wrote
    too much, and the last rows go one by one. */
 #define FE_ACROSS(NAME, REAL, TURN, CLASSES, ROWS)                                                 \
     static inline void NAME(const char *restrict at, ptrdiff_t stride, ptrdiff_t rows,             \
