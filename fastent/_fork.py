@@ -99,23 +99,35 @@ def _before() -> None:
         return
     _forks.append(me)
     coming = [name for name in RELEASED if name not in sys.modules]
-    _registry.acquire()
-    # In the order in which a merge takes its two.
-    locks = sorted(filter(None, (known() for known in _locks.copy())), key=id)
-    for lock in chain((lock.held for lock in locks), _last):  # it may grow yet
-        lock.acquire()
-        _taken.append(lock)
+    while not _all_taken():
+        _give_back()
     for name in coming:
         if name in sys.modules:
             getattr(sys.modules[name], RELEASED[name]).acquire()
 
 
+def _all_taken() -> bool:
+    """Whether no lock was made while those that there were have been taken. The list of them is
+    locked last: who holds a lock, or imports, may be making another one."""
+    with _registry:
+        known = _locks.copy()
+    # In the order in which a merge takes its two.
+    locks = sorted(filter(None, (one() for one in known)), key=id)
+    for lock in chain((lock.held for lock in locks), _last, [_registry]):  # it may grow yet
+        lock.acquire()
+        _taken.append(lock)
+    return known >= _locks
+
+
+def _give_back() -> None:
+    while _taken:
+        _taken.pop().release()
+
+
 def _after_in_parent() -> None:
     me = threading.get_ident()
     if me in _forks:
-        while _taken:
-            _taken.pop().release()
-        _registry.release()
+        _give_back()
         _forks.remove(me)
 
 

@@ -147,6 +147,53 @@ def test_forks_while_others_make_the_first_calls(backend):
     assert found.stderr == ""
 
 
+MAKER = """
+import os, signal, sys, threading, time, types
+from fastent import _fork
+begun = threading.Event()
+class Finder:  # of a module that makes a lock while it is imported, as a fork begins
+    def find_spec(self, name, path=None, target=None):
+        if name == "makes_a_lock":
+            from importlib.machinery import ModuleSpec
+            return ModuleSpec(name, self)
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        begun.set()
+        time.sleep(0.2)
+        module.lock = _fork.Lock()
+sys.meta_path.insert(0, Finder())
+outer = _fork.Lock()
+def held():
+    with outer:
+        begun.set()
+        time.sleep(0.2)
+        with _fork.Lock():
+            time.sleep(0.2)
+signal.alarm(60)
+for work in (lambda: _fork.bring("makes_a_lock"), held):
+    begun.clear()
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        with outer:
+            _fork.bring("json")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_locks_may_be_made_while_a_fork_waits():
+    """By who holds another one, or imports: a fork that held the list of locks waited for ever."""
+    ignored = "ignore:This process .* is multi-threaded:DeprecationWarning"
+    assert run(["-P", "-W", ignored, "-c", MAKER]).stderr == ""
+
+
 # --- interpreters ---------------------------------------------------------------------------------
 
 SUBINTERPRETER = """
