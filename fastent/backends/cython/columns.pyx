@@ -201,7 +201,8 @@ cdef object add_check(Call call, Steps made, column, int place):
         step(made, kernel(<Module><int>module, number), by.sees, place, by.slot, False,
              plan.temperature != 1 and module in WIDEN)
         return
-    new_step(made, kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS), BOTH if pairs else PRED_ONLY, False, False)
+    new_step(made, kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS),
+             BOTH if pairs else PRED_ONLY, False, False)
 
 
 # Steps never change, and stay once they are here: without a GIL threads at worst settle the same ones twice.

@@ -26,10 +26,10 @@ cdef extern from * nogil:
     int fe_supports(int level)
 
 MODULES = (
-    "kernels.logits_cross_entropy", "kernels.probs_cross_entropy", "kernels.probs_divergence", "kernels.logits_divergence",
-    "kernels.binary_cross_entropy", "kernels.careful", "kernels.power_divergence", "kernels.focal_cross_entropy",
-    "kernels.top_overlap", "accumulate.simd_loops", "tiles.load", "derivatives.gradient", "derivatives.softmax",
-    "elementwise.terms",
+    "kernels.logits_cross_entropy", "kernels.probs_cross_entropy", "kernels.probs_divergence",
+    "kernels.logits_divergence", "kernels.binary_cross_entropy", "kernels.careful", "kernels.power_divergence",
+    "kernels.focal_cross_entropy", "kernels.top_overlap", "accumulate.simd_loops", "tiles.load",
+    "derivatives.gradient", "derivatives.softmax", "elementwise.terms",
 )
 LEVELS = tuple(
     name for name, number in (("v4", 4), ("v3", 3), ("v2", 2), ("base", 0)) if fe_supports(number)

@@ -20,7 +20,8 @@ from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    RECENT, __builtin_prefetch, Histogram, HistogramEntry, bucket_of, histogram_add, histogram_add_many, histogram_count, histogram_flush,
+    RECENT, __builtin_prefetch, Histogram, HistogramEntry, bucket_of, histogram_add, histogram_add_many,
+    histogram_count, histogram_flush,
     histogram_key, histogram_missing, histogram_reserve,
 )
 from fastent.backends.cython.threads cimport run_parallel
@@ -146,7 +147,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     cdef bint counts_hits = plain and rows.clusters == NULL and rows.factor[k] == NULL and rows.target[k] == NULL
     cdef bint by_group = rows.groups != NULL and column.histogram
     cdef int64_t hits = 0, misses = 0, missing = 0, found
-    cdef Py_ssize_t start = 0, i, n
+    cdef Py_ssize_t start = 0, i, n, row
     cdef int[5] grids                              # of Σ x, Σ x² and Σ W·x, whose blocks are alike
     cdef int bad = 0
     for i in range(5):
@@ -211,8 +212,8 @@ cdef int add_column(Task* task, int c) noexcept nogil:
             bad |= add_groups(task, c, x, weight, keep, start, n)
         if rows.clusters != NULL:
             for i in range(n):
-                bad |= enter(store.cluster_sum + c + store.cluster_width * rows.clusters[keep[i] if keep != NULL else start + i],
-                             x[i], task.final)
+                row = keep[i] if keep != NULL else start + i
+                bad |= enter(store.cluster_sum + c + store.cluster_width * rows.clusters[row], x[i], task.final)
         start += n
     if by_group and not task.final and histogram_reserve(&store.histogram[c], missing) < 0:
         bad = -1

@@ -71,7 +71,8 @@ cdef struct Row:
     int64_t label
 
 
-cdef inline void put(int64_t *numbers, double *amounts, Py_ssize_t at, int64_t item, int64_t line, double amount) noexcept nogil:
+cdef inline void put(int64_t *numbers, double *amounts, Py_ssize_t at, int64_t item, int64_t line,
+                     double amount) noexcept nogil:
     numbers[at] = item + (line << C_LINE_BITS)
     amounts[at] = amount
 

@@ -33,7 +33,8 @@ from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, check, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_merge, histogram_merge_reserved, histogram_reserve_merge,
+    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_clear, histogram_free,
+    histogram_merge, histogram_merge_reserved, histogram_reserve_merge,
     histogram_weight,
 )
 from fastent.backends.cython.accumulate.state_json cimport (
@@ -371,8 +372,10 @@ cdef class State:
         places = self.columns_in(other)
         cdef const int64_t[::1] place = np.array([*places, self.store.K, self.store.K + 1], np.int64)
         cdef const int64_t[::1] sums = np.array(      # what is not of one column keeps its place
-            [*(3 * p + part for p in places for part in range(3)), *range(3 * self.store.K, self.store.group_width)], np.int64)
-        cdef const int64_t[::1] by_cluster = np.array([*places, *range(self.store.K, self.store.cluster_width)], np.int64)
+            [*(3 * p + part for p in places for part in range(3)), *range(3 * self.store.K, self.store.group_width)],
+            np.int64)
+        cdef const int64_t[::1] by_cluster = np.array(
+            [*places, *range(self.store.K, self.store.cluster_width)], np.int64)
         if other is self or (self.weighted and not other.weighted):
             other = other.copy()
         if self.weighted and not other.weighted:
@@ -692,7 +695,8 @@ cdef inline int enter_far(SpanSum* into, SpanSum* other, bint final) noexcept no
     return span_merge(into, other, FAR) if final else span_reserve_merge(into, other, True, FAR)
 
 
-cdef int merge_spans(SpanSum* into, SpanSum* other, const int64_t[::1] codes, const int64_t[::1] places, bint final) except -1:
+cdef int merge_spans(SpanSum* into, SpanSum* other, const int64_t[::1] codes, const int64_t[::1] places,
+                     bint final) except -1:
     """Lines of sums to those with these codes, each from its place in the line: room for them, or themselves."""
     cdef Py_ssize_t g, i, width = places.shape[0]
     cdef SpanSum* s

@@ -17,7 +17,7 @@ static double round_bits(uint64_t m, int more, int e) {
     return ldexp((double)kept, e + drop);
 }
 
-/* The double nearest to limbs of 32 bits in units of 2^-1074, of which `top`, 1 at least, is the highest that is not 0. */
+/* The double nearest to limbs of 32 bits in units of 2^-1074; limb[top] is the highest that is not 0, or top 1. */
 static double round_limbs(const uint64_t *limb, int top) {
     uint64_t m = limb[top] << 32 | limb[top - 1], below = 0;
     int i, shift = m ? __builtin_clzll(m) : 63;

@@ -61,7 +61,8 @@ cdef inline void exponentials(const stored *x, Py_ssize_t n, double top, double 
         e[k] = exp_below_double(x[k], top, scale)
 
 
-cdef inline void exponentials_together(const stored *x, Py_ssize_t rows, Py_ssize_t n, double *maxima, double *e) noexcept nogil:
+cdef inline void exponentials_together(const stored *x, Py_ssize_t rows, Py_ssize_t n, double *maxima,
+                                       double *e) noexcept nogil:
     """The same of rows of few classes, with one maximum an element, so that vectors are full."""
     cdef Scale scale = scale_of(1)
     cdef Py_ssize_t r, k

@@ -39,7 +39,8 @@ cdef struct Loop:
     Py_ssize_t n
 
 
-cdef inline void move(const char *at, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t itemsize, char *into, Py_ssize_t step) noexcept nogil:
+cdef inline void move(const char *at, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t itemsize, char *into,
+                      Py_ssize_t step) noexcept nogil:
     """Numbers at one distance to another."""
     cdef Py_ssize_t i
     if itemsize == 4:
@@ -71,7 +72,8 @@ cdef void run_elements(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept n
                 at[k] = <char *>room[k]
         loop.term(at[0], at[last - 1], at[last], size)
         if loop.stride[last] != loop.itemsize:
-            move(at[last], loop.itemsize, size, loop.itemsize, loop.at[last] + start * loop.stride[last], loop.stride[last])
+            move(at[last], loop.itemsize, size, loop.itemsize, loop.at[last] + start * loop.stride[last],
+                 loop.stride[last])
         start += size
 
 

@@ -11,7 +11,8 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from fastent.backends.cython.arithmetic.functions cimport (
     FE_FUSED, INFINITY, clipped, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
-    fe_less_octaves, fe_poly, log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted, real, shift_of, stored,
+    fe_less_octaves, fe_poly, log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted, real,
+    shift_of, stored,
     times_power,
 )
 from fastent.backends.cython.kernels.careful_exp cimport DoubleDouble, plus, times, two_sum, double_double_exp

@@ -214,7 +214,10 @@ cdef void statistics(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
         out[OUT_BRIER][r] = sum_of_terms(tile, brier_terms, &view, 0)
 
 
-cdef inline void each_row(Tile *tile, double **out, void (*values)(Tile *, Py_ssize_t, double **) noexcept nogil) noexcept nogil:
+ctypedef void (*RowValues)(Tile *tile, Py_ssize_t r, double **out) noexcept nogil
+
+
+cdef inline void each_row(Tile *tile, double **out, RowValues values) noexcept nogil:
     cdef Py_ssize_t r
     for r in range(tile.rows):
         values(tile, r, out)

@@ -4,7 +4,8 @@ from fastent.backends.cython.arithmetic.functions cimport INFINITY, fe_ask, larg
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 
 cdef extern from "transpose.h" nogil:
-    void fe_lay_across(const void *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, void *out, Py_ssize_t step, void *top)
+    void fe_lay_across(const void *x, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable, void *out,
+                       Py_ssize_t step, void *top)
 
 cdef enum:
     FEW_LOGITS = 36                     # classes up to which rows lie across the vectors,

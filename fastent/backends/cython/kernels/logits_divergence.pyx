@@ -361,7 +361,8 @@ cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
             some.centre_low[k] = 0
             some.octaves_b[k] = octaves_of(batch.top_b[r] * scale.inverse)
             some.centre[k] = apart
-        some.factor[k] = octaves_factor(some.octaves_a[k], some.octaves_b[k], some.centre[k], some.centre_low[k], real is float)
+        some.factor[k] = octaves_factor(some.octaves_a[k], some.octaves_b[k], some.centre[k],
+                                        some.centre_low[k], real is float)
         k += 1
     a = <const real *>moved_a
     b = <const real *>moved_b
@@ -395,7 +396,8 @@ cdef void distances(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t cl
     for attempt in range(4):
         settle_centres(rows, batch)
         for r in range(rows):
-            batch.factor[r] = octaves_factor(batch.octaves_a[r], batch.octaves_b[r], batch.right[r], batch.right_low[r], real is float)
+            batch.factor[r] = octaves_factor(batch.octaves_a[r], batch.octaves_b[r], batch.right[r],
+                                             batch.right_low[r], real is float)
         rows_in_turn(DISTANCE, a, b, rows, classes, scale, batch, apart, batch.mass_difference, batch.mass_a)
         left = 0
         for r in range(rows):

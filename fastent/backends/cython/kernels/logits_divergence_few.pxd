@@ -57,8 +57,8 @@ cdef inline void add_masses(const real *a, const real *b, int some, const real *
     cdef real e, f, g, h, total_a, total_b, is_odd
     for r in range(VECTOR):
         is_odd = class_masses(a + r, b + r, shift_a[r], shift_b[r], scale, ea + r, eb + r, odd[r], &total_a, &total_b)
-        is_odd = class_masses(a + STEP + r, b + STEP + r, shift_a[r], shift_b[r], scale, ea + VECTOR + r, eb + VECTOR + r,
-                              is_odd, &e, &f)
+        is_odd = class_masses(a + STEP + r, b + STEP + r, shift_a[r], shift_b[r], scale,
+                              ea + VECTOR + r, eb + VECTOR + r, is_odd, &e, &f)
         total_a = total_a + e
         total_b = total_b + f
         if some == 4:

@@ -89,7 +89,8 @@ cdef inline double octaves_of(double top) noexcept nogil:
     return shift_of(nearest_shifted(top * 1.4426950408889634074))
 
 
-cdef inline double octaves_factor(double octaves_a, double octaves_b, double centre, double centre_low, bint single) noexcept nogil:
+cdef inline double octaves_factor(double octaves_a, double octaves_b, double centre, double centre_low,
+                                  bint single) noexcept nogil:
     """What makes 2^−n_b·exp(b/T) the masses 2^−n_a·exp(b/T − c). The exponent goes in as two parts:
     rounded, it cost 7e-15 where the maxima are 50 apart."""
     cdef double n = octaves_b - octaves_a, c = centre + centre_low
@@ -171,7 +172,8 @@ cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t 
     row.centre_low = pair.centre_low
     row.per_a = 1 / pair.mass_a
     row.per_b = 1 / pair.mass_b
-    if pair.what == CENTRED_KL:         # by constants, so that GCC makes a loop of each: else KL takes 1.2 times as long
+    # by constants, so that GCC makes a loop of each: else KL takes 1.2 times as long
+    if pair.what == CENTRED_KL:
         sum_lanes(CENTRED_KL, a, b, n, ahead, row, pair.scale, &lanes[0])
     elif pair.what == BOTH_KL:
         sum_lanes(BOTH_KL, a, b, n, ahead, row, pair.scale, &lanes[0])

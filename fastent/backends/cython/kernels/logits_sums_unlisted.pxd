@@ -14,7 +14,8 @@ from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Origin, Scale
 from fastent.backends.cython.kernels.logits_sums_long cimport LANES, STRETCH, add_stretch, fe_below, fe_fence
 
 cdef extern from "extremes.h" nogil:
-    double fe_scan_stretches(const void *at, Py_ssize_t count, double low, double high, Py_ssize_t *where, uint64_t *held)
+    double fe_scan_stretches(const void *at, Py_ssize_t count, double low, double high, Py_ssize_t *where,
+                             uint64_t *held)
 
 cdef enum:
     STRETCHES = CHUNK // STRETCH

@@ -411,7 +411,8 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
             negative = strip_sums(mode, p + start * classes if p != NULL else p, q + start * classes, n, classes,
                                   &careful, scratch, batch.of[0], MOST_ROWS)
         else:
-            negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes, n * classes, scratch, &filled)
+            negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes,
+                                 n * classes, scratch, &filled)
             if mode <= SQUARES:
                 for r in range(n):
                     if tile.labels[start + r] >= 0:

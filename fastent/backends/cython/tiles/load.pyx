@@ -233,7 +233,8 @@ cdef void load_rows(View *view, Py_ssize_t start, Py_ssize_t rows, int wanted, v
         load(view, start, rows, <double *>out)
 
 
-cdef void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, int wanted, void *out) noexcept nogil:
+cdef void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, int wanted,
+                       void *out) noexcept nogil:
     if wanted == FLOAT32:
         load_part(view, row, start, n, <float *>out)
     else:

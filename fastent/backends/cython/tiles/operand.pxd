@@ -49,7 +49,8 @@ cdef inline void load_rows(View *view, Py_ssize_t start, Py_ssize_t rows, int wa
     (<Loaders *>functions[<int>LOAD]).rows(view, start, rows, wanted, out)
 
 
-cdef inline void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, int wanted, void *out) noexcept nogil:
+cdef inline void load_classes(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, int wanted,
+                              void *out) noexcept nogil:
     (<Loaders *>functions[<int>LOAD]).classes(view, row, start, n, wanted, out)
 
 
