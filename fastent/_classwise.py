@@ -93,7 +93,7 @@ def errors(
     independent."""
     nan = np.full(classes, math.nan)
     found = by_class(items, classes, bins)
-    if found is None or not weight or not classes:
+    if found is None or not classes or not weight or not isinstance(weight, int):
         error = None if rows < 2 else math.nan
         return Ratios(math.nan, error, nan, None if rows < 2 else nan)
     missed = [sum(map(abs, gaps(several) or [])) for several, _ in found]

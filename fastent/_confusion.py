@@ -131,12 +131,16 @@ class Confusion:
             pairs = np.array(sorted(found), np.int64)  # sums below do not depend on its order
             weights = [found[pair] for pair in pairs.tolist()]
             total = sum(weights)
-            below = total * total << PRODUCT_UNIT - 2 * UNIT
-            share = np.array([w / total for w in weights])
-            squares = np.array(
-                [((w << PRODUCT_UNIT - UNIT) + more.get(pair, 0)) / below
-                 for pair, w in zip(pairs.tolist(), weights, strict=True)]
-            )  # fmt: skip
+            if isinstance(state.weight(0, group)[0], int):
+                below = total * total << PRODUCT_UNIT - 2 * UNIT
+                share = np.array([w / total for w in weights])
+                squares = np.array(
+                    [((w << PRODUCT_UNIT - UNIT) + more.get(pair, 0)) / below
+                     for pair, w in zip(pairs.tolist(), weights, strict=True)]
+                )  # fmt: skip
+            else:  # beside an infinite weight no other has a share
+                total, weights = math.nan, [math.nan] * len(pairs)
+                share = squares = np.full(len(pairs), math.nan)
         self._unit = 0 if unit is not None else UNIT
         label, predicted = unpaired(pairs)
         known = predicted >= 0
@@ -223,6 +227,8 @@ def _quotients(above: list[int], below: list[int]) -> np.ndarray:
 
 
 def _rounded(weight: int, unit: int) -> float:
+    if weight != weight:
+        return math.nan
     try:
         return weight / (1 << unit)
     except OverflowError:

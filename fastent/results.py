@@ -114,7 +114,8 @@ def mean_of_means(clusters: list[tuple[Total, Total]]) -> tuple[float, float | N
     count = len(clusters)
     flat = [x for pair in clusters for x in pair]
     if not clusters or not all(isinstance(x, int) for x in flat):
-        odd = math.fsum(a / b if isinstance(a, int) else float(a) for a, b in clusters)
+        whole = all(isinstance(b, int) for _, b in clusters)
+        odd = sum(float(a) for a, _ in clusters if not isinstance(a, int)) if whole else math.nan
         return (odd if clusters else math.nan), (math.nan if count > 1 else None)
     # in units that leave 64 bits of the smallest number
     means = [(int(a) << 1074 + 64) // int(b) for a, b in clusters]
@@ -542,6 +543,11 @@ class Part(Mapping[str, Result]):
         return plain, clustered
 
     @property
+    def _shared(self) -> bool:
+        """Whether rows have shares of the weight: not beside an infinite one."""
+        return isinstance(self.state.weight(0, self.group)[0], int)
+
+    @property
     def _table(self) -> Confusion:
         if self._confusion is None:
             self._confusion = Confusion(self.state, self.group, self.layout.classes)
@@ -572,9 +578,10 @@ class Part(Mapping[str, Result]):
         """Upper bounds and sums of the bins of calibration."""
         bins = [Bin(*sums) for sums in self.state.bin_sums(self.group)]
         if equal_mass:
-            return _calibration.equal_mass(
-                _calibration.cells(self.state.item_sums(self.group)), len(bins)
-            )
+            cells = {_calibration.CELL_NAN: Bin(*[math.nan] * 5)}
+            if self._shared:
+                cells = _calibration.cells(self.state.item_sums(self.group))
+            return _calibration.equal_mass(cells, len(bins))
         return [(k + 1) / len(bins) for k in range(len(bins))], bins
 
     def ece(self, metric: Metric) -> float:
@@ -619,6 +626,8 @@ class Part(Mapping[str, Result]):
                 return math.nan
             weights = [total, weight - total]
         else:
+            if not self._shared:
+                return math.nan
             weights = list(self.state.label_counts(self.group).values())
             if self.layout.paired:
                 weights = self._table.labels
@@ -679,6 +688,8 @@ class Part(Mapping[str, Result]):
         q = 1.0 - q if scale < 0 else q
         if q in (0.0, 1.0):
             return (largest if q else least) * scale
+        if not self._shared:
+            return math.nan
         counts = self.state.histogram(place, self.group)
         return weighted_quantile(counts, q, least, largest) * scale
 
