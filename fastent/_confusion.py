@@ -119,6 +119,8 @@ class Confusion:
     def __init__(self, state: Any, group: int | None, names: Sequence[Any] | None) -> None:
         self.rows: int = state.rows(0, group)
         unit = state.unit_counts(group)
+        weights: list[Any]  # integers, or nan
+        total: Any
         if unit is not None:
             pairs, place = np.unique(unit[0], return_inverse=True)
             counts = np.zeros(len(pairs), np.int64)
