@@ -15,8 +15,9 @@ cdef struct Look:                       # what a row holds
     bint nan
 
 
-cdef inline Look look_at(Tile *tile, int operand, Py_ssize_t r, bint logs, const stored *unused) noexcept nogil:
-    """A row number by number, up to a NaN."""
+cdef inline Look look_at(Tile *tile, int operand, Py_ssize_t r, bint summed, bint logs,
+                         const stored *unused) noexcept nogil:
+    """A row number by number, up to a NaN; its sum if that is wanted."""
     cdef Look found
     cdef Py_ssize_t start = 0, n, i
     cdef const stored *x
@@ -26,7 +27,8 @@ cdef inline Look look_at(Tile *tile, int operand, Py_ssize_t r, bint logs, const
         x = classes_of(tile, operand, r, start, n, tile.scratch, unused)
         for i in range(n):
             found.nan = x[i] != x[i]
-            found.total += c_exp(x[i]) if logs else x[i]
+            if summed:
+                found.total += c_exp(x[i]) if logs else x[i]
             if found.nan:
                 return found
             if x[i] < 0 and found.negative == 0:
@@ -35,16 +37,16 @@ cdef inline Look look_at(Tile *tile, int operand, Py_ssize_t r, bint logs, const
     return found
 
 
-cdef inline Look look(Tile *tile, int operand, Py_ssize_t r) noexcept nogil:
+cdef inline Look look(Tile *tile, int operand, Py_ssize_t r, bint summed) noexcept nogil:
     cdef bint logs = (tile.pred_kind if operand else tile.true_kind) != PROBS
     if tile.precision == DOUBLE:
-        return look_at(tile, operand, r, logs, <const double *>NULL)
-    return look_at(tile, operand, r, logs, <const float *>NULL)
+        return look_at(tile, operand, r, summed, logs, <const double *>NULL)
+    return look_at(tile, operand, r, summed, logs, <const float *>NULL)
 
 
 cdef inline bint holds_nan(Tile *tile, Py_ssize_t r) noexcept nogil:
     """Whether a row, of either operand, is not checked."""
-    return look(tile, 1, r).nan or (paired(tile) and look(tile, 0, r).nan)
+    return look(tile, 1, r, False).nan or (paired(tile) and look(tile, 0, r, False).nan)
 
 
 cdef inline bint in_order(Tile *tile, double total) noexcept nogil:
@@ -57,7 +59,7 @@ cdef inline bint in_order(Tile *tile, double total) noexcept nogil:
 cdef inline void look_again(Tile *tile, Py_ssize_t row, int operand, double total) noexcept nogil:
     """A sum that is not in order: sums of a kernel are NaN where infinities meet, not only for NaN."""
     if total != total:
-        total = look(tile, operand, row).total
+        total = look(tile, operand, row, True).total
     if total == total and not in_order(tile, total) and not holds_nan(tile, row):
         report(tile, row, ROW_SUM, operand, total)
 
@@ -91,6 +93,6 @@ cdef inline void report_negatives(Tile *tile, Py_ssize_t start, Py_ssize_t rows,
     cdef Py_ssize_t r
     cdef double found
     for r in range(start, start + rows):
-        found = look(tile, operand, r).negative
+        found = look(tile, operand, r, False).negative
         if found < 0 and not holds_nan(tile, r):
             report(tile, r, NEGATIVE, operand, found)

@@ -177,7 +177,7 @@ cdef inline bint any_narrow(Py_ssize_t rows, LogitsBatch *sums, bint targets) no
 
 cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch *batch, real *scratch, const stored *unused) noexcept nogil:
     """Sums of the targets of short rows."""
-    cdef Py_ssize_t r, n = tile.classes
+    cdef Py_ssize_t r, i, n = tile.classes
     cdef const stored *x
     cdef const stored *p
     cdef LogitSums sums
@@ -185,7 +185,9 @@ cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch
     for r in range(rows):
         x = <const stored *>tile.pred_rows + (start + r) * n
         p = <const stored *>tile.true_rows + (start + r) * n
-        negative = n <= FEW_LOGITS
+        negative = False
+        for i in range(n if n <= FEW_LOGITS else 0):
+            negative |= p[i] < 0
         if batch.top[r] == INFINITY:
             certain_target(p, x, n, &sums, &negative)
             batch.gap[r] = sums.gap
