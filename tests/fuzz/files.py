@@ -167,6 +167,7 @@ def by_csv(path, columns):
     data = pyarrow.input_stream(path).read().decode("utf-8-sig", "replace")
     rows = [row for row in csv.reader(io.StringIO(data, newline="")) if row]
     names = [name.strip() for name in rows[0]]
+    names[0] = names[0].removeprefix("#").strip()  # as NumPy's savetxt marks a header
     if not {*columns} <= {*names}:  # the damage took the header: the first line is a row
         names = [f"f{k}" for k in range(len(names))]
         rows.insert(0, names)
