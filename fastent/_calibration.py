@@ -80,6 +80,7 @@ def with_signs(bins: list[Bin]) -> tuple[Total, Total]:
 
 def cells_of(values: np.ndarray) -> np.ndarray:
     """Cells of confidences, the buckets of the histogram of a row metric."""
+    values = values + 0.0  # −0 is 0
     bits = np.ascontiguousarray(values).view(np.int64)
     subnormal = np.ascontiguousarray(values * 2.0**52).view(np.int64) >> 46
     found = np.where(bits < 1 << 52, subnormal, (bits >> 46) + (52 << 6))

@@ -160,6 +160,20 @@ def test_few_and_odd_rows():
     assert one["ece_equal_mass"].value == 0.25 and one["ece_equal_mass"].stderr is None
 
 
+@pytest.mark.parametrize("weights", [None, [2.0, 1.0]])
+@pytest.mark.parametrize("metric", [*METRICS, "ece_classwise"])
+def test_a_probability_of_minus_zero_is_zero(metric, weights):
+    task, rows = "binary", np.array([0.0, 0.4])
+    labels = np.array([0.0, 1.0])
+    if metric == "ece_classwise":
+        task, rows, labels = "sparse", np.array([[0.0, 1.0], [0.4, 0.6]]), np.array([1, 0])
+    one, other = (
+        fe.Accumulator([metric], task=task).update(labels, pred, sample_weight=weights)
+        for pred in (rows, np.where(rows == 0, -0.0, rows))
+    )
+    assert other.compute()[metric].value == one.compute()[metric].value > 0
+
+
 def test_bins_of_equal_mass_as_columns():
     args, _ = batch("binary")
     report = accumulator("binary").update(*args).compute()
