@@ -109,6 +109,8 @@ def test_threads_that_are_left_behind_in_calls(backend):
         assert found.stderr == ""
 
 
+FORKED = "ignore::DeprecationWarning"  # from 3.12 on, of forks among threads
+
 FIRST = """
 import os, signal, sys, threading, time
 import numpy as np
@@ -142,8 +144,7 @@ assert children and not any([os.waitpid(child, 0)[1] for child in children])
 def test_forks_while_others_make_the_first_calls(backend):
     """What is imported and compiled then has locks that a child must find free."""
     pause = "0.2" if backend == "numba" else "0.003"
-    ignored = "ignore:This process .* is multi-threaded:DeprecationWarning"
-    found = run(["-P", "-W", ignored, "-c", FIRST, backend, pause])
+    found = run(["-P", "-W", FORKED, "-c", FIRST, backend, pause])
     assert found.stderr == ""
 
 
@@ -190,8 +191,7 @@ for work in (lambda: _fork.bring("makes_a_lock"), held):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_locks_may_be_made_while_a_fork_waits():
     """By who holds another one, or imports: a fork that held the list of locks waited for ever."""
-    ignored = "ignore:This process .* is multi-threaded:DeprecationWarning"
-    assert run(["-P", "-W", ignored, "-c", MAKER]).stderr == ""
+    assert run(["-P", "-W", FORKED, "-c", MAKER]).stderr == ""
 
 
 # --- interpreters ---------------------------------------------------------------------------------
