@@ -107,20 +107,21 @@ cdef inline void rebase(double *s, double top, double delta) noexcept nogil:
     Excesses of classes seen so far follow from e^(w − c) = e^−c·e^w; where c is large they are taken
     in as far ones, whose cancellation costs nothing beside what the old maximum, far now, adds.
     """
-    cdef double f, c
+    cdef double f, c, mean, change
     if s[TOP] > -INFINITY:
         f = exp_of_sum(s[TOP] - top, 0.0)
         c = delta - s[DELTA]
         s[MASS] *= f
         s[MEAN] *= f
+        s[EXCESS] *= f
+        mean = s[MEAN] - c * s[MASS]
         if -1.25 <= -c <= 1.5:
-            f *= s[EXCESS]
-            s[EXCESS] = (f + (phi(-c) - c) * f) + (s[MASS] * phi(-c) + s[MEAN] * (phi(-c) - c))
-            s[MEAN] -= c * s[MASS]
+            change = phi(-c) - c                        # e^−c − 1
+            s[EXCESS] = (s[EXCESS] + change * s[EXCESS]) + (s[MASS] * phi(-c) + s[MEAN] * change)
         else:
-            s[MEAN] -= c * s[MASS]
-            s[EXCESS] = -(s[MASS] + s[MEAN])
+            s[EXCESS] = -(s[MASS] + mean)
             s[FAR] = s[MASS_Q]
+        s[MEAN] = mean
     s[TOP] = top
     s[DELTA] = delta
 
