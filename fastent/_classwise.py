@@ -20,7 +20,7 @@ from fastent._calibration import (
     with_signs,
 )
 from fastent._confusion import Ratios
-from fastent._exact import standard_error
+from fastent._exact import divides, standard_error
 from fastent.backends.cython.accumulate.class_items import (
     BIN_BITS,
     CROSS,
@@ -93,7 +93,7 @@ def errors(
     independent."""
     nan = np.full(classes, math.nan)
     found = by_class(items, classes, bins)
-    if found is None or not classes or not weight or not isinstance(weight, int):
+    if found is None or not classes or not weight or not divides(weight):
         error = None if rows < 2 else math.nan
         return Ratios(math.nan, error, nan, None if rows < 2 else nan)
     missed = [sum(map(abs, gaps(several) or [])) for several, _ in found]

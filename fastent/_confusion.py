@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastent._calibration import CELLS, PRODUCT_UNIT, UNIT, scaled, unscaled
+from fastent._exact import divides
 
 MOST_CLASSES = 1000
 # The pair of a label and a prediction that is not known, as the row has a NaN: this plus the label.
@@ -133,14 +134,14 @@ class Confusion:
             pairs = np.array(sorted(found), np.int64)  # sums below do not depend on its order
             weights = [found[pair] for pair in pairs.tolist()]
             total = sum(weights)
-            if isinstance(state.weight(0, group)[0], int):
+            if divides(state.weight(0, group)[0]):
                 below = total * total << PRODUCT_UNIT - 2 * UNIT
                 share = np.array([w / total for w in weights])
                 squares = np.array(
                     [((w << PRODUCT_UNIT - UNIT) + more.get(pair, 0)) / below
                      for pair, w in zip(pairs.tolist(), weights, strict=True)]
                 )  # fmt: skip
-            else:  # beside an infinite weight no other has a share
+            else:
                 total, weights = math.nan, [math.nan] * len(pairs)
                 share = squares = np.full(len(pairs), math.nan)
         self._unit = 0 if unit is not None else UNIT

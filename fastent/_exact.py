@@ -8,6 +8,11 @@ PRODUCT_UNIT = 2162  # of squares and products: 2**-2162, so that any of two flo
 Total = int | float  # an integer in units of 2**-1074, or the inf or nan that decides the sum
 
 
+def divides(weight: Total) -> bool:
+    """Whether rows have shares of a weight: beside an infinite one nothing else has any."""
+    return isinstance(weight, int)
+
+
 def root_of_ratio(p: int, q: int) -> float:
     """√(p / q), correctly rounded, for p ≥ 0 and q > 0."""
     if p <= 0:

@@ -12,7 +12,14 @@ from fastent import _calibration, _classwise
 from fastent._calibration import Bin
 from fastent._confusion import Confusion, Ratios
 from fastent._errors import shown
-from fastent._exact import PRODUCT_UNIT, Total, root_of_ratio, standard_error, stripped
+from fastent._exact import (
+    PRODUCT_UNIT,
+    Total,
+    divides,
+    root_of_ratio,
+    standard_error,
+    stripped,
+)
 from fastent.backends.cython.accumulate.state import bucket_middle
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.metrics import Metric
@@ -114,7 +121,7 @@ def mean_of_means(clusters: list[tuple[Total, Total]]) -> tuple[float, float | N
     count = len(clusters)
     flat = [x for pair in clusters for x in pair]
     if not clusters or not all(isinstance(x, int) for x in flat):
-        whole = all(isinstance(b, int) for _, b in clusters)
+        whole = all(divides(b) for _, b in clusters)
         odd = sum(float(a) for a, _ in clusters if not isinstance(a, int)) if whole else math.nan
         return (odd if clusters else math.nan), (math.nan if count > 1 else None)
     # in units that leave 64 bits of the smallest number
@@ -544,8 +551,7 @@ class Part(Mapping[str, Result]):
 
     @property
     def _shared(self) -> bool:
-        """Whether rows have shares of the weight: not beside an infinite one."""
-        return isinstance(self.state.weight(0, self.group)[0], int)
+        return divides(self.state.weight(0, self.group)[0])
 
     @property
     def _table(self) -> Confusion:
@@ -619,18 +625,17 @@ class Part(Mapping[str, Result]):
         return mean_of_means(self.state.cluster_sums(self.layout.place(metric)))
 
     def label_entropy(self, metric: Metric) -> float:
+        if not self._shared:
+            return math.nan
         if "target" in self.layout.places:  # binary: the target is the weight of label 1
             total = self.sums(self.layout.places["target"])[0]
-            weight = self.state.weight(0, self.group)[0]
-            if not (isinstance(total, int) and isinstance(weight, int)):
+            if not isinstance(total, int):
                 return math.nan
-            weights = [total, weight - total]
+            weights = [total, self.state.weight(0, self.group)[0] - total]
+        elif self.layout.paired:
+            weights = self._table.labels
         else:
-            if not self._shared:
-                return math.nan
             weights = list(self.state.label_counts(self.group).values())
-            if self.layout.paired:
-                weights = self._table.labels
         return frequency_entropy(weights) / self.layout.log_base
 
     def skill(self, metric: Metric) -> float:

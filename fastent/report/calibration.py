@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from fastent._exact import divides
 from fastent.report.plots import Bins
 from fastent.results import PRODUCT_UNIT, Part, rounded
 
@@ -40,7 +41,7 @@ def effective(part: Part) -> float:
     if not part.state.weighted:
         return 1.0
     total, squares = part.state.weight(0, part.group)
-    if not (isinstance(total, int) and isinstance(squares, int)) or not squares:
+    if not (divides(total) and divides(squares)) or not squares:
         return math.nan
     try:
         return (total << PRODUCT_UNIT - 1074) / squares
