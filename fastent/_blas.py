@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,19 +16,18 @@ from fastent._fork import Lock, bring
 from fastent._settings import chosen_threads
 
 _lock = Lock()
-_asked: list[int] = []  # by calls that go on
+_asked: list[tuple[int, int]] = []  # how many, and by which thread, in calls that go on
 _before: list[Any] = []  # what the first of them found
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_asked.clear)  # those calls are not the child's
 
-
-def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """The product of two matrices. A fork waits for it: BLAS may be about to start its threads, and
+def by_blas(routine: Callable[..., Any], *operands: Any, **options: Any) -> Any:
+    """What NumPy leaves to BLAS. A fork waits for it: BLAS may be about to start its threads, and
     would find its lock taken in the child for ever."""
     with Lock():
-        found: np.ndarray = np.matmul(a, b, out=out)
-    return found
+        return routine(*operands, **options)
+
+
+product = partial(by_blas, np.matmul)
 
 
 @contextmanager
@@ -41,18 +42,35 @@ def blas_threads(count: int | None) -> Iterator[None]:
         limits = bring("threadpoolctl").threadpool_limits
     except ModuleNotFoundError as error:
         raise missing(error, "threadpoolctl", "num_threads: threads of BLAS") from None
-    count = chosen_threads(count)
+    asked = chosen_threads(count), threading.get_ident()
     with _lock:
-        _asked.append(count)
-        found = limits(max(_asked), user_api="blas")
+        _asked.append(asked)
+        found = limits(max(_asked)[0], user_api="blas")
         if len(_asked) == 1:
             _before[:] = [found]
     try:
         yield
     finally:
         with _lock:
-            _asked.remove(count)
-            if _asked:
-                limits(max(_asked), user_api="blas")
-            else:
-                _before.pop().restore_original_limits()
+            _asked.remove(asked)
+            _settle()
+
+
+def _settle() -> None:
+    """As many threads as calls that go on ask for, or as before them."""
+    if _asked:
+        bring("threadpoolctl").threadpool_limits(max(_asked)[0], user_api="blas")
+    else:
+        _before.pop().restore_original_limits()
+
+
+def _after_in_child() -> None:
+    """Only calls of the thread that forks go on in the child."""
+    others = [one for one in _asked if one[1] != threading.get_ident()]
+    if others:
+        _asked[:] = [one for one in _asked if one not in others]
+        _settle()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_in_child)

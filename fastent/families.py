@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastent._blas import product
+from fastent._blas import by_blas, product
 from fastent._errors import check_numbers, one_of, shown
 from fastent._keywords import Array, explained
 from fastent._reductions import delivered, log_of_base
@@ -300,11 +300,11 @@ def _full(apart: np.ndarray, p: np.ndarray, q: np.ndarray, kind: str) -> np.ndar
         near = size < 0.3
         spreads = np.empty(near.shape)
         if np.any(near):
-            values = np.linalg.eigvalsh(0.5 * (a + np.swapaxes(a, -1, -2))[near])
+            values = by_blas(np.linalg.eigvalsh, 0.5 * (a + np.swapaxes(a, -1, -2))[near])
             spreads[near] = np.sum(_excess(values), axis=-1)
         if not np.all(near):
             ps, qs = (np.broadcast_to(x, lead)[~near] for x in (p, factor))
-            spreads[~near] = _of_factors(np.linalg.cholesky(ps), qs)
+            spreads[~near] = _of_factors(by_blas(np.linalg.cholesky, ps), qs)
     return 0.5 * (spreads + np.sum(shift * shift, axis=-1))
 
 
@@ -363,12 +363,12 @@ def _spread(given: Any, kind: str, name: str) -> np.ndarray:
 
 def _cholesky(matrices: np.ndarray, name: str) -> np.ndarray:
     try:
-        return np.linalg.cholesky(matrices)
+        return by_blas(np.linalg.cholesky, matrices)
     except np.linalg.LinAlgError:
         pass
     for at in np.ndindex(matrices.shape[:-2]):
         try:
-            np.linalg.cholesky(matrices[at])
+            by_blas(np.linalg.cholesky, matrices[at])
         except np.linalg.LinAlgError:
             where = f", matrix {at[0] if len(at) == 1 else at} is not" if at else ""
             raise ValueError(f"{name}: expected positive definite matrices{where}") from None

@@ -1,16 +1,19 @@
 """A child forked while other threads are at work finds nothing locked and nothing half done."""
 
+import ast
 import os
+import re
 import select
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastent as fe
-from fastent import _fork
+from fastent import _blas, _fork, _linear
 from fastent.compat import scipy as drop_in
 
 pytestmark = [
@@ -186,3 +189,59 @@ def test_a_lock_waits_for_a_fork_but_not_for_ever(monkeypatch):
     with lock:
         pass
     assert time.monotonic() - start < 0.2
+
+
+def blas_has():
+    return [one["num_threads"] for one in pytest.importorskip("threadpoolctl").threadpool_info()
+            if one["user_api"] == "blas"]  # fmt: skip
+
+
+def test_calls_of_other_threads_leave_nothing_in_the_child(monkeypatch):
+    """Not the number of threads of BLAS that one of them asked for."""
+    before, inside, done = blas_has(), threading.Event(), threading.Event()
+    most = max(before) + 1
+
+    def product(*operands, **options):
+        inside.set()
+        assert done.wait(60)
+        return _blas.product(*operands, **options)
+
+    def work():
+        fe.linear_cross_entropy([0, 1], P[:2], P[:5], num_threads=most)
+
+    monkeypatch.setattr(_linear, "product", product)
+    with Busy(work):
+        try:
+            assert inside.wait(60) and blas_has() == [most] * len(before)
+            assert in_child(blas_has) == repr(before)
+            with _blas.blas_threads(most + 1):  # what the thread that forks asked for goes on
+                assert in_child(blas_has) == repr([most + 1] * len(before))
+        finally:
+            done.set()
+    assert blas_has() == before
+
+
+def test_a_call_that_goes_on_in_the_child_ends_there():
+    before = blas_has()
+
+    def look():
+        asked.__exit__(None, None, None)
+        return blas_has()
+
+    asked = _blas.blas_threads(max(before) + 1)
+    with asked:
+        assert in_child(look) == repr(before)
+    assert blas_has() == before
+
+
+def test_a_fork_waits_for_all_that_blas_does():
+    """Products and factors are handed to `by_blas`, never called."""
+    found = []
+    for path in Path(fe.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if re.search(r"linalg|\.(v?dot|inner|matmul|tensordot)$", called):
+                found.append(f"{path.name}:{node.lineno}: {called}")
+            if isinstance(getattr(node, "op", None), ast.MatMult):
+                found.append(f"{path.name}:{node.lineno}: @")
+    assert not found

@@ -26,6 +26,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Hidden, StrOptions, validate_params
 from sklearn.utils.validation import _num_samples
 
+from fastent._blas import product
 from fastent.backends.cython.engine import evaluate
 from fastent.backends.cython.float_mode import in_default_mode
 from fastent.compat.sklearn_checks import as_floats, checked_binary, checked_classes, renamed
@@ -147,13 +148,13 @@ def d2_log_loss_score(
     task, target, y_proba, classes = checked_classes(y_true, y_proba, sample_weight, labels)
     weights = np.ones(len(target)) if sample_weight is None else np.asarray(sample_weight, float)
     if task == "categorical":
-        counts = weights @ target
+        counts = product(weights, target)
     else:
         counts = np.bincount(target.astype(np.intp), weights, minlength=classes)
     if weights.sum() == 0:
         raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     eps = np.finfo(np.float64).eps
-    null = -(counts @ np.log(np.clip(counts / weights.sum(), eps, 1 - eps)))
+    null = -product(counts, np.log(np.clip(counts / weights.sum(), eps, 1 - eps)))
     loss = cross_entropy(task, target, y_proba, sample_weight, False)
     return float(1 - loss / null)
 
@@ -255,5 +256,5 @@ def reduced(
         )
         return float(total / len(target) if normalize and how == "sum" else total)
     values = evaluate(task, (column,), target, y_proba, "none", None, **options)
-    total = values @ weights.astype(np.float64)
+    total = product(values, weights.astype(np.float64))
     return float(total / weights.sum() if normalize else total)

@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from fastent._blas import product
+
 RANGE, DUPLICATE, MASS, NOT_TOP, ROW_SUM = range(1, 6)
 
 
@@ -75,7 +77,7 @@ class Teacher:
             if self.whole >= self.rest:
                 self.left = 0.0
         positive = self.p > 0
-        self.entropy = -float(self.p[positive] @ self.log_p[positive])
+        self.entropy = -float(product(self.p[positive], self.log_p[positive]))
 
     def entropies(self):
         """The least and the greatest entropy."""
