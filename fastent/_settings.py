@@ -41,15 +41,13 @@ def _checked_backend(backend: Any, origin: str) -> str:
 
 
 def _checked_threads(threads: Any, origin: str) -> int:
-    expected = f"{origin}: expected a whole number of at least 1, got {shown(threads)}"
     try:
         count = None if isinstance(threads, bool) else threads.__index__()
     except (AttributeError, TypeError):
         count = None
-    if count is None:
-        raise TypeError(expected)
-    if count < 1:
-        raise ValueError(expected)
+    if count is None or count < 1:
+        error = TypeError if count is None else ValueError
+        raise error(f"{origin}: expected a whole number of at least 1, got {shown(threads)}")
     return min(count, 1024)
 
 
