@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fastent.io.arrow_compressed import bulky, inflated
 from fastent.io.arrow_messages import Batch, batches_of
-from fastent.io.errors import InputError, require_pyarrow, telling
+from fastent.io.errors import require_pyarrow, telling
 from fastent.io.mapping import Mapping
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Buffer, FileSource, Source, as_bytes, open_for_reading
-from fastent.io.table import Table, TableRows, is_list, open_columns, plain, storage
+from fastent.io.table import Table, TableRows, holds, is_list, open_columns, plain, storage
 
 LARGEST_BATCH = 64 << 20  # bytes of a compressed record batch that the library may decode
 
@@ -31,18 +30,12 @@ class ArrowTable(Table):
         self.compressed = False
         wrong = (arrow.ArrowException, OSError, EOFError, struct.error, LookupError)
         with telling(f"{path}: not a readable Arrow file", *wrong):
-            with open(path, "rb") as stream:
-                self.is_file = stream.read(6) == b"ARROW1"
             whole = self._mapped()
-            self.schema = self._reader(whole, None).schema
+            self.is_file = whole.slice(0, 6).to_pybytes() == b"ARROW1"
+            self.schema = self._reader(whole, []).schema
             heads = list(batches_of(whole, self.is_file))
-        self.batch_rows = [head.rows for head in heads]
-        if min(self.batch_rows, default=0) < 0:
-            raise InputError(
-                f"{path}: not a readable Arrow file: a batch of {min(self.batch_rows)} rows"
-            )
         self.compressed = any(head.codec for head in heads)
-        self.rows = sum(self.batch_rows)
+        self.rows = sum(head.rows for head in heads)
 
     def _mapped(self) -> Any:
         """The file as a buffer; where it is cut off meanwhile it reads as zeros."""
@@ -57,66 +50,59 @@ class ArrowTable(Table):
         finally:
             os.close(fd)
 
-    def _reader(self, whole: Any, columns: list[str] | None) -> Any:
+    def _reader(self, whole: Any, columns: list[str]) -> Any:
         import pyarrow.ipc as ipc
 
         chosen = None
         # It copies what it chooses: that pays where others are not inflated.
-        if columns is not None and self.compressed and len(columns) < len(self.schema.names):
+        if self.compressed and len(columns) < len(self.schema.names):
             chosen = [self.schema.names.index(column) for column in columns]
         options = ipc.IpcReadOptions(included_fields=chosen, use_threads=False)
         return (ipc.open_file if self.is_file else ipc.open_stream)(whole, options=options)
 
     def batches(self, columns: list[str], start: int, size: int, dtype: Any) -> Iterator[Any]:
-        for place, batch in self.placed(columns, start):
+        for place, batch in self.placed(self._mapped(), columns, start):
             yield batch.slice(max(0, start - place))
 
-    def placed(
-        self, columns: list[str], start: int = 0, whole: Any = None
-    ) -> Iterator[tuple[int, Any]]:
+    def placed(self, whole: Any, columns: list[str], start: int = 0) -> Iterator[tuple[int, Any]]:
         """The batches from the one with a row on, each with its first row."""
-        whole = self._mapped() if whole is None else whole
         reader = self._reader(whole, columns)
-        heads: list[Batch] = []
-        large: list[bool] = []
-        if self.compressed:
-            heads = list(batches_of(whole, self.is_file))
-        if heads and all(bulky(self.schema.field(name).type) for name in columns):
-            large = [self._decoded(head, columns) > LARGEST_BATCH for head in heads]
-        if any(large) and not self.is_file:  # of a stream the library skips none
-            large = [True] * len(large)
-        place = 0
-        for number, rows in enumerate(self.batch_rows):
-            wanted = rows and place + rows > start
-            if heads and (wanted or not self.is_file):
-                self._inflated_bytes(heads[number])  # before the library asks for so much
-            if large and large[number]:
-                if wanted:
-                    yield place, inflated(self.schema, heads[number], columns, self.path)
-            elif wanted or not self.is_file:
-                batch = reader.get_batch(number) if self.is_file else reader.read_next_batch()
-                batch = batch.select(columns)
-                batch.validate()
-                if wanted:
-                    yield place, batch
-                batch = None  # or it would stay while the next one is read
-            place += rows
-
-    def _inflated_bytes(self, head: Batch) -> int:
+        heads = list(batches_of(whole, self.is_file))
         with telling(f"{self.path}: truncated or corrupted", EOFError):
-            return head.inflated_bytes()
+            large = self.compressed and self._too_large(heads, columns)
+            place = 0
+            for number, head in enumerate(heads):
+                wanted = head.rows and place + head.rows > start
+                read = wanted or not self.is_file  # of a stream the library skips none
+                batch = None  # or it would stay while the next one is read
+                if read:
+                    head.inflated_bytes()  # before the library asks for so much
+                if wanted and large:
+                    batch = head.inflated(self.schema)
+                elif read and not large:
+                    batch = reader.get_batch(number) if self.is_file else reader.read_next_batch()
+                if wanted:
+                    batch = batch.select(columns)
+                    batch.validate()
+                    yield place, batch
+                place += head.rows
 
-    def _decoded(self, head: Batch, columns: list[str]) -> int:
-        """Bytes of some columns of a batch; of lists of a free length, all that it has."""
-        total = 0
-        for column in columns:
-            kind = plain(self.schema.field(column).type)
-            if is_list(kind) and not hasattr(kind, "list_size"):
-                total += self._inflated_bytes(head)
-            else:
-                value = plain(kind.value_type) if is_list(kind) else kind
-                total += head.rows * getattr(kind, "list_size", 1) * value.bit_width // 8
-        return total
+    def _too_large(self, heads: list[Batch], columns: list[str]) -> bool:
+        """Whether columns of numbers, or of lists of them, are better not inflated in memory."""
+        kinds = [self.schema.field(column).type for column in columns]
+        kinds = [getattr(kind, "storage_type", kind) for kind in kinds]
+        values = [kind.value_type if is_list(kind) else kind for kind in kinds]
+        if any(hasattr(v, "index_type") or holds(v) not in ("real", "whole") for v in values):
+            return False
+        if any(str(field.type).find("dictionary<") > 0 for field in self.schema):
+            return False  # one within lists is known to the library's reader alone
+        sizes = [getattr(kind, "list_size", None if is_list(kind) else 1) for kind in kinds]
+        if None in sizes:  # of lists of a free length, all that a batch has
+            most = max(head.inflated_bytes() for head in heads)
+        else:
+            bits = sum(s * plain(v).bit_width for s, v in zip(sizes, values, strict=True))
+            most = max(head.rows for head in heads) * bits // 8
+        return most > LARGEST_BATCH
 
 
 class MappedLists(FileSource):
@@ -161,7 +147,7 @@ def mapped_lists(table: ArrowTable, source: TableRows) -> Source | None:
         return None
     whole = table._mapped()
     places = []
-    for _, batch in table.placed(source.columns, 0, whole):
+    for _, batch in table.placed(whole, source.columns):
         column = storage(batch.column(0))
         if column.null_count or column.values.null_count or column.values.type.bit_width < 8:
             return None

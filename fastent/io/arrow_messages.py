@@ -1,9 +1,9 @@
-"""What the heads of record batches say: how many rows, and which bytes are compressed.
+"""Record batches by their heads: how many rows, which bytes are compressed, and these inflated.
 
 The library decodes a compressed batch whole: 65,536 rows of 1000 float32 took it 263 MB (lz4,
 pyarrow 26). So those that are too large are inflated into a temporary file, buffer by buffer, and
-read where that is mapped. Only heads are read here: File.fbs and Message.fbs of the format, by the
-rules of flatbuffers.
+read where that is mapped. Heads are read by File.fbs and Message.fbs of the format and the rules of
+flatbuffers.
 """
 
 from __future__ import annotations
@@ -13,44 +13,91 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fastent.io.mapping import Mapping
+from fastent.io.temporary import Temporary
+
 CODECS = ("lz4", "zstd")  # CompressionType
 # Bytes that one byte can stand for: a length byte of lz4; four of zstd repeat one for 128 KiB
 INFLATION = {"lz4": 255, "zstd": 32768}
+AS_IT_IS = -1  # in place of the length of a buffer that is not compressed
+STEP = 1 << 20
+ALIGNED = 64
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One record batch.
-
-    Attributes
-    ----------
-    rows : int
-    codec : str or None
-    buffers : list of (int, int)
-        Offset in the body and length of each buffer, in the order of the columns.
-    body : pyarrow.Buffer
-    """
+    """One record batch."""
 
     rows: int
     codec: str | None
-    buffers: list[tuple[int, int]]
+    buffers: list[tuple[int, int]]  # offset in the body and length of each, column by column
     body: Any
+    head: bytes
+    length_at: int  # in the head, the length of the body
+    buffers_at: int  # and the first of the buffers
+
+    def told(self, offset: int, length: int) -> int:
+        """Bytes of a buffer as it says itself, if what it holds can be so much."""
+        if not length or self.codec is None:
+            return length
+        if offset < 0 or length < 8 or offset + length > self.body.size:
+            raise EOFError(f"a buffer of {length} bytes at {offset} of {self.body.size}")
+        (told,) = struct.unpack("<q", self.body.slice(offset, 8))
+        if not AS_IT_IS <= told <= INFLATION[self.codec] * (length - 8):
+            raise EOFError(f"{length - 8} bytes of {self.codec} cannot hold {told}")
+        return length - 8 if told == AS_IT_IS else int(told)
 
     def inflated_bytes(self) -> int:
-        """Bytes of all buffers as they say themselves, if what they hold can be so much."""
-        if self.codec is None:
-            return sum(length for _, length in self.buffers)
-        total, body = 0, memoryview(self.body)
-        for offset, length in self.buffers:
-            if not length:
-                continue
-            if offset < 0 or length < 8 or offset + length > len(body):
-                raise EOFError(f"a buffer of {length} bytes at {offset} of {len(body)}")
-            (told,) = struct.unpack_from("<q", body, offset)
-            if not -1 <= told <= INFLATION[self.codec] * (length - 8):
-                raise EOFError(f"{length - 8} bytes of {self.codec} cannot hold {told}")
-            total += told if told >= 0 else length - 8
-        return total
+        """Bytes of all buffers."""
+        return sum(self.told(*place) for place in self.buffers)
+
+    def inflated(self, schema: Any) -> Any:
+        """The library's batch, its buffers in a temporary file that is mapped.
+
+        They lie there as in a message of buffers that are not compressed. Columns of a dictionary
+        are their numbers in it.
+        """
+        import pyarrow
+        import pyarrow.ipc as ipc
+
+        kinds = [(f.name, getattr(f.type, "index_type", f.type)) for f in schema]
+        head = bytearray(self.head)
+        begin = 8 + len(head)
+        end = begin
+        target = Temporary()
+        try:
+            for number, place in enumerate(self.buffers):
+                start = end + -end % ALIGNED + ALIGNED - 8
+                end = self._inflate(place, target, start) if place[1] else start
+                where = self.buffers_at + 16 * number
+                struct.pack_into("<qq", head, where, start - begin, end - start)
+            struct.pack_into("<q", head, self.length_at, end - begin)
+            target.put(0, memoryview(struct.pack("<ii", -1, len(head)) + head))
+            whole = pyarrow.py_buffer(Mapping(target.fd, target.size))
+        finally:
+            target.close()
+        return ipc.read_record_batch(ipc.read_message(whole), pyarrow.schema(kinds))
+
+    def _inflate(self, place: tuple[int, int], target: Temporary, start: int) -> int:
+        """Write a buffer, and where it ends."""
+        import pyarrow
+
+        offset, length = place
+        given = self.body.slice(offset, length)
+        stream: Any = pyarrow.BufferReader(given.slice(8))
+        left = self.told(offset, length)
+        if given.slice(0, 8).to_pybytes() != struct.pack("<q", AS_IT_IS) and left:
+            stream = pyarrow.CompressedInputStream(stream, self.codec)
+        target.put(start, memoryview(struct.pack("<q", AS_IT_IS)))
+        at = start + 8
+        while left:
+            piece = stream.read(min(STEP, left))
+            if not piece:
+                raise EOFError("a buffer ends early")
+            target.put(at, memoryview(piece))
+            at += len(piece)
+            left -= len(piece)
+        return at
 
 
 def batches_of(whole: Any, is_file: bool) -> Iterator[Batch]:
@@ -74,20 +121,21 @@ def _batch(message: Any) -> Batch:
     if message.type != "record batch":  # or its rows would be left out without a word
         raise EOFError(f"a message of type {message.type}, expected a record batch")
     data = message.metadata.to_pybytes()
-    batch = _table(data, _field(data, _table(data, 0), 2))
+    root = _table(data, 0)
+    batch = _table(data, _field(data, root, 2))
     length, nodes, buffers, compression = (_field(data, batch, number) for number in range(4))
     if not (nodes and buffers):  # as the library, or rows of a damaged one would be left out
         raise EOFError("a record batch without its columns")
+    rows = struct.unpack_from("<q", data, length)[0] if length else 0
+    if rows < 0:
+        raise EOFError(f"a batch of {rows} rows")
     codec = None
     if compression:
         place = _field(data, _table(data, compression), 0)
         codec = CODECS[data[place] if place else 0]
-    return Batch(
-        struct.unpack_from("<q", data, length)[0] if length else 0,
-        codec,
-        [(a, b) for a, b in _structs(data, buffers, "<qq")],
-        message.body,
-    )
+    places = [(a, b) for a, b in _structs(data, buffers, "<qq")]
+    at = _table(data, buffers) + 4
+    return Batch(rows, codec, places, message.body, data, _field(data, root, 3), at)
 
 
 def _table(data: bytes, place: int) -> int:
