@@ -42,25 +42,8 @@ TABLES: dict[str | None, Any] = {"parquet": ParquetTable, "arrow": ArrowTable}
 def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     """Open what a reference names; ``role`` says which part is meant when it names none.
 
-    Parameters
-    ----------
-    reference : Reference
-        File and part.
-    role : {"predictions", "labels", "targets", "groups", "clusters", "weights", "bytes", "id", \
-"kept"}
-        What the rows are for.
-    how : Reading, optional
-        What is said of the files.
-
-    Returns
-    -------
-    Source
-        Rows of known number, width and dtype; nothing but the head of the file has been read.
-
-    Raises
-    ------
-    InputError
-        One line that names the file.
+    Roles are predictions, labels, targets, groups, clusters, weights, bytes, id and kept. Nothing
+    but the head of the file is read.
     """
     suffix = how.format or suffix_of(reference.path)
     if how.format is None and is_dump(reference.path):

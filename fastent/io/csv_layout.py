@@ -63,27 +63,15 @@ def fits(text: str, kind: Callable[[str], object] = real) -> bool:
 
 @dataclass
 class Layout:
-    """What the first lines of a file say.
-
-    Attributes
-    ----------
-    first : list of str
-        Fields of the first line.
-    sample : list of list of str
-        Fields of some lines after it.
-    start, after : int
-        Byte offsets of the first line and of what follows it, once inflated.
-    header : bool or None
-        Whether the first line has names; None where it cannot be told.
-    """
+    """What the first lines of a file say."""
 
     path: str
     separator: str
-    first: list[str]
-    sample: list[list[str]]
-    start: int
-    after: int
-    header: bool | None
+    first: list[str]  # fields of the first line
+    sample: list[list[str]]  # fields of some lines after it
+    start: int  # byte offset of the first line, once inflated
+    after: int  # and of what follows it
+    header: bool | None  # whether the first line has names; None where it cannot be told
 
     def names(self, header: bool) -> list[str]:
         if header:

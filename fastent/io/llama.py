@@ -31,24 +31,14 @@ COMPARED = 1 << 16  # tokens at once
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of a dump says, and how much of it is there.
-
-    Attributes
-    ----------
-    path : str
-    n_ctx, n_vocab, n_chunk : int
-    chunks : int
-        Whole chunks in the file; fewer than n_chunk where it was cut off.
-    size : int
-        Bytes of the file.
-    """
+    """What the head of a dump says, and how much of it is there."""
 
     path: str
     n_ctx: int
     n_vocab: int
     n_chunk: int
-    chunks: int
-    size: int
+    chunks: int  # whole ones in the file; fewer than n_chunk where it was cut off
+    size: int  # bytes of the file
 
     @property
     def chunk_rows(self) -> int:

@@ -34,14 +34,11 @@ SHOWN = 8
 
 
 class Columns(NamedTuple):
-    """Columns of a table: one, or one per class.
-
-    ``classes`` are the names of the classes, where the columns are called after them.
-    """
+    """Columns of a table: one, or one per class."""
 
     names: list[str]
     per_class: bool
-    classes: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None  # whose names the columns have
 
 
 def listed(names: list[str]) -> str:

@@ -23,20 +23,10 @@ def blocks_at_once(threads: int) -> int:
 class Pipeline:
     """Workers that take blocks in order, read them into their own buffers and compute.
 
-    A worker reads its block and computes it while the bytes are still in its cache.
-
-    Parameters
-    ----------
-    work : callable
-        ``work(piece)`` gives a result; at most ``threads`` run at once.
-    collect : callable
-        ``collect(block, results)`` is called in the order of blocks, in the calling thread, with
-        the results of the block's pieces.
-    threads : int
-        How many compute at once.
-    spare : int
-        Workers beyond that, so that reading goes on while all of those compute. Where nothing is
-        read into buffers one more is in the way: a tenth of the time.
+    A worker reads its block and computes it while the bytes are still in its cache: ``work(piece)``
+    gives a result, at most ``threads`` at once. ``collect(block, results)`` is called in the order
+    of blocks, in the calling thread. ``spare`` more workers read while all those compute; where
+    nothing is read into buffers one more is in the way: a tenth of the time.
     """
 
     def __init__(

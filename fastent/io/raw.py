@@ -24,14 +24,9 @@ def axis_of(name: str, shape: tuple[int, ...], role: str, how: Reading) -> int:
 
 
 class RawRows(FileRows):
-    """Rows from a byte offset on (.npy, stored .npz, .safetensors).
+    """Rows from a byte offset on (.npy, stored .npz, .safetensors), of classes along an axis.
 
-    Parameters
-    ----------
-    by_column : bool
-        Whether the array is in Fortran order.
-    axis : int
-        That of the classes.
+    ``by_column`` says that the array is in Fortran order.
     """
 
     def __init__(

@@ -39,12 +39,7 @@ def row_dtype(width: int) -> np.dtype:
 class ServerRows(Source):
     """Rows of the responses of a server, in order; they are counted by reading them once.
 
-    Parameters
-    ----------
-    path : str
-    server : {"vllm", "sglang", "openai"}
-    tokens : str or None
-        Path of the table of tokens.
+    ``tokens`` is the path of the table of tokens.
     """
 
     sequential = True

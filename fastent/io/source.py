@@ -16,50 +16,29 @@ READ_LIMIT = 1 << 30  # one preadv call moves at most 2 GB on Linux
 
 
 class Source:
-    """Rows of one part of one file, their number, width and dtype known before any is read.
+    """Rows of one part of one file, their number, width and dtype known before any is read."""
 
-    Attributes
-    ----------
-    name : str
-        What messages call it.
-    rows : int
-        Number of rows: all leading axes together.
-    classes : int or None
-        Numbers per row; None for one scalar per row.
-    dtype : numpy.dtype
-        Dtype of what ``read`` returns.
-    sequential : bool
-        Whether rows must be asked for in rising order, by one thread at a time.
-    scattered : bool
-        Whether a row lies in as many places as it has numbers, so that many are better read at
-        once.
-    mapped : bool
-        Whether rows may be given where the file is mapped into memory, if it can be. Numbers
-        there may change between one look and the next: not for labels, which are checked first
-        and used later.
-    layers : int
-        Of arrays of three axes, how long the middle one is.
-    class_names : tuple of str or None
-        What the classes are called, where the columns of a table are called after them.
-    stands_for : numpy.dtype or None
-        Dtype of the whole numbers in rows of objects, beside which None stands for a null.
-    """
-
+    # What the classes are called, where the columns of a table are called after them.
     class_names: tuple[str, ...] | None = None
+    # Dtype of the whole numbers in rows of objects, beside which None stands for a null.
     stands_for: np.dtype | None = None
+    # Rows must be asked for in rising order, by one thread at a time.
     sequential = False
+    # A row lies in as many places as it has numbers, so that many are better read at once.
     scattered = False
+    # Rows may be given where the file is mapped into memory, if it can be. Numbers there may change
+    # between one look and the next: not for labels, which are checked first and used later.
     mapped = False
-    layers = 1
+    layers = 1  # of arrays of three axes, how long the middle one is
 
     def __init__(
         self, path: str, name: str, rows: int, classes: int | None, dtype: np.dtype
     ) -> None:
         self.path = path
-        self.name = name
-        self.rows = rows
-        self.classes = classes
-        self.dtype = np.dtype(dtype)
+        self.name = name  # what messages call it
+        self.rows = rows  # all leading axes together
+        self.classes = classes  # numbers per row; None for one scalar per row
+        self.dtype = np.dtype(dtype)  # of what `read` returns
 
     @property
     def most_values(self) -> int:
