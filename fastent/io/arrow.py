@@ -74,7 +74,7 @@ class ArrowTable(Table):
             for number, head in enumerate(heads):
                 wanted = head.rows and place + head.rows > start
                 read = wanted or not self.is_file  # of a stream the library skips none
-                batch = None  # or it would stay while the next one is read
+                batch: Any = None  # or it would stay while the next one is read
                 if read:
                     head.inflated_bytes()  # before the library asks for so much
                 if wanted and large:

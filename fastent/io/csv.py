@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from fastent.io.csv_layout import (
-    MISSING,
-    SPACES,
-    Layout,
-    counted_classes,
-    layout,
-    open_bytes,
-    real,
-    unspoilt,
-    whole,
-)
-from fastent.io.csv_lines import WIDE, bad_value, count_lines, kind_of, open_wide
+from fastent.io.csv_layout import MISSING, SPACES, Layout, counted_classes, layout, open_bytes
+from fastent.io.csv_lines import WIDE, bad_value, count_lines, kind_of, open_lines
 from fastent.io.errors import InputError, UnclearHeaderError, first_line, require_pyarrow
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
@@ -24,6 +15,7 @@ from fastent.io.source import Source
 from fastent.io.table import NULLABLE, Table, after, open_columns
 
 BLOCK_BYTES = 1 << 20
+TYPES = {"text": "string", "whole": "int64", "real": "float64"}
 
 
 class CsvTable(Table):
@@ -34,15 +26,19 @@ class CsvTable(Table):
     groups stay text.
     """
 
-    def __init__(self, found: Layout, header: bool, role: str, how: Reading) -> None:
+    def __init__(self, found: Layout, names: list[str], role: str, how: Reading) -> None:
         self.path = found.path
         self.layout = found
-        self._header = header
-        self._role = role
-        self.names = found.names(header)
-        self.schema = self._typed(role, how)
+        self._names = names
+        self._missing = MISSING if role in NULLABLE else ()
+
+        def kind(place: int) -> str:
+            return kind_of([row[place] for row in found.rows if len(row) > place], role, how)
+
+        self._kinds = {name: kind(place) for place, name in enumerate(names)}
+        self.schema = self._schema(self._kinds)
         try:
-            with self._open({self.names[0]: self._arrow.string()}) as reader:
+            with self._open({names[0]: "text"}) as reader:
                 self.rows = sum(batch.num_rows for batch in reader)
         except self._arrow.ArrowException as error:
             raise self._bad({}, error) from None
@@ -51,81 +47,64 @@ class CsvTable(Table):
     def _arrow(self) -> Any:
         return require_pyarrow(self.path)  # not kept: tables travel to other processes
 
-    def _typed(self, role: str, how: Reading) -> Any:
-        """Which columns can be numbers is seen from the first rows of values."""
-        arrow = self._arrow
-        rows = self.layout.rows(self._header)
+    def _schema(self, kinds: dict[str, str]) -> Any:
+        return self._arrow.schema([(name, TYPES[kind]) for name, kind in kinds.items()])
 
-        types = {"text": arrow.string(), "whole": arrow.int64(), "real": arrow.float64()}
-
-        def kind(place: int) -> Any:
-            return types[kind_of([row[place] for row in rows if len(row) > place], role, how)]
-
-        return arrow.schema([(name, kind(k)) for k, name in enumerate(self.names)])
-
-    def _open(self, types: dict[str, Any]) -> Any:
+    def _open(self, kinds: dict[str, str]) -> Any:
         import pyarrow.csv as csv
 
         stream = open_bytes(self.path)
-        stream.read(self.layout.after if self._header else self.layout.start)
-        nulls = self._role in NULLABLE
+        stream.read(self.layout.begin)
+        schema = self._schema(kinds)
         try:
             return csv.open_csv(
                 stream,
                 read_options=csv.ReadOptions(
-                    use_threads=False, block_size=BLOCK_BYTES, column_names=self.names
+                    use_threads=False, block_size=BLOCK_BYTES, column_names=self._names
                 ),
                 parse_options=csv.ParseOptions(
                     delimiter=self.layout.separator, newlines_in_values=True
                 ),
                 convert_options=csv.ConvertOptions(
-                    include_columns=list(types),
-                    column_types=types,
+                    include_columns=schema.names,
+                    column_types=schema,
                     strings_can_be_null=False,
-                    null_values=list(MISSING) if nulls else [],
+                    null_values=list(self._missing),
                 ),
             )
         except self._arrow.ArrowInvalid as error:
             if "Empty CSV file" in str(error):
-                schema = self._arrow.schema(list(types.items()))
                 return self._arrow.RecordBatchReader.from_batches(schema, [])
             raise
 
-    def _bad(self, types: dict[str, Any], error: Exception) -> InputError:
+    def _bad(self, kinds: dict[str, str], error: Exception) -> InputError:
         """Arrow does not say in which row a value is bad; looking again does."""
-        arrow = self._arrow
-        kinds: dict[Any, Callable[[str], object]]
-        kinds = {arrow.int64(): whole, arrow.float64(): real, arrow.string(): unspoilt}
-        wanted = {self.names.index(name): (name, kinds[kind]) for name, kind in types.items()}
-        missing = MISSING if self._role in NULLABLE else ()
-        found = bad_value(self.layout, self._header, wanted, missing)
+        wanted = {name: (self._names.index(name), kind) for name, kind in kinds.items()}
+        found = bad_value(self.layout, wanted, self._missing)
         if found is None:
             return InputError(f"{self.path}: not a readable CSV file: {first_line(error)}")
         return InputError(f"{self.path}: row {found[0]}: {found[1]}")
 
     def batches(self, columns: list[str], start: int, size: int, dtype: Any) -> Iterator[Any]:
-        types = {name: self.schema.field(name).type for name in columns}
+        kinds = {name: self._kinds[name] for name in columns}
         try:
-            with self._open(types) as reader:
+            with self._open(kinds) as reader:
                 yield from after(reader, start)
         except self._arrow.ArrowException as error:
-            raise self._bad(types, error) from None
+            raise self._bad(kinds, error) from None
 
 
 def open_csv(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     path = reference.path
     found = layout(path, role, how)
-    header = found.header
-    if header is None:
-        header = _settled(found, role, how)
-    names = found.names(header)
-    by_line = len(names) > WIDE or found.separator == SPACES or len(found.separator.encode()) > 1
-    if by_line:
-        return open_wide(reference, found, header, role, how)
+    if found.header is None:
+        found.header = _settled(found, role, how)
+    names = found.names()
+    if len(names) > WIDE or found.separator == SPACES or len(found.separator.encode()) > 1:
+        return open_lines(reference, found, names, role, how)
     if len(set(names)) < len(names):
         raise InputError(f"{path}: two columns have the same name")
-    table = CsvTable(found, header, role, how)
-    return open_columns(table, reference.part, role, how)
+    return open_columns(CsvTable(found, names, role, how), reference.part, role, how)
 
 
 def _settled(found: Layout, role: str, how: Reading) -> bool:
@@ -142,6 +121,7 @@ def _settled(found: Layout, role: str, how: Reading) -> bool:
                 "that goes with it"
             )
         return how.rows == lines
-    if how.certain or role != "predictions" or not counted_classes(found.names(True)):
+    names = replace(found, header=True).names()
+    if how.certain or role != "predictions" or not counted_classes(names):
         raise unclear
     return True

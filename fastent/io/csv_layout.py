@@ -46,16 +46,16 @@ def unspoilt(text: str) -> str:
     return text
 
 
-KINDS: dict[Callable[[str], object], str] = {
-    real: "a number",
-    whole: "a whole number of 64 bits",
-    unspoilt: "UTF-8 text",
+KINDS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "text": (unspoilt, "UTF-8 text"),
+    "whole": (whole, "a whole number of 64 bits"),
+    "real": (real, "a number"),
 }
 
 
-def fits(text: str, kind: Callable[[str], object] = real) -> bool:
+def fits(text: str, kind: str = "real") -> bool:
     try:
-        kind(text)
+        KINDS[kind][0](text)
     except ValueError:
         return False
     return True
@@ -73,14 +73,20 @@ class Layout:
     after: int  # and of what follows it
     header: bool | None  # whether the first line has names; None where it cannot be told
 
-    def names(self, header: bool) -> list[str]:
-        if header:
+    def names(self) -> list[str]:
+        if self.header:
             return [cleaned(name, k) for k, name in enumerate(self.first)]
         return [f"f{number}" for number in range(len(self.first))]
 
-    def rows(self, header: bool) -> list[list[str]]:
+    @property
+    def rows(self) -> list[list[str]]:
         """Some rows of values."""
-        return self.sample if header else [self.first, *self.sample]
+        return self.sample if self.header else [self.first, *self.sample]
+
+    @property
+    def begin(self) -> int:
+        """Byte offset of the rows."""
+        return self.after if self.header else self.start
 
 
 def cleaned(name: str, place: int) -> str:
@@ -215,8 +221,8 @@ def has_header(first: list[str], sample: list[list[str]], role: str) -> bool | N
     names = [cleaned(name, k) for k, name in enumerate(first)]
     numbers = [fits(name) for name in names]
     if all(numbers):
-        return None if all(fits(name, whole) for name in names) else False
-    if any(number and not fits(name, whole) for name, number in zip(names, numbers, strict=True)):
+        return None if all(fits(name, "whole") for name in names) else False
+    if any(number and not fits(name, "whole") for name, number in zip(names, numbers, strict=True)):
         return None  # a row of numbers and text, or a name that is a number with a point
     usual = {name.lower() for name in names}
     if usual & (SIDES | set(PREDICTIONS) if role != "kept" else SIDES) or not sample:

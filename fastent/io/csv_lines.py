@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,7 @@ from fastent.io.csv_layout import (
     Layout,
     fits,
     open_bytes,
-    real,
     split,
-    whole,
 )
 from fastent.io.errors import InputError
 from fastent.io.parts import choose_columns
@@ -67,24 +65,23 @@ def count_lines(found: Layout) -> int:
 
 
 def bad_value(
-    found: Layout,
-    header: bool,
-    columns: dict[int, tuple[str, Callable[[str], object]]],
-    missing: Sequence[str] = (),
+    found: Layout, columns: dict[str, tuple[int, str]], missing: Sequence[str] = ()
 ) -> tuple[int, str] | None:
-    """The first row whose value in one of the columns is not of its kind, and what is wrong."""
+    """The first row whose value in one of the columns is not of its kind, and what is wrong.
+
+    ``columns`` have their place and their kind by name.
+    """
     csv.field_size_limit(LONGEST_FIELD)
-    given = lines(found, found.after if header else found.start)
     count = len(found.first)
     try:
-        rows = csv.reader(given, delimiter=found.separator)
+        rows = csv.reader(lines(found, found.begin), delimiter=found.separator)
         for row, fields in enumerate(filter(None, rows)):
             if len(fields) != count:
                 return row, f"{len(fields)} columns, expected {count}"
-            for place, (name, kind) in columns.items():
+            for name, (place, kind) in columns.items():
                 value = fields[place]
                 if not fits(value, kind) and value not in missing:
-                    return row, f"expected {KINDS[kind]} in column {name}, got {value!r}"
+                    return row, f"expected {KINDS[kind][1]} in column {name}, got {value!r}"
     except csv.Error as error:
         return 0, str(error)
     return None
@@ -102,26 +99,26 @@ class LineRows(Source):
         rows: int,
         width: int,
         places: np.ndarray | None,
-        dtype: np.dtype,
-        start: int,
+        kind: str,
         role: str,
     ) -> None:
-        """``places`` are those of the columns of classes; one place is a single number."""
-        self._width = width
-        classes = None
-        if places is None or len(places) > 1:
-            classes = self._width if places is None else len(places)
-        super().__init__(found.path, name, rows, classes, dtype)
+        """``places`` are those of the columns of classes, None for all; one is a single number."""
+        classes = width if places is None else len(places)
+        single = places is not None and classes == 1
+        super().__init__(found.path, name, rows, None if single else classes, DTYPES[kind])
         self._layout = found
+        self._width = width
         self._places = places
-        self._start = start
-        self._missing = role in NULLABLE
+        self._kind = kind
+        self._missing = MISSING if role in NULLABLE else ()
+        if role == "kept" and kind == "whole":  # with all digits, also beside missing ones
+            self.stands_for, self.dtype = self.dtype, np.dtype(object)
         self._lines: Iterator[str] | None = None
         self._at = 0
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         if self._lines is None or start < self._at:
-            self._lines = filter(str.strip, lines(self._layout, self._start))
+            self._lines = filter(str.strip, lines(self._layout, self._layout.begin))
             self._at = 0
         while self._at < start:
             next(self._lines, None)
@@ -151,10 +148,10 @@ class LineRows(Source):
                 f"{self.name}: row {self._at}: {len(fields)} columns, expected {self._width}"
             )
         chosen = fields if self._places is None else [fields[place] for place in self._places]
+        if self._kind == "text":
+            return chosen[0]
         if self.stands_for is not None:
             return None if chosen[0].strip() in MISSING else self._number(chosen[0])
-        if self.dtype == object:
-            return chosen[0]
         try:
             numbers = np.array(chosen, dtype=self.dtype)
         except (ValueError, OverflowError):
@@ -162,74 +159,49 @@ class LineRows(Source):
         return numbers if self.classes is not None else numbers[0]
 
     def _number(self, text: str) -> Any:
-        if self._missing and text.strip() in MISSING:
+        if text.strip() in self._missing:
             return np.nan
-        kind = whole if (self.stands_for or self.dtype).kind == "i" else real
-        if not fits(text, kind):
-            raise InputError(f"{self.name}: row {self._at}: expected {KINDS[kind]}, got {text!r}")
-        return kind(text)
+        if not fits(text, self._kind):
+            what = KINDS[self._kind][1]
+            raise InputError(f"{self.name}: row {self._at}: expected {what}, got {text!r}")
+        return KINDS[self._kind][0](text)
 
     def close(self) -> None:
         self._lines = None
         self._at = 0
 
 
-def open_wide(reference: Reference, found: Layout, header: bool, role: str, how: Reading) -> Source:
+def open_lines(
+    reference: Reference, found: Layout, names: list[str], role: str, how: Reading
+) -> Source:
     """The columns that play a role, of a file that is read by the line."""
-    path = found.path
-    start = found.after if header else found.start
-    sample = found.rows(header)[:2]
-    rows = sum(1 for line in lines(found, start) if line.strip())
-    if not header and reference.part is None and role == "predictions" and len(found.first) > 1:
-        name = f"{path}:f0..f{len(found.first) - 1}"
-        width = len(found.first)
-        found.first, found.sample = [], []
-        return LineRows(found, name, rows, width, None, np.dtype(float), start, role)
-    names = found.names(header)
-    width = len(names)
-    texts = sample[0] if sample else ["0"] * width
-    kinds = {
-        name: "text"
-        if k >= len(texts) or not (fits(texts[k]) or texts[k].strip() in MISSING)
-        else "real"
-        for k, name in enumerate(names)
-    }
+    path, width = found.path, len(names)
+    rows = sum(1 for line in lines(found, found.begin) if line.strip())
+    texts = found.rows[0] if found.rows else ["0"] * width
+    kinds = dict.fromkeys(names, "text")
+    for name, text in zip(names, texts, strict=False):
+        if fits(text) or text.strip() in MISSING:
+            kinds[name] = "real"
     if len(kinds) < width:
         raise InputError(f"{path}: two columns have the same name")
     # A million strings each: no more of them at a time than must be.
-    values_of = [] if role in ("predictions", "targets") else found.rows(header)
-    found.first, found.sample, sample, texts = [], [], [], []
+    values_of = [] if role in ("predictions", "targets") else found.rows
+    found.first, found.sample, texts = [], [], []
     chosen = choose_columns(path, kinds, reference.part, role, how)
     columns = chosen.names
     part = f"{columns[0]}..{columns[-1]}" if len(columns) > 1 else columns[0]
+    if chosen.per_class:
+        kind = "real" if all(kinds[column] == "real" for column in columns) else "text"
+    else:
+        place = names.index(columns[0])
+        kind = kind_of([row[place] for row in values_of if len(row) == width], role, how)
+    if kind == "text" and role not in NAMED:
+        raise InputError(f"{path}:{part}: expected numbers for {role}")
     places: np.ndarray | None = None
     if columns != names or len(columns) == 1:
-        places = places_of(columns, names)
-    dtype: np.dtype = np.dtype(float)
-    if not chosen.per_class:
-        place = names.index(columns[0])
-        values = [row[place] for row in values_of if len(row) == width]
-        dtype = DTYPES[kind_of(values, role, how)]
-        if dtype.kind == "O" and role not in NAMED:
-            raise InputError(f"{path}:{part}: expected numbers for {role}")
-    elif any(kinds[column] == "text" for column in columns):
-        raise InputError(f"{path}:{part}: expected numbers for {role}")
-    source = LineRows(found, f"{path}:{part}", rows, width, places, dtype, start, role)
-    if role == "kept" and dtype.kind == "i":  # with all digits, also beside missing ones
-        source.stands_for, source.dtype = dtype, np.dtype(object)
+        del kinds
+        order = {name: place for place, name in enumerate(names)}
+        places = np.array([order[column] for column in columns])
+    source = LineRows(found, f"{path}:{part}", rows, width, places, kind, role)
     source.class_names = chosen.classes
     return source
-
-
-def places_of(columns: list[str], names: list[str]) -> np.ndarray:
-    """Where columns are among the names; without a table where they are in their order."""
-    rest = enumerate(names)
-    found = np.fromiter(
-        (next((k for k, name in rest if name == column), -1) for column in columns),
-        np.int64,
-        len(columns),
-    )
-    if (found < 0).any():
-        table = {name: k for k, name in enumerate(names)}
-        found = np.array([table[column] for column in columns])
-    return found
