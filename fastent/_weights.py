@@ -10,6 +10,7 @@ import numpy as np
 import fastent.backends.cython.derivatives.loop as derivatives
 from fastent import _errors
 from fastent._shapes import Shape, weighs_terms
+from fastent.backends.cython.tiles.operand import class_weights
 
 
 def as_floats(given: Any, name: str) -> np.ndarray:
@@ -61,15 +62,7 @@ def row_and_term_weights(
     lead = () if at is None else tuple(np.delete(shape, at).tolist())
     classes = math.prod(shape) if at is None else shape[at]
     if class_weight is not None:
-        terms = as_floats(class_weight, "class_weight")
-        if terms.shape != (classes,):
-            raise ValueError(f"class_weight: expected shape {(classes,)}, got {terms.shape}")
-        if not (terms >= 0).all():
-            c = int((~(terms >= 0)).argmax())
-            raise ValueError(
-                f"class_weight: expected weights of at least 0 that are not NaN, "
-                f"got {terms[c].item()!r} for class {c}"
-            )
+        terms = class_weights(class_weight, classes)
     if sample_weight is not None:
         given = as_floats(sample_weight, "sample_weight")
         if weighs_terms(given.shape, lead, shape if several else None):

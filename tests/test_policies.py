@@ -253,6 +253,29 @@ def test_class_of_weight_zero_adds_zero(engine):
     assert fe.sparse_cross_entropy([1], q, sample_weight=term, backend=engine).tolist() == [0]
 
 
+@pytest.mark.parametrize("row_sums", ["check", "rescale", "as_is"])
+@pytest.mark.parametrize("eps", [0.0, 0.01])
+@pytest.mark.parametrize("kind", hard.KINDS)
+def test_label_of_weight_zero_adds_zero_to_the_loss_whatever_the_row(kind, eps, row_sums, engine):
+    if kind == "logits" and row_sums != "check":
+        return  # refused
+    rows = np.array([[NAN, 0.25, 0.25], [0.5, 0.0, 0.5], [0.5, 0.25, 0.25], [0.125, 0.375, 0.5]])
+    with np.errstate(divide="ignore"):
+        rows = rows if kind == "probs" else np.log(rows)
+    labels, weights = [1, 1, 0, 2], np.array([0.75, 0.0, 1.5])
+    options = dict(kind=kind, eps=eps, row_sums=row_sums, backend=engine)
+    plain = fe.sparse_cross_entropy(labels, rows, **options)
+    want = [0.0, 0.0, 0.75 * plain[2], 1.5 * plain[3]]
+    got = fe.sparse_cross_entropy(labels, rows, class_weight=weights, **options)
+    assert got.tolist() == want
+    options |= dict(class_weight=weights, reduction="mean")
+    assert fe.sparse_cross_entropy(labels, rows, **options) == math.fsum(want) / 2.25
+    acc = fe.Accumulator(["cross_entropy", "accuracy"], kind=kind, eps=eps, row_sums=row_sums,
+                         class_weight=weights, backend=engine)  # fmt: skip
+    found = acc.update(labels, rows).compute()["cross_entropy"]
+    assert (found.value, found.weight) == (math.fsum(want) / 2.25, 2.25)
+
+
 def test_ignored_rows_are_zero_and_unchecked(engine):
     q = np.array([[0.5, 0.5], [9, 9], [NAN, 1], [-1, 0.5], [0.25, 0.75]])
     labels = np.array([0, -100, -100, -100, 1])

@@ -2,17 +2,12 @@
 
 cimport numpy as cnp
 
-from fastent.backends.cython.accumulate.exact_sum cimport ExactSum
 from fastent.backends.cython.tiles.operand cimport Operand
 from fastent.backends.cython.tiles.loop cimport Plan
 
 cdef enum:
     SMALL = 1 << 15                     # numbers that one thread does faster than several
     LONG_ROW = 1 << 16                  # classes from which a row is shared among threads
-
-
-cdef class TwoSums:
-    cdef ExactSum of[2]
 
 
 cdef class Call:
@@ -33,17 +28,4 @@ cdef class Call:
     cdef list spare                         # memory of blocks that are done, for other backends
     cdef object steps                       # holds those of the plan
 
-    cdef object fill(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply)
-    cdef object run(self, Py_ssize_t start, Py_ssize_t stop)
     cdef tuple shape(self, object length)
-    cdef object error(self, int code, int which, Py_ssize_t row, double number)
-    cdef object rows_as_array(self, Operand op, bint ready, Py_ssize_t start, Py_ssize_t stop)
-    cdef object checked_rows(self, Py_ssize_t start, Py_ssize_t stop)
-    cdef object fill_by_module(self, Py_ssize_t start, Py_ssize_t stop, cnp.ndarray out, bint multiply)
-    cdef Py_ssize_t block_rows(self, Py_ssize_t rows, int *threads) except -1
-    cdef int fill_block(self, lines, Py_ssize_t start, bint multiply, Py_ssize_t first, Py_ssize_t last) except -1
-    cdef object term_rows(self, Py_ssize_t start, Py_ssize_t stop)
-    cdef tuple totals(self)
-    cdef object total_by_module(self, ExactSum *sums)
-    cdef bint narrow_values(self) except -1
-    cdef list inputs(self)

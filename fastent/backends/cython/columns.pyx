@@ -154,8 +154,7 @@ cdef class Steps:
     """Steps settled once for calls of one form; small calls live on it (0.7 µs of 3)."""
 
     cdef Step steps[MOST_STEPS]
-    cdef int count, loss_column, target_weight_column
-    cdef bint label_weighs
+    cdef int count
 
 
 cdef inline Step *new_step(Steps made, Kernel made_by, int seen, bint clips, bint widens):
@@ -177,8 +176,6 @@ cdef inline void step(Steps made, Kernel made_by, int seen, int first, int slot,
     the same kernel on the same operands."""
     cdef Step *s
     cdef int k
-    if first < 0:
-        return
     for k in range(made.count):
         s = &made.steps[k]
         if s.kernel == made_by and s.seen == seen and s.clips == clips and s.slot[slot] < 0:
@@ -195,8 +192,8 @@ cdef object add_check(Call call, Steps made, column, int place):
     if plan.pred_kind == LOGITS and (plan.true_kind == LOGITS or not pairs):
         return
     by = CHECKS[pairs]
-    made_by = usual_kernel(by, plan.true_kind, plan.pred_kind, plan.normalise, plan.temperature, plan.stored == FLOAT32)
-    if made_by is not None and plan.normalise:
+    made_by = usual_kernel(by, plan.true_kind, plan.pred_kind, plan.tile.normalise, plan.temperature, plan.stored == FLOAT32)
+    if made_by is not None and plan.tile.normalise:
         module, number = made_by
         step(made, kernel(<Module><int>module, number), by.sees, place, by.slot, False,
              plan.temperature != 1 and module in WIDEN)
@@ -213,8 +210,8 @@ cdef object find_steps(Call call):
     """The steps of a call, from those of an earlier call of the same form if there was one."""
     cdef Plan *plan = &call.plan
     cdef Steps kept
-    cdef long form = (plan.true_kind + 4 * plan.pred_kind + 16 * plan.normalise + 32 * (plan.eps > 0)
-                      + 64 * (plan.smoothing != 0) + 128 * (plan.terms != NULL)
+    cdef long form = (plan.true_kind + 4 * plan.pred_kind + 16 * plan.tile.normalise + 32 * (plan.eps > 0)
+                      + 64 * (plan.tile.smoothing != 0) + 128 * (plan.terms != NULL)
                       + 256 * (plan.class_weight != NULL) + 512 * (plan.temperature != 1)
                       + 1024 * (plan.stored == FLOAT32))
     key = (call.task, call.columns, form, levels.active)
@@ -224,9 +221,6 @@ cdef object find_steps(Call call):
     call.steps = kept
     plan.steps = kept.steps
     plan.step_count = kept.count
-    plan.loss_column = kept.loss_column
-    plan.target_weight_column = kept.target_weight_column
-    plan.label_weighs = kept.label_weighs
 
 
 cdef Steps settle_steps(Call call):
@@ -234,23 +228,17 @@ cdef Steps settle_steps(Call call):
     cdef Plan *plan = &call.plan
     cdef Steps made = Steps.__new__(Steps)
     cdef bint clips = plan.eps > 0, has_temperature = plan.temperature != 1, careful
-    cdef bint options = clips or plan.smoothing != 0 or plan.terms != NULL
-    cdef bint raw_pred = not plan.normalise and plan.pred_kind != LOGITS
+    cdef bint options = (clips or plan.tile.smoothing != 0 or plan.terms != NULL
+                         or (plan.class_weight != NULL and not plan.label_weighs))
     task = call.task
     wanted = {name: k for k, name in enumerate(call.columns)}
-    made.loss_column = wanted.get("cross_entropy", -1) if task == "sparse" else -1
-    made.target_weight_column = wanted.get("target_weight", -1)
-    # a label's own weight needs no kernel
-    made.label_weighs = task == "sparse" and plan.class_weight != NULL and not options and not raw_pred
-    if task != "sparse" and plan.class_weight != NULL:
-        options = True
     pairs = task != "sparse"
     checks = [c for c in COLUMNS[task]
               if c.name in wanted and (c.sees in (BOTH, SWAPPED) or not pairs) and not c.unchecked]
     for column in COLUMNS[task]:
-        if column.name not in wanted or (made.label_weighs and column.name == "target_weight"):
+        if column.name not in wanted or (plan.label_weighs and column.name == "target_weight"):
             continue
-        module, place = kernel_of(column, plan.true_kind, plan.pred_kind, plan.normalise, plan.temperature,
+        module, place = kernel_of(column, plan.true_kind, plan.pred_kind, plan.tile.normalise, plan.temperature,
                                   plan.stored == FLOAT32, options, clips)
         careful = (module, place) == column.careful
         if column.unchecked and not checks:

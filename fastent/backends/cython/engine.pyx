@@ -15,7 +15,7 @@ from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_defa
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport LOGITS, LOGPROBS, PROBS
 from fastent.backends.cython.tiles.operand cimport (
-    BFLOAT16, CODES, FLOAT16, FLOAT32, FLOAT64, WHOLE, Operand, View, in_place, lies_across, load_doubles, operand,
+    BFLOAT16, CODES, FLOAT16, FLOAT32, FLOAT64, WHOLE, Operand, View, class_weights, in_place, lies_across, load_doubles, operand,
     ready_rows, repeats, shape_of, spread,
 )
 from fastent.backends.cython.columns cimport find_steps
@@ -89,7 +89,7 @@ cdef object settle_numbers(Call call, object row_sums, object eps, object temper
     if row_sums != "check" and (task == "binary" or not probabilities):
         raise ValueError(f"row_sums: does not apply to {'binary' if task == 'binary' else 'logits'}, got {shown(row_sums)}")
     call.row_sums = row_sums
-    plan.normalise = row_sums != "as_is"
+    plan.tile.normalise = row_sums != "as_is"
     call.eps = plan.eps = number(eps, "eps", "a number in [0, 0.5)")
     if not 0 <= call.eps < 0.5:
         raise ValueError(f"eps: expected a number in [0, 0.5), got {shown(eps)}")
@@ -100,7 +100,7 @@ cdef object settle_numbers(Call call, object row_sums, object eps, object temper
         raise ValueError(f"temperature: expected a finite number above 0, got {shown(temperature)}")
     if call.temperature != 1 and call.kind_pred != "logits" and call.kind_true != "logits":
         raise ValueError(f"temperature: applies to logits only, got {shown(temperature)} with kind {call.kind_pred!r}")
-    call.label_smoothing = plan.smoothing = number(smoothing, "label_smoothing", "a number in [0, 1]")
+    call.label_smoothing = plan.tile.smoothing = number(smoothing, "label_smoothing", "a number in [0, 1]")
     if not 0 <= call.label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number in [0, 1], got {shown(smoothing)}")
     if call.label_smoothing and task in ("divergence", "entropy"):
@@ -113,42 +113,40 @@ cdef object settle_numbers(Call call, object row_sums, object eps, object temper
         call.unit = log(given_base)
 
 
-cdef object settle_weights(Call call, object sample_weight, object class_weight, object axis):
+cdef inline int place_of(str name, tuple columns):
+    """Where a column stands; −1: nowhere."""
+    cdef int k
+    for k in range(len(columns)):
+        if <str>columns[k] == name:
+            return k
+    return -1
+
+
+cdef object settle_weights(Call call, object sample_weight, object class_weight):
     cdef Plan *plan = &call.plan
-    cdef cnp.ndarray array
-    cdef const double *w
-    cdef Py_ssize_t c
     cdef Operand given
+    cdef cnp.ndarray array
     task = call.task
     lead = call.pred_operand.lead
     several = task in ("sparse", "categorical")
     if class_weight is not None:
         if not several:
             raise ValueError(f"class_weight: does not apply to {task}")
-        given = operand(class_weight, "class_weight", None)
-        if given.lead != (call.classes,):
-            raise ValueError(f"class_weight: expected shape ({call.classes},), got {given.lead}")
-        array = given.array
-        if not in_place(&given.view, FLOAT64):
-            array = np.empty(call.classes)
-            load_doubles(&given.view, 0, call.classes, <double *>cnp.PyArray_DATA(array))
-        w = <const double *>cnp.PyArray_DATA(array)
-        for c in range(call.classes):
-            if not w[c] >= 0:
-                raise ValueError(f"class_weight: expected weights of at least 0 that are not NaN, got {float(array[c])!r} for class {c}")
-        call.weights_of_classes = array
-        plan.class_weight = w
-    if sample_weight is None:
-        return
-    given = operand(sample_weight, "sample_weight", None)
-    if weighs_terms(given.lead, lead, call.shape(call.classes) if several else None):
-        call.term_operand = operand(given.array, "sample_weight", axis)
-        call.term_operand.view.stored = given.view.stored       # bfloat16 may be in disguise
-        plan.terms = &call.term_operand.view
-        call.class_weight = None
-    else:
-        call.weight_operand = spread(given, "sample_weight", None, lead)
-        plan.weights = &call.weight_operand.view
+        call.weights_of_classes = array = class_weights(class_weight, call.classes)
+        plan.class_weight = <const double *>cnp.PyArray_DATA(array)
+    if sample_weight is not None:
+        given = operand(sample_weight, "sample_weight", None)
+        if weighs_terms(given.lead, lead, call.shape(call.classes) if several else None):
+            call.term_operand = operand(given.array, "sample_weight", call.axis)
+            call.term_operand.view.stored = given.view.stored       # bfloat16 may be in disguise
+            plan.terms = &call.term_operand.view
+        else:
+            call.weight_operand = spread(given, "sample_weight", None, lead)
+            plan.weights = &call.weight_operand.view
+    # The one weight of a hard label needs no kernel.
+    plan.label_weighs = task == "sparse" and class_weight is not None and plan.terms == NULL and plan.tile.smoothing == 0
+    if plan.terms == NULL and not plan.label_weighs:
+        call.class_weight = call.weights_of_classes
 
 
 cdef bint check_codes(View *view, name, kind) except -1:
@@ -158,67 +156,71 @@ cdef bint check_codes(View *view, name, kind) except -1:
     return view.stored == CODES
 
 
-cdef object broadcast_labels(Call call, object axis):
+cdef object broadcast_labels(Call call):
     """Labels and predictions whose leading shapes differ, broadcast against each other."""
     full = shape_of(call.pred_operand)
     lead = lead_of_labels(call.label_operand.lead, call.pred_operand.lead, full)
-    if lead is None or (axis is WHOLE and lead != ()):
+    if lead is None or (call.axis is WHOLE and lead != ()):
         raise labels_shape(call.pred_operand.lead, call.label_operand.lead, full)
     call.label_operand = spread(call.label_operand, "labels", None, lead)
-    call.pred_operand = spread(call.pred_operand, call.names[1], axis, lead)
+    call.pred_operand = spread(call.pred_operand, call.names[1], call.axis, lead)
 
 
-cdef object broadcast_pair(Call call, object axis):
+cdef object broadcast_pair(Call call):
     """The same for two operands with classes, of which they must have as many; or, of an array that
     is one row, the same shape."""
     true, pred = shape_of(call.true_operand), shape_of(call.pred_operand)
-    if axis is None:
+    if call.axis is None:
         lead = lead_of_elements(true, pred)
     else:
         lead = common_lead(call.true_operand.lead, call.pred_operand.lead)
-    if lead is None or call.true_operand.classes != call.pred_operand.classes or (axis is WHOLE and true != pred):
+    if lead is None or call.true_operand.classes != call.pred_operand.classes or (call.axis is WHOLE and true != pred):
         raise operand_shape(call.task, call.names[0], call.names[1], pred, true)
-    call.true_operand = spread(call.true_operand, call.names[0], axis, lead)
-    call.pred_operand = spread(call.pred_operand, call.names[1], axis, lead)
+    call.true_operand = spread(call.true_operand, call.names[0], call.axis, lead)
+    call.pred_operand = spread(call.pred_operand, call.names[1], call.axis, lead)
 
 
-cdef object settle_operands(Call call, object true, object pred, object axis):
+cdef inline bint is_narrow(View *view):
+    return view.stored in (FLOAT16, BFLOAT16, CODES)
+
+
+cdef object settle_operands(Call call, object true, object pred):
     """Shapes, dtypes, and which operand is read in place."""
     cdef Plan *plan = &call.plan
     cdef View *view
-    cdef bint narrow = False, coded
+    cdef bint narrow, coded
     task = call.task
-    call.pred_operand = operand(pred, call.names[1], axis)
-    plan.pred_view = view = &call.pred_operand.view
-    call.classes = 0 if task == "binary" else call.pred_operand.classes
-    plan.classes = call.pred_operand.classes
-    plan.stored = FLOAT32 if view.stored in (FLOAT32, FLOAT16, BFLOAT16, CODES) else FLOAT64
-    narrow = view.stored in (FLOAT16, BFLOAT16, CODES)
+    call.pred_operand = operand(pred, call.names[1], call.axis)
+    view = &call.pred_operand.view
+    plan.classes = view.classes
+    call.classes = 0 if task == "binary" else plan.classes
+    narrow = is_narrow(view)
+    plan.stored = FLOAT32 if narrow or view.stored == FLOAT32 else FLOAT64
     coded = check_codes(view, call.names[1], call.kind_pred)
     if task == "sparse":
         call.label_operand = operand(true, "labels", None)
         if call.label_operand.lead != call.pred_operand.lead:
-            broadcast_labels(call, axis)
+            broadcast_labels(call)
         plan.labels = &call.label_operand.view
     elif task not in ALONE:
-        call.true_operand = operand(true, call.names[0], axis)
-        if call.true_operand.lead != call.pred_operand.lead or call.true_operand.classes != plan.classes or axis is WHOLE:
-            broadcast_pair(call, axis)
+        call.true_operand = operand(true, call.names[0], call.axis)
+        if call.true_operand.lead != call.pred_operand.lead or call.true_operand.classes != plan.classes or call.axis is WHOLE:
+            broadcast_pair(call)
         plan.true_view = view = &call.true_operand.view
-        if view.stored == FLOAT64:
+        if is_narrow(view):
+            narrow = True
+        elif view.stored == FLOAT64:
             plan.stored = FLOAT64
-        elif view.stored not in (FLOAT32, FLOAT16, BFLOAT16, CODES):
+        elif view.stored != FLOAT32 and (task == "divergence" or call.row_sums != "check"):
             # targets of an integer type are 0 and 1, and may be float32; counts may not
-            if task == "divergence" or call.row_sums != "check":
-                plan.stored = FLOAT64
-        narrow = narrow or view.stored in (FLOAT16, BFLOAT16, CODES)
+            plan.stored = FLOAT64
         coded = check_codes(view, call.names[0], call.kind_true) or coded
     call.rows = call.pred_operand.rows
     plan.pred_view = &call.pred_operand.view
     call.sum_tolerance = 2e-2 if narrow else 1e-3
     if coded:
         call.sum_tolerance += FLOOR * plan.classes
-    plan.tolerance = call.sum_tolerance
+    plan.tile.tolerance = call.sum_tolerance
 
 
 cdef inline Py_ssize_t rows_of_line(View *view):
@@ -265,13 +267,13 @@ cdef Py_ssize_t rows_of_tile(Call call):
 cdef object settle_tiles(Call call):
     cdef Plan *plan = &call.plan
     if call.row_sums == "rescale":
-        plan.tolerance = -1
-        plan.rescale_pred = plan.pred_kind == PROBS
-        plan.rescale_true = plan.true_view != NULL and plan.true_kind == PROBS
-        if call.backend == "cython" and (plan.rescale_pred or plan.rescale_true):
-            plan.stored = FLOAT64
-    plan.pred_in_place = not (plan.rescale_pred and call.backend == "cython") and in_place(plan.pred_view, plan.stored)
-    plan.true_in_place = plan.true_view != NULL and not (plan.rescale_true and call.backend == "cython") and in_place(plan.true_view, plan.stored)
+        plan.tile.tolerance = -1
+        if call.backend == "cython":
+            plan.rescale_pred = plan.pred_kind == PROBS
+            plan.rescale_true = plan.true_view != NULL and plan.true_kind == PROBS
+            plan.stored = FLOAT64 if plan.rescale_pred or plan.rescale_true else plan.stored
+    plan.pred_in_place = not plan.rescale_pred and in_place(plan.pred_view, plan.stored)
+    plan.true_in_place = plan.true_view != NULL and not plan.rescale_true and in_place(plan.true_view, plan.stored)
     plan.tile_rows = rows_of_tile(call)
     plan.by_blocks = plan.tile_rows == 1 and plan.classes > CHUNK
     plan.columns = <int>len(call.columns)
@@ -279,16 +281,19 @@ cdef object settle_tiles(Call call):
         plan.scale[k] = call.unit if call.unit != 1 and name in IN_NATS else 1.0
 
 
-cdef object settle_options(Call call, str task, tuple columns, kind, row_sums, eps, temperature, label_smoothing, base,
-                           axis, rows_module, double order):
+cdef object settle_options(Call call, str task, tuple columns, kind, row_sums, eps, temperature, label_smoothing,
+                           ignore_index, base, axis):
     """What does not depend on the operands, of a call that is new."""
     call.task = task
     call.names = names["categorical" if len(columns) == 1 and <str>columns[0] == FOCAL else task]
-    call.plan.order = order
     call.columns = columns
-    call.rows_module = rows_module
     settle_kinds(call, kind)
     settle_numbers(call, row_sums, eps, temperature, label_smoothing, base)
+    if ignore_index is not None:
+        if task != "sparse":
+            raise ValueError(f"ignore_index: applies to sparse only, got {shown(ignore_index)}")
+        call.plan.ignored = as_ignore_index(ignore_index)
+        call.plan.ignores = True
     if task == "binary":
         axis = None
     elif axis is None:
@@ -298,26 +303,19 @@ cdef object settle_options(Call call, str task, tuple columns, kind, row_sums, e
     call.axis = axis
 
 
-cdef object settle_rows(Call call, true, pred, class_weight, sample_weight, ignore_index, num_threads, backend,
-                        bint by_weight):
+cdef object settle_rows(Call call, true, pred, class_weight, sample_weight, num_threads, backend, bint by_weight):
     """The operands, with the options settled: the call can run."""
     cdef Plan *plan = &call.plan
     task = call.task
     call.backend = _settings.chosen_backend(backend)
-    settle_operands(call, true, pred, call.axis)
+    settle_operands(call, true, pred)
     if class_weight is not None or sample_weight is not None:
-        call.class_weight = class_weight
-        settle_weights(call, sample_weight, class_weight, call.axis)
-        if call.class_weight is not None:
-            call.class_weight = call.weights_of_classes
-    if ignore_index is not None:
-        if task != "sparse":
-            raise ValueError(f"ignore_index: applies to sparse only, got {shown(ignore_index)}")
-        plan.ignored = as_ignore_index(ignore_index)
-        plan.ignores = True
+        settle_weights(call, sample_weight, class_weight)
     if by_weight and (plan.terms != NULL or plan.class_weight != NULL
                       or (task == "categorical" and call.row_sums == "as_is")):
         call.columns = (*call.columns, "target_weight")
+    plan.target_weight_column = place_of("target_weight", call.columns)
+    plan.loss_column = place_of("cross_entropy", call.columns)
     if num_threads is not None or call.rows * plan.classes >= 2 * SMALL:
         call.num_threads = _settings.chosen_threads(num_threads)
     else:
@@ -328,42 +326,36 @@ cdef object settle_rows(Call call, true, pred, class_weight, sample_weight, igno
         find_steps(call)
     else:
         call.spare = []
-        plan.target_weight_column = call.columns.index("target_weight") if "target_weight" in call.columns else -1
 
 
 cdef inline bint maybe_csr(object given):
     return not cnp.PyArray_CheckExact(given) and hasattr(given, "indptr")
 
 
-cdef object csr_call(str task, tuple columns, true, pred, options, more):
-    """The call for CSR rows, or None if neither operand has them."""
-    csr = bring("fastent._csr")
-    if not (csr.is_csr(true) or csr.is_csr(pred)):
-        return None
-    return csr.SparseCall(prepare, task, columns, true, pred, options, more)
-
-
-def prepare(str task, tuple columns, true, pred, *, kind="probs", row_sums="check", eps=0.0, temperature=1.0,
-            label_smoothing=0.0, class_weight=None, sample_weight=None, ignore_index=None, base=None, axis=-1,
-            num_threads=None, backend=None, bint by_weight=False, rows_module=None, order=0.0):
+cpdef prepare(str task, tuple columns, true, pred, kind="probs", row_sums="check", eps=0.0, temperature=1.0,
+              label_smoothing=0.0, class_weight=None, sample_weight=None, ignore_index=None, base=None, axis=-1,
+              num_threads=None, backend=None, bint by_weight=False, rows_module=None, double order=0.0):
     """Settle the operands and options of a call: the Call gives its row values.
 
     Arguments are those of the public functions; `columns` names the row values wanted, out of COLUMNS[task];
     `by_weight` adds "target_weight" if the rows' weights depend on it; the `row_values` of `rows_module` replace
     the backend's; `order` is the α or γ of a column that has one. Raises TypeError and ValueError as they do.
     """
+    cdef Call call
     if maybe_csr(true) or maybe_csr(pred):
-        options = dict(kind=kind, row_sums=row_sums, eps=eps, temperature=temperature,
-                       label_smoothing=label_smoothing, class_weight=class_weight,
-                       sample_weight=sample_weight, ignore_index=ignore_index, base=base, axis=axis,
-                       num_threads=num_threads, backend=backend)
-        found = csr_call(task, columns, true, pred, options,
-                         dict(by_weight=by_weight, rows_module=rows_module, order=order))
-        if found is not None:
-            return found
-    cdef Call call = Call.__new__(Call)
-    settle_options(call, task, columns, kind, row_sums, eps, temperature, label_smoothing, base, axis, rows_module, order)
-    settle_rows(call, true, pred, class_weight, sample_weight, ignore_index, num_threads, backend, by_weight)
+        csr = bring("fastent._csr")
+        if csr.is_csr(true) or csr.is_csr(pred):
+            options = dict(kind=kind, row_sums=row_sums, eps=eps, temperature=temperature,
+                           label_smoothing=label_smoothing, class_weight=class_weight,
+                           sample_weight=sample_weight, ignore_index=ignore_index, base=base, axis=axis,
+                           num_threads=num_threads, backend=backend)
+            more = dict(by_weight=by_weight, rows_module=rows_module, order=order)
+            return csr.SparseCall(prepare, task, columns, true, pred, options, more)
+    call = Call.__new__(Call)
+    call.rows_module = rows_module
+    call.plan.tile.order = order
+    settle_options(call, task, columns, kind, row_sums, eps, temperature, label_smoothing, ignore_index, base, axis)
+    settle_rows(call, true, pred, class_weight, sample_weight, num_threads, backend, by_weight)
     return call
 
 
@@ -371,7 +363,7 @@ cdef class Settled:
     """`prepare` for many batches: the options are settled once, a quarter of a small update's time."""
     cdef Call like
     cdef dict options                       # as given, for CSR rows
-    cdef object class_weight, ignore_index, num_threads, backend
+    cdef object class_weight, num_threads, backend
     cdef bint by_weight
 
     def __init__(self, str task, tuple columns, *, kind="probs", row_sums="check", eps=0.0, temperature=1.0,
@@ -380,12 +372,12 @@ cdef class Settled:
         self.options = dict(kind=kind, row_sums=row_sums, eps=eps, temperature=temperature,
                             label_smoothing=label_smoothing, class_weight=class_weight, ignore_index=ignore_index,
                             base=base, axis=axis, num_threads=num_threads, backend=backend, by_weight=by_weight)
-        self.class_weight, self.ignore_index = class_weight, ignore_index
-        self.num_threads, self.backend, self.by_weight = num_threads, backend, by_weight
+        self.class_weight, self.num_threads, self.backend, self.by_weight = class_weight, num_threads, backend, by_weight
         self.like = Call.__new__(Call)
         cdef FloatMode mode = enter_default_mode()      # the logarithm of the base
         try:
-            settle_options(self.like, task, columns, kind, row_sums, eps, temperature, label_smoothing, base, axis, None, 0.0)
+            settle_options(self.like, task, columns, kind, row_sums, eps, temperature, label_smoothing, ignore_index,
+                           base, axis)
         finally:
             restore_mode(mode)
 
@@ -400,7 +392,7 @@ cdef class Settled:
         call.task, call.names, call.columns = like.task, like.names, like.columns
         call.kind_true, call.kind_pred, call.row_sums, call.axis = like.kind_true, like.kind_pred, like.row_sums, like.axis
         call.eps, call.temperature, call.label_smoothing, call.unit = like.eps, like.temperature, like.label_smoothing, like.unit
-        settle_rows(call, true, pred, self.class_weight, sample_weight, self.ignore_index,
+        settle_rows(call, true, pred, self.class_weight, sample_weight,
                     self.num_threads if num_threads is None else num_threads, self.backend, self.by_weight)
         return call
 
@@ -412,21 +404,11 @@ def evaluate(str task, tuple columns, true, pred, reduction, out, kind="probs", 
     dictionary of them costs a small call a third of its time; CPython makes one where positional ones and twice the
     named ones are more than 30, so that `kind` and `row_sums` go by position."""
     cdef FloatMode mode = enter_default_mode()
-    cdef Call call
     try:
         if type(reduction) is not str:
             reduction = as_reduction(reduction)
-        if maybe_csr(true) or maybe_csr(pred):
-            options = dict(kind=kind, row_sums=row_sums, eps=eps, temperature=temperature,
-                           label_smoothing=label_smoothing, class_weight=class_weight,
-                           sample_weight=sample_weight, ignore_index=ignore_index, base=base, axis=axis,
-                           num_threads=num_threads, backend=backend)
-            found = csr_call(task, columns, true, pred, options, dict(by_weight=reduction == "mean"))
-            if found is not None:
-                return found.reduce(reduction, out, keepdims)
-        call = Call.__new__(Call)
-        settle_options(call, task, columns, kind, row_sums, eps, temperature, label_smoothing, base, axis, None, 0.0)
-        settle_rows(call, true, pred, class_weight, sample_weight, ignore_index, num_threads, backend, reduction == "mean")
+        call = prepare(task, columns, true, pred, kind, row_sums, eps, temperature, label_smoothing, class_weight,
+                       sample_weight, ignore_index, base, axis, num_threads, backend, reduction == "mean")
         return call.reduce(reduction, out, keepdims)
     finally:
         restore_mode(mode)

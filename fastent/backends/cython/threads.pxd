@@ -3,9 +3,8 @@
 # body(context, index, worker): index in [0, count), worker in [0, threads) names the scratch to use
 ctypedef void (*Body)(void *context, Py_ssize_t index, int worker) noexcept nogil
 
-cdef void run_parallel(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil
+cdef bint run_parallel(Body body, void *context, Py_ssize_t count, int threads, bint watched=*) noexcept nogil
 cdef int pass_on() except -1
-cdef bint run_watched(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil
 
 cdef extern from * nogil:
     """

@@ -58,7 +58,7 @@ cdef struct Work:                       # one call of run_parallel, on its calle
     int wanted                          # helpers that may still join
     int helping                         # helpers at work
     int joined                          # helpers so far: names their scratch
-    bint watching                       # the caller looks for signals
+    bint watched                        # the caller looks for signals
     bint interrupted                    # and a handler of one has raised
     int64_t looked                      # when, in ns; 0: not yet
     Work *behind
@@ -106,9 +106,10 @@ cdef inline void claim(Work *work, int worker) noexcept nogil:
             continue                    # another thread was faster: index is what it left
         for index in range(index, index + share):
             work.body(work.context, index, worker)
-        if work.watching and worker == 0 and raised(work):
-            relaxed_store(&work.next, work.count)
         index = relaxed_load(&work.next)
+        if work.watched and worker == 0 and index < work.count and raised(work):
+            relaxed_store(&work.next, work.count)
+            return
 
 
 cdef void withdraw(Work *work) noexcept nogil:
@@ -166,47 +167,27 @@ cdef void hire(int wanted) noexcept nogil:
     pthread_sigmask(SIG_SETMASK, &before, NULL)
 
 
-cdef void run_parallel(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil:
+cdef bint run_parallel(Body body, void *context, Py_ssize_t count, int threads, bint watched=False) noexcept nogil:
     """Call body for every index, on this thread and up to threads − 1 workers; indices are claimed
-    in increasing order."""
-    run(body, context, count, threads, False)
-
-
-cdef bint run_watched(Body body, void *context, Py_ssize_t count, int threads) noexcept nogil:
-    """The same for a caller that has released the GIL. True if a handler of a signal has raised: its
-    exception is set, and only some indices are done."""
-    return run(body, context, count, threads, True)
-
-
-cdef int pass_on() except -1:
-    """Raise what the handler raised."""
-    return -1
-
-
-cdef bint run(Body body, void *context, Py_ssize_t count, int threads, bint watching) noexcept nogil:
+    in increasing order. `watched`, for a caller that has released the GIL: True if a handler of a
+    signal has raised; its exception is set, and only some indices are done."""
     global queue
     cdef Work work
-    cdef Py_ssize_t index
-    work.watching = watching
+    work.watched = watched
     work.interrupted = False
     work.looked = 0
-    if threads > count:
-        threads = <int>count
-    if threads <= 1:
-        for index in range(count):
-            body(context, index, 0)
-            if watching and index + 1 < count and raised(&work):
-                return True
-        return False
     work.body = body
     work.context = context
     work.count = count
-    work.threads = threads
+    work.threads = <int>max(<Py_ssize_t>1, min(<Py_ssize_t>threads, count))
     work.next = 0
-    work.wanted = threads - 1
+    work.wanted = work.threads - 1
     work.helping = work.joined = 0
+    if work.threads == 1:
+        claim(&work, 0)
+        return work.interrupted
     pthread_mutex_lock(&lock)
-    hire(threads - 1)
+    hire(work.threads - 1)
     work.behind = queue
     queue = &work
     pthread_cond_broadcast(&called)
@@ -218,6 +199,11 @@ cdef bint run(Body body, void *context, Py_ssize_t count, int threads, bint watc
         pthread_cond_wait(&done, &lock)
     pthread_mutex_unlock(&lock)
     return work.interrupted
+
+
+cdef int pass_on() except -1:
+    """Raise what the handler raised."""
+    return -1
 
 
 reset()

@@ -192,8 +192,6 @@ def _options(rows, lines, faults, terms):
         true, rows.pred, rows.classes, labels, rows.given, float(spec.eps),
         float(spec.label_smoothing), weights, *values, faults,
     )  # fmt: skip
-    if spec.task == "sparse" and terms is None and weights.size and not spec.label_smoothing:
-        values[0][(labels >= 0) & (weights[0][labels] == 0)] = 0.0  # whatever is in the row
     for line, found in ((loss, values[0]), (mass, values[1])):
         if line is not None:
             line[:] = found

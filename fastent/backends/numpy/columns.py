@@ -107,10 +107,7 @@ class SparseBlock(Block):
     def column(self, name):
         if name == "cross_entropy" and self.lookup:
             return self.cross_entropy()
-        found = super().column(name)
-        if name == "cross_entropy" and not self.spec.label_smoothing and np.ndim(self.weights) == 1:
-            found = np.where(self._label_weight() == 0, 0.0, found)  # whatever is in the row
-        return found
+        return super().column(name)
 
     def _label_weight(self):
         if self.weights is None:

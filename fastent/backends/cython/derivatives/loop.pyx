@@ -19,7 +19,7 @@ from fastent.backends.cython.levels cimport GRADIENT, SOFTMAX, Module, functions
 from fastent.backends.cython.tiles.operand cimport (
     BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_labels, load_rows, operand,
 )
-from fastent.backends.cython.threads cimport pass_on, run_watched
+from fastent.backends.cython.threads cimport pass_on, run_parallel
 
 cnp.import_array()
 
@@ -116,7 +116,7 @@ cdef int run_loop(Loop *loop, int threads, int rooms) except -1:
     loop.threads = threads
     with nogil:
         mode = enter_default_mode()
-        interrupted = run_watched(body, loop, count, threads)
+        interrupted = run_parallel(body, loop, count, threads, True)
         restore_mode(mode)
     free(loop.arena)
     if interrupted:

@@ -34,6 +34,9 @@ ctypedef fused stored:
     uint32_t
     uint64_t
 
+ctypedef fused number:                  # what they become: labels are int64
+    real
+    int64_t
 
 cdef enum:
     SOME_ROWS = 64                      # converted at once where they are transposed after
@@ -41,25 +44,25 @@ cdef enum:
     PIECE = 512                         # numbers that are asked for at once
 
 
-cdef inline void copy_run(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, const stored *unused) noexcept nogil:
+cdef inline void copy_run(char *at, Py_ssize_t stride, Py_ssize_t n, number *out, const stored *unused) noexcept nogil:
     """n elements at a distance, aligned or not."""
     cdef Py_ssize_t i
     cdef stored x
     cdef const stored *near = <const stored *>at
     if stride == sizeof(stored) and (<size_t>at) % sizeof(stored) == 0:
         for i in range(n):
-            out[i] = <real>near[i]
+            out[i] = <number>near[i]
         return
     for i in range(n):
         memcpy(&x, at + i * stride, sizeof(stored))
-        out[i] = <real>x
+        out[i] = <number>x
 
 
-cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, real *out, bint is_half) noexcept nogil:
+cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, number *out, bint is_half) noexcept nogil:
     """The same for the 16-bit floats."""
     cdef Py_ssize_t i
     cdef uint16_t x
-    if real is float:
+    if number is float:
         if stride == 2 and is_half:
             fe_halves(at, n, out)
             return
@@ -68,11 +71,11 @@ cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, real *out
             return
     for i in range(n):
         memcpy(&x, at + i * stride, 2)
-        out[i] = fe_half(x) if is_half else fe_brain(x)
+        out[i] = <number>(fe_half(x) if is_half else fe_brain(x))
 
 
-cdef void copy_piece(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out) noexcept nogil:
-    """n elements of any dtype at a distance, as float or double."""
+cdef void copy_piece(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, number *out) noexcept nogil:
+    """n elements of any dtype at a distance."""
     if view.stored == FLOAT32:
         copy_run(at, stride, n, out, <const float *>NULL)
     elif view.stored == FLOAT64:
@@ -97,7 +100,7 @@ cdef void copy_piece(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real
         copy_run(at, stride, n, out, <const uint64_t *>NULL)
 
 
-cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, real *out) noexcept nogil:
+cdef void copy_elements(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, number *out) noexcept nogil:
     """The same. Where there is no gap the n elements after them, which are the next tile, are asked for:
     memory would rest while the kernel runs."""
     cdef Py_ssize_t some, ahead = n * stride
@@ -163,16 +166,16 @@ cdef void load_across(View *view, char *at, Py_ssize_t down, Py_ssize_t rows, re
         r += n
 
 
-cdef void repeat(real *row, Py_ssize_t classes, Py_ssize_t times) noexcept nogil:
+cdef void repeat(number *row, Py_ssize_t classes, Py_ssize_t times) noexcept nogil:
     """The row as often after each other, doubled again and again."""
     cdef Py_ssize_t done = 1, some
     while done < times:
         some = min(done, times - done)
-        memcpy(row + done * classes, row, some * classes * sizeof(real))
+        memcpy(row + done * classes, row, some * classes * sizeof(number))
         done += some
 
 
-cdef void load_flat(View *view, Py_ssize_t start, Py_ssize_t rest, real *out) noexcept nogil:
+cdef void load_flat(View *view, Py_ssize_t start, Py_ssize_t rest, number *out) noexcept nogil:
     """Classes of a row that has several axes, in the order of its indices."""
     cdef Py_ssize_t n, length = view.shape[view.axes - 1]
     while rest > 0:
@@ -183,7 +186,7 @@ cdef void load_flat(View *view, Py_ssize_t start, Py_ssize_t rest, real *out) no
         out += n
 
 
-cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcept nogil:
+cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, number *out) noexcept nogil:
     """Rows [start, start + rows) as a contiguous (rows, classes) tile: in runs of rows at equal
     distances, each in the order of the memory."""
     cdef Py_ssize_t n, r, classes = view.classes, wide = view.class_stride
@@ -196,7 +199,9 @@ cdef void load(View *view, Py_ssize_t start, Py_ssize_t rows, real *out) noexcep
     while rows > 0:
         n = min(rows, length - start % length)
         at = row_address(view, start)
-        if view.stored == CODES:
+        if number is int64_t:
+            copy_elements(view, at, down, n, out)
+        elif view.stored == CODES:
             for r in range(n):
                 copy_codes(at + r * down, 0, classes, out + r * classes)
         elif classes == 1:
@@ -229,6 +234,8 @@ cdef inline void load_part(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssiz
 cdef void load_rows(View *view, Py_ssize_t start, Py_ssize_t rows, int wanted, void *out) noexcept nogil:
     if wanted == FLOAT32:
         load(view, start, rows, <float *>out)
+    elif wanted == INT64:
+        load(view, start, rows, <int64_t *>out)
     else:
         load(view, start, rows, <double *>out)
 

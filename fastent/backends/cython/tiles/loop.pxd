@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from fastent.backends.cython.accumulate.exact_sum cimport ExactSum
-from fastent.backends.cython.kernels.interface cimport BadRow, Kernel
+from fastent.backends.cython.kernels.interface cimport BadRow, Kernel, Tile
 from fastent.backends.cython.kernels.slots cimport MOST_SLOTS
 from fastent.backends.cython.tiles.operand cimport View
 
@@ -37,6 +37,7 @@ ctypedef struct Step:
     int slot[MOST_SLOTS]                # column of each output of the kernel, −1: not wanted
 
 ctypedef struct Plan:
+    Tile tile                           # what all tiles share
     View *true_view                     # NULL where there is none
     View *pred_view
     View *labels
@@ -54,12 +55,10 @@ ctypedef struct Plan:
     bint ignores
     int64_t ignored
     const double *class_weight          # NULL, or (classes,)
-    bint label_weighs                   # sparse, and class weights are all there is to apply
+    bint label_weighs                   # the weight of its class is all that a row's loss is weighed by
     int loss_column                     # −1: none
     int target_weight_column
-    double tolerance
-    bint normalise
-    double eps, temperature, smoothing, order
+    double eps, temperature
     int true_kind, pred_kind
     bint spread                         # few long rows: threads share the blocks of one row
     int threads
@@ -76,3 +75,12 @@ ctypedef struct Plan:
     bint interrupted                    # the handler of a signal has raised: its exception is set
 
 cdef void run_plan(Plan *plan) noexcept nogil
+
+# What other backends need as well
+cdef bint load_rows_info(Plan *plan, Py_ssize_t start, Py_ssize_t n, int64_t *labels, double *weights,
+                         BadRow *bad) noexcept nogil
+cdef void load_term_rows(Plan *plan, Py_ssize_t start, Py_ssize_t n, double *w, BadRow *bad) noexcept nogil
+cdef void finish_columns(Plan *plan, Py_ssize_t n, const int64_t *labels, const double *weights, double *values,
+                         Py_ssize_t stride) noexcept nogil
+cdef void add_weights(Plan *plan, Py_ssize_t n, const int64_t *labels, double *weights, double *values,
+                      Py_ssize_t stride, ExactSum *sum) noexcept nogil

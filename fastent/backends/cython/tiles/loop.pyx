@@ -13,7 +13,7 @@ from fastent.backends.cython.tiles.operand cimport (
     ready_rows, repeats, row_address,
 )
 from fastent.backends.cython.tiles.rescale cimport find_power, rescale
-from fastent.backends.cython.threads cimport exchange, relaxed_load, relaxed_store, run_parallel, run_watched
+from fastent.backends.cython.threads cimport exchange, relaxed_load, relaxed_store, run_parallel
 
 # Straight from the system: malloc keeps what is freed, 55 MB after arenas of some different sizes.
 cdef extern from "os_memory.h" nogil:
@@ -75,33 +75,25 @@ cdef Py_ssize_t lay_out(Plan *plan, char *base, Arena *arena) noexcept nogil:
     return at
 
 
-# --- one long row over many threads ---------------------------------------------------------------
+# --- the blocks of one long row --------------------------------------------------------------------
 
-ctypedef struct Spread:
+ctypedef struct Blocks:
     Plan *plan
     Job job
     void *context
+    char *scratch
 
 
 cdef void one_block(void *context, Py_ssize_t block, int worker) noexcept nogil:
-    cdef Spread *spread = <Spread *>context
-    cdef Arena arena
-    lay_out(spread.plan, spread.plan.arena + worker * spread.plan.arena_size, &arena)
-    spread.job(spread.context, block, arena.kernels)
+    cdef Blocks *blocks = <Blocks *>context
+    blocks.job(blocks.context, block, blocks.scratch + worker * blocks.plan.arena_size)
 
 
-cdef void run_spread(void *runner, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil:
-    cdef Spread spread
-    spread.plan = <Plan *>runner
-    spread.job = job
-    spread.context = context
-    run_parallel(one_block, &spread, count, spread.plan.threads)
-
-
-cdef void run_here(void *runner, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil:
-    cdef Py_ssize_t block
-    for block in range(count):
-        job(context, block, scratch)
+cdef void run_blocks(void *runner, Job job, void *context, Py_ssize_t count, char *scratch) noexcept nogil:
+    """On this worker, or on all of them, each with the scratch in its own arena."""
+    cdef Plan *plan = <Plan *>runner
+    cdef Blocks blocks = Blocks(plan, job, context, scratch)
+    run_parallel(one_block, &blocks, count, plan.threads if plan.spread else 1)
 
 
 # --- loading --------------------------------------------------------------------------------------
@@ -132,10 +124,9 @@ cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssi
     """Rows of an operand: where they are, or how to load their blocks."""
     cdef bint ready = not rescaled and ready_rows(view, plan.stored), run
     cdef const char *first
-    source.view = view
-    source.row = start
-    source.power = source.more_power = 1
-    source.class_weight = NULL
+    source[0] = RowLoader(load_double_block, view, start, 1, 1, NULL)
+    if plan.stored == FLOAT32:
+        source.load = load_block
     if in_place or (ready and n == 1):
         rows[0] = row_address(view, start)
         return
@@ -150,7 +141,6 @@ cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssi
     repeated.row = first
     repeated.times = n
     if plan.by_blocks:
-        source.load = load_block if plan.stored == FLOAT32 else load_double_block
         if rescaled:
             find_power(source, 0, plan.classes, NULL, <double *>(scratch + LOADED))
         rows[0] = NULL
@@ -162,29 +152,30 @@ cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssi
         rows[0] = room
 
 
-cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t n, BadRow *bad) noexcept nogil:
-    """Labels and weights of the tile; True if the kernels need the label array. A row to be skipped
-    has label −1."""
+cdef bint load_rows_info(Plan *plan, Py_ssize_t start, Py_ssize_t n, int64_t *labels, double *weights,
+                         BadRow *bad) noexcept nogil:
+    """Labels and weights of rows; True if the kernels need the label array. A row to be skipped has
+    label −1."""
     cdef Py_ssize_t r, fraction, whole = n              # rows before the first bad one, which may be bad too
     cdef int64_t label, beyond = 0
     cdef bint skips = False, look = plan.ignores
     bad.row = -1
     if plan.weights != NULL:
-        load_doubles(plan.weights, start, n, arena.weights)
+        load_doubles(plan.weights, start, n, weights)
     if plan.labels != NULL:
-        fraction = load_labels(plan.labels, start, n, arena.labels)
+        fraction = load_labels(plan.labels, start, n, labels)
         look |= fraction >= 0
         for r in range(n):                              # by signs: SSE2 compares no 64-bit integers
-            label = arena.labels[r]
+            label = labels[r]
             beyond |= label | <int64_t>(<uint64_t>(plan.classes - 1) - <uint64_t>label)
         look |= beyond < 0
         for r in range(n if look else 0):
-            label = arena.labels[r]
+            label = labels[r]
             if fraction >= 0 and r >= fraction:
                 bad.code = FRACTION
                 load_doubles(plan.labels, start + r, 1, &bad.number)
             elif plan.ignores and label == plan.ignored:
-                arena.labels[r] = -1
+                labels[r] = -1
                 continue
             elif label < 0 or label >= plan.classes:
                 bad.code = LABEL
@@ -195,68 +186,55 @@ cdef bint load_rows_info(Plan *plan, Arena *arena, Py_ssize_t start, Py_ssize_t 
             bad.row = whole = r
             break
     if plan.weights != NULL:
+        check_weights(weights, whole, 1, bad)
+        whole = bad.row if bad.row >= 0 else whole
         for r in range(whole):
-            if not arena.weights[r] >= 0:
-                bad.code = WEIGHT
-                bad.operand = WEIGHTS
-                bad.number = arena.weights[r]
-                bad.row = whole = r
-                break
-            if arena.weights[r] == 0:
-                skips = True
+            skips |= weights[r] == 0
         if skips or plan.labels != NULL:
             for r in range(whole):
                 if plan.labels == NULL:
-                    arena.labels[r] = 0
-                if arena.weights[r] == 0:
-                    arena.labels[r] = -1
+                    labels[r] = 0
+                if weights[r] == 0:
+                    labels[r] = -1
     return skips or plan.labels != NULL
 
 
-cdef void load_terms(Plan *plan, Tile *tile, Arena *arena, Py_ssize_t start, RowLoader *source, BadRow *bad) noexcept nogil:
-    """Weights of terms, checked: a copy, or how to load their blocks."""
-    cdef Py_ssize_t r, c, n, i
-    cdef double *w = arena.terms
-    source.load = load_double_block
-    source.view = plan.terms
-    source.row = start
-    source.power = source.more_power = 1
-    source.class_weight = plan.class_weight
-    if plan.by_blocks:
-        w = <double *>(arena.kernels + LOADED)
-        tile.terms = NULL
-        tile.terms_source = source
-    else:
-        load_doubles(plan.terms, start, tile.rows, w)
-        tile.terms = w
-        tile.terms_stride = plan.classes
-    for r in range(tile.rows):
-        c = 0
-        while c < plan.classes:
-            n = min(<Py_ssize_t>CHUNK, plan.classes - c)
-            if plan.by_blocks:
-                load_classes(plan.terms, start + r, c, n, FLOAT64, w)
-            check_terms(plan, w, n, r, bad)
-            if not plan.by_blocks:
-                if plan.class_weight != NULL:
-                    for i in range(n):
-                        w[i] *= plan.class_weight[c + i]
-                w += n
-            c += n
-
-
-cdef inline void check_terms(Plan *plan, const double *w, Py_ssize_t n, Py_ssize_t r, BadRow *bad) noexcept nogil:
-    """Weights are at least 0; the first row counts that has one which is not."""
+cdef void check_weights(const double *w, Py_ssize_t rows, Py_ssize_t width, BadRow *bad) noexcept nogil:
+    """Weights, so many a row, are at least 0; `bad` is the first row that has one which is not."""
     cdef Py_ssize_t i
-    if bad.row >= 0 and bad.row <= r:
-        return
-    for i in range(n):
+    for i in range(rows * width):
         if not w[i] >= 0:
-            bad.row = r
-            bad.code = WEIGHT
-            bad.operand = WEIGHTS
-            bad.number = w[i]
+            bad[0] = BadRow(i // width, WEIGHT, WEIGHTS, w[i])
             return
+
+
+cdef void load_term_rows(Plan *plan, Py_ssize_t start, Py_ssize_t n, double *w, BadRow *bad) noexcept nogil:
+    """Weights of the terms of rows, checked, times those of the classes."""
+    cdef Py_ssize_t r, c
+    load_doubles(plan.terms, start, n, w)
+    check_weights(w, n, plan.classes, bad)
+    for r in range(n if plan.class_weight != NULL else 0):
+        for c in range(plan.classes):
+            w[r * plan.classes + c] *= plan.class_weight[c]
+
+
+cdef void load_terms(Plan *plan, Tile *tile, Arena *arena, Py_ssize_t start, RowLoader *source, BadRow *bad) noexcept nogil:
+    """Weights of terms, checked: a copy, or how to load the blocks of a row."""
+    cdef Py_ssize_t c = 0, n
+    cdef double *block = <double *>(arena.kernels + LOADED)
+    if not plan.by_blocks:
+        load_term_rows(plan, start, tile.rows, arena.terms, bad)
+        tile.terms = arena.terms
+        tile.terms_stride = tile.classes
+        return
+    tile.terms = NULL
+    tile.terms_source = source
+    source[0] = RowLoader(load_double_block, plan.terms, start, 1, 1, plan.class_weight)
+    while c < tile.classes and bad.row < 0:
+        n = min(<Py_ssize_t>CHUNK, tile.classes - c)
+        load_classes(plan.terms, start, c, n, FLOAT64, block)
+        check_weights(block, tile.rows, n, bad)
+        c += n
 
 
 # --- a tile ---------------------------------------------------------------------------------------
@@ -269,58 +247,56 @@ cdef void run_steps(Plan *plan, Tile *tile, double *values, Py_ssize_t stride) n
     cdef double *out[MOST_SLOTS]
     cdef const Step *step
     cdef int s, k
-    cdef bint swapped, both
+    cdef bint swapped, alone
     for s in range(plan.step_count):
         step = &plan.steps[s]
         for k in range(MOST_SLOTS):
             out[k] = values + step.slot[k] * stride if step.slot[k] >= 0 else NULL
         swapped = step.seen == SWAPPED or step.seen == TRUE_AS_PRED
+        alone = step.seen == PRED_ONLY or step.seen == TRUE_AS_PRED
         tile.true_rows = pred_rows if swapped else true_rows
         tile.pred_rows = true_rows if swapped else pred_rows
         tile.true_source = pred_source if swapped else true_source
         tile.pred_source = true_source if swapped else pred_source
-        tile.true_kind = plan.pred_kind if swapped else plan.true_kind
-        tile.pred_kind = plan.true_kind if swapped else plan.pred_kind
-        if step.seen == PRED_ONLY or step.seen == TRUE_AS_PRED:
+        if alone:
             tile.true_rows = NULL
             tile.true_source = NULL
+        tile.true_kind = plan.pred_kind if swapped else plan.true_kind
+        tile.pred_kind = plan.true_kind if swapped else plan.pred_kind
         # logits only: log-probabilities beside them keep theirs
-        both = step.seen == BOTH or step.seen == SWAPPED
         tile.temperature = 1.0
-        if tile.pred_kind == LOGITS or (both and tile.true_kind == LOGITS):
+        if tile.pred_kind == LOGITS or (not alone and tile.true_kind == LOGITS):
             tile.temperature = plan.temperature
         tile.eps = plan.eps if step.clips else 0.0
-        tile.precision = SINGLE if plan.stored == FLOAT32 else DOUBLE
-        if step.widens and plan.stored == FLOAT32:
-            tile.precision = WIDENED
+        tile.precision = DOUBLE
+        if plan.stored == FLOAT32:
+            tile.precision = WIDENED if step.widens else SINGLE
         k = <int>(tile.bad.row >= 0)
         step.kernel(tile, out)
         if swapped and k == 0 and tile.bad.row >= 0:
             tile.bad.operand = 1 - tile.bad.operand
-    tile.true_rows = true_rows
-    tile.pred_rows = pred_rows
-    tile.true_source = true_source
-    tile.pred_source = pred_source
 
 
-cdef inline bint skips_rows(Plan *plan, Tile *tile) noexcept nogil:
+cdef inline bint skips_rows(Plan *plan, const int64_t *labels) noexcept nogil:
     """Whether some label may be −1."""
-    return tile.labels != NULL and (plan.ignores or plan.weights != NULL)
+    return labels != NULL and (plan.ignores or plan.weights != NULL)
 
 
-cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, Py_ssize_t stride) noexcept nogil:
-    """Skipped rows, class weights, base and row weights."""
-    cdef Py_ssize_t r, n = tile.rows
+cdef void finish_columns(Plan *plan, Py_ssize_t n, const int64_t *labels, const double *weights, double *values,
+                         Py_ssize_t stride) noexcept nogil:
+    """Skipped rows, class weights, base and row weights. A label whose class has weight 0 adds 0,
+    whatever is in the row."""
+    cdef Py_ssize_t r
     cdef int k
     cdef int64_t signs = 0
     cdef double w
     cdef double *column
-    if skips_rows(plan, tile):
+    if skips_rows(plan, labels):
         for r in range(n):
-            signs |= tile.labels[r]
+            signs |= labels[r]
     if plan.label_weighs:
         for r in range(n):
-            w = plan.class_weight[tile.labels[r]] if tile.labels[r] >= 0 else 0.0
+            w = plan.class_weight[labels[r]] if labels[r] >= 0 else 0.0
             if plan.loss_column >= 0:
                 column = values + plan.loss_column * stride
                 column[r] = w * column[r] if w != 0 else 0.0
@@ -333,31 +309,29 @@ cdef void finish_columns(Plan *plan, Tile *tile, Arena *arena, double *values, P
                 column[r] = column[r] / plan.scale[k]
         if signs < 0:
             for r in range(n):
-                column[r] = 0.0 if tile.labels[r] < 0 else column[r]
+                column[r] = 0.0 if labels[r] < 0 else column[r]
         if plan.multiply and plan.weights != NULL:
             for r in range(n):
-                column[r] = column[r] * arena.weights[r] if arena.weights[r] != 0 else 0.0
+                column[r] = column[r] * weights[r] if weights[r] != 0 else 0.0
 
 
-cdef void add_to_sums(Plan *plan, Tile *tile, Arena *arena, double *values, ExactSum *sums) noexcept nogil:
-    """Σ of the first column (weighted already) and Σ of the row's weights."""
-    cdef Py_ssize_t r, n = tile.rows
+cdef void add_weights(Plan *plan, Py_ssize_t n, const int64_t *labels, double *weights, double *values,
+                      Py_ssize_t stride, ExactSum *sum) noexcept nogil:
+    """Σ of the rows' weights."""
+    cdef Py_ssize_t r
     cdef int64_t skipped = 0
-    cdef double *w = arena.weights
-    if not tile.summed:
-        exact_add(&sums[0], values, n)
     if plan.target_weight_column >= 0:
-        exact_add(&sums[1], values + plan.target_weight_column * plan.tile_rows, n)
+        exact_add(sum, values + plan.target_weight_column * stride, n)
         return
+    if skips_rows(plan, labels):
+        for r in range(n):
+            skipped += labels[r] < 0
     if plan.weights == NULL:                            # a count
-        if skips_rows(plan, tile):
-            for r in range(n):
-                skipped += tile.labels[r] < 0
-        exact_add_one(&sums[1], <double>(n - skipped))
+        exact_add_one(sum, <double>(n - skipped))
         return
-    for r in range(n):
-        w[r] = 0.0 if tile.labels != NULL and tile.labels[r] < 0 else w[r]
-    exact_add(&sums[1], w, n)
+    for r in range(n if skipped > 0 else 0):
+        weights[r] = 0.0 if labels[r] < 0 else weights[r]
+    exact_add(sum, weights, n)
 
 
 cdef void add_floats(void *sum, const float *values, Py_ssize_t n) noexcept nogil:
@@ -371,7 +345,7 @@ cdef void add_doubles(void *sum, const double *values, Py_ssize_t n) noexcept no
 cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
     cdef Plan *plan = <Plan *>context
     cdef Py_ssize_t start = plan.start + index * plan.tile_rows, stride = plan.tile_rows
-    cdef Tile tile
+    cdef Tile tile = plan.tile
     cdef Arena arena
     cdef BadRow bad
     cdef RowLoader true_source, pred_source, terms_source
@@ -381,36 +355,21 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
         return
     lay_out(plan, plan.arena + worker * plan.arena_size, &arena)
     tile.rows = min(plan.tile_rows, plan.stop - start)
-    tile.labels = arena.labels if load_rows_info(plan, &arena, start, tile.rows, &bad) else NULL
+    if load_rows_info(plan, start, tile.rows, arena.labels, arena.weights, &bad):
+        tile.labels = arena.labels
     if bad.row >= 0:
         tile.rows = bad.row                             # rows before it may be bad too
-    tile.classes = plan.classes
-    tile.true_rows = NULL
-    tile.true_source = tile.pred_source = tile.terms_source = NULL
     if plan.true_view != NULL:
         load_side(plan, plan.true_view, plan.true_in_place, plan.rescale_true, start, tile.rows, arena.true_rows,
                   arena.true_repeated, arena.kernels, &tile.true_rows, &true_source, &tile.true_source)
     load_side(plan, plan.pred_view, plan.pred_in_place, plan.rescale_pred, start, tile.rows, arena.pred_rows,
               arena.pred_repeated, arena.kernels, &tile.pred_rows, &pred_source, &tile.pred_source)
-    tile.terms = plan.class_weight
-    tile.terms_stride = 0
     if plan.terms != NULL:
         load_terms(plan, &tile, &arena, start, &terms_source, &bad)
-    tile.tolerance = plan.tolerance
-    tile.normalise = plan.normalise
-    tile.smoothing = plan.smoothing
-    tile.order = plan.order
-    tile.sum = NULL                                     # row values are what is summed if nothing changes them
+    # row values are what is summed if nothing changes them
     if plan.sums != NULL and plan.columns == 1 and plan.scale[0] == 1 and plan.weights == NULL and tile.labels == NULL:
         tile.sum = &plan.sums[2 * worker]
-    tile.add_floats = add_floats
-    tile.add_doubles = add_doubles
-    tile.summed = False
     tile.scratch = arena.kernels
-    tile.run = run_spread if plan.spread else run_here
-    tile.runner = plan
-    tile.bad.row = -1
-    tile.no_memory = False
     values = arena.values
     if plan.out != NULL:
         values = plan.out + (start - plan.start)
@@ -427,9 +386,11 @@ cdef void run_tile(void *context, Py_ssize_t index, int worker) noexcept nogil:
             arena.bad[0] = bad
         relaxed_store(&plan.bad.row, bad.row)           # lets others stop; the first one is found at the end
         return
-    finish_columns(plan, &tile, &arena, values, stride)
+    finish_columns(plan, tile.rows, tile.labels, arena.weights, values, stride)
     if plan.sums != NULL:
-        add_to_sums(plan, &tile, &arena, values, plan.sums + 2 * worker)
+        if not tile.summed:
+            exact_add(&plan.sums[2 * worker], values, tile.rows)    # weighted already
+        add_weights(plan, tile.rows, tile.labels, arena.weights, values, stride, &plan.sums[2 * worker + 1])
 
 
 cdef void run_plan(Plan *plan) noexcept nogil:
@@ -437,10 +398,17 @@ cdef void run_plan(Plan *plan) noexcept nogil:
     global spare
     cdef Arena arena
     cdef Py_ssize_t size, tiles = (plan.stop - plan.start + plan.tile_rows - 1) // plan.tile_rows
-    cdef int workers = plan.threads, workers_of_rows, k
+    cdef int workers = plan.threads, k
     cdef BadRow *found
-    plan.bad.row = -1
+    plan.bad.row = plan.tile.bad.row = -1
     plan.no_memory = plan.interrupted = False
+    plan.tile.classes = plan.classes
+    plan.tile.add_floats = add_floats
+    plan.tile.add_doubles = add_doubles
+    plan.tile.run = run_blocks
+    plan.tile.runner = plan
+    if not plan.label_weighs:
+        plan.tile.terms = plan.class_weight
     if plan.stop <= plan.start:
         return
     if not plan.spread and workers > tiles:
@@ -457,10 +425,8 @@ cdef void run_plan(Plan *plan) noexcept nogil:
         lay_out(plan, plan.arena + k * plan.arena_size, &arena)
         arena.bad.row = -1
         arena.true_repeated.row = arena.pred_repeated.row = NULL
-    workers_of_rows = workers
-    if plan.spread:
-        workers_of_rows = 1                             # and the others share each row
-    plan.interrupted = run_watched(run_tile, plan, tiles, workers_of_rows)
+    # few long rows go one by one: all workers share each of them
+    plan.interrupted = run_parallel(run_tile, plan, tiles, 1 if plan.spread else workers, True)
     plan.bad.row = -1
     for k in range(workers):
         found = <BadRow *>(plan.arena + k * plan.arena_size)

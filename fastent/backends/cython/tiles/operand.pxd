@@ -1,5 +1,6 @@
 """An input array as the kernels need it: where each row is, and how to copy rows into a tile."""
 
+cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 from fastent.backends.cython.levels cimport LOAD, functions
@@ -34,12 +35,14 @@ cdef class Operand:
 cdef object WHOLE                        # the axis of an array that is one row
 
 cdef Operand operand(object given, str name, object axis)
+cpdef cnp.ndarray class_weights(object given, Py_ssize_t classes)
 cdef tuple shape_of(Operand op)
 cdef Operand spread(Operand op, str name, object axis, tuple lead)
-cdef bint in_place(View *view, int stored) noexcept nogil
+cdef bint in_place(View *view, int wanted) noexcept nogil
 cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out) noexcept nogil
 
-# The copying loops of a SIMD level: rows, or classes of one row, as `wanted`: FLOAT32 or FLOAT64.
+# The copying loops of a SIMD level: rows, or classes of one row, as `wanted`: FLOAT32 or FLOAT64; rows of
+# integers, one number each, as INT64 too.
 ctypedef struct Loaders:
     void (*rows)(View *view, Py_ssize_t start, Py_ssize_t rows, int wanted, void *out) noexcept nogil
     void (*classes)(View *view, Py_ssize_t row, Py_ssize_t start, Py_ssize_t n, int wanted, void *out) noexcept nogil
@@ -75,15 +78,6 @@ cdef inline bint lies_across(View *view) noexcept nogil:
     """Whether neighbours in memory belong to different rows, as with the class axis first."""
     cdef Py_ssize_t down = view.strides[view.axes - 1] if view.axes > 0 else 0
     return view.classes > 1 and down != 0 and not view.flat and magnitude(view.class_stride) > magnitude(down)
-
-
-cdef inline bint even(View *view) noexcept nogil:
-    """Whether the rows are at equal distances."""
-    return view.axes <= 1
-
-
-cdef inline Py_ssize_t row_stride(View *view) noexcept nogil:
-    return view.strides[0] if view.axes == 1 else 0
 
 
 cdef inline bint ready_rows(View *view, int wanted) noexcept nogil:

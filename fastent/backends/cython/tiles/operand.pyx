@@ -1,8 +1,7 @@
 """Input arrays: viewed without a copy and described once."""
 
 cimport numpy as cnp
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, INT64_MIN
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, INT64_MIN
 
 import numpy as np
 
@@ -11,17 +10,6 @@ from fastent.backends.views import as_numpy
 cnp.import_array()
 
 WHOLE = "whole"
-
-ctypedef fused whole:
-    int8_t
-    int16_t
-    int32_t
-    int64_t
-    uint8_t
-    uint16_t
-    uint32_t
-    uint64_t
-
 
 CODED = ("scale", "least", "codes")     # fields of a row of codes
 
@@ -45,18 +33,8 @@ def decoded(given):
     return out.reshape((*op.lead, op.classes))
 
 
-cdef inline int integers(bint signed, Py_ssize_t size) noexcept:
-    if size == 8:
-        return INT64 if signed else UINT64
-    if size == 4:
-        return INT32 if signed else UINT32
-    if size == 2:
-        return INT16 if signed else UINT16
-    return INT8 if signed else UINT8
-
-
 cdef int stored_as(cnp.ndarray array, str name) except -1:
-    cdef int number = cnp.PyArray_TYPE(array)
+    cdef int number = cnp.PyArray_TYPE(array), size = cnp.PyArray_ITEMSIZE(array)
     if number == cnp.NPY_FLOAT32:
         return FLOAT32
     if number == cnp.NPY_FLOAT64:
@@ -66,7 +44,7 @@ cdef int stored_as(cnp.ndarray array, str name) except -1:
     if number == cnp.NPY_BOOL:
         return BOOL
     if cnp.PyTypeNum_ISINTEGER(number):
-        return integers(cnp.PyTypeNum_ISSIGNED(number), cnp.PyArray_ITEMSIZE(array))
+        return (INT8 if cnp.PyTypeNum_ISSIGNED(number) else UINT8) + (size > 1) + (size > 2) + (size > 4)
     if array.dtype.name == "bfloat16":
         return BFLOAT16
     raise TypeError(f"{name}: expected float64, float32, float16, bfloat16 or integers, got dtype {array.dtype}")
@@ -75,16 +53,15 @@ cdef int stored_as(cnp.ndarray array, str name) except -1:
 cdef Operand operand(object given, str name, object axis):
     """Describe an input; `axis` is its class axis, None if it has none."""
     cdef Operand op = Operand.__new__(Operand)
-    cdef bint disguised, many = False
+    cdef bint disguised = False, many = False
     cdef cnp.ndarray array
     cdef int i, k, n, class_axis = -1
+    cdef Py_ssize_t size, stride
     cdef View *view = &op.view
     if cnp.PyArray_CheckExact(given) and cnp.PyArray_TYPE(given) != cnp.NPY_OBJECT:
         array = given
-        disguised = False
     else:
-        found, disguised = as_numpy(given, name)
-        array = found
+        array, disguised = as_numpy(given, name)
     if not cnp.PyArray_ISNOTSWAPPED(array):
         array = array.astype(array.dtype.newbyteorder("="))
     if axis is not None and cnp.PyArray_TYPE(array) == cnp.NPY_VOID and array.dtype.names == CODED:
@@ -103,12 +80,9 @@ cdef Operand operand(object given, str name, object axis):
     if view.stored == CODES:
         view.itemsize = view.class_stride = 2
         view.classes = array.dtype["codes"].shape[0]
-    elif view.flat:
-        if n == 0:
-            raise ValueError(f"{name}: expected at least 1 dimension, got a scalar")
-    elif axis is not None:
-        if n == 0:
-            raise ValueError(f"{name}: expected at least 1 dimension, got a scalar")
+    elif axis is not None and n == 0:
+        raise ValueError(f"{name}: expected at least 1 dimension, got a scalar")
+    elif axis is not None and not view.flat:
         class_axis = axis
         if class_axis < -n or class_axis >= n:
             raise ValueError(f"axis: expected an axis of {name}, which has {n} dimensions, got {axis}")
@@ -117,7 +91,7 @@ cdef Operand operand(object given, str name, object axis):
         view.classes = cnp.PyArray_DIM(array, class_axis)
         view.class_stride = cnp.PyArray_STRIDE(array, class_axis)
     if cnp.PyArray_SIZE(array) == 0 and (view.flat or view.classes == 0):
-        raise ValueError(f"{name}: expected at least one class, got shape {tuple_of(array)}")
+        raise ValueError(f"{name}: expected at least one class, got shape {op.array.shape}")
     op.classes = view.classes
     op.rows = 1
     view.axes = 0
@@ -132,19 +106,20 @@ cdef Operand operand(object given, str name, object axis):
     for i in range(n):
         if i == class_axis:
             continue
-        lead.append(cnp.PyArray_DIM(array, i))
-        op.rows *= cnp.PyArray_DIM(array, i)
-        if cnp.PyArray_DIM(array, i) == 1:
-            continue
+        size, stride = cnp.PyArray_DIM(array, i), cnp.PyArray_STRIDE(array, i)
+        lead.append(size)
+        op.rows *= size
         k = view.axes - 1
-        if k >= 0 and view.strides[k] == cnp.PyArray_STRIDE(array, i) * cnp.PyArray_DIM(array, i):
-            view.shape[k] *= cnp.PyArray_DIM(array, i)  # one axis with the one before
-            view.strides[k] = cnp.PyArray_STRIDE(array, i)
-        elif k + 1 == MOST_AXES:
+        if size == 1:
+            continue
+        if k >= 0 and view.strides[k] == size * stride:
+            view.shape[k] *= size                       # one axis with the one before
+            view.strides[k] = stride
+        elif view.axes == MOST_AXES:
             many = True
         else:
-            view.shape[k + 1] = cnp.PyArray_DIM(array, i)
-            view.strides[k + 1] = cnp.PyArray_STRIDE(array, i)
+            view.shape[view.axes] = size
+            view.strides[view.axes] = stride
             view.axes += 1
     op.lead = tuple(lead)
     if view.flat:                                       # what was found are the axes of the classes
@@ -158,13 +133,32 @@ cdef Operand operand(object given, str name, object axis):
     if op.rows == 0:
         view.axes = 0                                   # there is none to be found
     elif many:
-        raise ValueError(f"{name}: expected at most {<int>MOST_AXES} axes that cannot be read as fewer, got shape {tuple_of(array)}")
+        raise ValueError(f"{name}: expected at most {<int>MOST_AXES} axes that cannot be read as fewer, got shape {op.array.shape}")
     return op
+
+
+cpdef cnp.ndarray class_weights(object given, Py_ssize_t classes):
+    """Weights of classes as contiguous float64, to be read only; none of them is below 0 or NaN."""
+    cdef Operand op = operand(given, "class_weight", None)
+    cdef cnp.ndarray found
+    cdef double *w
+    cdef Py_ssize_t c
+    if op.lead != (classes,):
+        raise ValueError(f"class_weight: expected shape ({classes},), got {op.lead}")
+    found = op.array
+    if not in_place(&op.view, FLOAT64):
+        found = np.empty(classes)
+        load_doubles(&op.view, 0, classes, <double *>cnp.PyArray_DATA(found))
+    w = <double *>cnp.PyArray_DATA(found)
+    for c in range(classes):
+        if not w[c] >= 0:
+            raise ValueError(f"class_weight: expected weights of at least 0 that are not NaN, got {w[c]!r} for class {c}")
+    return found
 
 
 cdef tuple shape_of(Operand op):
     """The shape as a user sees it."""
-    return (*op.lead, op.classes) if op.view.stored == CODES else tuple_of(op.array)
+    return (*op.lead, op.classes) if op.view.stored == CODES else op.array.shape
 
 
 cdef Operand spread(Operand op, str name, object axis, tuple lead):
@@ -181,33 +175,11 @@ cdef Operand spread(Operand op, str name, object axis, tuple lead):
     return found
 
 
-cdef tuple tuple_of(cnp.ndarray array):
-    return tuple(array.shape[i] for i in range(array.ndim))
-
-
 cdef bint in_place(View *view, int wanted) noexcept nogil:
     """Whether the rows lie one after the other in the wanted form."""
-    return (ready_rows(view, wanted)
-            and even(view)
-            and (view.axes == 0 or view.shape[0] <= 1 or row_stride(view) == view.classes * view.itemsize))
-
-
-cdef inline Py_ssize_t copy_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out, const whole *unused) noexcept nogil:
-    cdef Py_ssize_t r
-    cdef whole x
-    cdef const char *first = row_address(view, start)
-    if even(view) and row_stride(view) == sizeof(whole):
-        for r in range(rows):
-            memcpy(&x, first + r * sizeof(whole), sizeof(whole))
-            out[r] = <int64_t>x
-    else:
-        for r in range(rows):
-            memcpy(&x, row_address(view, start + r), sizeof(whole))
-            out[r] = <int64_t>x
-    if whole is uint64_t:
-        for r in range(rows):                           # what does not fit has a sign now
-            out[r] = out[r] if out[r] >= 0 else INT64_MIN
-    return -1
+    return ready_rows(view, wanted) and (
+        view.axes == 0
+        or (view.axes == 1 and (view.shape[0] <= 1 or view.strides[0] == view.classes * view.itemsize)))
 
 
 cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64_t *out) noexcept nogil:
@@ -215,22 +187,11 @@ cdef Py_ssize_t load_labels(View *view, Py_ssize_t start, Py_ssize_t rows, int64
     number, or −1. Numbers beyond int64 become INT64_MIN, which is no class."""
     cdef Py_ssize_t r
     cdef double x = 0
-    if view.stored == INT64:
-        return copy_labels(view, start, rows, out, <const int64_t *>NULL)
-    if view.stored == INT32:
-        return copy_labels(view, start, rows, out, <const int32_t *>NULL)
-    if view.stored == INT16:
-        return copy_labels(view, start, rows, out, <const int16_t *>NULL)
-    if view.stored == INT8:
-        return copy_labels(view, start, rows, out, <const int8_t *>NULL)
-    if view.stored == UINT8 or view.stored == BOOL:
-        return copy_labels(view, start, rows, out, <const uint8_t *>NULL)
-    if view.stored == UINT16:
-        return copy_labels(view, start, rows, out, <const uint16_t *>NULL)
-    if view.stored == UINT32:
-        return copy_labels(view, start, rows, out, <const uint32_t *>NULL)
-    if view.stored == UINT64:
-        return copy_labels(view, start, rows, out, <const uint64_t *>NULL)
+    if view.stored >= BOOL:
+        load_rows(view, start, rows, INT64, out)
+        for r in range(rows if view.stored == UINT64 else 0):
+            out[r] = out[r] if out[r] >= 0 else INT64_MIN       # what does not fit has a sign now
+        return -1
     for r in range(rows):
         load_doubles(view, start + r, 1, &x)
         if not (x >= -9.2e18 and x <= 9.2e18) or x != <double><int64_t>x:
