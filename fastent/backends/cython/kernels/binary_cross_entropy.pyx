@@ -12,10 +12,10 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from fastent.backends.cython.arithmetic.functions cimport (
     FE_FUSED, INFINITY, clipped, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
     fe_less_octaves, fe_poly, log1p_of, log_positive, madd, magnitude, minus_log_scaled, nearest_shifted, real,
-    shift_of, stored,
-    times_power,
+    shift_of, stored, times_power,
 )
 from fastent.backends.cython.kernels.careful_exp cimport DoubleDouble, plus, times, two_sum, double_double_exp
+from fastent.backends.cython.kernels.careful_row cimport Bounds, bounds_of
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, PROBS, RANGE, Kernel, Tile, report
@@ -172,11 +172,13 @@ cdef inline real least_normal(real unused) noexcept nogil:
     return <real>1.1754943508222875e-38 if real is float else <real>2.2250738585072014e-308
 
 
+cdef inline real weighted(real w, real surprisal) noexcept nogil:
+    """Nothing without weight, whatever the surprisal."""
+    return <real>0 if w == 0 else w * surprisal
+
+
 cdef inline real both_terms(real t, real of_one, real of_zero) noexcept nogil:
-    """Both surprisals weighted; a term without weight is nothing, whatever its surprisal."""
-    of_one = <real>0 if t == 0 else t * of_one
-    of_zero = <real>0 if t == 1 else (<real>1 - t) * of_zero
-    return of_one + of_zero
+    return weighted(t, of_one) + weighted(<real>1 - t, of_zero)
 
 
 cdef int from_hard_targets(const real *t, const real *v, Py_ssize_t n, value *out) noexcept nogil:
@@ -265,16 +267,18 @@ cdef void unusual_losses(const real *t, const real *v, Py_ssize_t n, value *out)
             out[i] = <value>both_terms(t[i], of_one, of_zero)
 
 
-cdef bint from_probabilities(const real *t, const real *v, Py_ssize_t n, value *out, bint *soft) noexcept nogil:
+cdef bint losses(const real *t, const real *x, Py_ssize_t n, int kind, value *out, bint *soft) noexcept nogil:
     """True if some number may be none in [0, 1]. `soft`: targets between 0 and 1 were seen before."""
     cdef int seen = SOFT
+    if kind == LOGITS:
+        return from_logits(t, x, n, out)
     if not soft[0]:
-        seen = from_hard_targets(t, v, n, out)
+        seen = from_hard_targets(t, x, n, out)
         soft[0] = (seen & SOFT) != 0
     if seen & SOFT:
-        seen = from_targets(t, v, n, out)
+        seen = from_targets(t, x, n, out)
     if seen & UNUSUAL:
-        unusual_losses(t, v, n, out)
+        unusual_losses(t, x, n, out)
     return (seen & OUTSIDE) != 0
 
 
@@ -285,16 +289,10 @@ cdef bint cross_entropies(const real *t, const real *x, Tile *tile, double *out)
     cdef bint look = False, soft = False
     while start < tile.rows:
         n = min(tile.rows - start, <Py_ssize_t>CHUNK)
-        if tile.pred_kind == LOGITS:
-            if tile.sum == NULL:
-                look |= from_logits(t + start, x + start, n, out + start)
-            else:
-                look |= from_logits(t + start, x + start, n, values)
-        elif tile.sum == NULL:
-            look |= from_probabilities(t + start, x + start, n, out + start, &soft)
+        if tile.sum == NULL:
+            look |= losses(t + start, x + start, n, tile.pred_kind, out + start, &soft)
         else:
-            look |= from_probabilities(t + start, x + start, n, values, &soft)
-        if tile.sum != NULL:
+            look |= losses(t + start, x + start, n, tile.pred_kind, values, &soft)
             if real is float:
                 tile.add_floats(tile.sum, values, n)
             else:
@@ -325,10 +323,6 @@ cdef inline Surprisal surprisal_of(double x, int kind, Scale scale) noexcept nog
     return s
 
 
-cdef inline double weighted(double w, double surprisal) noexcept nogil:
-    return 0.0 if w == 0 else w * surprisal
-
-
 cdef double close_miss(double x, double target, int kind, Scale scale) noexcept nogil:
     """p − t with p in 102 bits: where they are close, the rounding of p would be much of it."""
     cdef double room[ROOM + 1]
@@ -349,12 +343,10 @@ cdef double close_miss(double x, double target, int kind, Scale scale) noexcept 
 cdef void general_values(const stored *t, const stored *x, Tile *tile, Scale scale, double **out) noexcept nogil:
     """Any column, any option: one element at a time in double."""
     cdef Py_ssize_t i
-    cdef double target, one, zero, low = 0, high = INFINITY, p, q, d
+    cdef double target, one, zero, p, q, d
     cdef double smooth = tile.smoothing
+    cdef Bounds bounds = bounds_of(tile)
     cdef Surprisal s
-    if tile.eps > 0:
-        low = -c_log1p(-tile.eps)
-        high = -c_log(tile.eps)
     for i in range(tile.rows):
         target = t[i]
         s = surprisal_of(x[i], tile.pred_kind, scale)
@@ -363,8 +355,8 @@ cdef void general_values(const stored *t, const stored *x, Tile *tile, Scale sca
         if out[OUT_CROSS_ENTROPY] != NULL:
             one = (1 - smooth) * target + 0.5 * smooth
             zero = (1 - smooth) * (1 - target) + 0.5 * smooth
-            out[OUT_CROSS_ENTROPY][i] = (weighted(one, clipped(s.of_one, low, high))
-                                     + weighted(zero, clipped(s.of_zero, low, high)))
+            out[OUT_CROSS_ENTROPY][i] = (weighted(one, clipped(s.of_one, bounds.low, bounds.high))
+                                     + weighted(zero, clipped(s.of_zero, bounds.low, bounds.high)))
         if out[OUT_ACCURACY] != NULL:
             d = 0.5 if tile.pred_kind == PROBS else 0.0 if tile.pred_kind == LOGITS else -0.6931471805599453
             out[OUT_ACCURACY][i] = ((x[i] >= d) == (target >= 0.5)) + 0 * (p + target)
@@ -395,14 +387,11 @@ cdef void check_range(const stored *x, Tile *tile, int operand, stored low, stor
 cdef void binary_rows_of(Tile *tile, double **out, const stored *t, const stored *x) noexcept nogil:
     """The cross-entropy has loops of its own unless an option changes it, whatever other columns
     are wanted: a value has the same bits in any company."""
-    cdef double *others[MOST_SLOTS]
     cdef int k
     cdef bint look = True, plain = tile.eps == 0 and tile.smoothing == 0 and tile.temperature == 1
-    for k in range(MOST_SLOTS):
-        others[k] = out[k]
     if out[OUT_CROSS_ENTROPY] != NULL and plain and tile.pred_kind != LOGPROBS:
         look = cross_entropies(t, x, tile, out[OUT_CROSS_ENTROPY])
-        others[OUT_CROSS_ENTROPY] = NULL
+        out[OUT_CROSS_ENTROPY] = NULL                       # the array is this kernel's own
     if look:
         check_range(t, tile, 0, <stored>0, <stored>1)
         if tile.pred_kind == PROBS:
@@ -410,8 +399,8 @@ cdef void binary_rows_of(Tile *tile, double **out, const stored *t, const stored
         elif tile.pred_kind == LOGPROBS:
             check_range(x, tile, 1, <stored>-INFINITY, <stored>0)
     for k in range(MOST_SLOTS):
-        if others[k] != NULL:
-            general_values(t, x, tile, scale_of(tile.temperature), others)
+        if out[k] != NULL:
+            general_values(t, x, tile, scale_of(tile.temperature), out)
             return
 
 

@@ -11,26 +11,32 @@ the exponentials and their product with c are pairs of doubles. The error of c s
 right one. A class with more than ¾ of the mass has minus the sum of all other differences for its own.
 """
 
-from libc.math cimport log as c_log, log1p as c_log1p
+from libc.string cimport memset
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, c_fabs, c_fma, c_sqrt, kl_term, log1p_of, phi, rounding,
+    INFINITY, c_fabs, c_fma, c_sqrt, kl_term, log1p_of, phi, rounding,
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
+from fastent.backends.cython.arithmetic.scratch cimport ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Tile
-from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
+from fastent.backends.cython.kernels.row_blocks cimport PARTS
 from fastent.backends.cython.kernels.careful_row cimport (
-    RowView, Sum, add, add_sum, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses, read_view, surprisal,
-    surprisals, value_of,
+    AddBlock, Bounds, RowView, Sum, add, c_ldexp, fine_masses, lift_of, lifted_exp, load_block, masses,
+    read_view, sum_row, surprisal, surprisals, value_of,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.kernels.slots cimport (
-    MOST_SLOTS, OUT_AGREEMENT, OUT_BRIER, OUT_HELLINGER, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION,
+    OUT_AGREEMENT, OUT_BRIER, OUT_HELLINGER, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION, put_nan,
 )
 
-cdef enum:                              # sums
-    KL, JS, TOTAL_VARIATION, HELLINGER
+cdef enum:                              # sums of every pair,
+    DISTANCE                            # Σ |d|
+    MASS_DIFFERENCE                     # Σ d without the big class
+    FAR                                 # terms whose q is below the smallest number
+    MOVED                               # blocks with some d that is more than the rounding of c
+    TERMS                               # and those of this file:
+    KL = TERMS
+    JS, HELLINGER
     SQUARES                             # Σ (q − p)²
     SUM_COUNT
 
@@ -55,17 +61,12 @@ cdef struct Pair:
     double factor                       # c, and what its rounding lost
     double factor_low
     double centre                       # log c in units of the logits
-    double centre_low, eps
+    double centre_low
+    double eps                          # where q is clipped, and −log q then; these three are of a call
+    Bounds bounds
     double **out
-    Totals *totals                      # of every part, and in the end of the row
-
-
-cdef struct Totals:
-    Sum sums[SUM_COUNT]
-    Sum mass_difference                           # Σ d without the big class
-    double far                          # terms of KL whose q is below the smallest number
-    bint moved                          # some d is more than the rounding of c
-    Py_ssize_t big                      # the class with more than ¾ of the mass, or −1
+    bint alone                          # the big class is added, by itself
+    bint big                            # a class has more than ¾ of the mass
     double p                            # of that class
     double q, d
 
@@ -90,7 +91,6 @@ cdef inline void read_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
     pair.centre = (b.log_total - a.log_total) * scale
     if not pair.raw:
         pair.centre = log1p_of((b.rest - a.rest) / a.total) * scale
-    pair.eps = tile.eps
 
 
 cdef inline void logit_differences(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
@@ -133,26 +133,34 @@ cdef inline void mass_differences(Pair *pair, Py_ssize_t n, double *t) noexcept 
         t[Q + i] = x
 
 
-cdef inline void differences(Pair *pair, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
+cdef inline void differences(Pair *pair, Py_ssize_t start, Py_ssize_t n, double *t, Sum *sums) noexcept nogil:
     """p, q and d of a block."""
+    cdef Py_ssize_t i
+    cdef double speck
+    cdef int moved = 0
     load_block(&pair.a, start, n, t + P, <char *>t)
     load_block(&pair.b, start, n, t + Q, <char *>t)
     if pair.by_logits:
         logit_differences(pair, n, t)
-        return
-    if pair.fine:
+    elif pair.fine:
         fine_masses(&pair.a, n, pair.lift_a, t + P)
         fine_masses(&pair.b, n, pair.lift_b, t + Q)
+        mass_differences(pair, n, t)
     else:
         masses(&pair.a, n, pair.lift_a, t + P)
         masses(&pair.b, n, pair.lift_b, t + Q)
-    mass_differences(pair, n, t)
+        mass_differences(pair, n, t)
+    for i in range(n):
+        speck = t[P + i] * 3.2e-30
+        moved |= c_fabs(t[D + i]) > speck
+    sums[MOVED].total += moved
 
 
-cdef inline void kl_terms(Py_ssize_t n, double *t) noexcept nogil:
+cdef inline void add_distances(Py_ssize_t n, double *t, Sum *sums) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        t[TERM + i] = kl_term(t[P + i], t[Q + i], t[D + i])
+        t[TERM + i] = c_fabs(t[D + i])
+    add(&sums[DISTANCE], row_sum(t + TERM, n))
 
 
 cdef inline double far_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
@@ -181,11 +189,11 @@ cdef inline void clipped_kl_terms(Pair *pair, Py_ssize_t n, double *t) noexcept 
     cdef Py_ssize_t i
     cdef double p, d, forced, bound
     cdef double low = pair.eps * pair.mass, high = (1 - pair.eps) * pair.mass
-    cdef double most = -c_log(pair.eps), least = -c_log1p(-pair.eps)
+    cdef Bounds bounds = pair.bounds
     for i in range(n):
         p = t[P + i]
         d = t[D + i]
-        bound = most if t[Q + i] < low else least
+        bound = bounds.high if t[Q + i] < low else bounds.low
         forced = p * (bound - t[SURPRISAL + i])
         forced = d + (forced if p > 0 else 0.0)
         d = kl_term(p, t[Q + i], d)
@@ -217,26 +225,33 @@ cdef inline void clip(Pair *pair, Py_ssize_t n, double *t) noexcept nogil:
         t[Q + i] = q
 
 
-cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_t gone, bint big, double *t,
-                           Totals *totals) noexcept nogil:
-    """Add the classes of a block, whose p, q and d are known, to the sums of the columns. A big class
-    is added by itself, and gone from its block."""
-    cdef Py_ssize_t i
+cdef inline void add_pairs(void *context, Py_ssize_t start, Py_ssize_t n, double *t, Sum *sums) noexcept nogil:
+    """A block without its big class; or that one alone, whose p, q and d are known."""
+    cdef Pair *pair = <Pair *>context
+    cdef Py_ssize_t i = pair.a.where - start, gone = -1
     cdef double x, root, per = 1 / pair.mass
-    for i in range(n):
-        t[TERM + i] = c_fabs(t[D + i])
-    add(&totals.sums[TOTAL_VARIATION], row_sum(t + TERM, n))
+    if not pair.alone:
+        differences(pair, start, n, t, sums)
+        if 0 <= i < n and not pair.raw and t[P + i] > 0.75 * pair.mass:
+            gone = i
+            pair.big = True
+            pair.p = t[P + i]
+            pair.q = t[Q + i]
+            pair.d = t[D + i]
+            t[P + i] = t[Q + i] = t[D + i] = 0
+        add(&sums[MASS_DIFFERENCE], row_sum(t + D, n))
+    add_distances(n, t, sums)
     if pair.out[OUT_HELLINGER] != NULL:
         for i in range(n):
             root = c_sqrt(t[P + i]) + c_sqrt(t[Q + i])
             x = t[D + i] / (root if root > 0 else 1.0)
             t[TERM + i] = x * x
-        add(&totals.sums[HELLINGER], row_sum(t + TERM, n))
+        add(&sums[HELLINGER], row_sum(t + TERM, n))
     if pair.out[OUT_BRIER] != NULL:
         for i in range(n):
             x = t[D + i] * per
             t[TERM + i] = x * x
-        add(&totals.sums[SQUARES], row_sum(t + TERM, n))
+        add(&sums[SQUARES], row_sum(t + TERM, n))
     if pair.out[OUT_KL] != NULL:
         if pair.eps > 0:
             load_block(&pair.a, start, n, t + SURPRISAL, <char *>t)
@@ -244,89 +259,28 @@ cdef inline void add_terms(Pair *pair, Py_ssize_t start, Py_ssize_t n, Py_ssize_
             clipped_kl_terms(pair, n, t)
             x = row_sum(t + TERM, n)
         else:
-            kl_terms(n, t)
+            for i in range(n):
+                t[TERM + i] = kl_term(t[P + i], t[Q + i], t[D + i])
             x = row_sum(t + TERM, n)
             if x == INFINITY or (pair.b.holes and pair.a.kind != PROBS):
-                totals.far += far_terms(pair, start, n, t)
+                sums[FAR].total += far_terms(pair, start, n, t)
                 x = row_sum(t + TERM, n)
-        add(&totals.sums[KL], x)
+        add(&sums[KL], x)
     if pair.out[OUT_JS] != NULL:
         if pair.eps > 0:
             clip(pair, n, t)
             if gone >= 0:
                 t[Q + gone] = t[D + gone] = 0
-            if big and t[Q] >= (1 - pair.eps) * pair.mass:
+            if pair.alone and t[Q] >= (1 - pair.eps) * pair.mass:
                 # 1 − p is the mass of the others, to all its digits
                 t[D] = (pair.a.rest / pair.a.total - pair.eps) * pair.mass
         js_terms(n, t)
-        add(&totals.sums[JS], row_sum(t + TERM, n) + row_sum(t + OTHER, n))
+        add(&sums[JS], row_sum(t + TERM, n) + row_sum(t + OTHER, n))
 
 
-cdef inline void pair_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
-    """Sums of a part of the row, without its big class."""
-    cdef Pair *pair = <Pair *>context
-    cdef Totals *totals = &pair.totals[k]
-    cdef Py_ssize_t start = part_start(pair.a.classes, k), stop = part_start(pair.a.classes, k + 1), n, i, gone
-    cdef double *t = <double *>scratch
-    cdef double speck
-    cdef int c, moved = 0
-    for c in range(SUM_COUNT):
-        totals.sums[c].total = totals.sums[c].lost = 0
-    totals.mass_difference.total = totals.mass_difference.lost = totals.far = totals.d = 0
-    totals.big = -1
-    while start < stop:
-        n = min(<Py_ssize_t>CHUNK, stop - start)
-        differences(pair, start, n, t)
-        for i in range(n):
-            speck = t[P + i] * 3.2e-30
-            moved |= c_fabs(t[D + i]) > speck
-        i = pair.a.where - start
-        gone = -1
-        if 0 <= i < n and not pair.raw and t[P + i] > 0.75 * pair.mass:
-            totals.big = pair.a.where
-            gone = i
-            totals.p = t[P + i]
-            totals.q = t[Q + i]
-            totals.d = t[D + i]
-            t[P + i] = t[Q + i] = t[D + i] = 0
-        add(&totals.mass_difference, row_sum(t + D, n))
-        add_terms(pair, start, n, gone, False, t, totals)
-        start += n
-    totals.moved = moved
-
-
-cdef inline void join(Totals *totals, Totals *part) noexcept nogil:
-    cdef int c
-    for c in range(SUM_COUNT):
-        add_sum(&totals.sums[c], &part.sums[c])
-    add_sum(&totals.mass_difference, &part.mass_difference)
-    totals.far += part.far
-    totals.moved |= part.moved
-    if part.big >= 0:
-        totals.big = part.big
-        totals.p = part.p
-        totals.q = part.q
-        totals.d = part.d
-
-
-cdef inline double add_rows(Tile *tile, Pair *pair) noexcept nogil:
-    """Sums of the whole row; the relative error of c."""
-    cdef Totals *totals = pair.totals
-    cdef double *t = <double *>tile.scratch
-    cdef Py_ssize_t k
-    run_parts(tile, pair_job, pair)
-    for k in range(1, parts_of(tile.classes)):
-        join(totals, &pair.totals[k])
-    if totals.big >= 0:
-        t[P] = totals.p
-        t[Q] = totals.q
-        t[D] = -value_of(&totals.mass_difference)
-        add_terms(pair, totals.big, 1, -1, True, t, totals)
-    return (value_of(&totals.mass_difference) + totals.d) / pair.mass
-
-
-cdef inline void refine(Pair *pair, double error) noexcept nogil:
+cdef inline void refine(Pair *pair, Sum *sums) noexcept nogil:
     """The common scale of the rows, by what Σ d of a pass told: it is 0 for the right one."""
+    cdef double error = (value_of(&sums[MASS_DIFFERENCE]) + pair.d) / pair.mass
     pair.fine = True
     pair.factor_low -= error * pair.factor
     pair.centre_low += log1p_of(error) * pair.a.scale.temperature
@@ -335,54 +289,58 @@ cdef inline void refine(Pair *pair, double error) noexcept nogil:
         pair.factor_low = 0
 
 
-cdef inline void settle_pair(Tile *tile, Pair *pair) noexcept nogil:
+cdef inline void settle_pair(Tile *tile, Pair *pair, AddBlock add_block, void *context, int width, Sum *sums) noexcept nogil:
     """The sums, from as many passes as the rows are near: Σ|d| decides, so that a column does not
     depend on which others are asked for."""
-    cdef double error = add_rows(tile, pair)
+    cdef double *t = <double *>tile.scratch
     cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7
     cdef int again = 0 if pair.raw else 1 if pair.by_logits else 2
-    if not value_of(&pair.totals.sums[TOTAL_VARIATION]) < near * pair.mass:
-        return
-    while again > 0:
-        refine(pair, error)
-        error = add_rows(tile, pair)
+    while True:
+        pair.alone = False
+        pair.big = False
+        pair.d = 0
+        sum_row(tile, add_block, context, width, sums)
+        if pair.big:
+            pair.alone = True
+            t[P] = pair.p
+            t[Q] = pair.q
+            t[D] = -value_of(&sums[MASS_DIFFERENCE])
+            add_block(context, pair.a.where, 1, t, sums)
+        if again == 0 or not (pair.fine or value_of(&sums[DISTANCE]) < near * pair.mass):
+            return
+        refine(pair, sums)
         again -= 1
 
 
-cdef inline void pair_values(Tile *tile, Py_ssize_t r, double **out) noexcept nogil:
-    cdef Pair pair
-    cdef Totals parts[PARTS]
-    cdef Totals *totals = &parts[0]
+cdef inline void pair_values(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
+    cdef double **out = pair.out
+    cdef Sum sums[SUM_COUNT * PARTS]
     cdef double value
-    cdef int k
-    read_pair(tile, r, &pair)
-    pair.out = out
-    pair.totals = totals
+    read_pair(tile, r, pair)
     if pair.a.nan or pair.b.nan:
-        for k in range(MOST_SLOTS):
-            if out[k] != NULL:
-                out[k][r] = NAN
+        put_nan(out, r)
         return
     if out[OUT_AGREEMENT] != NULL:
         out[OUT_AGREEMENT][r] = pair.a.where == pair.b.where
-    if out[OUT_KL] == NULL and out[OUT_JS] == NULL and out[OUT_TOTAL_VARIATION] == NULL and out[OUT_HELLINGER] == NULL and out[OUT_BRIER] == NULL:
+    if (out[OUT_KL] == NULL and out[OUT_JS] == NULL and out[OUT_TOTAL_VARIATION] == NULL
+            and out[OUT_HELLINGER] == NULL and out[OUT_BRIER] == NULL):
         return
-    settle_pair(tile, &pair)
-    if not totals.moved and pair.eps == 0:
+    settle_pair(tile, pair, add_pairs, pair, SUM_COUNT, sums)
+    if sums[MOVED].total == 0 and pair.eps == 0:
         # proportional rows: what is left is the rounding of c
-        for k in range(SUM_COUNT):
-            totals.sums[k].total = totals.sums[k].lost = 0
+        sums[DISTANCE].total = sums[DISTANCE].lost = 0
+        memset(&sums[TERMS], 0, (SUM_COUNT - TERMS) * sizeof(Sum))
     if out[OUT_KL] != NULL:
-        value = value_of(&totals.sums[KL])
+        value = value_of(&sums[KL])
         if pair.raw:
-            value -= value_of(&totals.mass_difference)
-        value = value / pair.mass + totals.far
+            value -= value_of(&sums[MASS_DIFFERENCE])
+        value = value / pair.mass + sums[FAR].total
         out[OUT_KL][r] = 0.0 if value < 0 and pair.eps == 0 and not pair.raw else value
     if out[OUT_JS] != NULL:
-        out[OUT_JS][r] = 0.5 * value_of(&totals.sums[JS]) / pair.mass
+        out[OUT_JS][r] = 0.5 * value_of(&sums[JS]) / pair.mass
     if out[OUT_TOTAL_VARIATION] != NULL:
-        out[OUT_TOTAL_VARIATION][r] = 0.5 * value_of(&totals.sums[TOTAL_VARIATION]) / pair.mass
+        out[OUT_TOTAL_VARIATION][r] = 0.5 * value_of(&sums[DISTANCE]) / pair.mass
     if out[OUT_HELLINGER] != NULL:
-        out[OUT_HELLINGER][r] = c_sqrt(0.5 * value_of(&totals.sums[HELLINGER])) / c_sqrt(pair.mass)
+        out[OUT_HELLINGER][r] = c_sqrt(0.5 * value_of(&sums[HELLINGER])) / c_sqrt(pair.mass)
     if out[OUT_BRIER] != NULL:
-        out[OUT_BRIER][r] = value_of(&totals.sums[SQUARES])
+        out[OUT_BRIER][r] = value_of(&sums[SQUARES])

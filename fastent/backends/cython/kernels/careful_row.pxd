@@ -5,15 +5,16 @@ Masses are the probabilities of a row times one constant: the numbers themselves
 e^{(x−m)/T} for logits. They come multiplied by a power of two, so that e^−1387 is a normal number.
 """
 
-from libc.math cimport ilogb as c_ilogb, ldexp as c_ldexp
+from libc.math cimport ilogb as c_ilogb, ldexp as c_ldexp, log as c_log, log1p as c_log1p
+from libc.string cimport memset
 
-from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, holds_nan
+from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, report_negatives
 from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, NAN, exp_tail, log1p_of, log_positive, madd, rounding, shift_of, stored, times_power,
 )
 from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, merge_into, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
-from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, NEGATIVE, PROBS, Tile, report
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGITS, LOGPROBS, PROBS, Tile
 from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
 from fastent.backends.cython.kernels.row_blocks cimport (
     PARTS, class_of, classes_of, part_start, parts_of, run_parts, top_in,
@@ -23,6 +24,10 @@ from fastent.backends.cython.kernels.careful_exp cimport double_double_exp
 
 cdef enum:
     LIFT = 1000                         # binary exponent to which the masses of a row are raised
+
+cdef enum:                              # sums of a row of probabilities
+    REST                                # of all but the largest
+    ZEROS, NEGATIVES                    # blocks with some
 
 
 cdef struct RowView:
@@ -43,6 +48,10 @@ cdef struct RowView:
     bint holes                          # a class without any mass
 
 
+cdef struct Bounds:                     # of −log q
+    double low, high
+
+
 cdef struct Sum:
     double total, lost
 
@@ -50,8 +59,6 @@ cdef struct Sum:
 cdef struct Part:                       # what a pass finds in one part of a row
     double top                          # its largest element,
     Py_ssize_t block                    # and the first block that it stands in
-    Sum rest                            # probabilities: Σ of all but the largest of the row
-    double negative                     # the first negative one, or 0
     LogitSums sums
     bint holes
 
@@ -74,47 +81,61 @@ cdef inline double value_of(Sum *s) noexcept nogil:
     return s.total + s.lost if s.lost == s.lost else s.total
 
 
-# Fills t[at:] with the terms of the classes [start, start + n) of what the context is about.
-ctypedef void (*Terms)(void *context, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil
+# Adds what the classes [start, start + n) of the context's row have to the sums of their part.
+ctypedef void (*AddBlock)(void *context, Py_ssize_t start, Py_ssize_t n, double *t, Sum *sums) noexcept nogil
 
-cdef struct Pass:                       # over a row, for the sum of some terms
-    Terms terms
+cdef struct Pass:                       # over a row
+    AddBlock add_block
     void *context
     Py_ssize_t classes
-    Py_ssize_t at                       # where the terms stand in scratch memory
-    Sum parts[PARTS]
+    int width                           # sums of a part
+    Sum *sums
 
 
 cdef inline void pass_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
     cdef Pass *made = <Pass *>context
     cdef Py_ssize_t start = part_start(made.classes, k), stop = part_start(made.classes, k + 1), n
-    cdef double *t = <double *>scratch
-    cdef Sum sum
-    sum.total = sum.lost = 0
+    cdef Sum *sums = made.sums + k * made.width
+    memset(sums, 0, made.width * sizeof(Sum))
     while start < stop:
         n = min(<Py_ssize_t>CHUNK, stop - start)
-        made.terms(made.context, start, n, t)
-        add(&sum, row_sum(t + made.at, n))
+        made.add_block(made.context, start, n, <double *>scratch, sums)
         start += n
-    made.parts[k] = sum
 
 
-cdef inline double sum_of_terms(Tile *tile, Terms terms, void *context, Py_ssize_t at) noexcept nogil:
+cdef inline void sum_row(Tile *tile, AddBlock add_block, void *context, int width, Sum *sums) noexcept nogil:
+    """`width` sums of a row; there is room for those of every part."""
     cdef Pass made
-    made.terms = terms
+    cdef Py_ssize_t k
+    if tile.classes <= CHUNK:           # known to the compiler, which calls nothing then
+        memset(sums, 0, width * sizeof(Sum))
+        add_block(context, 0, tile.classes, <double *>tile.scratch, sums)
+        return
+    made.add_block = add_block
     made.context = context
     made.classes = tile.classes
-    made.at = at
+    made.width = width
+    made.sums = sums
     run_parts(tile, pass_job, &made)
-    return total_of(made.parts, parts_of(tile.classes))
+    for k in range(width, width * parts_of(tile.classes)):
+        add_sum(sums + k % width, sums + k)
 
 
-cdef inline double total_of(Sum *parts, Py_ssize_t count) noexcept nogil:
-    """What the parts of a row sum up to."""
-    cdef Py_ssize_t k
-    for k in range(1, count):
-        add_sum(parts, parts + k)
-    return value_of(parts)
+cdef inline double sum_of_row(Tile *tile, AddBlock add_block, void *context) noexcept nogil:
+    cdef Sum sums[PARTS]
+    sum_row(tile, add_block, context, 1, sums)
+    return value_of(sums)
+
+
+cdef inline Bounds bounds_of(Tile *tile) noexcept nogil:
+    """Between which −log q is clipped."""
+    cdef Bounds bounds
+    bounds.low = 0 if tile.normalise else -INFINITY
+    bounds.high = INFINITY
+    if tile.eps > 0:
+        bounds.low = -c_log1p(-tile.eps)
+        bounds.high = -c_log(tile.eps)
+    return bounds
 
 
 cdef inline RowView view_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
@@ -196,51 +217,31 @@ cdef inline void find_top(RowView *view, Reading *reading, const stored *unused)
     view.where = found.block + i
 
 
-cdef inline void probability_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
-    cdef Reading *reading = <Reading *>context
-    cdef RowView *view = reading.view
-    cdef Part *part = &reading.parts[k]
-    cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1), n, i
-    cdef double *x = <double *>scratch
-    cdef Sum rest
-    cdef int zeros = 0, negative
-    rest.total = rest.lost = part.negative = 0
-    while start < stop:
-        n = min(<Py_ssize_t>CHUNK, stop - start)
-        load_block(view, start, n, x, scratch)
-        negative = 0
-        for i in range(n):
-            zeros |= x[i] == 0
-            negative |= x[i] < 0
-        if negative and part.negative == 0:
-            i = 0
-            while not x[i] < 0:
-                i += 1
-            part.negative = x[i]
-        if start <= view.where < start + n:
-            x[view.where - start] = 0
-        add(&rest, row_sum(x, n))
-        start += n
-    part.rest = rest
-    part.holes = zeros
+cdef inline void add_probabilities(void *context, Py_ssize_t start, Py_ssize_t n, double *x, Sum *sums) noexcept nogil:
+    cdef RowView *view = <RowView *>context
+    cdef Py_ssize_t i
+    cdef int zeros = 0, negative = 0
+    load_block(view, start, n, x, <char *>x)
+    for i in range(n):
+        zeros |= x[i] == 0
+        negative |= x[i] < 0
+    sums[ZEROS].total += zeros
+    sums[NEGATIVES].total += negative
+    if start <= view.where < start + n:
+        x[view.where - start] = 0
+    add(&sums[REST], row_sum(x, n))
 
 
-cdef inline void sum_probabilities(RowView *view, Reading *reading) noexcept nogil:
+cdef inline void sum_probabilities(RowView *view) noexcept nogil:
     """Σ of a probability row, its largest element kept apart, and the checks."""
-    cdef Py_ssize_t k
-    cdef Part *part
-    cdef Sum *rest = &reading.parts[0].rest
-    run_parts(view.tile, probability_job, reading)
-    for k in range(parts_of(view.classes)):
-        part = &reading.parts[k]
-        view.holes |= part.holes
-        if part.negative < 0 and not holds_nan(view.tile, view.row):   # only the first one of a row is kept
-            report(view.tile, view.row, NEGATIVE, view.operand, part.negative)
-        if k > 0:
-            add_sum(rest, &part.rest)
+    cdef Sum sums[3 * PARTS]
+    sum_row(view.tile, add_probabilities, view, 3, sums)
+    view.holes = sums[ZEROS].total > 0
+    if sums[NEGATIVES].total > 0:
+        report_negatives(view.tile, view.row, 1, view.operand)
     if view.raw:
         return
-    view.rest = value_of(rest)
+    view.rest = value_of(&sums[REST])
     view.total = view.rest + view.top
     # near 1 the logarithm of the rounded sum is good enough: it never stands alone
     view.log_total = log_positive(view.total)
@@ -305,7 +306,7 @@ cdef inline void read_view(Tile *tile, Py_ssize_t r, int operand, RowView *view)
     if view.nan:
         view.total = view.log_total = NAN
     elif view.kind == PROBS:
-        sum_probabilities(view, &reading)
+        sum_probabilities(view)
     else:
         sum_exponentials(view, &reading)
 

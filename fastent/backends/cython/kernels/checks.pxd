@@ -96,3 +96,10 @@ cdef inline void report_negatives(Tile *tile, Py_ssize_t start, Py_ssize_t rows,
         found = look(tile, operand, r, False).negative
         if found < 0 and not holds_nan(tile, r):
             report(tile, r, NEGATIVE, operand, found)
+
+
+cdef inline void report_rows(Tile *tile, Py_ssize_t start, Py_ssize_t rows) noexcept nogil:
+    """The same in every operand that there is."""
+    if paired(tile):
+        report_negatives(tile, start, rows, 0)
+    report_negatives(tile, start, rows, 1)

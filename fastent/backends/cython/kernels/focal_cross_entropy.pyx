@@ -5,8 +5,9 @@ from libc.math cimport expm1, pow
 
 from fastent.backends.cython.arithmetic.functions cimport NAN
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
+from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.kernels.careful_row cimport (
-    RowView, c_ldexp, lift_of, load_block, masses, read_view, sum_of_terms, surprisals,
+    RowView, Sum, add, c_ldexp, lift_of, load_block, masses, read_view, sum_of_row, surprisals,
 )
 from fastent.backends.cython.kernels.interface cimport Kernel, Tile
 from fastent.backends.cython.levels cimport exported
@@ -24,7 +25,7 @@ cdef struct Row:
     double per                          # and 1 by their sum then
 
 
-cdef void focal_terms(void *context, Py_ssize_t start, Py_ssize_t n, double *t) noexcept nogil:
+cdef void add_losses(void *context, Py_ssize_t start, Py_ssize_t n, double *t, Sum *sums) noexcept nogil:
     cdef Row *row = <Row *>context
     cdef double p, loss
     cdef Py_ssize_t i
@@ -36,6 +37,7 @@ cdef void focal_terms(void *context, Py_ssize_t start, Py_ssize_t n, double *t) 
         p = t[TARGET + i] * row.per
         loss = t[LOSS + i]
         t[TERM + i] = p * pow(-expm1(-loss), row.gamma) * loss if t[TARGET + i] > 0 else 0.0
+    add(sums, row_sum(t + TERM, n))
 
 
 cdef void focal_rows(Tile *tile, double **out) noexcept nogil:
@@ -50,7 +52,7 @@ cdef void focal_rows(Tile *tile, double **out) noexcept nogil:
             continue
         row.lift = lift_of(&row.target)
         row.per = 1 / c_ldexp(row.target.total, <int>row.lift)
-        out[OUT_DIVERGENCE][r] = sum_of_terms(tile, focal_terms, &row, TERM)
+        out[OUT_DIVERGENCE][r] = sum_of_row(tile, add_losses, &row)
 
 
 cdef Kernel table[1]

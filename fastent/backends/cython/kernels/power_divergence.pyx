@@ -15,12 +15,13 @@ from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, NAN, c_fabs, c_fma, exp_tail, fe_from_bits_double, log1p_of, log_of_reduced, log_positive, mantissa_of,
     phi, rounding,
 )
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.arithmetic.sums cimport row_sum
-from fastent.backends.cython.kernels.careful_pair cimport D, P, Q, TERM, Pair, differences, read_pair, refine
+from fastent.backends.cython.kernels.careful_pair cimport (
+    D, FAR, MASS_DIFFERENCE, MOVED, P, Q, TERM, TERMS, Pair, add_distances, differences, read_pair, settle_pair,
+)
 from fastent.backends.cython.kernels.careful_exp cimport DoubleDouble
-from fastent.backends.cython.kernels.careful_row cimport RowView, Sum, add, add_sum, c_ldexp, element, value_of
-from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
+from fastent.backends.cython.kernels.careful_row cimport RowView, Sum, add, c_ldexp, element, sum_of_row, value_of
+from fastent.backends.cython.kernels.interface cimport PROBS, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport PARTS, part_start, parts_of, run_parts
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport (
@@ -31,19 +32,11 @@ from libc.math cimport isfinite, rint
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum Quantity:
-    POWER, CHI2, JEFFREYS
+    POWER, RENYI, CHI2, JEFFREYS
 
 cdef enum:
     FEWEST = -1021                      # octaves of a normal number
-
-cdef struct Part:                       # of a row, and in the end all of it
-    Sum total                           # of the terms, lifted
-    Sum mass_difference                           # Σ d
-    Sum apart                           # Σ |d|
-    double far                          # terms beyond the lifted range, not lifted
-    bint moved                          # some d is more than the rounding of the common scale
-    DoubleDouble top                         # log of the largest p^α·q^β
-    Sum affinity                        # their sum, relative to it
+    WIDTH = TERMS + 1                   # sums of a pair, and of the lifted terms
 
 
 cdef struct Row:
@@ -53,8 +46,7 @@ cdef struct Row:
     bint by_q                           # α <= ½: p and q are exchanged
     double order                        # β, or α if exchanged
     double rest                         # 1 − order
-    DoubleDouble top
-    Part parts[PARTS]
+    DoubleDouble tops[PARTS]            # log of the largest p^α·q^β of a part, and in the end of all
 
 
 cdef inline DoubleDouble pair_of(double high, double low) noexcept nogil:
@@ -81,9 +73,7 @@ cdef inline DoubleDouble plus(DoubleDouble x, DoubleDouble y) noexcept nogil:
 
 
 cdef inline DoubleDouble minus(DoubleDouble x, DoubleDouble y) noexcept nogil:
-    cdef DoubleDouble s = two_sum(x.high, -y.high)
-    s.low += x.low - y.low
-    return s
+    return plus(x, scaled(y, -1))
 
 
 cdef inline double octave_and_rest(double x, double *rest) noexcept nogil:
@@ -245,17 +235,21 @@ cdef inline double far_term(Row *row, double p, double q, Py_ssize_t i) noexcept
     return power_far(row, log_p, log_q) * (2 if row.quantity == CHI2 else 1)
 
 
-cdef void terms_of(Row *row, Py_ssize_t start, Py_ssize_t n, double *t, Part *part) noexcept nogil:
+cdef void add_terms(void *context, Py_ssize_t start, Py_ssize_t n, double *t, Sum *sums) noexcept nogil:
+    cdef Row *row = <Row *>context
     cdef Py_ssize_t i
     cdef double p, q
     cdef int some = 0
+    differences(&row.pair, start, n, t, sums)
+    add_distances(n, t, sums)
+    add(&sums[MASS_DIFFERENCE], row_sum(t + D, n))
     for i in range(n):
         some |= (t[P + i] < DBL_MIN) | (t[Q + i] < DBL_MIN)
     for i in range(n if some else 0):
         p = t[P + i]
         q = t[Q + i]
         if p < DBL_MIN or q < DBL_MIN:
-            part.far += far_term(row, p, q, i + start)
+            sums[FAR].total += far_term(row, p, q, i + start)
             t[P + i] = t[Q + i] = 1
             t[D + i] = 0
     if row.quantity == CHI2:
@@ -267,58 +261,15 @@ cdef void terms_of(Row *row, Py_ssize_t start, Py_ssize_t n, double *t, Part *pa
     else:
         for i in range(n):
             t[TERM + i] = power_term(row, t[P + i], t[Q + i], t[D + i])
-
-
-cdef void term_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
-    cdef Row *row = <Row *>context
-    cdef Pair *pair = &row.pair
-    cdef Part *part = &row.parts[k]
-    cdef double *t = <double *>scratch
-    cdef Py_ssize_t start = part_start(pair.a.classes, k), stop = part_start(pair.a.classes, k + 1), n, i
-    cdef int moved = 0
-    part.total.total = part.total.lost = part.mass_difference.total = part.mass_difference.lost = 0
-    part.apart.total = part.apart.lost = part.far = 0
-    while start < stop:
-        n = min(<Py_ssize_t>CHUNK, stop - start)
-        differences(pair, start, n, t)
-        for i in range(n):
-            t[TERM + i] = c_fabs(t[D + i])
-            moved |= t[TERM + i] > t[P + i] * 3.2e-30
-        add(&part.apart, row_sum(t + TERM, n))
-        add(&part.mass_difference, row_sum(t + D, n))
-        terms_of(row, start, n, t, part)
-        add(&part.total, row_sum(t + TERM, n))
-        start += n
-    part.moved = moved
-
-
-cdef Part *sums_of(Tile *tile, Row *row) noexcept nogil:
-    cdef Part *whole = &row.parts[0]
-    cdef Py_ssize_t k
-    run_parts(tile, term_job, row)
-    for k in range(1, parts_of(tile.classes)):
-        add_sum(&whole.total, &row.parts[k].total)
-        add_sum(&whole.mass_difference, &row.parts[k].mass_difference)
-        add_sum(&whole.apart, &row.parts[k].apart)
-        whole.far += row.parts[k].far
-        whole.moved |= row.parts[k].moved
-    return whole
+    add(&sums[TERMS], row_sum(t + TERM, n))
 
 
 cdef double sum_of_terms(Tile *tile, Row *row) noexcept nogil:
-    """Σ of the terms; the nearer the rows, the finer their common scale has to be."""
-    cdef Pair *pair = &row.pair
-    cdef Part *found = sums_of(tile, row)
-    cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7
-    cdef int again = 0 if pair.raw else 1 if pair.by_logits else 2
-    if value_of(&found.apart) < near * pair.mass:
-        while again > 0:
-            refine(pair, value_of(&found.mass_difference) / pair.mass)
-            found = sums_of(tile, row)
-            again -= 1
-    if not found.moved:
-        return found.far
-    return value_of(&found.total) / pair.mass + found.far
+    cdef Sum sums[WIDTH * PARTS]
+    settle_pair(tile, &row.pair, add_terms, row, WIDTH, sums)
+    if sums[MOVED].total == 0:
+        return sums[FAR].total
+    return value_of(&sums[TERMS]) / row.pair.mass + sums[FAR].total
 
 
 # --- Σ p^α·q^(1−α) --------------------------------------------------------------------------------
@@ -343,48 +294,27 @@ cdef void top_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
         x = log_affinity(row, i)
         if x.high > top.high:
             top = x
-    row.parts[k].top = top
+    row.tops[k] = top
 
 
-cdef void affinity_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
+cdef void add_affinities(void *context, Py_ssize_t start, Py_ssize_t n, double *t, Sum *sums) noexcept nogil:
     cdef Row *row = <Row *>context
     cdef Py_ssize_t i
-    cdef Sum total
-    total.total = total.lost = 0
-    for i in range(part_start(row.pair.a.classes, k), part_start(row.pair.a.classes, k + 1)):
-        add(&total, power_of(minus(log_affinity(row, i), row.top), 0))
-    row.parts[k].affinity = total
+    for i in range(start, start + n):
+        add(sums, power_of(minus(log_affinity(row, i), row.tops[0]), 0))
 
 
 cdef double affinity(Tile *tile, Row *row) noexcept nogil:
-    """The sum relative to its largest term, whose logarithm is row.top."""
+    """The sum relative to its largest term, whose logarithm is row.tops[0]."""
     cdef Py_ssize_t k
     run_parts(tile, top_job, row)
-    row.top = row.parts[0].top
     for k in range(1, parts_of(tile.classes)):
-        if row.parts[k].top.high > row.top.high:
-            row.top = row.parts[k].top
-    if not isfinite(row.top.high):
-        return 1
-    run_parts(tile, affinity_job, row)
-    for k in range(1, parts_of(tile.classes)):
-        add_sum(&row.parts[0].affinity, &row.parts[k].affinity)
-    return value_of(&row.parts[0].affinity)
+        if row.tops[k].high > row.tops[0].high:
+            row.tops[0] = row.tops[k]
+    return sum_of_row(tile, add_affinities, row) if isfinite(row.tops[0].high) else 1
 
 
 # --- rows -----------------------------------------------------------------------------------------
-
-cdef void settle_order(Row *row, double alpha) noexcept nogil:
-    row.alpha = alpha
-    row.by_q = alpha <= 0.5
-    row.order = alpha if row.by_q else 1 - alpha
-    row.rest = 1 - alpha if row.by_q else alpha
-
-
-cdef bint read_row(Tile *tile, Py_ssize_t r, Row *row) noexcept nogil:
-    read_pair(tile, r, &row.pair)
-    return not (row.pair.a.nan or row.pair.b.nan)
-
 
 cdef double divergence_of(Tile *tile, Row *row) noexcept nogil:
     """Σ (p^α·q^β − αp − βq) / (α(α−1)); of χ² it is twice the one with α = 2."""
@@ -395,7 +325,7 @@ cdef double divergence_of(Tile *tile, Row *row) noexcept nogil:
     if alpha == 0 or alpha == 1:
         return INFINITY
     sum = affinity(tile, row)
-    return unit * ((power_of(row.top, 0) * sum - 1) / (alpha * (alpha - 1)))
+    return unit * ((power_of(row.tops[0], 0) * sum - 1) / (alpha * (alpha - 1)))
 
 
 cdef double renyi_of(Tile *tile, Row *row) noexcept nogil:
@@ -407,17 +337,24 @@ cdef double renyi_of(Tile *tile, Row *row) noexcept nogil:
             return alpha * total
         return log1p_of(excess) / (alpha - 1)
     sum = affinity(tile, row)
-    return (row.top.high + (row.top.low + log_positive(sum))) / (alpha - 1)
+    return (row.tops[0].high + (row.tops[0].low + log_positive(sum))) / (alpha - 1)
 
 
 cdef void power_rows(Tile *tile, double *out, Quantity quantity, double factor) noexcept nogil:
     cdef Row row
     cdef Py_ssize_t r
+    cdef double alpha = 2.0 if quantity == CHI2 else tile.order
     row.quantity = quantity
-    settle_order(&row, 2.0 if quantity == CHI2 else tile.order)
+    row.alpha = alpha
+    row.by_q = alpha <= 0.5
+    row.order = alpha if row.by_q else 1 - alpha
+    row.rest = 1 - alpha if row.by_q else alpha
     for r in range(tile.rows):
-        if not read_row(tile, r, &row):
+        read_pair(tile, r, &row.pair)
+        if row.pair.a.nan or row.pair.b.nan:
             out[r] = NAN
+        elif quantity == RENYI:
+            out[r] = renyi_of(tile, &row)
         elif quantity == JEFFREYS:
             out[r] = sum_of_terms(tile, &row)
         else:
@@ -441,12 +378,7 @@ cdef void jeffreys_rows(Tile *tile, double **out) noexcept nogil:
 
 
 cdef void renyi_rows(Tile *tile, double **out) noexcept nogil:
-    cdef Row row
-    cdef Py_ssize_t r
-    row.quantity = POWER
-    settle_order(&row, tile.order)
-    for r in range(tile.rows):
-        out[OUT_DIVERGENCE][r] = renyi_of(tile, &row) if read_row(tile, r, &row) else NAN
+    power_rows(tile, out[OUT_DIVERGENCE], RENYI, 1)
 
 
 cdef Kernel table[5]

@@ -12,20 +12,18 @@ other classes and the big one (M = 0 if there is none), S = R + M:
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from fastent.backends.cython.kernels.checks cimport check_sum, report_negatives, sum_bounds
+from fastent.backends.cython.kernels.checks cimport check_sum, report_rows, sum_bounds
 from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, NAN, NEAR, fe_ask_two, fe_bits_double, fe_bits_float, lifted, log1p_of, log_of_sum, log_positive,
     log_ratio, mantissa_of, speck, step, stored, surprisal_of,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM, rows_of_chunk
 from fastent.backends.cython.kernels.interface cimport SINGLE, Kernel, Tile
-from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, sum_blocks, top_in
+from fastent.backends.cython.kernels.row_blocks cimport classes_of, label_numbers, top_in
 from fastent.backends.cython.kernels.rank cimport rank_of
 from fastent.backends.cython.kernels.probs_sums cimport (
-    AHEAD, MASS_DIFFERENCE, FIRST, MASS, PARTS, PIECE, SECOND, is_unrolled, mapped_sums, rows_at_once, scale,
-)
-from fastent.backends.cython.kernels.probs_sums cimport (
-    BIG as UNROLLED_BIG, CROSS as CROSS_UNROLLED, ENTROPY as ENTROPY_UNROLLED,
+    AHEAD, BIG, CROSS, ENTROPY, PARTS, PIECE, PRED_BIG, PRED_REST, REST, TERM, LongProbsRow, ProbsBatch, is_unrolled,
+    mapped_sums, rows_at_once, scale, sum_long_row, sums_at,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum, row_sums
 from fastent.backends.cython.levels cimport exported
@@ -34,29 +32,9 @@ from fastent.backends.cython.kernels.slots cimport (
     PROBS_TARGET,
 )
 
-cdef enum:
-    SPARSE, SQUARES, ENTROPY, CROSS     # what is summed; SQUARES: sparse, with Σ p²
-    WIDTH = 5                           # sums of a row, at most
-
-# sums of a row: what they are sums of
-cdef enum:
-    TERM                                # −p log p, −p log q
-    REST                                # p; sparse: predicted
-    PRED_REST                           # q; sparse: p²
-    BIG                                 # p and q of the class above ¾, which is out of the others
-    PRED_BIG
-
-cdef struct ProbsBatch:                      # the same of consecutive rows
-    double of[WIDTH][MOST_ROWS]
-    double own[MOST_ROWS]               # sparse: the label's probability
-
-
-cdef struct LongProbsRow:
-    Tile *tile
-    Py_ssize_t r, label
-    int precision, mode
-    double *parts
-    bint negative
+cdef enum:                              # what is summed, beside ENTROPY and CROSS, which are greater:
+    SPARSE                              # REST: the predicted p
+    SQUARES                             # and PRED_REST: p²
 
 
 cdef int sparse_terms(const stored *p, Py_ssize_t n, stored *terms) noexcept nogil:
@@ -74,47 +52,10 @@ cdef void square_terms(Py_ssize_t n, stored *terms) noexcept nogil:
         terms[PRED_REST * ROOM + i] = terms[REST * ROOM + i] * terms[REST * ROOM + i]
 
 
-cdef bint entropy_terms(const stored *p, Py_ssize_t n, stored *terms, bint *big) noexcept nogil:
-    """Terms as if no class were above ¾; tells whether there is one, and whether a number is
-    negative. Both by the bits: c − b has a sign if b > c."""
-    cdef Py_ssize_t i
-    cdef stored x
-    cdef uint32_t above32 = 0, signs32 = 0
-    cdef uint64_t above64 = 0, signs64 = 0
-    for i in range(n):
-        x = p[i]
-        # 0 and subnormal numbers have a finite logarithm here, and a product below 1e-35 or 0
-        terms[TERM * ROOM + i] = x * surprisal_of(x, False)
-        terms[REST * ROOM + i] = x
-        if stored is float:
-            above32 |= <uint32_t>0x3f400000 - fe_bits_float(x)
-            signs32 |= fe_bits_float(x)
-        else:
-            above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(x)
-            signs64 |= fe_bits_double(x)
-    if stored is float:
-        big[0] = (above32 | signs32) >> 31
-        return signs32 >> 31
-    else:
-        big[0] = (above64 | signs64) >> 63
-        return signs64 >> 63
-
-
-cdef void entropy_big(const stored *p, Py_ssize_t n, stored *terms) noexcept nogil:
-    """Take the classes above ¾ out of the sums. A loop of its own: many chunks have none, and a row
-    without one gets the same numbers either way."""
-    cdef Py_ssize_t i
-    cdef stored x, term
-    for i in range(n):
-        x = p[i]
-        term = terms[TERM * ROOM + i]
-        terms[BIG * ROOM + i] = <stored>0 if x <= <stored>0.75 else x        # NaN and infinity too
-        terms[TERM * ROOM + i] = term if x <= <stored>0.75 else <stored>0
-        terms[REST * ROOM + i] = x if x <= <stored>0.75 else <stored>0
-
-
-cdef bint cross_terms(const stored *p, const stored *q, Py_ssize_t n, stored *terms, bint *big, bint *zero) noexcept nogil:
-    """The same of −p log q, by the classes of q; tells too whether a q is 0."""
+cdef inline bint cross_terms(const stored *p, const stored *q, Py_ssize_t n, bint whole, stored *terms, bint *big,
+                             bint *zero) noexcept nogil:
+    """Terms as if no class of q were above ¾, of an entropy if `whole`, a constant, where p is q; tells whether there
+    is one, whether a q is 0, and whether a number is negative. By the bits: c − b has a sign if b > c."""
     cdef Py_ssize_t i
     cdef stored x, y, up
     cdef uint32_t above32 = 0, signs32 = 0
@@ -122,20 +63,24 @@ cdef bint cross_terms(const stored *p, const stored *q, Py_ssize_t n, stored *te
     cdef int32_t least32 = 0x7fffffff
     cdef int64_t least64 = 0x7fffffffffffffff
     for i in range(n):
-        x = p[i]
         y = q[i]
-        up = lifted(y)
+        x = y if whole else p[i]
+        # in an entropy 0 and subnormal numbers have a finite logarithm, and a product below 1e-35 or 0
+        up = y if whole else lifted(y)
+        terms[TERM * ROOM + i] = x * surprisal_of(up, not whole)
         terms[REST * ROOM + i] = x
-        terms[PRED_REST * ROOM + i] = y
-        terms[TERM * ROOM + i] = x * surprisal_of(up, True)
+        if not whole:
+            terms[PRED_REST * ROOM + i] = y
         if stored is float:
             above32 |= <uint32_t>0x3f400000 - fe_bits_float(y)
             signs32 |= fe_bits_float(x) | fe_bits_float(y)
-            least32 = min(least32, <int32_t>fe_bits_float(up))
+            if not whole:
+                least32 = min(least32, <int32_t>fe_bits_float(up))
         else:
             above64 |= <uint64_t>0x3fe8000000000000 - fe_bits_double(y)
             signs64 |= fe_bits_double(x) | fe_bits_double(y)
-            least64 = min(least64, <int64_t>fe_bits_double(up))
+            if not whole:
+                least64 = min(least64, <int64_t>fe_bits_double(up))
     if stored is float:
         zero[0] |= least32 <= <int32_t>fe_bits_float(speck(<float>0))
         big[0] |= (above32 | signs32) >> 31
@@ -152,18 +97,21 @@ cdef void cross_zero(const stored *p, const stored *q, Py_ssize_t n, stored *ter
         terms[TERM * ROOM + i] = <stored>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[TERM * ROOM + i]
 
 
-cdef void cross_big(const stored *p, const stored *q, Py_ssize_t n, stored *terms) noexcept nogil:
+cdef inline void cross_big(const stored *p, const stored *q, Py_ssize_t n, bint whole, stored *terms) noexcept nogil:
+    """Take the classes of q above ¾ out of the sums. A loop of its own: many chunks have none, and a row
+    without one gets the same numbers either way."""
     cdef Py_ssize_t i
     cdef stored x, y, term
     for i in range(n):
-        x = p[i]
         y = q[i]
+        x = y if whole else p[i]
         term = terms[TERM * ROOM + i]
-        terms[BIG * ROOM + i] = <stored>0 if y <= <stored>0.75 else x
-        terms[PRED_BIG * ROOM + i] = <stored>0 if y <= <stored>0.75 else y
+        terms[BIG * ROOM + i] = <stored>0 if y <= <stored>0.75 else x        # NaN and infinity too
         terms[TERM * ROOM + i] = term if y <= <stored>0.75 else <stored>0
         terms[REST * ROOM + i] = x if y <= <stored>0.75 else <stored>0
-        terms[PRED_REST * ROOM + i] = y if y <= <stored>0.75 else <stored>0
+        if not whole:
+            terms[PRED_BIG * ROOM + i] = <stored>0 if y <= <stored>0.75 else y
+            terms[PRED_REST * ROOM + i] = y if y <= <stored>0.75 else <stored>0
 
 
 cdef inline bint map_terms(int mode, const stored *p, const stored *q, Py_ssize_t n, stored *scratch, int *filled) noexcept nogil:
@@ -177,25 +125,25 @@ cdef inline bint map_terms(int mode, const stored *p, const stored *q, Py_ssize_
             filled[0] |= 1 << PRED_REST
             square_terms(n, scratch)
         return negative
-    filled[0] = 1 << TERM | 1 << REST
     if mode == ENTROPY:
-        negative = entropy_terms(q, n, scratch, &big)
+        filled[0] = 1 << TERM | 1 << REST
+        negative = cross_terms(q, q, n, True, scratch, &big, &zero)
         if big:
             filled[0] |= 1 << BIG
-            entropy_big(q, n, scratch)
+            cross_big(q, q, n, True, scratch)
         return negative
-    filled[0] |= 1 << PRED_REST
+    filled[0] = 1 << TERM | 1 << REST | 1 << PRED_REST
     negative = False
     while start < n:
         some = min(n - start, <Py_ssize_t>(PIECE // sizeof(stored)))
         fe_ask_two(p + start, q + start, AHEAD, PIECE)
-        negative |= cross_terms(p + start, q + start, some, scratch + start, &big, &zero)
+        negative |= cross_terms(p + start, q + start, some, False, scratch + start, &big, &zero)
         start += some
     if zero:
         cross_zero(p, q, n, scratch)
     if big:
         filled[0] |= 1 << BIG | 1 << PRED_BIG
-        cross_big(p, q, n, scratch)
+        cross_big(p, q, n, False, scratch)
     return negative
 
 
@@ -206,48 +154,41 @@ cdef inline void leave_out(stored *scratch, Py_ssize_t at) noexcept nogil:
 
 
 cdef bint strip_sums(int mode, const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, bint *careful, stored *scratch,
-                     double *out, Py_ssize_t apart) noexcept nogil:
-    """Sums of consecutive rows of many classes, each kind `apart` from the one before; whether a
-    number is negative."""
-    cdef double *sums[PARTS]
-    cdef Py_ssize_t r
-    sums[FIRST] = out + TERM * apart
-    sums[MASS] = out + REST * apart
-    sums[MASS_DIFFERENCE] = out + PRED_REST * apart
-    sums[UNROLLED_BIG] = out + BIG * apart
-    sums[SECOND] = out + PRED_BIG * apart
+                     double **sums) noexcept nogil:
+    """Sums of consecutive rows of many classes; whether a number is negative."""
     if mode == ENTROPY:
-        for r in range(rows):
-            sums[MASS_DIFFERENCE][r] = sums[SECOND][r] = 0
-        return mapped_sums(q, q, rows, n, ENTROPY_UNROLLED, careful, scratch, sums)
-    return mapped_sums(p, q, rows, n, CROSS_UNROLLED, careful, scratch, sums)
+        return mapped_sums(q, q, rows, n, ENTROPY, careful, scratch, sums)
+    return mapped_sums(p, q, rows, n, CROSS, careful, scratch, sums)
 
 
 cdef void block_of(LongProbsRow *row, Py_ssize_t block, stored *scratch) noexcept nogil:
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
     cdef const stored *p = NULL
     cdef const stored *q = classes_of(row.tile, 1, row.r, start, n, <char *>scratch, p)
+    cdef double *part = row.parts + PARTS * block
+    cdef double *sums[PARTS]
     cdef int k, filled
     cdef bint careful = False
-    if row.mode == CROSS:
+    if row.kind == CROSS:
         p = classes_of(row.tile, 0, row.r, start, n, <char *>scratch, p)
-    if row.mode >= ENTROPY and is_unrolled(n, ENTROPY_UNROLLED, q):
-        if strip_sums(row.mode, p, q, 1, n, &careful, scratch, row.parts + block * WIDTH, 1):
+    if row.kind >= ENTROPY and is_unrolled(n, ENTROPY, q):
+        sums_at(part, 1, sums)
+        if strip_sums(row.kind, p, q, 1, n, &careful, scratch, sums):
             row.negative = True
         return
-    if map_terms(row.mode, p, q, n, scratch, &filled):
+    if map_terms(row.kind, p, q, n, scratch, &filled):
         row.negative = True
-    if row.mode <= SQUARES and start <= row.label < start + n:
+    if row.kind <= SQUARES and start <= row.label < start + n:
         leave_out(scratch, row.label - start)
-    for k in range(WIDTH):
-        row.parts[block * WIDTH + k] = row_sum(scratch + k * ROOM, n) if filled >> k & 1 else 0
-    if row.mode >= ENTROPY:
-        row.parts[block * WIDTH + TERM] *= step(<stored>0)
+    for k in range(PARTS):
+        part[k] = row_sum(scratch + k * ROOM, n) if filled >> k & 1 else 0
+    if row.kind >= ENTROPY:
+        part[TERM] *= step(<stored>0)
 
 
 cdef void probs_block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
     cdef LongProbsRow *row = <LongProbsRow *>context
-    if row.precision == SINGLE:
+    if row.tile.precision == SINGLE:
         block_of(row, block, <float *>scratch)
     else:
         block_of(row, block, <double *>scratch)
@@ -362,13 +303,6 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums
         check_sum(tile, start + r, 1, rest[r] + big[r])
 
 
-cdef void report_rows(Tile *tile, int mode, Py_ssize_t start, Py_ssize_t rows, const stored *unused) noexcept nogil:
-    """Look for negative numbers in every operand that was read."""
-    if mode == CROSS:
-        report_negatives(tile, start, rows, 0)
-    report_negatives(tile, start, rows, 1)
-
-
 cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *batch, const stored *unused) noexcept nogil:
     """p of the labels; a skipped row, which has none, is taken for a certain one."""
     cdef Py_ssize_t r
@@ -383,33 +317,29 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
     cdef Py_ssize_t classes = tile.classes, start = 0, r, n, at_once
     cdef bint negative, many, careful = False
     cdef int k, filled
-    cdef double[WIDTH] sums
+    cdef double *sums[PARTS]
     cdef ProbsBatch batch
     cdef LongProbsRow row
     if classes > CHUNK:
         row.tile = tile
-        row.precision = tile.precision
-        row.mode = mode
+        row.kind = mode
         for r in range(tile.rows):
-            row.r = r
             row.label = tile.labels[r] if tile.labels != NULL else -1
-            row.negative = False
-            sum_blocks(tile, probs_block_job, &row, &row.parts, WIDTH, sums)
-            for k in range(WIDTH):
-                batch.of[k][0] = sums[k]
+            sum_long_row(&row, r, probs_block_job, &batch)
             if mode <= SQUARES:
                 take_labels(tile, r, 1, &batch, q)
             finish(tile, r, 1, &batch, mode, out, q)
             if row.negative:
-                report_rows(tile, mode, r, 1, q)
+                report_rows(tile, r, 1)
         return
-    many = mode >= ENTROPY and is_unrolled(classes, ENTROPY_UNROLLED, q)
-    at_once = rows_at_once(classes, ENTROPY_UNROLLED, scratch) if many else rows_of_chunk(classes, sizeof(stored))
+    many = mode >= ENTROPY and is_unrolled(classes, ENTROPY, q)
+    at_once = rows_at_once(classes, ENTROPY, scratch) if many else rows_of_chunk(classes, sizeof(stored))
+    sums_at(batch.of[0], MOST_ROWS, sums)
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
         if many:
             negative = strip_sums(mode, p + start * classes if p != NULL else p, q + start * classes, n, classes,
-                                  &careful, scratch, batch.of[0], MOST_ROWS)
+                                  &careful, scratch, sums)
         else:
             negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes,
                                  n * classes, scratch, &filled)
@@ -417,18 +347,18 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
                 for r in range(n):
                     if tile.labels[start + r] >= 0:
                         leave_out(scratch, r * classes + tile.labels[start + r])
-            for k in range(WIDTH):
+            for k in range(PARTS):
                 if filled >> k & 1:
-                    row_sums(scratch + k * ROOM, n, classes, batch.of[k])
+                    row_sums(scratch + k * ROOM, n, classes, sums[k])
                 else:
-                    memset(batch.of[k], 0, n * sizeof(double))
+                    memset(sums[k], 0, n * sizeof(double))
             if mode >= ENTROPY:
-                scale(batch.of[TERM], n, step(<stored>0))
+                scale(sums[TERM], n, step(<stored>0))
             if mode <= SQUARES:
                 take_labels(tile, start, n, &batch, q)
         finish(tile, start, n, &batch, mode, out, q)
         if negative:
-            report_rows(tile, mode, start, n, q)
+            report_rows(tile, start, n)
         start += n
 
 

@@ -11,40 +11,20 @@ is done again with q rescaled by c = Σp/Σq, where q·c − p takes a single ro
 
 from libc.stdint cimport int64_t
 
-from fastent.backends.cython.kernels.checks cimport check_sum, report_negatives, sum_bounds
+from fastent.backends.cython.kernels.checks cimport check_sum, report_rows, sum_bounds
 from fastent.backends.cython.arithmetic.functions cimport (
     INFINITY, NEAR, c_fma, excess, kl_term, near_excess, scale_up, stored,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, SINGLE, Kernel, Tile
-from fastent.backends.cython.kernels.row_blocks cimport classes_of, sum_blocks
+from fastent.backends.cython.kernels.row_blocks cimport classes_of
 from fastent.backends.cython.kernels.probs_sums cimport (
-    FIRST, JS, KL, MASS, MASS_DIFFERENCE, SECOND, flat_sums, is_unrolled, mapped_sums, rows_at_once,
+    BIG, FIRST, JS, KL, MASS, MASS_DIFFERENCE, PARTS, SECOND, LongProbsRow, ProbsBatch, flat_sums, is_unrolled,
+    mapped_sums, rows_at_once, sum_long_row, sums_at,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_JS, OUT_KL
-
-
-cdef enum:
-    SUMS = 4                            # of a row
-
-
-cdef struct ProbsPairBatch:             # sums of consecutive rows, in the order of probs_sums.pxd
-    double first[MOST_ROWS]             # Σ kl_term(p, q), or Σ kl_term(2p, p + q) for JS
-    double second[MOST_ROWS]            # JS: Σ kl_term(2q, p + q)
-    double mass[MOST_ROWS]              # Σ p
-    double mass_difference[MOST_ROWS]   # Σ (q − p)
-
-
-cdef struct LongProbsPairRow:                    # one row that is summed in blocks
-    Tile *tile
-    Py_ssize_t r
-    int precision
-    bint symmetric
-    double rescale                      # 0: first pass
-    double *parts
-    bint negative
 
 
 cdef void rescaled_terms(const stored *p, const stored *q, Py_ssize_t n, double c, bint symmetric, double *terms) noexcept nogil:
@@ -65,48 +45,42 @@ cdef void rescaled_terms(const stored *p, const stored *q, Py_ssize_t n, double 
             terms[FIRST * ROOM + i] = kl_term(x, y, d)
 
 
-cdef inline void sums_at(double *out, Py_ssize_t apart, double **sums) noexcept nogil:
-    cdef int k
-    for k in range(SUMS):
-        sums[k] = out + k * apart
-
-
-cdef bint sums_of(bint symmetric, const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, bint *careful,
+cdef bint sums_of(int kind, const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, bint *careful,
                   stored *terms, double **sums) noexcept nogil:
     if not is_unrolled(n, KL, p):
-        if symmetric:
+        if kind == JS:
             return flat_sums(p, q, rows, n, JS, terms, sums)
         return flat_sums(p, q, rows, n, KL, terms, sums)
-    if symmetric:
+    if kind == JS:
         return mapped_sums(p, q, rows, n, JS, careful, terms, sums)
     return mapped_sums(p, q, rows, n, KL, careful, terms, sums)
 
 
-cdef void block_sums(LongProbsPairRow *row, Py_ssize_t block, const stored *unused, char *scratch) noexcept nogil:
+cdef void block_sums(LongProbsRow *row, Py_ssize_t block, const stored *unused, char *scratch) noexcept nogil:
     """Sums of one block of a row into its parts, in a second pass against c·q."""
     cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, row.tile.classes - start)
     cdef const stored *p = classes_of(row.tile, 0, row.r, start, n, scratch, unused)
     cdef const stored *q = classes_of(row.tile, 1, row.r, start, n, scratch, unused)
-    cdef double *part = row.parts + SUMS * block
+    cdef double *part = row.parts + PARTS * block
     cdef double *terms = <double *>scratch
-    cdef double *sums[SUMS]
+    cdef double *sums[PARTS]
     cdef bint careful = not row.tile.normalise
     cdef int k
-    part[SECOND] = 0
+    part[SECOND] = part[BIG] = 0
     if row.rescale == 0:
         sums_at(part, 1, sums)
-        if sums_of(row.symmetric, p, q, 1, n, &careful, <stored *>scratch, sums):
+        if sums_of(row.kind, p, q, 1, n, &careful, <stored *>scratch, sums):
             row.negative = True         # only ever set: threads do not disturb each other
         return
-    rescaled_terms(p, q, n, row.rescale, row.symmetric, terms)
-    for k in range(SUMS):
-        if k != SECOND or row.symmetric:
+    rescaled_terms(p, q, n, row.rescale, row.kind == JS, terms)
+    for k in range(BIG):
+        if k != SECOND or row.kind == JS:
             part[k] = row_sum(terms + k * ROOM, n)
 
 
 cdef void probs_pair_block_job(void *context, Py_ssize_t block, char *scratch) noexcept nogil:
-    cdef LongProbsPairRow *row = <LongProbsPairRow *>context
-    if row.precision == DOUBLE:
+    cdef LongProbsRow *row = <LongProbsRow *>context
+    if row.tile.precision == DOUBLE:
         block_sums(row, block, <const double *>NULL, scratch)
     else:
         block_sums(row, block, <const float *>NULL, scratch)
@@ -149,20 +123,37 @@ cdef inline double js_value(double first, double second, double mass, double mas
     return 0.5 * difference(gap, second_order) * (1 - 0.215 * squared)
 
 
-cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double mass_difference, bint symmetric) noexcept nogil:
+cdef inline int64_t row_values(ProbsBatch *sums, Py_ssize_t rows, int kind, double limit, bint wide, double *out,
+                               int64_t *again) noexcept nogil:
+    """Values of consecutive rows, and which of them need a second pass; whether one does. `kind`: a constant,
+    else GCC computes both for every row."""
+    cdef Py_ssize_t r
+    cdef int64_t some = 0
+    for r in range(rows):
+        if kind == JS:
+            out[r] = js_value(sums.of[FIRST][r], sums.of[SECOND][r], sums.of[MASS][r], sums.of[MASS_DIFFERENCE][r],
+                              limit, &again[r])
+        else:
+            out[r] = kl_value(sums.of[FIRST][r], sums.of[MASS][r], sums.of[MASS_DIFFERENCE][r], limit, wide, &again[r])
+        some |= again[r]
+    return some
+
+
+cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double mass_difference, int kind) noexcept nogil:
     """The second pass of one row, against q·Σp/Σq."""
-    cdef LongProbsPairRow row
-    cdef double[SUMS] sums
+    cdef LongProbsRow row
+    cdef ProbsBatch sums
     cdef int64_t again
+    cdef double value
     row.tile = tile
-    row.r = r
-    row.precision = tile.precision
-    row.symmetric = symmetric
+    row.kind = kind
     row.rescale = mass / (mass + mass_difference)
-    sum_blocks(tile, probs_pair_block_job, &row, &row.parts, SUMS, sums)
-    if symmetric:
-        return js_value(sums[FIRST], sums[SECOND], sums[MASS], sums[MASS_DIFFERENCE], 1, &again)
-    return kl_value(sums[FIRST], sums[MASS], sums[MASS_DIFFERENCE], 0.5, False, &again)
+    sum_long_row(&row, r, probs_pair_block_job, &sums)
+    if kind == JS:
+        row_values(&sums, 1, JS, 1, False, &value, &again)
+    else:
+        row_values(&sums, 1, KL, 0.5, False, &value, &again)
+    return value
 
 
 cdef inline double sum_of(double sum, double down) noexcept nogil:
@@ -171,103 +162,86 @@ cdef inline double sum_of(double sum, double down) noexcept nogil:
     return sum if sum >= 1.4e-45 or down < 1e-100 else 0.0
 
 
-cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsPairBatch *sums, bint symmetric, double *out) noexcept nogil:
+cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums, int kind, double *out) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
     cdef Py_ssize_t r
     cdef double up = scale_up(<float>0) if tile.precision == SINGLE else scale_up(<double>0)
-    cdef double down = 1 / up, threshold, allowed, low, high, total
+    cdef double down = 1 / up, low, high, total
+    cdef double *mass = sums.of[MASS]
+    cdef double *mass_difference = sums.of[MASS_DIFFERENCE]
     cdef int64_t again[MOST_ROWS]
-    cdef int64_t doubt, some = 0
+    cdef int64_t some
     if not tile.normalise:
         for r in range(rows):
-            out[r] = sums.first[r] - sums.mass_difference[r]
-            if symmetric:
-                out[r] = 0.25 * (sums.first[r] + sums.second[r])
+            out[r] = sums.of[FIRST][r] - mass_difference[r]
+            if kind == JS:
+                out[r] = 0.25 * (sums.of[FIRST][r] + sums.of[SECOND][r])
             out[r] = out[r] * down
         return
-    threshold = 0.15 if tile.precision == SINGLE else 0.5
-    allowed = 2e-3 if tile.precision == SINGLE else 1e-7
     sum_bounds(tile, &low, &high)
     low *= up
     high = min(high * up, <double>1.7976931348623157e308)
-    if symmetric:                       # a loop each: in one, GCC computes both for every row
-        for r in range(rows):
-            out[r] = js_value(sums.first[r], sums.second[r], sums.mass[r], sums.mass_difference[r], allowed, &doubt)
-            some |= doubt
+    if kind == JS:
+        some = row_values(sums, rows, JS, 2e-3 if tile.precision == SINGLE else 1e-7, False, out, again)
     else:
-        for r in range(rows):
-            out[r] = kl_value(sums.first[r], sums.mass[r], sums.mass_difference[r], threshold, False, &doubt)
-            some |= doubt
+        some = row_values(sums, rows, KL, 0.15 if tile.precision == SINGLE else 0.5, False, out, again)
     for r in range(rows):
-        total = sums.mass[r] + sums.mass_difference[r]
-        some |= <int64_t>((sums.mass[r] < low) | (sums.mass[r] > high) | (total < low) | (total > high))
+        total = mass[r] + mass_difference[r]
+        some |= <int64_t>((mass[r] < low) | (mass[r] > high) | (total < low) | (total > high))
     if some == 0:
         return
+    if kind == KL:
+        row_values(sums, rows, KL, 0.15 if tile.precision == SINGLE else 0.5, True, out, again)
     for r in range(rows):
-        if symmetric:
-            js_value(sums.first[r], sums.second[r], sums.mass[r], sums.mass_difference[r], allowed, &again[r])
-        else:
-            out[r] = kl_value(sums.first[r], sums.mass[r], sums.mass_difference[r], threshold, True, &again[r])
-    for r in range(rows):
-        check_sum(tile, start + r, 0, sum_of(sums.mass[r], down))
-        check_sum(tile, start + r, 1, sum_of(sums.mass[r] + sums.mass_difference[r], down))
+        check_sum(tile, start + r, 0, sum_of(mass[r], down))
+        check_sum(tile, start + r, 1, sum_of(mass[r] + mass_difference[r], down))
         if again[r]:
-            out[r] = rescaled_value(tile, start + r, sums.mass[r], sums.mass_difference[r], symmetric)
+            out[r] = rescaled_value(tile, start + r, mass[r], mass_difference[r], kind)
 
 
-cdef void probs_pair_rows_of(Tile *tile, double *out, bint symmetric, stored *terms) noexcept nogil:
+cdef void probs_pair_rows_of(Tile *tile, double *out, int kind, stored *terms) noexcept nogil:
     cdef const stored *p = <const stored *>tile.true_rows
     cdef const stored *q = <const stored *>tile.pred_rows
     cdef Py_ssize_t classes = tile.classes, start, r, n, at_once
-    cdef ProbsPairBatch batch
-    cdef double[SUMS] long_row
-    cdef LongProbsPairRow row
-    cdef double *sums[SUMS]
+    cdef ProbsBatch batch
+    cdef LongProbsRow row
+    cdef double *sums[PARTS]
     cdef bint negative, careful = not tile.normalise    # raw numbers may be too large as well
     if classes > CHUNK:
         row.tile = tile
-        row.precision = tile.precision
-        row.symmetric = symmetric
+        row.kind = kind
         row.rescale = 0
         for r in range(tile.rows):
-            row.r = r
-            row.negative = False
-            sum_blocks(tile, probs_pair_block_job, &row, &row.parts, SUMS, long_row)
-            batch.first[0] = long_row[FIRST]
-            batch.second[0] = long_row[SECOND]
-            batch.mass[0] = long_row[MASS]
-            batch.mass_difference[0] = long_row[MASS_DIFFERENCE]
-            finish(tile, r, 1, &batch, symmetric, out + r)
+            sum_long_row(&row, r, probs_pair_block_job, &batch)
+            finish(tile, r, 1, &batch, kind, out + r)
             if row.negative:
-                report_negatives(tile, r, 1, 0)
-                report_negatives(tile, r, 1, 1)
+                report_rows(tile, r, 1)
         return
     at_once = rows_at_once(classes, KL, terms)
-    sums_at(batch.first, MOST_ROWS, sums)
+    sums_at(batch.of[0], MOST_ROWS, sums)
     start = 0
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
-        negative = sums_of(symmetric, p + start * classes, q + start * classes, n, classes, &careful, terms, sums)
-        finish(tile, start, n, &batch, symmetric, out + start)
+        negative = sums_of(kind, p + start * classes, q + start * classes, n, classes, &careful, terms, sums)
+        finish(tile, start, n, &batch, kind, out + start)
         if negative:
-            report_negatives(tile, start, n, 0)
-            report_negatives(tile, start, n, 1)
+            report_rows(tile, start, n)
         start += n
 
 
-cdef void divergence_rows(Tile *tile, double *out, bint symmetric) noexcept nogil:
+cdef void divergence_rows(Tile *tile, double *out, int kind) noexcept nogil:
     if tile.precision == SINGLE:
-        probs_pair_rows_of(tile, out, symmetric, <float *>tile.scratch)
+        probs_pair_rows_of(tile, out, kind, <float *>tile.scratch)
     else:
-        probs_pair_rows_of(tile, out, symmetric, <double *>tile.scratch)
+        probs_pair_rows_of(tile, out, kind, <double *>tile.scratch)
 
 
 cdef void kl_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[OUT_KL], False)
+    divergence_rows(tile, out[OUT_KL], KL)
 
 
 cdef void js_rows(Tile *tile, double **out) noexcept nogil:
-    divergence_rows(tile, out[OUT_JS], True)
+    divergence_rows(tile, out[OUT_JS], JS)
 
 
 cdef Kernel table[2]

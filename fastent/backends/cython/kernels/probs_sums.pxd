@@ -13,6 +13,7 @@ way: powers of two change none, nor does what is not left out.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from fastent.backends.cython.arithmetic.bits cimport (
     at_most, below_zero, both, either, highest, least, less, mask_of, most, other_of,
@@ -22,8 +23,10 @@ from fastent.backends.cython.arithmetic.functions cimport (
     lifted, near_gap, nearer_gap, nearest_octaves, positive_gap, real, scale_up, speck, step, stored, surprisal_of,
     without_octaves,
 )
-from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM, rows_of_chunk
+from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM, rows_of_chunk
 from fastent.backends.cython.arithmetic.sums cimport row_sums
+from fastent.backends.cython.kernels.interface cimport Job, Tile
+from fastent.backends.cython.kernels.row_blocks cimport sum_blocks
 
 cdef enum:
     KL, JS, ENTROPY, CROSS              # what is summed
@@ -35,6 +38,10 @@ cdef enum:
     MASS_DIFFERENCE = 3                           # q − p; CROSS: q up to ¾
     BIG = 4                             # p where q is above ¾
     PARTS = 5                           # sums of a row
+    TERM = FIRST                        # of entropies they are called so
+    REST = MASS
+    PRED_REST = MASS_DIFFERENCE
+    PRED_BIG = SECOND
     LEAST = 5                           # the least number whose size matters
     SIGNS = 6                           # the signs that do
     ALL = 7
@@ -42,6 +49,37 @@ cdef enum:
     AHEAD = 8192                        # bytes: what is asked for. The hardware follows one row, not two: KL of
                                         # 1000 doubles from memory took 1.27 ns a pair, now 0.77, from cache 0.70
     PIECE = 1024                        # bytes of flat loops for which that is done at once: 2048 win half
+
+
+cdef struct ProbsBatch:                 # sums of consecutive rows
+    double of[PARTS][MOST_ROWS]
+    double own[MOST_ROWS]               # sparse: the label's probability
+
+
+cdef struct LongProbsRow:               # one row that is summed in blocks
+    Tile *tile
+    Py_ssize_t r, label
+    int kind
+    double rescale                      # of q in a second pass; 0: first pass
+    double *parts
+    bint negative
+
+
+cdef inline void sum_long_row(LongProbsRow *row, Py_ssize_t r, Job job, ProbsBatch *batch) noexcept nogil:
+    """The sums of row r as those of the first of a batch."""
+    cdef double[PARTS] sums
+    cdef int k
+    row.r = r
+    row.negative = False
+    sum_blocks(row.tile, job, row, &row.parts, PARTS, sums)
+    for k in range(PARTS):
+        batch.of[k][0] = sums[k]
+
+
+cdef inline void sums_at(double *out, Py_ssize_t apart, double **sums) noexcept nogil:
+    cdef int k
+    for k in range(PARTS):
+        sums[k] = out + k * apart
 
 
 cdef inline int lanes_of(real unused) noexcept nogil:
@@ -189,24 +227,16 @@ cdef inline void mask(real *t, real chosen) noexcept nogil:
     t[BIG] = both(t[BIG], chosen)
 
 
-cdef inline void unrolled_terms(const stored *p, const stored *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
-    """The added terms of eight vectors of a row."""
+cdef inline void unrolled_terms(const stored *p, const stored *q, bint half, int kind, bint careful, real *terms, real *seen) noexcept nogil:
+    """The added terms of eight vectors of a row, or of four."""
     cdef int wide = lanes_of(<real>0)
     cdef int j
     cdef real[ALL] t, u
     for j in range(wide):
         four(p + j, q + j, kind, careful, t)
-        four(p + 4 * wide + j, q + 4 * wide + j, kind, careful, u)
-        join(t, u)
-        put(t, kind, careful, j, terms, seen)
-
-
-cdef inline void half_unrolled_terms(const stored *p, const stored *q, int kind, bint careful, real *terms, real *seen) noexcept nogil:
-    cdef int wide = lanes_of(<real>0)
-    cdef int j
-    cdef real t[ALL]
-    for j in range(wide):
-        four(p + j, q + j, kind, careful, t)
+        if not half:
+            four(p + 4 * wide + j, q + 4 * wide + j, kind, careful, u)
+            join(t, u)
         put(t, kind, careful, j, terms, seen)
 
 
@@ -254,7 +284,7 @@ cdef inline void strip_terms(const stored *p, const stored *q, Py_ssize_t rows, 
         while left > 8 * wide:
             if kind != ENTROPY:
                 fe_ask_two(p, q, AHEAD, 8 * wide * sizeof(stored))
-            unrolled_terms(p, q, kind, careful, terms, seen)
+            unrolled_terms(p, q, False, kind, careful, terms, seen)
             p += 8 * wide
             q += 8 * wide
             terms += wide
@@ -262,7 +292,7 @@ cdef inline void strip_terms(const stored *p, const stored *q, Py_ssize_t rows, 
         if left > 4 * wide:
             if kind != ENTROPY:
                 fe_ask_two(p, q, AHEAD, 4 * wide * sizeof(stored))
-            half_unrolled_terms(p, q, kind, careful, terms, seen)
+            unrolled_terms(p, q, True, kind, careful, terms, seen)
             p += 4 * wide
             q += 4 * wide
             terms += wide
@@ -332,12 +362,6 @@ cdef inline void scale(double *sums, Py_ssize_t rows, double factor) noexcept no
         sums[r] *= factor
 
 
-cdef inline void clear(double *sums, Py_ssize_t rows) noexcept nogil:
-    cdef Py_ssize_t r
-    for r in range(rows):
-        sums[r] = 0
-
-
 cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, int kind, const real *unused) noexcept nogil:
     """How many rows are summed together: a tile has several times as many, so that little is lost
     where they must be mapped again; eights are folded together."""
@@ -348,10 +372,13 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, int kind, const real *unused) 
 
 
 cdef inline void sum_parts(int kind, bint careful, Py_ssize_t rows, Py_ssize_t width, const real *terms, double **sums) noexcept nogil:
+    """KL and JS leave sums that they have not as they are."""
     cdef int k
     for k in range(PARTS):
         if has(k, kind, careful):
             row_sums(terms + k * ROOM, rows, width, sums[k])
+        elif kind >= ENTROPY:
+            memset(sums[k], 0, rows * sizeof(double))
 
 
 cdef inline bint mapped_sums(const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, int kind, bint *careful,
@@ -368,8 +395,6 @@ cdef inline bint mapped_sums(const stored *p, const stored *q, Py_ssize_t rows, 
             sum_parts(kind, False, rows, width, terms, sums)
             if kind >= ENTROPY:
                 scale(sums[FIRST], rows, step(<real>0))
-                clear(sums[BIG], rows)
-                clear(sums[SECOND], rows)
                 return False
             for k in range(BIG):
                 if has(k, kind, False):

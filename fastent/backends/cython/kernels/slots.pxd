@@ -1,6 +1,8 @@
 """Where kernels write row values, one number a quantity in all of them, and where a kernel stands in
 the table of its module: what `columns` and the kernels must agree on."""
 
+from fastent.backends.cython.arithmetic.functions cimport NAN
+
 cdef enum:                              # outputs
     OUT_CROSS_ENTROPY
     OUT_TARGET_WEIGHT                   # Σ w·t of a row, which its cross-entropy is divided by
@@ -29,3 +31,11 @@ cdef enum:                              # of careful
 
 cdef enum:                              # of power_divergence
     ALPHA_ROWS, TSALLIS_ROWS, RENYI_ROWS, CHI2_ROWS, JEFFREYS_ROWS
+
+
+cdef inline void put_nan(double **out, Py_ssize_t r) noexcept nogil:
+    """NaN in all that is wanted of a row."""
+    cdef int k
+    for k in range(MOST_SLOTS):
+        if out[k] != NULL:
+            out[k][r] = NAN

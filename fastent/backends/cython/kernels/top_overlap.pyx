@@ -10,7 +10,7 @@ from fastent.backends.cython.arithmetic.scratch cimport CHUNK
 from fastent.backends.cython.kernels.interface cimport DOUBLE, PROBS, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
 from fastent.backends.cython.kernels.slots cimport (
-    MOST_SLOTS, OUT_AGREEMENT, OUT_DIVERGENCE, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP,
+    OUT_AGREEMENT, OUT_DIVERGENCE, OUT_TOP1_IN_TOP5, OUT_TOP5_OVERLAP, OUT_TOP10_OVERLAP, put_nan,
 )
 from fastent.backends.cython.levels cimport exported
 
@@ -112,9 +112,7 @@ cdef void overlap_rows(Tile *tile, double **out) noexcept nogil:
             find_top(tile, 0, r, &a, <const float *>NULL)
             find_top(tile, 1, r, &b, <const float *>NULL)
         if undefined(&a, tile.true_kind) or undefined(&b, tile.pred_kind):
-            for k in range(MOST_SLOTS):
-                if out[k] != NULL:
-                    out[k][r] = NAN
+            put_nan(out, r)
             continue
         five = min(5, a.count)
         ten = min(10, a.count)
