@@ -9,6 +9,7 @@ from .careful import clip_surprisal, gap_to, surprisal
 from .careful_exp import dd_add, dd_divide, dd_exp
 from .functions import LN2, even_and_odd, in_pairs, less_octaves, rounder, times_power
 from .loops import largest, over_elements
+from .rows import NONE
 from .vectors import HAS_FMA, choose, kernel, madd, polynomial
 
 PART = 1024  # elements that are computed at a time
@@ -69,37 +70,33 @@ def range_fault(t, x, kind):
 
 
 @kernel
-def bernoulli_rows(true, x, labels, wanted, kind, temperature, eps, smoothing, out,
-                   faults):  # fmt: skip
-    """Any column, any option: one element at a time."""
+def bernoulli_rows(true, x, slot, kind, temperature, eps, smoothing, out, faults):
+    """Any column, any option: one element at a time; without `out` only faults."""
     for i in range(x.size):
-        if labels.size > 0 and labels[i] < 0:
-            out[:, i] = 0.0
-            continue
         t, value = np.float64(true[i]), np.float64(x[i])
         faults[i] = range_fault(t, value, kind)
+        if out.size == 0:
+            continue
         if faults[i] != 0 or t != t or value != value:
-            out[:, i] = math.nan
+            out[i] = math.nan
             continue
         p, complement, yes, no = bernoulli(value, kind, temperature)
-        for k in range(wanted.size):
-            slot = wanted[k]
-            if slot == slots.CROSS_ENTROPY:
-                on = (1.0 - smoothing) * t + 0.5 * smoothing
-                off = (1.0 - smoothing) * (1.0 - t) + 0.5 * smoothing
-                a = clip_surprisal(yes, eps) if eps > 0.0 else yes
-                b = clip_surprisal(no, eps) if eps > 0.0 else no
-                out[k, i] = (on * a if on > 0.0 else 0.0) + (off * b if off > 0.0 else 0.0)
-            elif slot == slots.ACCURACY:
-                half = 0.5 if kind == codes.PROBS else 0.0 if kind == codes.LOGITS else -LN2
-                out[k, i] = 1.0 if (value >= half) == (t >= 0.5) else 0.0
-            elif slot == slots.BRIER:
-                out[k, i] = squared_miss(value, t, kind, temperature, p, complement)
-            elif slot == slots.ENTROPY:
-                likely = p * yes if p > 0.0 else 0.0
-                out[k, i] = likely + (complement * no if complement > 0.0 else 0.0)
-            elif slot == slots.PROBABILITY:
-                out[k, i] = p
+        if slot == slots.CROSS_ENTROPY:
+            on = (1.0 - smoothing) * t + 0.5 * smoothing
+            off = (1.0 - smoothing) * (1.0 - t) + 0.5 * smoothing
+            a = clip_surprisal(yes, eps) if eps > 0.0 else yes
+            b = clip_surprisal(no, eps) if eps > 0.0 else no
+            out[i] = (on * a if on > 0.0 else 0.0) + (off * b if off > 0.0 else 0.0)
+        elif slot == slots.ACCURACY:
+            half = 0.5 if kind == codes.PROBS else 0.0 if kind == codes.LOGITS else -LN2
+            out[i] = 1.0 if (value >= half) == (t >= 0.5) else 0.0
+        elif slot == slots.BRIER:
+            out[i] = squared_miss(value, t, kind, temperature, p, complement)
+        elif slot == slots.ENTROPY:
+            likely = p * yes if p > 0.0 else 0.0
+            out[i] = likely + (complement * no if complement > 0.0 else 0.0)
+        elif slot == slots.PROBABILITY:
+            out[i] = p
 
 
 def one_of(x):
@@ -266,15 +263,12 @@ def plain(kind, spec):
 def run(rows, lines, faults):
     """The columns in `lines`, by slot."""
     t, x, kind, spec = rows.true, rows.pred, rows.kinds[-1], rows.spec
-    if plain(kind, spec) and slots.CROSS_ENTROPY in lines:
-        if LOSSES[kind](t, x, lines[slots.CROSS_ENTROPY]) == 0:
+    ((slot, out),) = lines.items()
+    if plain(kind, spec) and slot == slots.CROSS_ENTROPY:
+        if LOSSES[kind](t, x, out) == 0:
             return
-        lines = {}  # only what is out of range is looked for
-    out = np.empty((len(lines), len(faults)))
-    wanted = np.array([*lines], np.int64)
+        out = NONE  # only what is out of range is looked for
     bernoulli_rows(
-        t, x, rows.labels, wanted, kind, rows.temperatures[-1], float(spec.eps),
-        float(spec.label_smoothing), out, faults,
+        t, x, slot, kind, rows.temperatures[-1], float(spec.eps), float(spec.label_smoothing), out,
+        faults,
     )  # fmt: skip
-    for line, found in zip(lines.values(), out, strict=True):
-        line[:] = found

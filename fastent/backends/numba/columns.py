@@ -1,9 +1,7 @@
 """Which kernel makes which column, by the compiled backend's table, and its careful rows."""
 
 import math
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 
@@ -25,60 +23,33 @@ MORE = {
     1: dict.fromkeys((slots.KL_DIVERGENCE, slots.JS_DIVERGENCE), "logits_divergence"),
     2: {slots.CROSS_ENTROPY: "logits_cross_entropy", slots.HELLINGER: "logits_divergence"},
 }
-LOSS = {slots.CROSS_ENTROPY, slots.TARGET_WEIGHT}  # what `careful` makes both of at once
+LOSS = (slots.CROSS_ENTROPY, slots.TARGET_WEIGHT)  # what `careful` makes both of at once
 SWAPPED = np.array([0, 2, 1, 4, 3, 6, 5], np.int8)  # fault codes of the swapped operands
 NO_LABELS, NO_WEIGHTS = np.empty(0, np.int64), np.empty((0, 0))
 
 
-@dataclass
 class Rows:
-    """One operand, or two, as a kernel sees them: flat, `pred` last."""
+    """One operand, or the two that are `seen`, as a kernel sees them: flat, `pred` last."""
 
-    spec: Any
-    true: np.ndarray | None
-    pred: np.ndarray
-    classes: int
-    labels: np.ndarray
-    kinds: np.ndarray
-    temperatures: np.ndarray
-
-    @property
-    def rule(self):
-        return codes.RULES[self.spec.row_sums]
-
-    @property
-    def operands(self):
-        return (self.pred,) if self.true is None else (self.true, self.pred)
+    def __init__(self, spec, operands, labels=None, seen=(0, 1)):
+        names = [(spec.kind_true or "probs", spec.kind_pred)[k] for k in seen]
+        last = operands[seen[-1]]
+        self.spec, self.rule = spec, codes.RULES[spec.row_sums]
+        self.classes = last.shape[1] if last.ndim > 1 else 1
+        self.operands = [operands[k].reshape(-1) for k in seen]
+        self.true, self.pred = [None, *self.operands][-2:]
+        self.labels = NO_LABELS if labels is None else labels
+        self.kinds = np.array([codes.KINDS[name] for name in names])
+        logits = self.kinds == codes.LOGITS
+        self.temperatures = np.where(logits, float(spec.temperature), 1.0)
+        # what `careful` wants to know of the rows
+        self.given = self.kinds, self.rule, float(spec.sum_tolerance), self.temperatures
 
     def bounds(self, least=0.5, most=2.0):
         """Row sums that need no other look."""
-        if self.spec.row_sums == "check":
+        if self.rule == codes.CHECK:
             return 1.0 - self.spec.sum_tolerance, 1.0 + self.spec.sum_tolerance
         return least, most
-
-    @property
-    def given(self):
-        """What `careful` wants to know of the rows."""
-        return self.kinds, self.rule, float(self.spec.sum_tolerance), self.temperatures
-
-    def checks(self):
-        """1.0 for an operand whose sum is checked though it is logarithmic."""
-        check = self.spec.row_sums == "check"
-        return tuple(float(check and kind == codes.LOGPROBS) for kind in self.kinds)
-
-
-def rows_of(spec, operands, labels, seen):
-    names = [(spec.kind_true or "probs", spec.kind_pred)[k] for k in seen]
-    given = [operands[k] for k in seen]
-    return Rows(
-        spec,
-        given[0].reshape(-1) if len(seen) > 1 else None,
-        given[-1].reshape(-1),
-        given[-1].shape[1] if given[-1].ndim > 1 else 1,
-        NO_LABELS if labels is None else labels,
-        np.array([codes.KINDS[name] for name in names]),
-        np.array([float(spec.temperature) if name == "logits" else 1.0 for name in names]),
-    )
 
 
 def narrow_values(spec):
@@ -92,37 +63,33 @@ def narrow_values(spec):
 
 def row_values(spec, true, pred, labels, out, terms=None):
     """Fill `out` (columns, rows); None, or (row, code, number, which) of the first bad row."""
-    if pred.shape[0] == 0:
-        return None
     if labels is None and narrow_values(spec):
         if not binary_cross_entropy.LOSSES[codes.KINDS[spec.kind_pred]](true, pred, out[0]):
             return None  # nothing to look at again
     faults = np.zeros(pred.shape[0], np.int8)
-    one_sided = False
-    steps: dict = {}
+    one_sided, missing, steps = False, slice(0), {}
     for column in COLUMNS[spec.task]:
         if column.name in spec.columns:
-            line = out[spec.columns.index(column.name)]
             made_by = _made_by(spec, column, terms)
             # pairs one by one: which rows are odd for a column is not another one's business
-            alone = column.slot if spec.task != "sparse" and made_by[0] != "careful" else None
-            step = (*made_by, column.sees, bool(column.options), alone, column.slot in LOSS)
-            steps.setdefault(step, {})[column.slot] = line
+            group = None if spec.task == "sparse" else column.slot
+            if made_by[0] == "careful" and column.slot in LOSS:
+                group = "loss"
+            step = (*made_by, column.sees, float(spec.eps) if column.options else 0.0, group)
+            steps.setdefault(step, {})[column.slot] = out[spec.columns.index(column.name)]
             one_sided |= len(SEEN[column.sees]) == 1 or column.unchecked
-    missing = slice(0)
     if one_sided and spec.task in ("categorical", "divergence"):
-        rows, missing = rows_of(spec, (true, pred), labels, (0, 1)), np.zeros(len(faults), np.bool_)
+        rows, missing = Rows(spec, (true, pred), labels), np.zeros(len(faults), np.bool_)
         fault_rows(*rows.operands, rows.classes, rows.labels, rows.given, missing, faults)
-    for (module, _, sees, follows, *_), lines in steps.items():
-        rows = rows_of(spec, (true, pred), labels, SEEN[sees])
+    for (module, _, sees, eps, group), lines in steps.items():
+        rows = Rows(spec, (true, pred), labels, SEEN[sees])
         found = np.zeros(len(faults), np.int8)
-        eps = 0.0
-        if module != "careful":
-            RUN[module](rows, lines, found)
-        elif LOSS & lines.keys():
+        if group == "loss":
             _options(rows, lines, found, terms)
+        elif module == "careful":
+            found[:] = codes.AGAIN
         else:
-            found[:], eps = codes.AGAIN, float(spec.eps) if follows else 0.0
+            RUN[module](rows, lines, found)
         if found.any():
             found[rows.labels < 0 if rows.labels.size else slice(0)] = 0
             _again(rows, lines, found, eps)
@@ -160,41 +127,33 @@ def _again(rows, lines, faults, eps):
     again = faults == codes.AGAIN
     if not again.any():
         return
-    if rows.true is None:
-        wanted, made = np.array([*lines]), np.empty((len(lines), len(faults)))
-        single_rows(rows.pred, rows.classes, rows.labels, wanted, rows.given, made, faults)
-        for line, found in zip(lines.values(), made, strict=True):
-            np.copyto(line, found, where=again)
+    if rows.true is not None:
+        ((slot, line),) = lines.items()
+        pair_rows(*rows.operands, rows.classes, slot, rows.given, eps, line, faults)
         return
-    for slot, line in lines.items():
-        found = np.where(again, np.int8(codes.AGAIN), np.int8(0))
-        pair_rows(*rows.operands, rows.classes, slot, rows.given, eps, line, found)
-        np.copyto(faults, found, where=again)
+    wanted, made = np.array([*lines]), np.empty((len(lines), len(faults)))
+    single_rows(rows.pred, rows.classes, rows.labels, wanted, rows.given, made, faults)
+    for line, found in zip(lines.values(), made, strict=True):
+        np.copyto(line, found, where=again)
 
 
 def _options(rows, lines, faults, terms):
     """Cross-entropy and target weight under eps, smoothing or weights, or of rows as they are."""
-    spec, labels = rows.spec, rows.labels
-    loss, mass = lines.get(slots.CROSS_ENTROPY), lines.get(slots.TARGET_WEIGHT)
-    weights = NO_WEIGHTS if terms is None else terms
+    spec, labels, weights = rows.spec, rows.labels, NO_WEIGHTS if terms is None else terms
+    loss, mass = (lines.get(slot, np.empty(len(faults))) for slot in LOSS)
     if terms is None and spec.class_weight is not None:
         weights = np.ascontiguousarray(spec.class_weight, np.float64).reshape(1, -1)
-    plain = not (spec.eps or spec.label_smoothing or weights.size)
-    if plain and (spec.task == "sparse" or (loss is None and spec.row_sums != "as_is")):
-        if mass is not None:
-            mass[:] = 1.0
-        if loss is not None:
+    plain, wanted = not (spec.eps or spec.label_smoothing or weights.size), LOSS[0] in lines
+    if plain and (spec.task == "sparse" or not (wanted or spec.row_sums == "as_is")):
+        mass[:] = 1.0
+        if wanted:
             lookup_rows(rows.pred, rows.classes, labels, rows.kinds[-1], loss, faults)
         return
-    values = np.empty((2, len(faults)))
     true = rows.pred[:0] if rows.true is None else rows.true
     option_rows(
         true, rows.pred, rows.classes, labels, rows.given, float(spec.eps),
-        float(spec.label_smoothing), weights, *values, faults,
+        float(spec.label_smoothing), weights, loss, mass, faults,
     )  # fmt: skip
-    for line, found in ((loss, values[0]), (mass, values[1])):
-        if line is not None:
-            line[:] = found
 
 
 def first_fault(spec, true, pred, faults):

@@ -14,7 +14,7 @@ from . import codes, slots
 from .functions import exp_of_sum, exp_scaled, log1p_of, reduction_unit, row_factor, row_scale
 from .loops import APART, MOST_ROWS, ODD, SPARE, finish, lane_max, over_rows, put
 from .probabilities import in_chunks, settle_rows
-from .rows import NONE, negative_rows, place_labels, scratch, settled, within
+from .rows import NONE, look_again, place_labels, scratch, settled, within
 from .sums import FEW, row_sums
 from .vectors import choose, is_single, kernel
 
@@ -149,7 +149,7 @@ def row_kernel(few, columns):
             n = MOST_ROWS if begin + MOST_ROWS < faults.size else faults.size - begin
             if columns == TARGET:
                 if add(begin, n, classes, p, x, t, s, faults, unit) > 0:
-                    negative_rows(p, begin, n, classes, faults)
+                    look_again(p, p, begin, n, classes, False, s, faults)
                 settle_sums(x, begin, classes, n, s, unit, t)
                 odd = map_targets(n, s, unit[3], least, least_mass, most_mass)
             else:

@@ -166,4 +166,5 @@ def run(rows, lines, faults):
             mixed(rows, slot, out, faults)
             continue
         room = scratch(np.float64 if slot in WIDE else arithmetic(a, temperature))
-        ROWS[slot](a, b, rows.classes, unit, rows.checks(), rows.bounds(), *room, out, faults)
+        checks = tuple((rows.kinds == codes.LOGPROBS) & (rows.rule == codes.CHECK))
+        ROWS[slot](a, b, rows.classes, unit, checks, rows.bounds(), *room, out, faults)

@@ -26,11 +26,6 @@ def divided(x, total):
     return x / total, None
 
 
-def holes(y, x, other, nothing):
-    return y, y.same(0.0) & (x > -math.inf) & other.same(nothing)
-
-
-find_holes = over_elements(holes, 3, inner=0)
 exponentiate, divide = over_elements(weights, 1), over_elements(divided, 1)
 add_plain = row_sums(plain_sums, 1, 1)
 
@@ -97,8 +92,10 @@ def settle_rows(x, y, other, nothing, classes, enough, out, faults):
     """AGAIN where 53 bits are not enough; infinite where x, which became y, has a mass, maybe one
     that was flushed to 0, and the other operand has none."""
     for i in range(out.size):
-        at = i * classes
-        if nothing == nothing and find_holes(at, classes, y, x, other, at, y, nothing) > 0:
+        hole = False
+        for j in range(i * classes, (i + 1) * classes):
+            hole |= y[j] == 0.0 and x[j] > -math.inf and other[j] == nothing
+        if hole:
             out[i] = math.inf
         if not enough <= out[i] < math.inf:
             faults[i] = codes.AGAIN

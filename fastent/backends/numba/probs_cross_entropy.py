@@ -14,7 +14,7 @@ from fastent.backends.sharing import share
 from . import codes, slots
 from .functions import is_speck, lifted, log_of, log_ratio, log_total, surprisal_of
 from .loops import APART, MOST_ROWS, SPARE, lane_max, over_rows, put
-from .rows import NONE, negative_rows, pair_kernel, place_labels, scratch, settled, settler, within
+from .rows import NONE, look_again, pair_kernel, place_labels, scratch, settled, settler, within
 from .sums import FEW, row_sums
 from .vectors import choose, kernel
 
@@ -100,7 +100,7 @@ def row_kernel(few, columns):
                     s[OWN * APART + r] = x[(begin + r) * classes + label] if label >= 0 else 1.0
                 noted = add(begin, n, classes, x, t, s, faults, labels)
             if noted > 0:
-                negative_rows(x, begin, n, classes, faults)
+                look_again(x, x, begin, n, classes, False, s, faults)
             if columns != ENTROPY or out.size > 0:
                 settle(n, s, limits, out, faults, begin)
             if columns == ALL:

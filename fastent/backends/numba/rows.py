@@ -1,7 +1,8 @@
 """What kernels of rows share: their scratch memory and how sums become values."""
 
 import math
-from functools import partial
+from functools import partial, reduce
+from operator import and_
 
 import numpy as np
 
@@ -24,11 +25,7 @@ def settled(value, sound):
 
 
 def within(low, high, *sums):
-    sound = None
-    for total in sums:
-        inside = (total >= low) & (total <= high)
-        sound = inside if sound is None else sound & inside
-    return sound
+    return reduce(and_, ((total >= low) & (total <= high) for total in sums))
 
 
 def settler(value, sums):
@@ -47,34 +44,29 @@ def settler(value, sums):
 
 
 @kernel
-def negative_rows(x, begin, n, classes, faults):
-    """AGAIN for the noted rows that have a negative number: a sign may be that of a zero."""
+def look_again(p, q, begin, n, classes, endless, s, faults):
+    """AGAIN for the noted rows that have a negative number: a sign may be that of a zero. The first
+    sum is infinite, if it may be `endless`, where p has mass and q has none."""
     for i in range(begin, begin + n):
         if faults[i] == codes.NOTED:
             faults[i] = 0
             for j in range(i * classes, (i + 1) * classes):
-                if not x[j] >= 0.0:
+                if not (p[j] >= 0.0 and q[j] >= 0.0):
                     faults[i] = codes.AGAIN
+                elif endless and q[j] == 0.0 and p[j] > 0.0:
+                    s[i - begin] = math.inf
 
 
 def pair_kernel(formula, value, sums, few, endless=True):
-    """A kernel of the rows of p and q; `endless`: the first sum is infinite where p has mass and q
-    has none."""
+    """A kernel of the rows of p and q."""
     add, settle = row_sums(formula, 2, sums, few), settler(value, sums)
 
     @kernel
     def rows(p, q, classes, limits, t, s, out, faults):
         for begin in range(0, out.size, MOST_ROWS):
             n = MOST_ROWS if begin + MOST_ROWS < out.size else out.size - begin
-            noted = add(begin, n, classes, p, q, t, s, faults)
-            for i in range(begin, begin + (n if noted > 0 else 0)):
-                if faults[i] == codes.NOTED:
-                    faults[i] = 0
-                    for j in range(i * classes, (i + 1) * classes):
-                        if not (p[j] >= 0.0 and q[j] >= 0.0):
-                            faults[i] = codes.AGAIN
-                        elif endless and q[j] == 0.0 and p[j] > 0.0:
-                            s[i - begin] = math.inf
+            if add(begin, n, classes, p, q, t, s, faults) > 0:
+                look_again(p, q, begin, n, classes, endless, s, faults)
             settle(n, s, limits, out, faults, begin)
 
     return rows

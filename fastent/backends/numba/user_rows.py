@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from .columns import first_fault, rows_of
+from . import columns
 from .functions import reduction_unit
 from .probabilities import probability_row, total_of
 from .rows import scratch
@@ -59,13 +59,11 @@ class Rows:
         self.numbers = np.array([0.0, *numbers])  # a parallel region takes no tuples
 
     def row_values(self, spec, true, pred, labels, out, terms=None):
-        if pred.shape[0] == 0:
-            return None
-        rows, faults = rows_of(spec, (true, pred), labels, (0, 1)), np.zeros(len(pred), np.int8)
+        rows, faults = columns.Rows(spec, (true, pred), labels), np.zeros(len(pred), np.int8)
         self.compiled(
             rows.true, rows.pred, rows.classes, rows.labels, rows.kinds, rows.rule,
             float(spec.sum_tolerance), tuple(reduction_unit(t) for t in rows.temperatures),
             self.numbers, scratch(np.float64)[1], out[0], faults,
         )  # fmt: skip
         out[0] /= self.unit
-        return first_fault(spec, true, pred, faults)
+        return columns.first_fault(spec, true, pred, faults)

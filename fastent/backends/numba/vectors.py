@@ -40,12 +40,8 @@ ELEMENTS = {types.float32: SINGLE, types.float64: DOUBLE, types.int64: INT, type
 BYTES = 64  # of a vector: LLVM cuts them to the machine's registers
 
 
-def _fma_in_hardware():
-    arm = binding.get_process_triple().startswith(("aarch64", "arm64"))
-    return arm or bool(binding.get_host_cpu_features().get("fma"))
-
-
-HAS_FMA = _fma_in_hardware()
+ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
+HAS_FMA = ARM or bool(binding.get_host_cpu_features().get("fma"))
 
 
 def size_of(element):
@@ -55,9 +51,6 @@ def size_of(element):
 def lanes_of(element):
     """How many make a vector."""
     return BYTES // size_of(element)
-
-
-# --- values ---------------------------------------------------------------------------------------
 
 
 def _vector(element, count):
@@ -90,20 +83,18 @@ def _comparison(instruction, sign):
 
 
 class Lanes:
-    """What the three kinds of value share: Mask, Bits and Number."""
+    """What the three kinds of value share: Mask, Bits and Number, of which the last has no bits to
+    combine."""
+
+    __and__, __or__ = _operator("and_"), _operator("or_")
 
     def __init__(self, builder, value):
         self.builder, self.value = builder, value
+        kind, vector = value.type, isinstance(value.type, ir.VectorType)
+        self.element, self.count = (kind.element, kind.count) if vector else (kind, 1)
 
-    @property
-    def count(self):
-        kind = self.value.type
-        return kind.count if isinstance(kind, ir.VectorType) else 1
-
-    @property
-    def element(self):
-        kind = self.value.type
-        return kind.element if isinstance(kind, ir.VectorType) else kind
+    def __invert__(self):
+        return self._new(self.builder.not_(self.value))
 
     def lift(self, other):
         """Another value, or a Python number, as an LLVM value of this type."""
@@ -146,16 +137,7 @@ class Lanes:
         return self._new(self.builder.extract_element(self.value, ir.Constant(INT32, k)))
 
 
-class Whole(Lanes):
-    """What masks and integers share."""
-
-    __and__, __or__ = _operator("and_"), _operator("or_")
-
-    def __invert__(self):
-        return self._new(self.builder.not_(self.value))
-
-
-class Mask(Whole):
+class Mask(Lanes):
     """True or false in each lane."""
 
     def any(self):
@@ -173,7 +155,7 @@ class Mask(Whole):
         return self._cast("zext", INT, Bits)
 
 
-class Bits(Whole):
+class Bits(Lanes):
     """Integers: as wide as the floats they come from, or counts."""
 
     __add__ = __radd__ = _operator("add")
@@ -228,9 +210,7 @@ class Number(Lanes):
     __gt__, __ge__ = _comparison("fcmp_ordered", ">"), _comparison("fcmp_ordered", ">=")
     same = _comparison("fcmp_ordered", "==")
 
-    @property
-    def single(self):
-        return self.element == SINGLE
+    single = property(lambda self: self.element == SINGLE)
 
     def __neg__(self):
         return self._new(self.builder.fneg(self.value))
@@ -300,9 +280,6 @@ def polynomial(x, *coefficients):
     for c in coefficients[1:]:
         total = madd(total, x, c)
     return total
-
-
-# --- memory and loops -----------------------------------------------------------------------------
 
 
 class Pointer:
@@ -382,9 +359,6 @@ def either(mask):
     return mask.builder.if_else(mask.value)
 
 
-# --- what compiled code calls ---------------------------------------------------------------------
-
-
 def arguments(formula):
     return len(inspect.signature(formula).parameters)
 
@@ -436,9 +410,6 @@ called = inline(types.float64, given=lambda kind: types.float64)
 def is_single(array):
     """Whether an array holds float32: a constant of the compiled code, so branches on it vanish."""
     return Mask(array.builder, ir.Constant(ir.IntType(1), int(array.element == SINGLE)))
-
-
-# --- kernels, which are kept on disk --------------------------------------------------------------
 
 
 def _told(thing):
