@@ -293,7 +293,7 @@ class Divergence(RowDivergence):
         if finish is not None:
             last = compiler(finish)
             self._tried(last, finish, (0.5, *numbers))
-        return bring("fastent.backends.numba.user_rows").row_kernel(term, last, len(numbers))
+        return bring("fastent.backends.numba.user_rows").row_kernel(term, last)
 
     def same_as(self, other: RowDivergence) -> bool:
         """Whether both compute the same: the same code under the same name."""

@@ -160,10 +160,11 @@ def row_fault(x, start, size, kind, rule, tolerance):
 
 @kernel
 def pair_fault(p, q, row, size, given):
-    """The fault of a pair of rows, 0 if there is none; UNKNOWN if there is a NaN."""
+    """The fault of a pair of rows, 0 if there is none; UNKNOWN if there is a NaN. Of a single row
+    if p is empty."""
     kinds, rule, tolerance, _ = given
-    first = row_fault(p, row, size, kinds[0], rule, tolerance)
-    second = row_fault(q, row, size, kinds[1], rule, tolerance)
+    first = row_fault(p, row, size, kinds[0], rule, tolerance) if p.size > 0 else codes.FINE
+    second = row_fault(q, row, size, kinds[-1], rule, tolerance)
     if first < 0 or second < 0:
         return codes.UNKNOWN
     return 2 * first - 1 if first else 2 * second
@@ -206,15 +207,15 @@ def sparse_column(slot, x, p, n, label, top, place, kind, temperature):
 @kernel
 def single_rows(x, classes, labels, wanted, given, out, faults):
     """Sparse columns and entropy of the rows marked AGAIN, whatever they hold."""
-    kinds, rule, tolerance, temperatures = given
+    kinds, rule, _, temperatures = given
     kind, temperature = kinds[-1], temperatures[-1]
     p, n = np.empty(classes), np.empty(classes)
     for i in range(faults.size):
         if faults[i] != codes.AGAIN:
             continue
         row, label = i * classes, labels[i] if labels.size > 0 else 0
-        fault = row_fault(x, row, classes, kind, rule, tolerance)
-        faults[i] = 2 * max(fault, 0)
+        fault = pair_fault(x[:0], x, row, classes, given)
+        faults[i] = max(fault, 0)
         if fault > 0:
             continue
         top, place = largest(x, row, classes)
@@ -235,16 +236,13 @@ def option_rows(true, x, classes, labels, given, eps, smoothing, weights, values
 
     `true` is empty for sparse targets; `weights` is (1, C), (n, C) or (0, 0).
     """
-    kinds, rule, tolerance, temperatures = given
+    kinds, rule, _, temperatures = given
     p, n, t, t_log = np.empty(classes), np.empty(classes), np.empty(classes), np.empty(classes)
     for i in range(values.size):
         if labels.size > 0 and labels[i] < 0:
             continue
         row = i * classes
-        if true.size > 0:
-            faults[i] = max(pair_fault(true, x, row, classes, given), 0)
-        else:
-            faults[i] = 2 * max(row_fault(x, row, classes, kinds[-1], rule, tolerance), 0)
+        faults[i] = max(pair_fault(true, x, row, classes, given), 0)
         if faults[i] > 0:
             continue
         surprisals(x, row, classes, kinds[-1], rule, temperatures[-1], p, n)

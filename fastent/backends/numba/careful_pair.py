@@ -76,27 +76,20 @@ def pair_row(slot, a, b, plain, eps):
         y, y_low, y_log = b[0, j], b[1, j], b[2, j]
         if x != x or y != y:
             return math.nan
-        moved = (0.0, 0.0)
+        clipped = y_log
         if eps > 0.0 and (slot == slots.KL_DIVERGENCE or slot == slots.JS_DIVERGENCE):
             clipped = clip_surprisal(y_log, eps)
-            if clipped != y_log and slot == slots.KL_DIVERGENCE:
-                # by surprisals: 1 - eps rounds a confident p away
-                term = 0.0 if x_log == math.inf else x * (clipped - x_log)
-                total = dd_add(total, (term, 0.0))
-                if not plain:  # Σ d = 0
-                    total = dd_add(total, dd_add((y, y_low), (-x, -x_low)))
-                continue
-            if clipped != y_log:
-                level = HELD * (1.0 - eps if clipped == clip_n else eps)
-                moved = dd_add((level, 0.0), (-y, -y_low))
-                y, y_low, y_log = level, 0.0, clipped
+        if clipped != y_log and slot == slots.JS_DIVERGENCE:
+            y, y_low, y_log = HELD * (1.0 - eps if clipped == clip_n else eps), 0.0, clipped
         d, d_low = dd_add((y, y_low), (-x, -x_low))
         if abs(d) <= NOISE * x:
             d = d_low = 0.0
-        if plain:
-            moved = (d, d_low)
+        term, moved = 0.0, (d, d_low) if plain else (0.0, 0.0)
         if slot == slots.KL_DIVERGENCE:
-            if x_log == math.inf:
+            if clipped != y_log:  # by surprisals: 1 - eps rounds a confident p away
+                term = 0.0 if x_log == math.inf else x * (clipped - x_log)
+                moved = (0.0, 0.0) if plain else dd_add((x, x_low), (-y, -y_low))  # Σ d = 0
+            elif x_log == math.inf:
                 term = y
             elif y_log == math.inf:
                 return math.inf
@@ -104,33 +97,28 @@ def pair_row(slot, a, b, plain, eps):
                 term = x * (y_log - x_log) - x + y
             else:
                 term = divergence(x, y, d)
-            total = dd_add(total, (term, 0.0))
-            total = dd_add(total, (-moved[0], -moved[1]))
         elif slot == slots.JS_DIVERGENCE:
             half = 0.5 * x + 0.5 * y
-            if x < LEAST and y < LEAST:
-                continue
-            first = divergence(x, half, 0.5 * d)
-            second = divergence(y, half, -0.5 * d)
-            total = dd_add(total, (0.5 * (first + second), 0.0))
+            if x >= LEAST or y >= LEAST:
+                term = 0.5 * (divergence(x, half, 0.5 * d) + divergence(y, half, -0.5 * d))
         elif slot == slots.TOTAL_VARIATION:
-            if plain:
-                total = dd_add(total, (0.5 * abs(d), 0.0))
-            elif d > 0.0:  # what is won is lost elsewhere, maybe where 106 bits do not show it
-                total = dd_add(total, (d, 0.0))
-            else:
-                lost = dd_add(lost, (-d, 0.0))
+            # what is won is lost elsewhere, maybe where 106 bits do not show it
+            term = 0.5 * abs(d) if plain else max(d, 0.0)
+            lost = dd_add(lost, (0.0 if plain else max(-d, 0.0), 0.0))
         elif slot == slots.BRIER:
-            total = dd_add(total, (d * (d / HELD), 0.0))
+            term = d * (d / HELD)
         elif slot == slots.HELLINGER:
             if d != 0.0:
                 root = d / (math.sqrt(x) + math.sqrt(y))
-                total = dd_add(total, (0.5 * root * root, 0.0))
+                term = 0.5 * root * root
         elif x_log != math.inf and (x != 0.0 or y_log == math.inf):  # cross-entropy
-            total = dd_add(total, (x * y_log if x > 0.0 else math.inf, 0.0))
-    value = max(total[0], lost[0]) / HELD if slot == slots.TOTAL_VARIATION else total[0] / HELD
+            term = x * y_log if x > 0.0 else math.inf
+        total = dd_add(total, (term, 0.0))
+        if slot == slots.KL_DIVERGENCE:
+            total = dd_add(total, (-moved[0], -moved[1]))
     if slot == slots.HELLINGER:
         return math.sqrt(total[0]) / ROOT_HELD
+    value = max(total[0], lost[0]) / HELD if slot == slots.TOTAL_VARIATION else total[0] / HELD
     return value if plain or eps > 0.0 else max(value, 0.0)
 
 

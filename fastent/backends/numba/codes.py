@@ -4,8 +4,9 @@ A kernel takes rows and writes a value for each; where a row is odd in any way i
 `faults` instead, and the plain loops of `careful` and `careful_pair` do that row once more.
 """
 
-KINDS = {"probs": 0, "logprobs": 1, "logits": 2}
-PROBS, LOGPROBS, LOGITS = range(3)
+from fastent.backends.cython.engine import KINDS
+
+PROBS, LOGPROBS, LOGITS = (KINDS[name] for name in ("probs", "logprobs", "logits"))
 
 RULES = {"check": 0, "rescale": 1, "as_is": 2}
 CHECK, RESCALE, SKIP = range(3)

@@ -6,7 +6,6 @@ in `careful`.
 """
 
 import math
-from functools import partial
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from .loops import APART, MOST_ROWS, ODD, SPARE, finish, lane_max, over_rows, pu
 from .probabilities import in_chunks, settle_rows
 from .rows import NONE, look_again, place_labels, scratch, settled, within
 from .sums import FEW, row_sums
-from .vectors import choose, is_single, kernel
+from .vectors import SINGLE, choose, kernel
 
 TOP, MASS, GAP, COUNT, REST, MOMENT, SQUARE = range(7)  # among the sums of rows
 PAD = -math.inf
@@ -62,9 +61,9 @@ FORMULAS = {
 }
 
 
-def unscaled(single, top, mass, gap, count, rest, moment, square, unit):
+def unscaled(top, mass, gap, count, rest, moment, square, like, unit):
     """The sums of exp((x − m)/T), of those over the factor of the row."""
-    f = row_factor(top, single, unit)
+    f = row_factor(top, like.element == SINGLE, unit)
     return rest * f, moment * f, square * (f * f), None
 
 
@@ -107,34 +106,9 @@ def other_values(top, mass, gap, count, rest, moment, square, unit):
     return entropy, 1.0 / whole, brier, None
 
 
-map_single, map_double = (over_rows(partial(unscaled, single), 7, REST) for single in (True, False))
+map_sums, map_checks = over_rows(unscaled, 7, REST), over_rows(sum_value, 9, ODD)
 map_losses, map_targets = over_rows(loss_value, 5), over_rows(target_value, 5)
-map_sums = over_rows(sum_value, 9, ODD)
 map_heats, map_others = over_rows(heat_value, 6, SPARE), over_rows(other_values, 7, SPARE)
-
-
-@kernel
-def settle_sums(x, begin, classes, n, s, unit, t):
-    """What the sums of n rows are in the end, and NaN as the maximum of rows that have one: it was
-    counted as one more maximum."""
-    for r in range(n):
-        if s[COUNT * APART + r] != 1.0:
-            s[TOP * APART + r] = lane_max(x, (begin + r) * classes, classes)
-    if is_single(t):
-        map_single(n, s, unit)
-    else:
-        map_double(n, s, unit)
-
-
-@kernel
-def other_columns(x, begin, n, classes, labels, unit, s, others):
-    """Columns beside cross-entropy, from the sums of rows."""
-    entropy, confidence, brier, rank, accuracy = others
-    map_others(n, s, unit)
-    put(n, s, SPARE, entropy, begin)
-    put(n, s, SPARE + 1, confidence, begin)
-    put(n, s, SPARE + 2, brier, begin)
-    place_labels(x, begin, n, classes, labels, rank, accuracy)
 
 
 def row_kernel(few, columns):
@@ -150,24 +124,34 @@ def row_kernel(few, columns):
             if columns == TARGET:
                 if add(begin, n, classes, p, x, t, s, faults, unit) > 0:
                     look_again(p, p, begin, n, classes, False, s, faults)
-                settle_sums(x, begin, classes, n, s, unit, t)
-                odd = map_targets(n, s, unit[3], least, least_mass, most_mass)
             else:
                 add(begin, n, classes, x, t, s, faults, unit)
-                settle_sums(x, begin, classes, n, s, unit, t)
+            for r in range(n):
+                # NaN is the maximum of rows that have one: it was counted as one more maximum
+                if s[COUNT * APART + r] != 1.0:
+                    s[TOP * APART + r] = lane_max(x, (begin + r) * classes, classes)
+            map_sums(n, s, t, unit)
+            if columns == TARGET:
+                odd = map_targets(n, s, unit[3], least, least_mass, most_mass)
+            else:
                 for r in range(n):
                     label, top = labels[begin + r] if labels.size > 0 else -1, s[TOP * APART + r]
                     gap = top - x[(begin + r) * classes + label] if label >= 0 else 0.0
                     s[GAP * APART + r] = gap
                 odd = map_losses(n, s, unit[3], least)
             if low > -math.inf:
-                odd = map_sums(n, s, low, high, unit)
+                odd = map_checks(n, s, low, high, unit)
             finish(n, s, odd, out, faults, begin)
             if columns == HEAT:
                 map_heats(n, s, unit)
                 put(n, s, SPARE, others[0], begin)
             elif columns == ALL:
-                other_columns(x, begin, n, classes, labels, unit, s, others)
+                entropy, confidence, brier, rank, accuracy = others
+                map_others(n, s, unit)
+                put(n, s, SPARE, entropy, begin)
+                put(n, s, SPARE + 1, confidence, begin)
+                put(n, s, SPARE + 2, brier, begin)
+                place_labels(x, begin, n, classes, labels, rank, accuracy)
 
     return rows
 

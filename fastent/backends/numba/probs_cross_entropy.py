@@ -64,17 +64,6 @@ def brier_value(rest, square, own):
 map_briers = over_rows(brier_value, 3, SPARE)
 
 
-@kernel
-def extra_columns(x, begin, n, classes, labels, s, others):
-    brier, rank, accuracy, confidence = others
-    map_briers(n, s)
-    put(n, s, SPARE, brier, begin)
-    place_labels(x, begin, n, classes, labels, rank, accuracy)
-    for r in range(n if confidence.size > 0 else 0):
-        total = s[r] + s[OWN * APART + r]
-        confidence[begin + r] = lane_max(x, (begin + r) * classes, classes) / total
-
-
 settle_entropy, settle_losses = settler(entropy_value, 3), settler(sparse_value, 3)
 FORMULAS = {
     ENTROPY: (entropy_sums, 3, settle_entropy),
@@ -104,7 +93,13 @@ def row_kernel(few, columns):
             if columns != ENTROPY or out.size > 0:
                 settle(n, s, limits, out, faults, begin)
             if columns == ALL:
-                extra_columns(x, begin, n, classes, labels, s, others)
+                brier, rank, accuracy, confidence = others
+                map_briers(n, s)
+                put(n, s, SPARE, brier, begin)
+                place_labels(x, begin, n, classes, labels, rank, accuracy)
+                for r in range(n if confidence.size > 0 else 0):
+                    total = s[r] + s[OWN * APART + r]
+                    confidence[begin + r] = lane_max(x, (begin + r) * classes, classes) / total
 
     return rows
 

@@ -9,7 +9,7 @@ import numpy as np
 from . import codes
 from .loops import APART, MOST_ROWS, SPARE, finish, over_rows, rank_of
 from .sums import row_sums
-from .vectors import choose, kernel
+from .vectors import choose, each, inline, kernel, when
 
 NONE = np.empty(0)
 
@@ -43,18 +43,18 @@ def settler(value, sums):
     return settle
 
 
-@kernel
+@inline()
 def look_again(p, q, begin, n, classes, endless, s, faults):
     """AGAIN for the noted rows that have a negative number: a sign may be that of a zero. The first
     sum is infinite, if it may be `endless`, where p has mass and q has none."""
-    for i in range(begin, begin + n):
-        if faults[i] == codes.NOTED:
-            faults[i] = 0
-            for j in range(i * classes, (i + 1) * classes):
-                if not (p[j] >= 0.0 and q[j] >= 0.0):
-                    faults[i] = codes.AGAIN
-                elif endless and q[j] == 0.0 and p[j] > 0.0:
-                    s[i - begin] = math.inf
+    with each(begin, begin + n) as i, when(faults.load(1, i).same(codes.NOTED)):
+        faults.store(faults.zeros(), i)
+        with each(i * classes, (i + 1) * classes) as j:
+            x, y = p.load(1, j), q.load(1, j)
+            with when(~((x >= 0.0) & (y >= 0.0))):
+                faults.store(faults.zeros().filled(codes.AGAIN), i)
+            with when(y.same(0.0) & (x > 0.0) & endless):
+                s.store(s.zeros().filled(math.inf), i - begin)
 
 
 def pair_kernel(formula, value, sums, few, endless=True):

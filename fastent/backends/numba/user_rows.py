@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 from numba import njit
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from . import columns
 from .functions import reduction_unit
@@ -21,15 +20,14 @@ def unchanged(total, *parameters):
     return total
 
 
-def row_kernel(term, finish, count):
-    """The kernel over rows of finish(Σ term(p, q, *parameters), *parameters), `count` of them; of
-    the sum itself without a `finish`."""
-    finish, width = finish or unchanged, count + 1
+def row_kernel(term, finish):
+    """The kernel over rows of finish(Σ term(p, q, *parameters), *parameters); of the sum itself
+    without a `finish`."""
+    finish = finish or unchanged
 
     @njit(nogil=True, error_model="numpy")
-    def rows(p, q, classes, labels, kinds, rule, tolerance, units, numbers, s, out,
+    def rows(p, q, classes, labels, kinds, rule, tolerance, units, parameters, s, out,
              faults):  # fmt: skip
-        parameters = to_fixed_tuple(numbers, width)[1:]
         a, b, terms = np.empty(classes), np.empty(classes), np.empty(classes)
         work = s, np.zeros(out.size, np.int8)
         for i in range(out.size):
@@ -55,8 +53,7 @@ class Rows:
     """What the engine asks for row values: a kernel with its parameters and unit."""
 
     def __init__(self, compiled, numbers, unit):
-        self.compiled, self.unit = compiled, unit
-        self.numbers = np.array([0.0, *numbers])  # a parallel region takes no tuples
+        self.compiled, self.numbers, self.unit = compiled, numbers, unit
 
     def row_values(self, spec, true, pred, labels, out, terms=None):
         rows, faults = columns.Rows(spec, (true, pred), labels), np.zeros(len(pred), np.int8)
