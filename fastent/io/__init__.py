@@ -45,24 +45,20 @@ def open_source(reference: Reference, role: str, how: Reading = PLAIN) -> Source
     Roles are predictions, labels, targets, groups, clusters, weights, bytes, id and kept. Nothing
     but the head of the file is read.
     """
+    dumped = how.format is None and is_dump(reference.path)
     suffix = how.format or suffix_of(reference.path)
-    if how.format is None and is_dump(reference.path):
-        with reading(reference.path):
-            source = open_dump(reference, role, how)
-        source.mapped = role == "predictions"
-        return source
-    if suffix is None:
+    if suffix is None and not dumped:
         raise InputError(f"{reference.path}: expected a file ending in {SHOWN}")
     with reading(reference.path):
         mode = os.stat(reference.path).st_mode
         if not stat.S_ISREG(mode):
             what = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
             raise InputError(f"{reference.path}: {what}, expected a file")
-        opener = OPENERS[format_of(suffix)]
+        opener = open_dump if dumped else OPENERS[format_of(suffix)]
         constants, part = dict(reference.constants), reference.part
         if part is not None and part in constants:
             rows = opener(Reference(reference.path), "predictions", how).rows
-            source = Constant(reference.path, part, constants[part], rows)
+            source: Source = Constant(reference.path, part, constants[part], rows)
         else:
             source = opener(reference, role, how)
             array = isinstance(source, RawRows | TensorRows)  # whose classes may be any axis

@@ -189,7 +189,7 @@ def open_lines(
     found.first, found.sample, texts = [], [], []
     chosen = choose_columns(path, kinds, reference.part, role, how)
     columns = chosen.names
-    part = f"{columns[0]}..{columns[-1]}" if len(columns) > 1 else columns[0]
+    part = chosen.shown()
     if chosen.per_class:
         kind = "real" if all(kinds[column] == "real" for column in columns) else "text"
     else:

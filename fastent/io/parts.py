@@ -40,6 +40,10 @@ class Columns(NamedTuple):
     per_class: bool
     classes: tuple[str, ...] | None = None  # whose names the columns have
 
+    def shown(self) -> str:
+        first, last = self.names[0], self.names[-1]
+        return first if len(self.names) == 1 else f"{first}..{last}"
+
 
 def listed(names: list[str]) -> str:
     shown = ", ".join(short(name) for name in names[:SHOWN])

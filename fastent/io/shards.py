@@ -175,11 +175,13 @@ class Shards:
         return sum(shard.rows for shard in self.items)
 
     @property
+    def _first(self) -> Source:
+        """The predictions of the first file that has rows."""
+        return next((shard for shard in self.items if shard.rows), self.items[0]).main
+
+    @property
     def classes(self) -> int | None:
-        for shard in self.items:
-            if shard.rows:
-                return shard.main.classes
-        return self.items[0].main.classes
+        return self._first.classes
 
     @property
     def bytes(self) -> int:
@@ -199,17 +201,14 @@ class Shards:
 
     def in_place(self) -> bool:
         """Whether predictions need no buffer, as far as the first file tells."""
-        for shard in self.items:
-            if shard.rows:
-                with reading(shard.main.name):
-                    shard.main.open()
-                return shard.main.in_place
-        return False
+        with reading(self._first.name):
+            self._first.open()
+        return self._first.in_place
 
     def blocks(self, first_row: int, threads: int, most_rows: int | None = None) -> Iterator[Block]:
         """Blocks from a row on, through all files; none has more than ``most_rows``."""
         budget = max(64 << 10, min(PIECE_BYTES, ALL_BUFFERS // threads))
-        end = max((shard.first_row + shard.rows for shard in self.items), default=0)
+        end = self.items[-1].first_row + self.items[-1].rows if self.items else 0
         for shard in self.items:
             start = max(0, first_row - shard.first_row)
             row_bytes = sum(source.row_bytes for source in shard.sources.values())
@@ -284,9 +283,8 @@ def align(predictions: list[Source], sides: dict[str, list[Source]], need_classe
     shards = []
     first_row = 0
     for number, main in enumerate(predictions):
-        parts = {"predictions": main}
-        parts.update({role: column[number] for role, column in sides.items()})
-        shards.append(Shard(first_row, parts))
+        others = {role: column[number] for role, column in sides.items()}
+        shards.append(Shard(first_row, {"predictions": main, **others}))
         first_row += main.rows
     return Shards(shards)
 
@@ -294,9 +292,6 @@ def align(predictions: list[Source], sides: dict[str, list[Source]], need_classe
 def resolve(references: list[Reference], predictions: list[Reference]) -> list[Reference]:
     """References of a side role, where an empty path means each file of predictions."""
     found = []
-    for reference in references:
-        if reference.path:
-            found.append(reference)
-        else:
-            found.extend(replace(main, part=reference.part) for main in predictions)
+    for one in references:
+        found += [one] if one.path else [replace(main, part=one.part) for main in predictions]
     return found

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastent.io.errors import InputError, telling
-from fastent.io.parts import Columns, choose_columns
+from fastent.io.parts import choose_columns
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.source import Buffer, Source
 
 BATCH_BYTES = 4 << 20  # what one decoded batch should take
+TEXTS = ("string", "large_string", "string_view")
 NAMED = ("groups", "clusters", "labels", "id", "kept")  # roles whose rows may be text
 NULLABLE = ("predictions", "targets", "kept")  # roles where a null is NaN, or None
 
@@ -48,10 +49,8 @@ def plain(kind: Any) -> Any:
 
 
 def is_list(kind: Any) -> bool:
-    import pyarrow.types as types
-
-    tests = ("is_list", "is_large_list", "is_fixed_size_list", "is_list_view", "is_large_list_view")
-    return any(getattr(types, test)(kind) for test in tests if hasattr(types, test))
+    """Whether a type is one of Arrow's lists: fixed, large, views and the rest."""
+    return hasattr(kind, "value_field")
 
 
 def holds(kind: Any) -> str:
@@ -65,19 +64,13 @@ def holds(kind: Any) -> str:
         return "whole"
     if types.is_floating(kind) or types.is_decimal(kind):
         return "real"
-    texts = ("is_string", "is_large_string", "is_string_view")
-    return "text" if any(getattr(types, t)(kind) for t in texts if hasattr(types, t)) else "other"
+    return "text" if str(kind) in TEXTS else "other"
 
 
 def dtype_of(kind: Any, role: str) -> np.dtype:
     """Dtype of a column's numbers; predictions are floats, so that a null can be NaN."""
-    import pyarrow.types as types
-
-    kind = plain(kind)
-    if types.is_decimal(kind):
-        return np.dtype(np.float64)
-    found = np.dtype(kind.to_pandas_dtype())
-    if role in NULLABLE and found.kind in "iub":
+    found = np.dtype(plain(kind).to_pandas_dtype())  # objects for decimals
+    if found.kind == "O" or (role in NULLABLE and found.kind in "iub"):
         return np.dtype(np.float64)
     return found
 
@@ -91,40 +84,39 @@ def open_columns(table: Table, part: str | None, role: str, how: Reading = PLAIN
     chosen = choose_columns(table.path, kinds, part, role, how)
     if not chosen.per_class:
         return _one_column(table, chosen.names[0], role)
-    name = f"{table.path}:{part or _span(chosen)}"
+    name = f"{table.path}:{part or chosen.shown()}"
     dtype = np.result_type(*{dtype_of(fields[c], role) for c in chosen.names})
     source = TableRows(table, name, chosen.names, len(chosen.names), dtype, role)
     source.class_names = chosen.classes
     return source
 
 
-def _span(chosen: Columns) -> str:
-    return f"{chosen.names[0]}..{chosen.names[-1]}"
-
-
 def _one_column(table: Table, column: str, role: str) -> Source:
     name = f"{table.path}:{column}"
     kind = plain(table.schema.field(column).type)
     what = holds(kind)
+
+    def rows(dtype: Any, length: int | None = None) -> TableRows:
+        return TableRows(table, name, [column], length, np.dtype(dtype), role)
+
     if what == "list":
         value = plain(kind.value_type)
         if holds(value) not in ("real", "whole"):
             raise InputError(f"{name}: lists of {value}, expected lists of numbers")
-        length = _list_length(table, column, name)
-        return TableRows(table, name, [column], length, dtype_of(value, role), role)
-    if role in ("groups", "clusters", "id") and what in ("real", "whole"):
-        if what == "real" or kind == "bool" or _has_null(table, column):
-            return TableRows(table, name, [column], None, np.dtype(object), role)
+        return rows(dtype_of(value, role), _list_length(table, column))
     if role == "kept" and what == "whole":  # with all digits, also beside nulls
-        source = TableRows(table, name, [column], None, np.dtype(kind.to_pandas_dtype()), role)
+        source = rows(kind.to_pandas_dtype())
         source.stands_for = source.dtype
         if _has_null(table, column):
             source.dtype = np.dtype(object)
         return source
     if what in ("real", "whole"):
-        return TableRows(table, name, [column], None, dtype_of(kind, role), role)
+        text = role in ("groups", "clusters", "id") and (
+            what == "real" or kind == "bool" or _has_null(table, column)
+        )
+        return rows(object if text else dtype_of(kind, role))
     if role in NAMED and (what == "text" or role != "labels"):
-        return TableRows(table, name, [column], None, np.dtype(object), role)
+        return rows(object)
     if {"indices", "values"} <= {kind.field(k).name for k in range(kind.num_fields)}:
         raise InputError(
             f"{name}: Spark ML vectors, expected lists: write pyspark.ml.functions."
@@ -133,9 +125,9 @@ def _one_column(table: Table, column: str, role: str) -> Source:
     raise InputError(f"{name}: holds {kind}, expected numbers for {role}")
 
 
-def _list_length(table: Table, column: str, name: str) -> int:
+def _list_length(table: Table, column: str) -> int:
     kind = plain(table.schema.field(column).type)
-    if getattr(kind, "list_size", None) is not None:
+    if hasattr(kind, "list_size"):
         return int(kind.list_size)
     for batch in table.batches([column], 0, 1, None):
         lists = storage(batch.column(0)).drop_null()
@@ -157,11 +149,8 @@ def storage(column: Any) -> Any:
 
 def numbers_of(column: Any) -> np.ndarray:
     """Numbers as an array, nulls as NaN."""
-    import pyarrow
-    import pyarrow.types as types
-
-    if types.is_decimal(column.type):
-        column = column.cast(pyarrow.float64())
+    if column.type.to_pandas_dtype() is np.object_:  # decimals
+        column = column.cast("float64")
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
@@ -288,10 +277,8 @@ class TableRows(Source):
 
     def _values(self, column: Any) -> np.ndarray:
         """The numbers of lists, as rows; lists that are null have none."""
-        import pyarrow.compute as compute
-
-        if getattr(column.type, "list_size", None) is None:
-            lengths = compute.list_value_length(column).fill_null(self.classes).to_numpy()
+        if not hasattr(column.type, "list_size"):
+            lengths = column.value_lengths().fill_null(self.classes).to_numpy()
             if (lengths != self.classes).any():
                 row = int(np.argmax(lengths != self.classes))
                 raise InputError(
