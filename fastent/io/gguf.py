@@ -35,12 +35,12 @@ class _Head:
     """What comes next in the head of a file."""
 
     def __init__(self, stream: IO[bytes], path: str) -> None:
-        self._stream = stream
+        self.stream = stream
         self._path = path
         self._size = os.fstat(stream.fileno()).st_size
 
     def take(self, count: int) -> bytes:
-        found = self._stream.read(count)
+        found = self.stream.read(count)
         if len(found) < count:
             raise InputError(f"{self._path}: its head ends at byte {self._size}: cut off")
         return found
@@ -59,8 +59,8 @@ class _Head:
         return self.take(self.count("bytes of a name", MOST_TEXT)).decode(errors="replace")
 
     def skip(self, count: int) -> None:
-        self._stream.seek(count, os.SEEK_CUR)
-        if self._stream.tell() > self._size:
+        self.stream.seek(count, os.SEEK_CUR)
+        if self.stream.tell() > self._size:
             self.take(1)  # refused
 
     def skip_value(self, kind: int, nested: bool = False) -> None:
@@ -78,9 +78,6 @@ class _Head:
                     self.skip_value(inner, True)
         else:
             raise InputError(f"{self._path}: metadata of type {kind}, expected one of GGUF's")
-
-    def tell(self) -> int:
-        return self._stream.tell()
 
 
 def read_tensors(path: str) -> dict[str, tuple[tuple[int, ...], int, int]]:
@@ -108,7 +105,7 @@ def read_tensors(path: str) -> dict[str, tuple[tuple[int, ...], int, int]]:
             found[name] = lengths, head.number("I"), head.number("Q")
         if alignment < 1 or alignment & (alignment - 1):
             raise InputError(f"{path}: alignment {alignment}, expected a power of 2")
-        begin = -(-head.tell() // alignment) * alignment
+        begin = -(-head.stream.tell() // alignment) * alignment
     return {name: (lengths, kind, begin + at) for name, (lengths, kind, at) in found.items()}
 
 

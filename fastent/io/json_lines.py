@@ -105,13 +105,11 @@ def _objects(text: bytes) -> int | None:
 def _widened(schema: Any, floats: bool) -> Any:
     """A schema in which whole numbers are floats, those of lists always."""
     import pyarrow
-    import pyarrow.types as types
 
     def wide(kind: Any, inside: bool) -> Any:
         if is_list(kind):
             return pyarrow.list_(wide(kind.value_type, True))
-        number = types.is_integer(kind) or types.is_null(kind)
-        return pyarrow.float64() if number and (inside or floats) else kind
+        return pyarrow.float64() if kind in ("int64", "null") and (inside or floats) else kind
 
     return pyarrow.schema([(field.name, wide(field.type, False)) for field in schema])
 

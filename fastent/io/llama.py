@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +113,10 @@ def check_same_text(p: Header, q: Header) -> None:
         ours, theirs = getattr(p, name), getattr(q, name)
         if ours != theirs:
             raise InputError(f"{q.path}: {name} {theirs}, expected {ours} as in {p.path}")
-    for first, ours, theirs in _both_tokens(p, q):
+    count = p.n_ctx * min(p.chunks, q.chunks)
+    for first in range(0, count, COMPARED):
+        place, some = HEAD.size + 4 * first, min(COMPARED, count - first)
+        ours, theirs = (np.fromfile(h.path, "<i4", some, offset=place) for h in (p, q))
         differ = np.flatnonzero(ours != theirs)
         if differ.size:
             chunk, position = divmod(first + int(differ[0]), p.n_ctx)
@@ -122,17 +124,6 @@ def check_same_text(p: Header, q: Header) -> None:
                 f"{q.path}: token {theirs[differ[0]]} in chunk {chunk} at position {position}, "
                 f"expected {ours[differ[0]]} as in {p.path}: not the same text"
             )
-
-
-def _both_tokens(p: Header, q: Header) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    count = p.n_ctx * min(p.chunks, q.chunks)
-    with open(p.path, "rb") as first, open(q.path, "rb") as second:
-        first.seek(HEAD.size)
-        second.seek(HEAD.size)
-        for start in range(0, count, COMPARED):
-            some = min(COMPARED, count - start)
-            ours, theirs = (np.frombuffer(s.read(4 * some), "<i4") for s in (first, second))
-            yield start, ours, theirs
 
 
 class DumpRows(FileRows):

@@ -42,7 +42,7 @@ def samples_in(path: str) -> dict[str, str]:
     for folder, _, names in sorted(os.walk(path)):
         for name in sorted(names):
             task = task_of(name)
-            if task is not None and name.endswith(".jsonl"):
+            if task is not None:
                 full = os.path.join(folder, name)
                 if task in found:
                     raise InputError(f"{full}: another file of {task} beside {found[task]}")

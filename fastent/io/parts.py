@@ -178,11 +178,7 @@ def _after_classes(path: str, columns: dict[str, str], role: str, how: Reading) 
     prefixes = [p for p in prefixes if all(p + label in columns for label in how.labels)]
     if not prefixes:
         return None
-    if len(prefixes) > 1:
-        raise InputError(
-            f"{path}: columns of every label follow {' and '.join(map(repr, prefixes[:3]))}, "
-            f"expected {path}:PREFIX*"
-        )
+    _refuse_several(path, "label", prefixes)
     (prefix,) = prefixes
     family = [name for name in free if name.startswith(prefix)]
     if not prefix:
@@ -198,6 +194,14 @@ def _after_classes(path: str, columns: dict[str, str], role: str, how: Reading) 
     return Columns(family, True, tuple(name.removeprefix(prefix) for name in family))
 
 
+def _refuse_several(path: str, what: str, prefixes: list[str]) -> None:
+    if len(prefixes) > 1:
+        raise InputError(
+            f"{path}: columns of every {what} follow {' and '.join(map(repr, prefixes[:3]))}, "
+            f"expected {path}:PREFIX*"
+        )
+
+
 def _by_name(
     path: str, columns: dict[str, str], classes: tuple[str, ...], prefixes: list[str]
 ) -> Columns:
@@ -205,11 +209,7 @@ def _by_name(
     whole = [p for p in dict.fromkeys(prefixes) if all(p + name in columns for name in classes)]
     if "" in whole:
         whole = [""]
-    if len(whole) > 1:
-        raise InputError(
-            f"{path}: columns of every class follow {' and '.join(map(repr, whole[:3]))}, "
-            f"expected {path}:PREFIX*"
-        )
+    _refuse_several(path, "class", whole)
     if not whole:
         best = max(prefixes, key=lambda p: sum(p + name in columns for name in classes), default="")
         missing = next((name for name in classes if best + name not in columns), classes[0])
@@ -218,9 +218,8 @@ def _by_name(
             f"{listed([*columns])}"
         )
     names = [whole[0] + name for name in classes]
-    for name in names:
-        if columns[name] not in ("real", "whole"):
-            raise InputError(f"{path}:{name}: expected numbers for predictions")
+    if odd := [name for name in names if columns[name] not in ("real", "whole")]:
+        raise InputError(f"{path}:{odd[0]}: expected numbers for predictions")
     return Columns(names, True, classes)
 
 
@@ -236,14 +235,11 @@ def _range(columns: dict[str, str], part: str) -> Family | None:
     ends = re.fullmatch(r"(.*?)([0-9]+)\.\.(.*?)([0-9]+)", part)
     if ends is None or ends[3] not in ("", ends[1]):
         return None
-    family = _family(columns, ends[1])
-    if family is None:
-        return None
-    first, last = int(ends[2]), int(ends[4])
-    chosen = [name for name in family[1] if first <= _number(name, ends[1]) <= last]
-    if not chosen or (_number(chosen[0], ends[1]), _number(chosen[-1], ends[1])) != (first, last):
-        return None
-    return ends[1], chosen
+    prefix, first, last = ends[1], int(ends[2]), int(ends[4])
+    _, members = _family(columns, prefix) or ("", [])
+    chosen = [name for name in members if first <= _number(name, prefix) <= last]
+    there = [_number(name, prefix) for name in (chosen[:1] + chosen[-1:])]
+    return (prefix, chosen) if there == [first, last] else None
 
 
 def _family(columns: dict[str, str], prefix: str) -> Family | None:

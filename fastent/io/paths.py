@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import json
 import os
 import re
 
-from fastent.io.errors import InputError
+from fastent.io.errors import InputError, first_line
 from fastent.io.llama import is_dump
 from fastent.io.references import SHOWN, TEXTS, Reference, natural_key, suffix_of
 
@@ -90,23 +89,20 @@ def _saved_files(state: str) -> list[str]:
     return names
 
 
-LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
+LOGS = {
+    "_delta_log/": "a Delta table, whose log says which files count: write its rows as Parquet "
+    "first (with deltalake: DeltaTable(path).to_pyarrow_dataset())",
+    ".hoodie/": "a Hudi table, whose log says which files count: write its rows as Parquet first",
+    "metadata/*.metadata.json": "an Iceberg table, whose metadata says which files count: write "
+    "its rows as Parquet first",
+}
 
 
 def _refuse_log(folder: str) -> None:
     """Tables whose files count or not as a log of theirs says."""
-    for name, what in LOGS.items():
-        if os.path.isdir(os.path.join(folder, name)):
-            raise InputError(
-                f"{folder or '.'}: {what}, whose log says which files count: write its rows as "
-                "Parquet first (with deltalake: DeltaTable(path).to_pyarrow_dataset())"
-            )
-    metadata = os.path.join(folder, "metadata")
-    if glob.glob(os.path.join(glob.escape(metadata), "*.metadata.json")):
-        raise InputError(
-            f"{folder or '.'}: an Iceberg table, whose metadata says which files count: write its "
-            "rows as Parquet first"
-        )
+    for pattern, what in LOGS.items():
+        if glob.glob(os.path.join(glob.escape(folder), pattern)):
+            raise InputError(f"{folder or '.'}: {what}")
 
 
 def _with_rows(files: list[str]) -> list[str]:
@@ -120,11 +116,12 @@ def _with_rows(files: list[str]) -> list[str]:
 def _why_none(path: str) -> str:
     if glob.has_magic(path):
         return "no file matches"
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        try:
-            os.lstat(path)
-        except (PermissionError, ValueError) as error:  # a directory's, or a null byte
-            return getattr(error, "strerror", None) or str(error)
+    try:
+        os.lstat(path)
+    except (PermissionError, ValueError) as error:  # a directory's, or a null byte
+        return first_line(error)
+    except OSError:
+        pass
     return "no such file"
 
 
