@@ -15,7 +15,7 @@ from fastent.io.errors import require_pyarrow, telling
 from fastent.io.mapping import Mapping
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
-from fastent.io.source import Buffer, FileSource, Source, as_bytes, open_for_reading
+from fastent.io.source import FileRows, Source, open_for_reading
 from fastent.io.table import Table, TableRows, holds, is_list, open_columns, plain, storage
 
 LARGEST_BATCH = 64 << 20  # bytes of a compressed record batch that the library may decode
@@ -105,7 +105,7 @@ class ArrowTable(Table):
         return most > LARGEST_BATCH
 
 
-class MappedLists(FileSource):
+class MappedLists(FileRows):
     """A column of equally long lists whose numbers lie bare in the file."""
 
     def __init__(
@@ -115,10 +115,10 @@ class MappedLists(FileSource):
         super().__init__(path, name, sum(rows for rows, _ in places), classes, dtype)
         self._starts = np.concatenate([[0], np.cumsum([rows for rows, _ in places])]).tolist()
         self._offsets = [offset for _, offset in places]
-        self._aligned = all(offset % dtype.itemsize == 0 for offset in self._offsets)
+        self._bare = all(offset % dtype.itemsize == 0 for offset in self._offsets)
 
     def open(self) -> None:
-        self._bytes.open(self.path, self.mapped and self._aligned)
+        self._bytes.open(self.path, self.mapped and self._bare)
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         number = bisect.bisect_right(self._starts, start) - 1
@@ -128,16 +128,6 @@ class MappedLists(FileSource):
                 first = self._starts[number]
                 yield self._offsets[number] + (start - first) * self.row_bytes, start, end
             start, number = end, number + 1
-
-    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
-        self.open()
-        parts = list(self._parts(start, stop))
-        if len(parts) == 1 and self._aligned:
-            return self._bytes.rows(parts[0][0], self.shape(stop - start), self.dtype, buffer)
-        rows = buffer.array(self.shape(stop - start), self.dtype)
-        for offset, first, end in parts:
-            self._bytes.read(offset, as_bytes(rows[first - start : end - start]))
-        return rows
 
 
 def mapped_lists(table: ArrowTable, source: TableRows) -> Source | None:

@@ -26,7 +26,7 @@ from fastent.io.errors import InputError
 from fastent.io.parts import choose_columns
 from fastent.io.reading import Reading
 from fastent.io.references import Reference
-from fastent.io.source import Buffer, Source
+from fastent.io.source import Buffer, Forward, Source
 from fastent.io.table import NAMED, NULLABLE
 
 TEXT_ROLES = ("groups", "clusters", "id")
@@ -87,10 +87,8 @@ def bad_value(
     return None
 
 
-class LineRows(Source):
-    """Rows of a file that is read by the line; to be asked for in order."""
-
-    sequential = True
+class LineRows(Forward):
+    """Rows of a file that is read by the line."""
 
     def __init__(
         self,
@@ -113,23 +111,14 @@ class LineRows(Source):
         self._missing = MISSING if role in NULLABLE else ()
         if role == "kept" and kind == "whole":  # with all digits, also beside missing ones
             self.stands_for, self.dtype = self.dtype, np.dtype(object)
-        self._lines: Iterator[str] | None = None
-        self._at = 0
+
+    def _from_the_first(self) -> Iterator[str]:
+        return filter(str.strip, lines(self._layout, self._layout.begin))
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
-        if self._lines is None or start < self._at:
-            self._lines = filter(str.strip, lines(self._layout, self._layout.begin))
-            self._at = 0
-        while self._at < start:
-            next(self._lines, None)
-            self._at += 1
-        if self.dtype == object:
-            found = np.empty(stop - start, dtype=object)
-        else:
-            found = buffer.array(self.shape(stop - start), self.dtype)
-        for row in range(stop - start):
-            found[row] = self._values(next(self._lines, ""))
-            self._at += 1
+        found = buffer.array(self.shape(stop - start), self.dtype)
+        for row, line in enumerate(self._items(start, stop)):
+            found[row] = self._values(line or "")
         return found
 
     def _values(self, line: str) -> Any:
@@ -165,10 +154,6 @@ class LineRows(Source):
             what = KINDS[self._kind][1]
             raise InputError(f"{self.name}: row {self._at}: expected {what}, got {text!r}")
         return KINDS[self._kind][0](text)
-
-    def close(self) -> None:
-        self._lines = None
-        self._at = 0
 
 
 def open_lines(

@@ -147,13 +147,6 @@ class DumpRows(FileRows):
     def _place(self, row: int) -> int:
         return self.header.rows_at + row * self.row_bytes
 
-    def open(self) -> None:
-        self._bytes.open(self.path, self.mapped, self._place(self.rows))
-
-    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
-        self.open()
-        return self._bytes.rows(self._place(start), (stop - start,), self.dtype, buffer)
-
 
 class DumpColumn(FileSource):
     """A number for each row of a dump: its label, its chunk, or the position of the label in it."""

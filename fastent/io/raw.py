@@ -52,6 +52,9 @@ class RawRows(FileRows):
         self._array: np.ndarray | None = None
         self.layers = shape[1] if len(shape) == 3 else 1
         self.scattered = not vector and (by_column or axis != len(shape) - 1)
+        self._bare = (
+            not self.scattered and dtype == self.dtype and offset % max(1, dtype.itemsize) == 0
+        )
         self._check_size()
 
     def _check_size(self) -> None:
@@ -59,18 +62,6 @@ class RawRows(FileRows):
 
     def _place(self, row: int) -> int:
         return self._offset + row * self.row_bytes
-
-    @property
-    def _bare(self) -> bool:
-        """Whether the rows lie in the file as they are to be given."""
-        return (
-            not self.scattered
-            and self._stored == self.dtype
-            and self._offset % self.dtype.itemsize == 0
-        )
-
-    def open(self) -> None:
-        self._bytes.open(self.path, self.mapped and self._bare, self._place(self.rows))
 
     def flattened(self) -> Source:
         flat = copy.copy(self)
@@ -80,16 +71,16 @@ class RawRows(FileRows):
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         self.open()
-        shape = self.shape(stop - start)
         if self.scattered:
             if self._array is None:
                 self._array = self._mapped()
-            rows = self._gathered(self._array, start, stop, buffer).reshape(shape)
+            rows = self._gathered(self._array, start, stop, buffer)
+            rows = rows.reshape(self.shape(stop - start))
             size = os.fstat(self._bytes.fd).st_size
             if size < self._place(self.rows):  # what is cut off reads as zeros
                 raise ends_early(self.name, size, self._place(self.rows))
         else:
-            rows = self._bytes.rows(self._place(start), shape, self._stored, buffer)
+            rows = self._rows(start, stop, self._stored, buffer)
         return self._native(rows)
 
     def _native(self, rows: np.ndarray) -> np.ndarray:

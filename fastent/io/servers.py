@@ -21,7 +21,7 @@ import numpy as np
 
 from fastent.io.csv_layout import open_bytes
 from fastent.io.errors import InputError, reading
-from fastent.io.source import Buffer, Source
+from fastent.io.source import Buffer, Forward
 
 SERVERS = ("vllm", "sglang", "openai")
 Entry = tuple[int, float, bool]  # id, logprob, whether it is one of the largest
@@ -36,51 +36,39 @@ def row_dtype(width: int) -> np.dtype:
     return np.dtype([("ids", "<i8", shape), ("logprobs", "<f8", shape), ("within", "u1", shape)])
 
 
-class ServerRows(Source):
+class ServerRows(Forward):
     """Rows of the responses of a server, in order; they are counted by reading them once.
 
     ``tokens`` is the path of the table of tokens.
     """
-
-    sequential = True
 
     def __init__(self, path: str, server: str, tokens: str | None) -> None:
         self._server = server
         self._texts = None if tokens is None else read_tokens(tokens)
         count, width = 0, 1
         super().__init__(path, path, 0, None, row_dtype(1))
-        for entries in self._lists():
+        for entries in self._from_the_first():
             count, width = count + 1, max(width, len(entries))
         super().__init__(path, path, count, None, row_dtype(width))
-        self._waiting: Iterator[list[Entry]] | None = None
-        self._at = 0
 
     @property
     def dtype_name(self) -> str:
         return f"lists of {self.dtype['ids'].shape[0]}"
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
-        if self._waiting is None or start < self._at:
-            self._waiting, self._at = self._lists(), 0
         found = buffer.array((stop - start,), self.dtype)
         found["ids"], found["logprobs"], found["within"] = -1, 0.0, 0
-        while self._at < stop:
-            entries = next(self._waiting, None)
-            if entries is None or len(entries) > self.dtype["ids"].shape[0]:
+        for row, entries in zip(found, self._items(start, stop), strict=True):
+            if entries is None or len(entries) > len(row["ids"]):
                 raise InputError(f"{self.path}: the file has changed while it was read")
-            if self._at >= start and entries:
-                row = found[self._at - start]
+            if entries:
                 ids, logprobs, within = zip(*entries, strict=True)
                 row["ids"][: len(ids)] = ids
                 row["logprobs"][: len(ids)] = logprobs
                 row["within"][: len(ids)] = within
-            self._at += 1
         return found
 
-    def close(self) -> None:
-        self._waiting, self._at = None, 0
-
-    def _lists(self) -> Iterator[list[Entry]]:
+    def _from_the_first(self) -> Iterator[list[Entry]]:
         """The lists of all positions that have one."""
         of_line = {"vllm": _vllm, "sglang": _sglang, "openai": self._openai}[self._server]
         for number, response in _responses(self.path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -111,6 +112,8 @@ class Buffer:
         return self._bytes[:count]
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        if dtype.kind == "O":
+            return np.empty(shape, dtype)
         count = math.prod(shape) * dtype.itemsize
         return self.take(count).view(dtype).reshape(shape)
 
@@ -200,10 +203,9 @@ class FileBytes:
         if self._mapping is None:
             return
         size = os.fstat(self.fd).st_size
-        if size < offset + length:
-            raise ends_early(self._name, size, offset + length)
-        if self._mapping.broken and size < self._size:
-            raise ends_early(self._name, size, self._size)
+        needed = self._size if self._mapping.broken else offset + length
+        if size < needed:
+            raise ends_early(self._name, size, needed)
         if self._mapping.broken:
             raise InputError(f"{self._name}: reading it failed (a bad disk, or cut off meanwhile)")
 
@@ -250,8 +252,34 @@ class FileSource(Source):
         self._bytes.close()
 
 
+class Forward(Source):
+    """Rows that are made in order, one by one, of what an iterator gives."""
+
+    sequential = True
+    _given: Iterator[Any] | None = None
+    _at = 0  # the row that comes next
+
+    def _from_the_first(self) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def _items(self, start: int, stop: int) -> Iterator[Any]:
+        """What is given for rows ``start`` to ``stop``; None where there is no more."""
+        if self._given is None or start < self._at:
+            self._given, self._at = self._from_the_first(), 0
+        while self._at < stop:
+            one = next(self._given, None)
+            if self._at >= start:
+                yield one
+            self._at += 1
+
+    def close(self) -> None:
+        self._given, self._at = None, 0
+
+
 class FileRows(FileSource):
-    """Rows that lie one after the other in a file."""
+    """Rows that lie in a file as numbers, one after the other in each of its parts."""
+
+    _bare = True  # they lie there as they are to be given
 
     def _place(self, row: int) -> int:
         """Byte offset of a row."""
@@ -259,3 +287,19 @@ class FileRows(FileSource):
 
     def _parts(self, start: int, stop: int) -> Iterable[tuple[int, int, int]]:
         return ((self._place(start), start, stop),)
+
+    def open(self) -> None:
+        self._bytes.open(self.path, self.mapped and self._bare, self._place(self.rows))
+
+    def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
+        self.open()
+        return self._rows(start, stop, self.dtype, buffer)
+
+    def _rows(self, start: int, stop: int, dtype: np.dtype, buffer: Buffer) -> np.ndarray:
+        parts = list(self._parts(start, stop))
+        if len(parts) == 1:
+            return self._bytes.rows(parts[0][0], self.shape(stop - start), dtype, buffer)
+        rows = buffer.array(self.shape(stop - start), dtype)
+        for offset, first, end in parts:
+            self._bytes.read(offset, as_bytes(rows[first - start : end - start]))
+        return rows

@@ -196,9 +196,7 @@ class TableRows(Source):
                     self._used += stop - start
                     self._at = stop
                     return there
-        if self.dtype == object:
-            rows = np.empty(stop - start, dtype=object)
-        elif len(self.columns) > 1:  # column by column, as they come; tiles are turned in the cache
+        if len(self.columns) > 1:  # column by column, as they come; tiles are turned in the cache
             rows = buffer.array((len(self.columns), stop - start), self.dtype).T
         else:
             rows = buffer.array(self.shape(stop - start), self.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 from typing import Any
 
 import numpy as np
@@ -67,9 +69,6 @@ def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
 
 def _loaded(path: str, mode: Any = None) -> dict[str, Any]:
     """The tensors of a file by name, without their numbers under a mode that has none."""
-    import contextlib
-    import pickle
-
     import torch
 
     wrong = (RuntimeError, EOFError, ValueError, KeyError)
