@@ -8,6 +8,7 @@ from itertools import product
 import ml_dtypes
 import numpy as np
 import pyarrow
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
@@ -286,6 +287,31 @@ def test_columns_of_batches_that_do_not_fit(suffix, tmp_path, monkeypatch):
             read(f"{path}:class_1", "labels")
     TABLES[suffix](pyarrow.table({"flag_0": LABELS > 1, "flag_1": LABELS > 2}), path)
     np.testing.assert_array_equal(read(path), np.stack([LABELS > 1, LABELS > 2], 1))
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_a_large_compressed_batch_has_columns_of_any_type(codec, tmp_path, monkeypatch):
+    """Numbers of a dictionary too, which are no indices of it."""
+    monkeypatch.setattr("fastent.io.arrow.LARGEST_BATCH", 0)
+    coded = pyarrow.array(LABELS * 10).dictionary_encode()
+    others = {
+        "view": pyarrow.array(LANGUAGES, pyarrow.string_view()),
+        "runs": pyarrow.compute.run_end_encode(pyarrow.array(LABELS)),
+        "one of two": pyarrow.UnionArray.from_sparse(
+            pyarrow.array([0] * ROWS, pyarrow.int8()), [pyarrow.array(LABELS)]
+        ),
+        "coded": coded,
+    }
+    found = table("fixed")
+    columns = {**MIXED, **others, "logits": found["logits"]}
+    path = f"{tmp_path}/large.arrow"
+    pyarrow.feather.write_feather(pyarrow.table(columns), path, codec, chunksize=150)
+    np.testing.assert_array_equal(read(f"{path}:logits"), LOGITS)
+    np.testing.assert_array_equal(read(f"{path}:coded", "labels"), LABELS * 10)
+    within = pyarrow.ListArray.from_arrays(np.arange(ROWS + 1, dtype=np.int32), coded)
+    columns = {"within": within, "logits": found["logits"]}
+    pyarrow.feather.write_feather(pyarrow.table(columns), path, codec, chunksize=150)
+    np.testing.assert_array_equal(read(f"{path}:logits"), LOGITS)
 
 
 @pytest.mark.parametrize("kind", ["file", "stream"])

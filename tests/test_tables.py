@@ -330,6 +330,21 @@ def test_lists_in_compressed_batches(kind, codec, large, monkeypatch):
     right("x.feather")
 
 
+@pytest.mark.parametrize("length", [-1, 1])
+@pytest.mark.parametrize("codec", ["zstd", "uncompressed"])
+def test_lists_of_one_number_are_rows_of_the_binary_task(length, codec):
+    kind = pyarrow.list_(pyarrow.float64(), length)
+    columns = {"probs": pyarrow.array(PROBS[:, :1].tolist(), kind), "target": LABELS % 2}
+    pyarrow.parquet.write_table(pyarrow.table(columns), "x.parquet")
+    pyarrow.feather.write_feather(pyarrow.table(columns), "x.feather", codec, chunksize=17)
+    expected = fe.binary_cross_entropy(LABELS % 2, PROBS[:, 0], kind="probs", reduction="mean")
+    for path in ("x.parquet", "x.feather"):
+        words = ["score", path, "--kind", "probs", "--task", "binary", "--quiet"]
+        assert main([*words, "--json", "found.json"]) == 0
+        found = json.loads(Path("found.json").read_text())["metrics"]
+        assert found["cross_entropy"]["value"] == expected
+
+
 def test_a_row_of_infinities_that_gives_nan_is_told(refused):
     logits = np.log(PROBS)
     logits[7] = -np.inf

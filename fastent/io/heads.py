@@ -85,10 +85,10 @@ class HeadRows(Source):
             self._head.scale,
             "hidden head bias norm",
         )
-        found = buffer.array((stop - start, int(self.classes or 0)), self.dtype)
+        found = buffer.array((stop - start, self._weights.rows), self.dtype)
         logits_into(rows, found)
         self._hidden.settle(start * layers, stop * layers)
-        return found
+        return found.reshape(self.shape(stop - start))
 
     def release(self, start: int, stop: int) -> None:
         self._hidden.release(start * self._layers, stop * self._layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -83,9 +84,13 @@ class Source:
 
     def flattened(self) -> Source:
         """The same numbers as one scalar per row (binary tasks: every element is a row)."""
-        raise InputError(
-            f"{self.name}: rows of {self.classes} numbers, expected one number per row"
-        )
+        if self.classes != 1:
+            raise InputError(
+                f"{self.name}: rows of {self.classes} numbers, expected one number per row"
+            )
+        flat = copy.copy(self)
+        flat.classes = None
+        return flat
 
     def close(self) -> None:
         """Give back what is open; a later ``read`` opens it again."""

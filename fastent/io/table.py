@@ -173,68 +173,56 @@ class TableRows(Source):
         self.columns = columns
         self._role = role
         self._batches: Iterator[Any] | None = None
-        self._batch: Any = None
-        self._used = 0
+        self._rest: Any = None  # the rows of the current batch that are to come
         self._at = 0
-
-    def flattened(self) -> Source:
-        if self.classes != 1:
-            return super().flattened()
-        return TableRows(self.table, self.name, self.columns, None, self.dtype, self._role)
+        self._width = 1 if classes is None else classes
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         if self._batches is None or start != self._at:
             size = max(1, min(65536, BATCH_BYTES // max(1, self.row_bytes)))
             self._batches = self.table.batches(self.columns, start, size, self.dtype)
-            self._batch, self._used = None, 0
+            self._rest = None
         self._at = start
-        if stop > start and self.dtype != object and len(self.columns) == 1:
-            self._advance()
-            if self._used + stop - start <= self._batch.num_rows:
-                there = self._in_place(self._batch.slice(self._used, stop - start).column(0))
-                if there is not None:
-                    self._used += stop - start
-                    self._at = stop
-                    return there
         if len(self.columns) > 1:  # column by column, as they come; tiles are turned in the cache
             rows = buffer.array((len(self.columns), stop - start), self.dtype).T
         else:
             rows = buffer.array(self.shape(stop - start), self.dtype)
         while self._at < stop:
-            self._advance()
-            count = min(stop - self._at, self._batch.num_rows - self._used)
-            where = self._at - start
-            self._fill(rows[where : where + count], self._batch.slice(self._used, count))
-            self._used += count
+            piece = self._piece(stop - self._at)
+            where, count = self._at - start, piece.num_rows
+            there = self._in_place(piece) if count == len(rows) else None
+            if there is None:
+                self._fill(rows[where : where + count], piece)
+            else:
+                rows = there
+            self._rest = self._rest.slice(count)
             self._at += count
         return rows
 
-    def _advance(self) -> None:
-        """Make the current batch one that has rows left."""
+    def _piece(self, most: int) -> Any:
+        """The next rows of a batch, so many at the most."""
         assert self._batches is not None
-        while self._batch is None or self._used == self._batch.num_rows:
-            self._batch = None  # or it would stay while the next one is read
+        while self._rest is None or not self._rest.num_rows:
+            self._rest = None  # or it would stay while the next one is read
             what = f"{self.name}: row {self._at}: truncated or corrupted"
             with telling(what, OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
-                self._batch = next(self._batches, None)
-            self._used = 0
-            if self._batch is None:
+                self._rest = next(self._batches, None)
+            if self._rest is None:
                 raise InputError(f"{what}: expected {self.rows} rows")
+        return self._rest.slice(0, most)
 
     def _fill(self, rows: np.ndarray, piece: Any) -> None:
-        for number, column in enumerate(piece.columns):
-            column = storage(column)
+        for number, column in enumerate(map(storage, piece.columns)):
             if self.dtype == object:
                 rows[:] = self._texts(column)
                 continue
             if self._role not in NULLABLE:
                 self._refuse_null(column, "is null, expected a value")
-            if self.classes is None:
-                rows[:] = numbers_of(column)
-            elif len(self.columns) == 1 and is_list(column.type):
-                self._lists(rows, column)
+            table = rows.reshape(len(rows), self._width)
+            if is_list(column.type):
+                self._lists(table, column)
             else:
-                rows[:, number] = numbers_of(column)
+                table[:, number] = numbers_of(column)
 
     def _refuse_null(self, column: Any, why: str, per_row: int = 1) -> None:
         if column.null_count:
@@ -263,30 +251,28 @@ class TableRows(Source):
             texts = np.where(column.is_null().to_numpy(zero_copy_only=False), "null", texts)
         return texts
 
-    def _in_place(self, column: Any) -> np.ndarray | None:
+    def _in_place(self, piece: Any) -> np.ndarray | None:
         """The numbers of a column where the library has them; None if there is something to do."""
-        column = storage(column)
-        if column.null_count:
+        column = storage(piece.column(0))
+        if len(self.columns) > 1 or self.dtype == object or column.null_count:
             return None
         found = self._values(column) if is_list(column.type) else numbers_of(column)
-        if found.dtype != self.dtype or (is_list(column.type) != (self.classes is not None)):
-            return None
-        return found
+        return found.reshape(self.shape(len(column))) if found.dtype == self.dtype else None
 
     def _values(self, column: Any) -> np.ndarray:
         """The numbers of lists, as rows; lists that are null have none."""
         if not hasattr(column.type, "list_size"):
-            lengths = column.value_lengths().fill_null(self.classes).to_numpy()
-            if (lengths != self.classes).any():
-                row = int(np.argmax(lengths != self.classes))
+            lengths = column.value_lengths().fill_null(self._width).to_numpy()
+            if (lengths != self._width).any():
+                row = int(np.argmax(lengths != self._width))
                 raise InputError(
                     f"{self.name}: row {self._at + row} has {lengths[row]} numbers, "
-                    f"expected {self.classes} as in row 0"
+                    f"expected {self._width} as in row 0"
                 )
         values = storage(column.flatten())
         if self._role not in NULLABLE:
-            self._refuse_null(values, "holds a null, expected numbers", max(1, self.classes or 0))
-        return numbers_of(values).reshape(-1, self.classes or 0)
+            self._refuse_null(values, "holds a null, expected numbers", max(1, self._width))
+        return numbers_of(values).reshape(len(column) - column.null_count, self._width)
 
     def _lists(self, rows: np.ndarray, column: Any) -> None:
         given = self._values(column)
@@ -297,5 +283,5 @@ class TableRows(Source):
             rows[:] = given
 
     def close(self) -> None:
-        self._batches = self._batch = None
-        self._used = self._at = 0
+        self._batches = self._rest = None
+        self._at = 0
