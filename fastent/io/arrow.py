@@ -139,17 +139,15 @@ def mapped_lists(table: ArrowTable, source: TableRows) -> Source | None:
     places = []
     for _, batch in table.placed(whole, source.columns):
         column = storage(batch.column(0))
-        if column.null_count or column.values.null_count or column.values.type.bit_width < 8:
+        if column.null_count or (column.value_lengths().to_numpy() != source.classes).any():
             return None
-        if not hasattr(column.type, "list_size"):
-            ends = np.asarray(column.offsets) if hasattr(column, "offsets") else np.zeros(1)
-            if (np.diff(ends) != source.classes).any() or len(ends) != len(column) + 1:
-                return None
         values = column.flatten()
         numbers = values.buffers()[1]
-        if values.type.to_pandas_dtype() != source.dtype or not numbers:
+        if values.null_count or values.type.bit_width < 8 or not numbers:
             return None
         offset = numbers.address + values.offset * source.dtype.itemsize - whole.address
+        if values.type.to_pandas_dtype() != source.dtype or not 0 <= offset < whole.size:
+            return None  # the library copies what views have
         places.append((batch.num_rows, offset))
     return MappedLists(source.path, source.name, source.classes, source.dtype, places)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +65,7 @@ class Batch:
         head = bytearray(self.head)
         begin = 8 + len(head)
         end = begin
-        target = Temporary()
-        try:
+        with closing(Temporary()) as target:
             for number, place in enumerate(self.buffers):
                 start = end + -end % ALIGNED + ALIGNED - 8
                 end = self._inflate(place, target, start) if place[1] else start
@@ -74,8 +74,6 @@ class Batch:
             struct.pack_into("<q", head, self.length_at, end - begin)
             target.put(0, memoryview(struct.pack("<ii", -1, len(head)) + head))
             whole = pyarrow.py_buffer(Mapping(target.fd, target.size))
-        finally:
-            target.close()
         return ipc.read_record_batch(ipc.read_message(whole), pyarrow.schema(kinds))
 
     def _inflate(self, place: tuple[int, int], target: Temporary, start: int) -> int:
@@ -85,19 +83,19 @@ class Batch:
         offset, length = place
         given = self.body.slice(offset, length)
         stream: Any = pyarrow.BufferReader(given.slice(8))
-        left = self.told(offset, length)
-        if given.slice(0, 8).to_pybytes() != struct.pack("<q", AS_IT_IS) and left:
-            stream = pyarrow.CompressedInputStream(stream, self.codec)
-        target.put(start, memoryview(struct.pack("<q", AS_IT_IS)))
+        as_it_is = struct.pack("<q", AS_IT_IS)
+        target.put(start, memoryview(as_it_is))
         at = start + 8
-        while left:
-            piece = stream.read(min(STEP, left))
+        end = at + self.told(offset, length)
+        if given.slice(0, 8).to_pybytes() != as_it_is and at < end:
+            stream = pyarrow.CompressedInputStream(stream, self.codec)
+        while at < end:
+            piece = stream.read(min(STEP, end - at))
             if not piece:
                 raise EOFError("a buffer ends early")
             target.put(at, memoryview(piece))
             at += len(piece)
-            left -= len(piece)
-        return at
+        return end
 
 
 def batches_of(whole: Any, is_file: bool) -> Iterator[Batch]:

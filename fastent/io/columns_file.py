@@ -41,8 +41,5 @@ class ColumnsFile:
                 read_exactly(self._file.fd, as_bytes(column), place, "a temporary file")
             yield pyarrow.record_batch(list(found), names=self._names)
 
-    def __enter__(self) -> ColumnsFile:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
+    def close(self) -> None:
         self._file.close()

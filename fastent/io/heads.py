@@ -65,13 +65,13 @@ class HeadRows(Source):
             norm = None
             if self._norm is not None:
                 with reading(self._norm.name):
-                    norm = self._norm.read(0, self._norm.rows, Buffer()).astype(np.float64).ravel()
+                    read = self._norm.read(0, self._norm.rows, Buffer())
+                norm = (read.astype(np.float64).ravel(), self._head.eps)
             self._loaded = (weights, norm)
             _one_thread_each()
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
-        if self._loaded is None:
-            self.open()
+        self.open()
         assert self._loaded is not None
         weights, norm = self._loaded
         layers = self._layers
@@ -80,7 +80,7 @@ class HeadRows(Source):
             given[layers - 1 :: layers],
             weights,
             None,
-            None if norm is None else (norm, self._head.eps),
+            norm,
             self._head.softcap,
             self._head.scale,
             "hidden head bias norm",

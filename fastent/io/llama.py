@@ -36,13 +36,19 @@ class Header:
     n_ctx: int
     n_vocab: int
     n_chunk: int
-    chunks: int  # whole ones in the file; fewer than n_chunk where it was cut off
     size: int  # bytes of the file
 
     @property
     def chunk_rows(self) -> int:
         """Rows of a chunk: the tokens of its second half but for the first."""
         return self.n_ctx - 1 - self.n_ctx // 2
+
+    @property
+    def chunks(self) -> int:
+        """Whole ones in the file; fewer than n_chunk where it was cut off."""
+        chunk = self.chunk_rows * self.dtype.itemsize
+        there = max(0, self.size - self.rows_at) // chunk if chunk else self.n_chunk
+        return min(self.n_chunk, there)
 
     @property
     def rows(self) -> int:
@@ -101,10 +107,7 @@ def read_header(path: str) -> Header:
             f"{path}: n_ctx {n_ctx}, n_vocab {n_vocab}, n_chunk {n_chunk} in its header, expected "
             "at least 2, 1 and 0"
         )
-    whole = Header(path, n_ctx, n_vocab, n_chunk, n_chunk, size)
-    chunk = whole.chunk_rows * whole.dtype.itemsize
-    there = max(0, size - whole.rows_at) // chunk if chunk else n_chunk
-    return Header(path, n_ctx, n_vocab, n_chunk, min(n_chunk, there), size)
+    return Header(path, n_ctx, n_vocab, n_chunk, size)
 
 
 def check_same_text(p: Header, q: Header) -> None:

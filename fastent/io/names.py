@@ -80,7 +80,8 @@ class ClassCodes(Wrapped):
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         labels = self.parts[0].read(start, stop, buffer)
-        codes, unknown = self._classes.codes(as_given(labels), self._ignored, by_text=True)
+        given = as_text(labels) if labels.dtype.kind == "S" else labels
+        codes, unknown = self._classes.codes(given, self._ignored, by_text=True)
         if unknown is not None:
             label = str(labels[unknown])
             raise InputError(
@@ -88,10 +89,6 @@ class ClassCodes(Wrapped):
                 f"{label[:60]!r}, expected one of: {self._classes.shown(NAMES_SHOWN)}"
             )
         return codes
-
-
-def as_given(labels: np.ndarray) -> np.ndarray:
-    return as_text(labels) if labels.dtype.kind == "S" else labels
 
 
 def is_text(source: Source) -> bool:

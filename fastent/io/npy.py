@@ -8,6 +8,7 @@ import os
 import struct
 import zipfile
 import zlib
+from contextlib import closing
 from typing import IO, Any
 
 import numpy as np
@@ -129,14 +130,10 @@ class CompressedRows(RawRows):
 
     def _inflated(self) -> int:
         """A file of all that the member holds."""
-        target = Temporary()
-        try:
-            with self._opened() as stream:
-                while piece := stream.read(STEP):
-                    target.put(target.size, memoryview(piece))
+        with closing(Temporary()) as target, self._opened() as stream:
+            while piece := stream.read(STEP):
+                target.put(target.size, memoryview(piece))
             return os.dup(target.fd)
-        finally:
-            target.close()
 
     def _opened(self) -> IO[bytes]:
         with zipfile.ZipFile(self.path) as archive:
@@ -154,12 +151,8 @@ class CompressedRows(RawRows):
             if self._stream is None:
                 self._stream = self._opened()
             self._stream.seek(self._place(start))
-            done = 0
-            while done < len(view):
-                got = self._stream.readinto(view[done:])  # type: ignore[attr-defined]
-                if not got:
-                    raise EOFError("the member ends early")
-                done += got
+            if self._stream.readinto(view) < len(view):  # type: ignore[attr-defined]
+                raise EOFError("the member ends early")
         return self._native(rows)
 
     def close(self) -> None:

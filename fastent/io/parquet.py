@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class ParquetTable(Table):
                 sizes = [2 * chunk.total_uncompressed_size for chunk in chunks]
                 wanted = [own + min(DECODED_BYTES, decoded) for decoded in sizes]
                 if sum(wanted) > READERS:
-                    with ColumnsFile(columns, group.num_rows, dtype) as turned:
+                    with closing(ColumnsFile(columns, group.num_rows, dtype)) as turned:
                         self._turn(reader, number, columns, wanted, turned)
                         yield from turned.batches(drop, size)
                     continue

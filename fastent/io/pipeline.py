@@ -54,13 +54,12 @@ class Pipeline:
         self._exhausted = False
         self._results: queue.SimpleQueue[tuple[int, Block | None, Any]] = queue.SimpleQueue()
         self._room = threading.Semaphore(blocks_at_once(self._threads))
-        workers = [
-            threading.Thread(target=self._worker, name=f"fastent-{number}", daemon=True)
-            for number in range(self._workers)
-        ]
         started: list[threading.Thread] = []
         try:
-            for worker in workers:
+            for number in range(self._workers):
+                worker = threading.Thread(
+                    target=self._worker, name=f"fastent-{number}", daemon=True
+                )
                 worker.start()
                 started.append(worker)
         except RuntimeError as error:  # no more threads: those there are will do
