@@ -157,6 +157,6 @@ class NextTokens(FileSource):
         found = np.full(stop - start, LAST, np.int64)
         if known > start:
             tokens = buffer.array((known - start,), np.dtype("<i4"))
-            self._bytes.read(self._offset + 4 * (start + 1), as_bytes(tokens))
+            self._fill(as_bytes(tokens), self._offset + 4 * (start + 1))
             found[: known - start] = tokens
         return found

@@ -178,7 +178,7 @@ class DumpColumn(FileSource):
         first = int(place[0])
         tokens = buffer.array((int(place[-1]) + 1 - first,), np.dtype("<i4"))
         self.open()
-        self._bytes.read(HEAD.size + 4 * first, as_bytes(tokens))
+        self._fill(as_bytes(tokens), HEAD.size + 4 * first)
         return tokens[place - first].astype(np.int64)
 
 

@@ -124,9 +124,9 @@ class CompressedRows(RawRows):
         """The size of the file says nothing."""
 
     def open(self) -> None:
-        if self.scattered and self._bytes.fd < 0:
+        if self.scattered and self._fd < 0:
             with telling(f"{self.name}: corrupted or truncated", *DAMAGED):
-                self._bytes.fd = self._inflated()
+                self._fd = self._inflated()
 
     def _inflated(self) -> int:
         """A file of all that the member holds."""

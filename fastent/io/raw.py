@@ -66,7 +66,6 @@ class RawRows(FileRows):
     def flattened(self) -> Source:
         flat = copy.copy(self)
         flat.rows, flat.classes = math.prod(self._shape), None
-        flat._bytes = copy.copy(self._bytes)
         return flat
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
@@ -76,7 +75,7 @@ class RawRows(FileRows):
                 self._array = self._mapped()
             rows = self._gathered(self._array, start, stop, buffer)
             rows = rows.reshape(self.shape(stop - start))
-            size = os.fstat(self._bytes.fd).st_size
+            size = os.fstat(self._fd).st_size
             if size < self._place(self.rows):  # what is cut off reads as zeros
                 raise ends_early(self.name, size, self._place(self.rows))
         else:
@@ -94,7 +93,7 @@ class RawRows(FileRows):
         numbers = np.empty(0, dtype)
         if count:
             try:
-                mapping = Mapping(self._bytes.fd, self._offset + count * dtype.itemsize)
+                mapping = Mapping(self._fd, self._offset + count * dtype.itemsize)
             except OSError:
                 raise InputError(
                     f"{self.name}: is on a filesystem that maps no files, expected it in C order"
