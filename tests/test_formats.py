@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy
 
 from fastent.io import Buffer, InputError, expand, open_source
-from fastent.io.columns_file import ColumnsFile
+from fastent.io.parquet import ColumnsFile
 
 ROWS, CLASSES = 500, 7
 RNG = np.random.default_rng(5)

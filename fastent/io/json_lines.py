@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fastent.io.errors import InputError, require_pyarrow, telling
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
 from fastent.io.source import Source
-from fastent.io.table import NULLABLE, Table, is_list, open_columns
+from fastent.io.table import NULLABLE, Table, after, is_list, open_columns
 
 BLOCK_BYTES = 4 << 20
 
@@ -61,17 +62,13 @@ class JsonTable(Table):
 
     def batches(self, columns: list[str], start: int, size: int, dtype: Any) -> Iterator[Any]:
         found = 0
-        waiting = None  # none goes out before it is known that there are no more rows than lines
-        for batch in self._open():
+        # None goes out before it is known that there are no more rows than lines.
+        for batch, following in pairwise(chain(self._open(), [None])):
             found += batch.num_rows
-            if found > self.rows:
+            if found + (0 if following is None else following.num_rows) > self.rows:
                 raise InputError(f"{self.path}: more objects than lines, expected an object a line")
-            if waiting is not None:
-                yield waiting
-            waiting = batch.select(columns).slice(start) if start < batch.num_rows else None
+            yield from after([batch.select(columns)], start)
             start = max(0, start - batch.num_rows)
-        if waiting is not None:
-            yield waiting
 
 
 def count_lines(path: str) -> int | None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fastent.io.columns_file import ColumnsFile
 from fastent.io.errors import InputError, require_pyarrow, telling
 from fastent.io.parquet_footer import row_groups
 from fastent.io.reading import PLAIN, Reading
 from fastent.io.references import Reference
-from fastent.io.source import Source
-from fastent.io.table import Table, after, open_columns
+from fastent.io.source import Source, as_bytes, read_exactly
+from fastent.io.table import Table, after, numbers_of, open_columns, storage
+from fastent.io.temporary import Temporary
 
 FOOTER_BYTES = 1 << 20  # of the row groups that the library knows at one time
 BUFFER_BYTES = 1 << 16  # that a reader of a large column chunk reads at a time
@@ -27,10 +27,43 @@ TURNED_ROWS = 1 << 16
 
 def list_head(count: int) -> bytes:
     """What comes before so many structs of a list, in Thrift's compact protocol."""
-    if count < 15:
-        return bytes([count << 4 | 12])
-    digits = [count >> shift & 127 for shift in range(0, count.bit_length(), 7)]
-    return bytes([15 << 4 | 12, *(digit | 128 for digit in digits[:-1]), digits[-1]])
+    five = [count >> shift & 127 | 128 for shift in (0, 7, 14, 21)]
+    return bytes([15 << 4 | 12, *five, count >> 28])
+
+
+class ColumnsFile:
+    """Columns of a row group that do not fit into memory, one after the other in a temporary file,
+    from which rows are read.
+    """
+
+    def __init__(self, names: list[str], rows: int, dtype: np.dtype) -> None:
+        self._names = names
+        self._rows = rows
+        self._dtype = dtype
+        self._file = Temporary()
+
+    def put(self, number: int, row: int, column: Any) -> None:
+        """The numbers of a column from a row on."""
+        numbers = np.ascontiguousarray(numbers_of(storage(column)), self._dtype)
+        self._file.put(self._place(number, row), as_bytes(numbers))
+
+    def _place(self, number: int, row: int) -> int:
+        return (number * self._rows + row) * self._dtype.itemsize
+
+    def batches(self, start: int, size: int) -> Iterator[Any]:
+        """Record batches from a row on."""
+        import pyarrow
+
+        for first in range(start, self._rows, size):
+            stop = min(self._rows, first + size)
+            found = np.empty((len(self._names), stop - first), self._dtype)
+            for number, column in enumerate(found):
+                place = self._place(number, first)
+                read_exactly(self._file.fd, as_bytes(column), place, "a temporary file")
+            yield pyarrow.record_batch(list(found), names=self._names)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class ParquetTable(Table):

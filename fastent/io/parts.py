@@ -57,14 +57,10 @@ def short(text: str) -> str:
 def _usual(names: list[str], role: str, how: Reading, path: str) -> str | None:
     """The one of the names that says what the part is for."""
     lower = {name.lower(): name for name in reversed(names)}
-    if role == "predictions":
-        found = [lower[name] for name in PREDICTIONS if name in lower]
+    for rank in (PREDICTIONS,) if role == "predictions" else USUAL_NAMES[role]:
+        found = [lower[name] for name in rank if name in lower]
         if how.kind is not None and len(found) > 1:
             found = [n for n in found if n.lower() in KIND_NAMES[how.kind]] or found
-        ranks = [found]
-    else:
-        ranks = [[lower[n] for n in rank if n in lower] for rank in USUAL_NAMES[role]]
-    for found in ranks:
         if len(found) > 1:
             raise InputError(
                 f"{path}: which of {listed(found)} holds the {role}? expected {path}:NAME"

@@ -126,23 +126,22 @@ def _responses(path: str) -> Iterator[tuple[int, Any]]:
             if not line.strip():
                 continue
             try:
-                found = json.loads(line)
-            except ValueError:
+                found = _parsed(line, path, number)
+            except InputError:
                 if not first:
-                    raise InputError(f"{path}: line {number} is no JSON") from None
-                yield number, _document(path)
+                    raise
+                with open_bytes(path) as whole:
+                    yield number, _parsed(whole.read(), path, number)
                 return
             first = False
             yield number, found
 
 
-def _document(path: str) -> Any:
-    with open_bytes(path) as stream:
-        text = stream.read()
+def _parsed(text: bytes, path: str, number: int) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise InputError(f"{path}: line 1 is no JSON") from None
+        raise InputError(f"{path}: line {number} is no JSON") from None
 
 
 def _after_null(positions: list[Any]) -> list[Any]:

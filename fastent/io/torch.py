@@ -55,8 +55,8 @@ def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
         except TypeError:
             raise InputError(f"{name}: dtype {tensor.dtype}, expected numbers") from None
     begin = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
-    by_column = tensor.dim() > 1 and tensor.permute(*range(tensor.dim())[::-1]).is_contiguous()
-    by_column = by_column and not tensor.is_contiguous()
+    turned = tensor.permute(*range(tensor.dim())[::-1])
+    by_column = turned.is_contiguous() and not tensor.is_contiguous()
     shape = tuple(tensor.shape)
     axis = axis_of(name, shape, role, how)
     if begin is None or not (tensor.is_contiguous() or by_column) or tensor.is_conj():
