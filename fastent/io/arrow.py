@@ -96,11 +96,11 @@ class ArrowTable(Table):
             return False
         if any(str(field.type).find("dictionary<") > 0 for field in self.schema):
             return False  # one within lists is known to the library's reader alone
-        sizes = [getattr(kind, "list_size", None if is_list(kind) else 1) for kind in kinds]
-        if None in sizes:  # of lists of a free length, all that a batch has
-            most = max(head.inflated_bytes() for head in heads)
+        if any(is_list(kind) and not hasattr(kind, "list_size") for kind in kinds):
+            most = max(head.inflated_bytes() for head in heads)  # lists of a free length: of all
         else:
-            bits = sum(s * plain(v).bit_width for s, v in zip(sizes, values, strict=True))
+            pairs = zip(kinds, values, strict=True)
+            bits = sum(getattr(k, "list_size", 1) * plain(v).bit_width for k, v in pairs)
             most = max(head.rows for head in heads) * bits // 8
         return most > LARGEST_BATCH
 

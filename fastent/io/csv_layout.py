@@ -148,17 +148,19 @@ def layout(path: str, role: str, how: Reading) -> Layout:
                 break
     if not found:
         raise InputError(f"{path}: an empty file, expected rows")
-    first = data[slice(*found[0])]
-    text = first.decode("utf-8", "replace")
-    if b"\0" in first[:1000]:
+
+    def line(place: tuple[int, int]) -> str:
+        return data[slice(*place)].decode("utf-8", "replace")
+
+    text = line(found[0])
+    if "\0" in text[:1000]:
         raise InputError(f"{path}: no UTF-8 text (UTF-16, or not a text file)")
     if "\r" in QUOTED.sub("", text).rstrip("\r\n"):
         raise InputError(f"{path}: lines end in carriage returns alone, expected line feeds")
-    below = [data[a:b].decode("utf-8", "replace") for a, b in found[1:3]]
-    separator = _separator(path, text, below, how)
+    separator = _separator(path, text, [line(place) for place in found[1:3]], how)
     fields = split(text, separator)
     few = found[1 : max(2, min(SAMPLE, SAMPLED_FIELDS // len(fields)))]
-    sample = [split(data[a:b].decode("utf-8", "replace"), separator) for a, b in few]
+    sample = [split(line(place), separator) for place in few]
     _demand_points(path, separator, [fields, *sample])
     if sample and len(fields) > SAMPLED_FIELDS:  # what they are like is enough, and takes no memory
         sample = [[_like(field) for field in sample.pop()]]
@@ -175,10 +177,9 @@ def _like(field: str) -> str:
 
 def _demand_points(path: str, separator: str, lines: list[list[str]]) -> None:
     """Refuse numbers with decimal commas, which spreadsheets write in many languages."""
-    for fields in lines:
-        if separator != "," and 2 * sum(map(bool, map(DECIMAL_COMMA.fullmatch, fields))) >= len(
-            fields
-        ):
+    for fields in lines if separator != "," else ():
+        commas = sum(map(bool, map(DECIMAL_COMMA.fullmatch, fields)))
+        if 2 * commas >= len(fields):
             raise InputError(
                 f"{path}: columns seem to be separated by {separator!r}, with decimal commas: "
                 "expected commas between columns and points in numbers"
@@ -197,10 +198,9 @@ def _separator(path: str, line: str, below: list[str], how: Reading) -> str:
         likely = "\t" if counts["\t"] else likely
         return likely if counts[likely] else SPACES
     if not counts[","]:
-        for mark, name in (("\t", "tabs"), (";", "';'"), ("|", "'|'")):
+        for mark, name, shown in (("\t", "tabs", "TAB"), (";", "';'", "';'"), ("|", "'|'", "'|'")):
             if counts[mark]:
                 _demand_points(path, mark, [split(line, mark), *(split(b, mark) for b in below)])
-                shown = "TAB" if mark == "\t" else f"'{mark}'"
                 raise InputError(
                     f"{path}: columns seem to be separated by {name}, expected commas, or "
                     f"--separator {shown}"
@@ -232,9 +232,9 @@ def has_header(first: list[str], sample: list[list[str]], role: str) -> bool | N
     below = sample[0]
     if len(below) != len(first):
         return True
-    for name, value in zip(numbers, below, strict=True):
-        if not name and (fits(value) or value in MISSING):
-            return True
+    values = zip(numbers, below, strict=True)
+    if any(not number and (fits(value) or value in MISSING) for number, value in values):
+        return True
     return None
 
 

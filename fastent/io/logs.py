@@ -58,23 +58,19 @@ def read_samples(path: str, clusters: str | None) -> Log:
     with reading(path), open(path, encoding="utf-8") as stream:
         for number, line in enumerate(stream, 1):
             if line.strip():
-                _add_sample(log, f"{path}: line {number}", _parsed(line, path, number), clusters)
+                _add_sample(log, f"{path}: line {number}", line, clusters)
     if not log.keys:
         raise InputError(f"{path}: no documents")
     return log
 
 
-def _parsed(line: str, path: str, number: int) -> dict[str, Any]:
+def _add_sample(log: Log, where: str, line: str, clusters: str | None) -> None:
     try:
         found = json.loads(line)
     except ValueError:
         found = None
     if not isinstance(found, dict) or "doc_id" not in found:
-        raise InputError(f"{path}: line {number} is no document of lm-eval's samples")
-    return found
-
-
-def _add_sample(log: Log, where: str, found: dict[str, Any], clusters: str | None) -> None:
+        raise InputError(f"{where} is no document of lm-eval's samples")
     key = tuple(str(found.get(name)) for name in KEY)
     if key in log.keys:
         raise InputError(f"{where}: document {found['doc_id']} is there twice")

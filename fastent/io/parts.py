@@ -127,7 +127,7 @@ def choose_columns(
     if role != "predictions" and len(free) == 1:
         return Columns(free, False)
     if rows_of_classes:
-        numbers = [n for n in _free(columns, how) if columns[n] != "list"]
+        numbers = _free(columns, how)
         lists = [name for name in columns if columns[name] == "list"]
         if len(lists) == 1:
             return Columns(lists, False)

@@ -90,15 +90,13 @@ class RawRows(FileRows):
         """An array whose rows do not lie together, where it is mapped, with the class axis last."""
         shape, dtype = self._shape, self._stored
         count = math.prod(shape)
-        numbers = np.empty(0, dtype)
-        if count:
-            try:
-                mapping = Mapping(self._fd, self._offset + count * dtype.itemsize)
-            except OSError:
-                raise InputError(
-                    f"{self.name}: is on a filesystem that maps no files, expected it in C order"
-                ) from None
-            numbers = np.frombuffer(mapping, dtype, count, self._offset)
+        try:
+            mapping = Mapping(self._fd, self._offset + count * dtype.itemsize)
+        except OSError:
+            raise InputError(
+                f"{self.name}: is on a filesystem that maps no files, expected it in C order"
+            ) from None
+        numbers = np.frombuffer(mapping, dtype, count, self._offset)
         # Every number as a row keeps the order of the axes.
         axis = -1 if self.classes is None else self._axis
         return np.moveaxis(numbers.reshape(shape, order="F" if self._by_column else "C"), axis, -1)

@@ -185,11 +185,7 @@ class Shards:
 
     @property
     def bytes(self) -> int:
-        return sum(
-            source.rows * source.row_bytes
-            for shard in self.items
-            for source in shard.sources.values()
-        )
+        return sum(s.rows * s.row_bytes for one in self.items for s in one.sources.values())
 
     def most_groups(self) -> tuple[int, int]:
         """How many groups, and clusters of each, there can be."""
@@ -240,14 +236,10 @@ class Shards:
         described = []
         names = names or {}
         for shard in self.items:
-            entry: dict[str, Any] = {
-                names.get(role, role): source.name for role, source in shard.sources.items()
-            }
-            entry["rows"] = shard.rows
-            if shard.main.classes is not None:
-                entry["classes"] = shard.main.classes
-            entry["dtype"] = shard.main.dtype_name
-            described.append(entry)
+            main = shard.main
+            named = {names.get(role, role): s.name for role, s in shard.sources.items()}
+            classes = {} if main.classes is None else {"classes": main.classes}
+            described.append({**named, "rows": shard.rows, **classes, "dtype": main.dtype_name})
         return described
 
     def identity(self) -> list[list[Any]]:

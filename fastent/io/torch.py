@@ -40,7 +40,7 @@ def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     torch = require("torch", f"{path}:", ", which is not installed")
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    tensors = _loaded(path, FakeTensorMode)
+    tensors = _loaded(path, FakeTensorMode())
     axes = {name: tensor.dim() for name, tensor in tensors.items()}
     key = choose_array(path, axes, reference.part, role, how)
     name = path if key == "" else f"{path}:{key}"
@@ -60,23 +60,20 @@ def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     shape = tuple(tensor.shape)
     axis = axis_of(name, shape, role, how)
     if begin is None or not (tensor.is_contiguous() or by_column) or tensor.is_conj():
-        whole = _loaded(path)[key].resolve_conj().contiguous()
+        whole = _loaded(path, contextlib.nullcontext())[key].resolve_conj().contiguous()
         bits = whole.view(torch.int16) if tensor.dtype == torch.bfloat16 else whole
         return TensorRows(path, name, bits.numpy().view(dtype), axis)
     offset = begin + tensor.storage_offset() * dtype.itemsize
     return RawRows(path, name, offset, shape, dtype, by_column, axis)
 
 
-def _loaded(path: str, mode: Any = None) -> dict[str, Any]:
+def _loaded(path: str, mode: Any) -> dict[str, Any]:
     """The tensors of a file by name, without their numbers under a mode that has none."""
     import torch
 
     wrong = (RuntimeError, EOFError, ValueError, KeyError)
     try:
-        with (
-            telling(f"{path}: not a readable file of torch.save", *wrong),
-            mode() if mode else contextlib.nullcontext(),
-        ):
+        with telling(f"{path}: not a readable file of torch.save", *wrong), mode:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
