@@ -138,7 +138,7 @@ def linear_cross_entropy(
     values = np.empty(rows.count)
     with blas_threads(num_threads):
         for start, stop in rows.blocks(1):
-            state = np.zeros((stop - start, kernel.state_doubles()))
+            state = np.zeros((stop - start, kernel.STATE_DOUBLES))
             own = np.zeros(stop - start)
             here = given[start:stop]
             for first, z in rows.products(start, stop, 1):
@@ -261,7 +261,7 @@ def linear_kl_divergence(
     values = np.empty(p.count)
     with blas_threads(num_threads):
         for start, stop in (p if p.width >= q.width else q).blocks(2):
-            state = np.zeros((stop - start, kernel.state_doubles()))
+            state = np.zeros((stop - start, kernel.STATE_DOUBLES))
             pairs = zip(p.products(start, stop, 2, q), q.products(start, stop, 2, p), strict=True)
             for (first, z), (_, y) in pairs:
                 add = partial(_add_pairs, kernel, z, y, first, p, q, checked, state)
@@ -281,7 +281,7 @@ def _add_labels(
     """Take products of rows [start, stop) in."""
     kernel.add_labels(
         z[start:stop], labels[start:stop], first, rows.bias, rows.scale, rows.softcap, temperature,
-        state[start:stop], own[start:stop], np.empty(kernel.scratch_bytes(), np.int8),
+        state[start:stop], own[start:stop], np.empty(kernel.SCRATCH_BYTES, np.int8),
     )  # fmt: skip
 
 
@@ -292,7 +292,7 @@ def _add_pairs(
     """The same with products of both sides."""
     kernel.add_pairs(
         z[start:stop], y[start:stop], first, p.bias, q.bias, p.scale, q.scale, p.softcap,
-        q.softcap, temperature, state[start:stop], np.empty(kernel.scratch_bytes(), np.int8),
+        q.softcap, temperature, state[start:stop], np.empty(kernel.SCRATCH_BYTES, np.int8),
     )  # fmt: skip
 
 

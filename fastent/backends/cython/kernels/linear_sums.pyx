@@ -26,8 +26,11 @@ from fastent.backends.cython.kernels.logits_sums cimport logit_sums, no_ranks
 cdef extern from "argmax.h" nogil:
     double fe_lane_top_double(const double *x, Py_ssize_t n, Py_ssize_t *where)
 
+STATE_DOUBLES = STATE                   # what is kept of a row
+SCRATCH_BYTES = SCRATCH + 8 * ROOM * sizeof(double)     # what a thread needs
+
 cdef enum:
-    STATE = 8                           # doubles of a row
+    STATE = 8
     TOP = 0, MASS, EXCESS, MEAN, DELTA, TOP_Q, MASS_Q, FAR
 
 cdef struct Head:                       # what is done to a product before it is a logit
@@ -57,48 +60,8 @@ cdef void logits_of(const stored *z, Py_ssize_t start, Py_ssize_t n, Head *head,
 
 
 cdef Head head_of(const double[::1] bias, double scale, double softcap, double temperature):
-    cdef Head head
-    head.bias = &bias[0] if bias is not None and bias.shape[0] else NULL
-    head.scale = scale
-    head.softcap = softcap
-    head.temperature = temperature
-    return head
-
-
-cdef void add_losses(const stored *z, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t stride, const int64_t *labels,
-                     Py_ssize_t start, Head *head, double *state, double *own, char *scratch) noexcept nogil:
-    cdef double *x = <double *>(scratch + SCRATCH)
-    cdef Scale scale = scale_of(1.0)
-    cdef Py_ssize_t r, at, count
-    cdef LogitSums *kept
-    cdef LogitSums sums
-    for r in range(rows):
-        kept = <LogitSums *>(state + r * STATE)
-        at = 0
-        while at < n:
-            count = min(<Py_ssize_t>CHUNK, n - at)
-            logits_of(z + r * stride + at, start + at, count, head, x)
-            sums = logit_sums(x, count, count, scale, False, no_ranks(), <double *>scratch)
-            if start + at == 0:
-                kept[0] = sums
-            else:
-                merge_into(kept, sums, scale)
-            if start + at <= labels[r] < start + at + count:
-                own[r] = x[labels[r] - start - at]
-            at += count
-
-
-cdef void finish_losses(Py_ssize_t rows, const int64_t *labels, const double *state, const double *own, double *out) noexcept nogil:
-    cdef Py_ssize_t r
-    cdef const LogitSums *kept
-    for r in range(rows):
-        kept = <const LogitSums *>(state + r * STATE)
-        if labels[r] < 0:
-            out[r] = 0
-        elif kept.top != kept.top or kept.top == -INFINITY:
-            out[r] = NAN
-        else:
-            out[r] = (kept.top - own[r] if own[r] != kept.top else 0.0) + log1p_of(kept.rest + (kept.count - 1))
+    cdef const double *at = &bias[0] if bias is not None and bias.shape[0] else NULL
+    return Head(at, scale, softcap, temperature)
 
 
 cdef inline void rebase(double *s, double top, double delta) noexcept nogil:
@@ -178,19 +141,6 @@ cdef void add_pair(const double *x, const double *y, Py_ssize_t n, bint first, d
     s[MASS_Q] += row_sum(others, n)
 
 
-cdef void add_divergences(const stored *p, const stored *q, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t stride,
-                          Py_ssize_t start, Head *head_p, Head *head_q, double *state, double *x) noexcept nogil:
-    cdef Py_ssize_t r, at, count
-    for r in range(rows):
-        at = 0
-        while at < n:
-            count = min(<Py_ssize_t>DOUBLE_BLOCK, n - at)
-            logits_of(p + r * stride + at, start + at, count, head_p, x)
-            logits_of(q + r * stride + at, start + at, count, head_q, x + ROOM)
-            add_pair(x, x + ROOM, count, start + at == 0, state + r * STATE, x + 2 * ROOM)
-            at += count
-
-
 cdef double divergence_of(const double *s) noexcept nogil:
     cdef double a, b, gap, plain
     if not s[MASS_Q] > 0:
@@ -213,28 +163,60 @@ def add_labels(const stored[:, :] z, const int64_t[::1] labels, Py_ssize_t start
                double softcap, double temperature, double[:, ::1] state, double[::1] own, char[::1] scratch):
     """Take a block of products in: rows of `z`, classes [start, start + z.shape[1])."""
     cdef Head head = head_of(bias, scale, softcap, temperature)
-    if z.shape[0] and z.shape[1]:
-        with nogil:
-            add_losses(&z[0, 0], z.shape[0], z.shape[1], z.strides[0] // <Py_ssize_t>sizeof(stored), &labels[0], start,
-                       &head, &state[0, 0], &own[0], &scratch[0])
+    cdef double *terms = <double *>&scratch[0]
+    cdef double *x = <double *>&scratch[SCRATCH]
+    cdef Scale unit = scale_of(1.0)
+    cdef Py_ssize_t r, at, count
+    cdef LogitSums *kept
+    cdef LogitSums sums
+    with nogil:
+        for r in range(z.shape[0]):
+            kept = <LogitSums *>&state[r, 0]
+            at = 0
+            while at < z.shape[1]:
+                count = min(<Py_ssize_t>CHUNK, z.shape[1] - at)
+                logits_of(&z[r, at], start + at, count, &head, x)
+                sums = logit_sums(x, count, count, unit, False, no_ranks(), terms)
+                if start + at == 0:
+                    kept[0] = sums
+                else:
+                    merge_into(kept, sums, unit)
+                if start + at <= labels[r] < start + at + count:
+                    own[r] = x[labels[r] - start - at]
+                at += count
 
 
 def losses(const int64_t[::1] labels, const double[:, ::1] state, const double[::1] own, double[::1] out):
     """The cross-entropies; 0 where the label is negative."""
-    if labels.shape[0]:
-        finish_losses(labels.shape[0], &labels[0], &state[0, 0], &own[0], &out[0])
+    cdef Py_ssize_t r
+    cdef const LogitSums *kept
+    for r in range(labels.shape[0]):
+        kept = <const LogitSums *>&state[r, 0]
+        if labels[r] < 0:
+            out[r] = 0
+        elif kept.top != kept.top or kept.top == -INFINITY:
+            out[r] = NAN
+        else:
+            out[r] = (kept.top - own[r] if own[r] != kept.top else 0.0) + log1p_of(kept.rest + (kept.count - 1))
 
 
 def add_pairs(const stored[:, :] p, const stored[:, :] q, Py_ssize_t start, const double[::1] bias_p,
               const double[::1] bias_q, double scale_p, double scale_q, double softcap_p, double softcap_q,
               double temperature, double[:, ::1] state, char[::1] scratch):
-    """Take a block of both products in, which lie alike."""
+    """Take a block of both products in."""
     cdef Head head_p = head_of(bias_p, scale_p, softcap_p, temperature)
     cdef Head head_q = head_of(bias_q, scale_q, softcap_q, temperature)
-    if p.shape[0] and p.shape[1]:
-        with nogil:
-            add_divergences(&p[0, 0], &q[0, 0], p.shape[0], p.shape[1], p.strides[0] // <Py_ssize_t>sizeof(stored), start,
-                            &head_p, &head_q, &state[0, 0], <double *>&scratch[0])
+    cdef double *x = <double *>&scratch[0]
+    cdef Py_ssize_t r, at, count
+    with nogil:
+        for r in range(p.shape[0]):
+            at = 0
+            while at < p.shape[1]:
+                count = min(<Py_ssize_t>DOUBLE_BLOCK, p.shape[1] - at)
+                logits_of(&p[r, at], start + at, count, &head_p, x)
+                logits_of(&q[r, at], start + at, count, &head_q, x + ROOM)
+                add_pair(x, x + ROOM, count, start + at == 0, &state[r, 0], x + 2 * ROOM)
+                at += count
 
 
 def divergences(const double[:, ::1] state, double[::1] out):
@@ -242,13 +224,3 @@ def divergences(const double[:, ::1] state, double[::1] out):
     cdef Py_ssize_t r
     for r in range(state.shape[0]):
         out[r] = divergence_of(&state[r, 0])
-
-
-def state_doubles():
-    """What is kept of a row."""
-    return STATE
-
-
-def scratch_bytes():
-    """What a thread needs."""
-    return SCRATCH + 8 * ROOM * sizeof(double)

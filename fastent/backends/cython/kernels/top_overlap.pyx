@@ -131,27 +131,24 @@ cdef void overlap_rows(Tile *tile, double **out) noexcept nogil:
 
 cdef double first_maximum(Tile *tile, Py_ssize_t r, const real *unused) noexcept nogil:
     """Its place; NaN for a row without one."""
-    cdef Py_ssize_t start = 0, n, first, stop, i, found = 0
+    cdef Py_ssize_t start = 0, n, first, i, found = 0
     cdef const real *x
-    cdef double best = 0
+    cdef double best = -INFINITY
     while start < tile.classes:
         n = min(<Py_ssize_t>CHUNK, tile.classes - start)
         x = classes_of(tile, 1, r, start, n, tile.scratch, unused)
-        if start == 0:
-            best = x[0]
         first = 0
-        while first < n and best == best:
-            stop = min(n, first + SHORT)
-            if some_above(x + first, stop - first, best):
-                for i in range(first, stop):
+        while first < n:
+            if some_above(x + first, min(n - first, <Py_ssize_t>SHORT), best):
+                for i in range(first, min(n, first + SHORT)):
                     if x[i] > best or x[i] != x[i]:
                         best = x[i]
                         found = start + i
-                    if best != best:
-                        return NAN
-            first = stop
+            if best != best:
+                return NAN
+            first += SHORT
         start += n
-    return NAN if best != best or (tile.pred_kind != PROBS and best == -INFINITY) else <double>found
+    return NAN if tile.pred_kind != PROBS and best == -INFINITY else <double>found
 
 
 cdef void predicted_rows(Tile *tile, double **out) noexcept nogil:

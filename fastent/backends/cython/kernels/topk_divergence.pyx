@@ -14,7 +14,7 @@ float rows are formed again in double where the two rows are so near that roundi
 
 from libc.math cimport floor
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastent.backends.cython.arithmetic.functions cimport (
@@ -33,15 +33,9 @@ cdef extern from "extremes.h" nogil:
     Py_ssize_t fe_equal(const void *x, Py_ssize_t n, double m)
     Py_ssize_t fe_within(const void *x, Py_ssize_t n, double low, double high, void *out)
 
-HEAD, TAIL_P, TAIL_Q, BUCKET, LOW, HIGH, CE_LOW, CE_HIGH, ENTROPY_LOW, ENTROPY_HIGH, OVERLAP = range(11)
-COUNT = 11
-# what is wrong with a row
-RANGE, DUPLICATE, MASS, NOT_TOP, ROW_SUM = range(1, 6)
-
 cdef enum:
-    C_HEAD, C_TAIL_P, C_TAIL_Q, C_BUCKET, C_LOW, C_HIGH, C_CE_LOW, C_CE_HIGH, C_ENTROPY_LOW, C_ENTROPY_HIGH
-    C_OVERLAP, C_COUNT
-    C_RANGE = 1, C_DUPLICATE, C_MASS, C_NOT_TOP, C_ROW_SUM
+    HEAD, TAIL_P, TAIL_Q, BUCKET, LOW, HIGH, CE_LOW, CE_HIGH, ENTROPY_LOW, ENTROPY_HIGH, OVERLAP, COUNT
+    RANGE = 1, DUPLICATE, MASS, NOT_TOP, ROW_SUM        # what is wrong with a row
     DIGIT = 9                           # bits by which ids are sorted at once; 6 if they are few
     PIECE = 8                           # as many numbers at a time
     SAMPLE = 2048                       # in all say where the ends of a row may begin
@@ -69,11 +63,6 @@ cdef struct Rules:                      # of all rows
     double tolerance                    # of Σ e^x of log-probabilities; negative: not checked
 
 
-cdef struct Grown:                      # memory that is made as large as rows need it: fresh pages cost
-    char *at                            # as much as a pass over them
-    size_t size
-
-
 cdef struct Room:                       # memory of one thread
     int64_t *ids                        # in order
     int64_t *order
@@ -82,15 +71,15 @@ cdef struct Room:                       # memory of one thread
     double *log_p
     double *log_q
     double *number                      # logits of the listed classes, as doubles
-    Grown ends                          # of a row, as they are stored
-    Grown high, low
-    Grown high_log_q                    # of those taken
-    Grown low_log_q
-    Grown capped                        # and of these
-    Grown row                           # a copy
+    double *high_log_q                  # of those taken
+    double *low_log_q
+    double *capped                      # and of these
     LogitSums *parts
     char *copy                          # of a block
-    bint no_memory
+    char *ends                          # of a row, as they are stored
+    char *high
+    char *low
+    char *row                           # a copy
 
 
 cdef struct Teacher:
@@ -106,6 +95,7 @@ cdef struct Teacher:
 
 cdef struct Student:
     double top                          # m
+    double inverse                      # 1/T
     double partition                    # ln Σ e^{(x−m)/T}
     double tail                         # σ
     double log_tail
@@ -119,19 +109,6 @@ cdef struct Taken:                      # beside the n smallest or largest of th
 cdef struct Bad:
     int code
     double number, more
-
-
-cdef inline char *fit(Room *room, Grown *grown, size_t size) noexcept nogil:
-    """Memory of at least this size, with what was in it; NULL if there is none."""
-    cdef char *found
-    if grown.size < size:
-        found = <char *>realloc(grown.at, size + size // 2)
-        if found == NULL:
-            room.no_memory = True
-            return NULL
-        grown.at = found
-        grown.size = size + size // 2
-    return grown.at
 
 
 # --- the list -------------------------------------------------------------------------------------
@@ -148,8 +125,7 @@ cdef Py_ssize_t sort_ids(const int64_t *ids, Rules *rules, Room *room, Bad *bad)
         if id < 0:
             continue
         if id >= rules.classes:
-            bad.code = C_RANGE
-            bad.number = <double>id
+            bad[0] = Bad(RANGE, <double>id, 0)
             return 0
         room.ids[n] = id
         room.order[n] = i
@@ -175,8 +151,7 @@ cdef Py_ssize_t sort_ids(const int64_t *ids, Rules *rules, Room *room, Bad *bad)
         bits += digit
     for i in range(1, n):
         if room.ids[i] == room.ids[i - 1]:
-            bad.code = C_DUPLICATE
-            bad.number = <double>room.ids[i]
+            bad[0] = Bad(DUPLICATE, <double>room.ids[i], 0)
             return 0
     return n
 
@@ -203,8 +178,7 @@ cdef Teacher teacher_of(const int64_t *ids, const double *logprobs, const unsign
         a = room.log_p[i]
         p = room.p[i]
         if a > 1:
-            bad.code = C_MASS
-            bad.number = INFINITY
+            bad[0] = Bad(MASS, INFINITY, 0)
             return t
         two_sum_add(&mass, &lost, p)
         if within == NULL or within[room.order[i]]:
@@ -212,8 +186,7 @@ cdef Teacher teacher_of(const int64_t *ids, const double *logprobs, const unsign
     t.tail = (1 - mass) - lost
     mass += lost
     if t.tail < -rules.mass_tolerance:
-        bad.code = C_MASS
-        bad.number = mass
+        bad[0] = Bad(MASS, mass, 0)
         return t
     if rules.cap > 1 or cap > 1:                        # none, or nothing is listed
         cap = max(t.tail, 0.0)
@@ -225,9 +198,7 @@ cdef Teacher teacher_of(const int64_t *ids, const double *logprobs, const unsign
         t.tail = 0
     elif t.tail > t.rest * cap:
         if t.tail > t.rest * cap + rules.mass_tolerance:
-            bad.code = C_NOT_TOP
-            bad.number = t.tail
-            bad.more = t.rest * cap
+            bad[0] = Bad(NOT_TOP, t.tail, t.rest * cap)
             return t
         t.tail = t.rest * cap
         norm = mass + t.tail
@@ -274,7 +245,6 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
     cdef double low = -INFINITY, high = INFINITY
     cdef const stored *at[STRETCHES]
     cdef uint64_t held[2]
-    cdef stored *found
     if ends != NULL:
         low = ends.low
         high = ends.high
@@ -292,9 +262,7 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
                 fe_ask(x + rules.classes + i * step_of, 1, False)
         room.parts[block] = sums_of_stretches(at, stretches, low, high, held, x + start + CHUNK, rules.scale, unused)
         if ends != NULL:
-            found = <stored *>fit(room, &room.ends, (ends.found + CHUNK + 64) * sizeof(stored))
-            if found != NULL:
-                ends.found += fe_ends_held(at, held, low, high, found + ends.found)
+            ends.found += fe_ends_held(at, held, low, high, <stored *>room.ends + ends.found)
     while step < count:
         i = 0
         while i + step < count:
@@ -304,21 +272,19 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
     return room.parts[0]
 
 
-cdef inline double scaled(double x, double top, double inverse) noexcept nogil:
-    """(x − m)/T, 0 for x = m."""
-    return (x - top) * inverse if x != top else 0.0
+cdef inline double log_q_of(double x, Student s) noexcept nogil:
+    """(x − m)/T, 0 for x = m, less the partition."""
+    return ((x - s.top) * s.inverse if x != s.top else 0.0) - s.partition
 
 
-cdef Student student_of(LogitSums tail, Teacher *t, Rules *rules, Room *room) noexcept nogil:
-    """The partition of the row, and the logarithms of the probabilities of what is listed."""
+cdef Student student_of(LogitSums tail, double top, Teacher *t, Rules *rules, Room *room) noexcept nogil:
+    """The partition of the row, and the logarithms of the probabilities of what is listed, at most `top`."""
     cdef Student s
     cdef Py_ssize_t i
-    cdef double top = -INFINITY, others = 0, mass
+    cdef double others = 0, mass = tail.count + tail.rest if tail.top > -INFINITY else 0
     cdef double *log_q = room.log_q
     cdef bint first = True
-    for i in range(t.count):
-        top = room.number[i] if room.number[i] > top else top
-    mass = tail.count + tail.rest if tail.top > -INFINITY else 0
+    s.inverse = rules.scale.inverse
     s.top = top if top >= tail.top else tail.top
     for i in range(t.count):
         if room.number[i] == s.top and first and top >= tail.top:
@@ -330,10 +296,12 @@ cdef Student student_of(LogitSums tail, Teacher *t, Rules *rules, Room *room) no
     else:
         others += (tail.count - 1) + tail.rest
     s.partition = log1p_of(others)
-    s.log_tail = scaled(tail.top, s.top, rules.scale.inverse) + (log_positive(mass) - s.partition) if mass > 0 else -INFINITY
+    s.log_tail = -INFINITY
+    if mass > 0:
+        s.log_tail = (tail.top - s.top) * s.inverse + (log_positive(mass) - s.partition)
     s.tail = exp_of_sum(s.log_tail, 0.0)
     for i in range(t.count):
-        log_q[i] = scaled(room.number[i], s.top, rules.scale.inverse) - s.partition
+        log_q[i] = log_q_of(room.number[i], s)
     return s
 
 
@@ -516,18 +484,11 @@ cdef void thresholds(const stored *x, Py_ssize_t n, Py_ssize_t listed, Ends *end
 cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends *ends) noexcept nogil:
     """Smallest and largest numbers of the tail apart, as many as are wanted at least; those of the
     listed classes, which were taken for −infinity, are none of it."""
-    cdef stored *found
-    cdef stored *lows
-    cdef stored *highs
+    cdef stored *found = <stored *>room.ends
+    cdef stored *lows = <stored *>room.low
+    cdef stored *highs = <stored *>room.high
     cdef Py_ssize_t i, left, start, n
     while True:
-        found = <stored *>fit(room, &room.ends, (ends.found + 64) * sizeof(stored))
-        lows = <stored *>fit(room, &room.low, (ends.found + 64) * sizeof(stored))
-        highs = <stored *>fit(room, &room.high, (ends.found + 64) * sizeof(stored))
-        fit(room, &room.low_log_q, (ends.found + 64) * sizeof(double))
-        fit(room, &room.high_log_q, (ends.found + 64) * sizeof(double))
-        if room.no_memory:
-            return
         ends.lows = fe_ends(found, ends.found, ends.low, NAN, lows)
         ends.highs = fe_ends(found, ends.found, NAN, ends.high, highs)
         left = larger(lows, ends.lows, <stored>(-INFINITY), lows)
@@ -541,9 +502,6 @@ cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends
         if ends.lows >= ends.few and ends.highs >= ends.many:
             return
         # the sample was misleading: all of the tail
-        found = <stored *>fit(room, &room.ends, (rules.classes + 64) * sizeof(stored))
-        if room.no_memory:
-            return
         ends.found = ends.none = start = 0
         for i in range(t.count + 1):
             n = (room.ids[i] if i < t.count else rules.classes) - start
@@ -555,19 +513,13 @@ cdef void split_ends(const stored *x, Teacher *t, Rules *rules, Room *room, Ends
 
 
 cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint smallest, double low,
-                Room *room, double *log_q, Student *s, Rules *rules) noexcept nogil:
+                stored *extreme, double *log_q, Student s) noexcept nogil:
     """ln q of the `count` largest (or smallest: then the numbers are turned over), and the next one, if
-    that is wanted; all are at least (at most) `low`."""
+    that is wanted; all are at least (at most) `low`. `extreme` has room for them."""
     cdef Taken taken
     cdef stored bound
-    cdef stored *extreme = <stored *>fit(room, &room.ends, (n + 64) * sizeof(stored))
-    cdef Py_ssize_t i, found = 0
-    cdef double sign = -1 if smallest else 1
-    cdef double top = s.top, partition = s.partition, inverse = rules.scale.inverse, last
-    taken.last = NAN
-    taken.log_last = 0
-    if extreme == NULL:
-        return taken
+    cdef Py_ssize_t i, found
+    cdef double sign = -1 if smallest else 1, last
     if smallest:
         for i in range(n):
             x[i] = -x[i]
@@ -576,23 +528,21 @@ cdef Taken take(stored *x, Py_ssize_t n, Py_ssize_t count, bint next, bint small
     bound = largest(<const stored *>x, n, count + next, <stored>low)
     found = larger(<const stored *>x, n, bound, extreme)
     taken.last = sign * <double>bound
-    last = scaled(taken.last, top, inverse) - partition
+    last = log_q_of(taken.last, s)
     for i in range(found):
-        log_q[i] = scaled(sign * extreme[i], top, inverse) - partition
+        log_q[i] = log_q_of(sign * extreme[i], s)
     for i in range(found, count):
         log_q[i] = last
-    if next:
-        taken.log_last = last
+    taken.log_last = last if next else 0
     return taken
 
 
-cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double bound, bint over,
+cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, Student s, double bound, bint over,
                         double origin, double *most, Py_ssize_t *equal) noexcept nogil:
     """Σ q·e^−origin of the tail where ln q is above (or below) a bound, the largest ln q of those, and how
     many are equal to the bound."""
     cdef Py_ssize_t i = 0, j, start = 0, stop, n
     cdef double total = 0, lost = 0, log_q
-    cdef double top = s.top, partition = s.partition, inverse = rules.scale.inverse
     cdef double terms[DOUBLE_BLOCK + 16]
     cdef bint beyond
     equal[0] = 0
@@ -605,7 +555,7 @@ cdef double mass_beyond(const stored *x, Teacher *t, Rules *rules, Room *room, S
             continue
         n = min(<Py_ssize_t>DOUBLE_BLOCK, stop - start)
         for j in range(n):
-            log_q = scaled(x[start + j], top, inverse) - partition
+            log_q = log_q_of(x[start + j], s)
             beyond = (log_q > bound) if over else (log_q < bound)
             terms[j] = exp_of_sum(log_q - origin, 0.0) if beyond else 0.0
             most[0] = log_q if beyond and log_q > most[0] else most[0]
@@ -620,9 +570,7 @@ cdef double overlap_of(const stored *x, Teacher *t, Rules *rules, Room *room, co
     before come first. `highs` are those of the tail that are at least `least`."""
     cdef Py_ssize_t i, inside, over, own, tied, slots, place, listed = 0
     cdef stored bound
-    cdef stored *all = <stored *>fit(room, &room.ends, (t.count + n + 64) * sizeof(stored))
-    if all == NULL:
-        return NAN
+    cdef stored *all = <stored *>room.ends
     for i in range(t.count):
         all[i] = <stored>room.number[i]
     memcpy(all + t.count, highs, n * sizeof(stored))
@@ -649,22 +597,20 @@ cdef double overlap_of(const stored *x, Teacher *t, Rules *rules, Room *room, co
 
 cdef void undefined(double *out, Py_ssize_t stride) noexcept nogil:
     cdef int k
-    for k in range(C_COUNT):
+    for k in range(COUNT):
         out[k * stride] = NAN
 
 
-cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *most,
+cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student s, double head,
                    double *seen) noexcept nogil:
     """The least divergence: x = min(c, λq), λ by Newton's steps, which only rise. `seen`: how much of a
     relative error of σ it takes."""
     cdef Py_ssize_t i, capped = 0, before, tied, equal = 0
-    cdef const double *log_q = <const double *>room.high_log_q.at
-    cdef double *those = <double *>fit(room, &room.capped, (t.whole + 64) * sizeof(double))
+    cdef const double *log_q = room.high_log_q
+    cdef double *those = room.capped
     cdef double mass = 0, left = t.tail, rest = s.tail, least = INFINITY, total = head, lost = 0, bound, over = INFINITY
     cdef double next = -INFINITY, log_rest = log_positive(s.tail) if s.tail > TINY else s.log_tail
     seen[0] = 0
-    if those == NULL:
-        return NAN
     if t.tail == 0:
         return head + s.tail
     if t.whole >= t.rest:
@@ -711,10 +657,10 @@ cdef double low_of(const stored *x, Teacher *t, Rules *rules, Room *room, Studen
     return total + lost if lost == lost else total
 
 
-cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student *s, double head, Taken *least) noexcept nogil:
+cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Student s, double head, Taken *least) noexcept nogil:
     """The greatest divergence: c on the n smallest, r on the next, nothing on the others."""
     cdef Py_ssize_t i, equal, used = t.whole + (t.left > 0)
-    cdef const double *log_q = <const double *>room.low_log_q.at
+    cdef const double *log_q = room.low_log_q
     cdef double total = head, lost = 0, mass = 0, rest, last, most
     two_sum_add(&total, &lost, excess_of_cap(t, log_q, t.whole, &mass))
     if t.left > 0:
@@ -723,7 +669,7 @@ cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Stude
     if used < t.rest:
         rest = s.tail - mass
         if rest < 0.1 * s.tail:
-            last = scaled(least.last, s.top, rules.scale.inverse) - s.partition
+            last = log_q_of(least.last, s)
             rest = mass_beyond(x, t, rules, room, s, last, True, 0.0, &most, &equal)
             for i in range(t.whole):                    # of equal numbers some are used
                 equal -= log_q[i] == last
@@ -750,7 +696,6 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
     cdef Py_ssize_t i, wanted
     cdef Ends ends
     cdef Ends *looked_for = NULL
-    cdef stored *copy
     cdef double head = 0, mass, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
     cdef bint behind                    # some of the list is behind some of the tail
     for i in range(rules.listed):
@@ -784,22 +729,17 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
             elif stored is float:
                 tail = tail_sums(x, followed, &t, rules, room, looked_for, <float>0)
             looked_for = NULL                           # once is enough
-        if room.no_memory:
-            return
         if tail.top != tail.top or (tail.top == -INFINITY and top == -INFINITY):
             undefined(out, stride)
             return
         if tail.top == INFINITY or top == INFINITY:
-            copy = <stored *>fit(room, &room.row, rules.classes * sizeof(stored))
-            if copy == NULL:
-                return
-            certain(x, copy, rules.classes)
-            one_row(copy, False, ids, logprobs, within, rules, room, bad, wide, out, stride)
+            certain(x, <stored *>room.row, rules.classes)
+            one_row(<stored *>room.row, False, ids, logprobs, within, rules, room, bad, wide, out, stride)
             return
         if not wide and tail.count == 1 and tail.rest < 1.3e-26:
             wide = True                                 # zeros in float
             continue
-        s = student_of(tail, &t, rules, room)
+        s = student_of(tail, top, &t, rules, room)
         head = excess_of(room.p, room.log_p, False, room.log_q, t.count, &mass)
         tail_term = excess(t.tail, log_positive(t.tail), s.log_tail)
         bucket = head + tail_term
@@ -812,60 +752,56 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
         total = s.top + s.partition
         low = exp_of_sum(total, 0.0) if total < 1 else INFINITY
         if not (1 - rules.tolerance <= low <= 1 + rules.tolerance):
-            bad.code = C_ROW_SUM
-            bad.number = low
+            bad[0] = Bad(ROW_SUM, low, 0)
             return
     for i in range(t.count):
         ce -= room.p[i] * room.log_q[i] if room.p[i] > 0 else 0
-    out[C_HEAD * stride] = head + (s.tail - t.tail)
-    out[C_TAIL_P * stride] = t.tail
-    out[C_TAIL_Q * stride] = s.tail
-    out[C_BUCKET * stride] = bucket
-    out[C_ENTROPY_LOW * stride] = t.entropy
-    out[C_ENTROPY_HIGH * stride] = t.entropy
+    out[HEAD * stride] = head + (s.tail - t.tail)
+    out[TAIL_P * stride] = t.tail
+    out[TAIL_Q * stride] = s.tail
+    out[BUCKET * stride] = bucket
+    out[ENTROPY_LOW * stride] = t.entropy
+    out[ENTROPY_HIGH * stride] = t.entropy
     if t.tail > 0:
-        out[C_ENTROPY_HIGH * stride] += t.tail * (log_positive(<double>t.rest) - log_positive(t.tail))
-        out[C_ENTROPY_LOW * stride] -= t.whole * t.cap * t.log_cap
+        out[ENTROPY_HIGH * stride] += t.tail * (log_positive(<double>t.rest) - log_positive(t.tail))
+        out[ENTROPY_LOW * stride] -= t.whole * t.cap * t.log_cap
         if t.left > 0:
-            out[C_ENTROPY_LOW * stride] -= t.left * log_positive(t.left)
-    out[C_OVERLAP * stride] = 1
+            out[ENTROPY_LOW * stride] -= t.left * log_positive(t.left)
+    out[OVERLAP * stride] = 1
     least.last = NAN
     least.log_last = most.log_last = 0
     behind = bottom < tail.top or (bottom == tail.top and t.rest > 0)
     if wanted or (behind and t.count):
         split_ends(x, &t, rules, room, &ends)
-        if room.no_memory:
-            return
         if behind and t.count:
-            out[C_OVERLAP * stride] = overlap_of(x, &t, rules, room, <stored *>room.high.at, ends.highs, ends.high)
+            out[OVERLAP * stride] = overlap_of(x, &t, rules, room, <stored *>room.high, ends.highs, ends.high)
     if wanted:
-        most = take(<stored *>room.high.at, ends.highs, t.whole, t.left > 0, False, ends.high, room,
-                    <double *>room.high_log_q.at, &s, rules)
-        least = take(<stored *>room.low.at, ends.lows, t.whole, t.left > 0, True, ends.low, room,
-                     <double *>room.low_log_q.at, &s, rules)
-    low = low_of(x, &t, rules, room, &s, head, &most, &total)
+        most = take(<stored *>room.high, ends.highs, t.whole, t.left > 0, False, ends.high,
+                    <stored *>room.ends, room.high_log_q, s)
+        least = take(<stored *>room.low, ends.lows, t.whole, t.left > 0, True, ends.low,
+                     <stored *>room.ends, room.low_log_q, s)
+    low = low_of(x, &t, rules, room, s, head, &total)
     if not wide and SUM_ERROR * total > SEEN * low:
         one_row(x, followed, ids, logprobs, within, rules, room, bad, True, out, stride)
         return
-    high = high_of(x, &t, rules, room, &s, head, &least)
-    out[C_LOW * stride] = low = low if low >= bucket else bucket
-    out[C_HIGH * stride] = high if high >= low else low
-    low = -t.cap * row_sum(<const double *>room.high_log_q.at, t.whole) if t.whole else 0
-    high = -t.cap * row_sum(<const double *>room.low_log_q.at, t.whole) if t.whole else 0
+    high = high_of(x, &t, rules, room, s, head, &least)
+    out[LOW * stride] = low = low if low >= bucket else bucket
+    out[HIGH * stride] = high if high >= low else low
+    low = -t.cap * row_sum(room.high_log_q, t.whole) if t.whole else 0
+    high = -t.cap * row_sum(room.low_log_q, t.whole) if t.whole else 0
     if t.left > 0:
         low -= t.left * most.log_last
         high -= t.left * least.log_last
-    out[C_CE_LOW * stride] = ce + low
-    out[C_CE_HIGH * stride] = ce + high
+    out[CE_LOW * stride] = ce + low
+    out[CE_HIGH * stride] = ce + high
 
 
 cdef bint make_room(Room *room, Rules *rules, size_t width) noexcept nogil:
-    """What all rows need, in one piece; False if there is no memory."""
-    cdef Py_ssize_t k = rules.listed + 1
-    cdef size_t size = 4 * k * sizeof(int64_t) + 4 * k * sizeof(double)
-    size += (blocks_of(rules.classes) + 1) * sizeof(LogitSums) + (CHUNK + 64) * width
-    memset(room, 0, sizeof(Room))
-    room.ids = <int64_t *>malloc(size)
+    """What rows need at most, in one piece, of which rarely more than a little is ever touched; False if there is
+    no memory."""
+    cdef Py_ssize_t k = rules.listed + 1, n = rules.classes + STRETCH + 64, blocks = blocks_of(rules.classes) + 1
+    cdef size_t size = (8 * k + 3 * n) * sizeof(double) + blocks * sizeof(LogitSums)
+    room.ids = <int64_t *>malloc(size + (CHUNK + 64 + 4 * n) * width)
     if room.ids == NULL:
         return False
     room.order = room.ids + k
@@ -874,77 +810,43 @@ cdef bint make_room(Room *room, Rules *rules, size_t width) noexcept nogil:
     room.log_p = room.p + k
     room.log_q = room.log_p + k
     room.number = room.log_q + k
-    room.parts = <LogitSums *>(room.number + k)
-    room.copy = <char *>(room.parts + blocks_of(rules.classes) + 1)
+    room.high_log_q = room.number + k
+    room.low_log_q = room.high_log_q + n
+    room.capped = room.low_log_q + n
+    room.parts = <LogitSums *>(room.capped + n)
+    room.copy = <char *>(room.parts + blocks)
+    room.ends = room.copy + (CHUNK + 64) * width
+    room.high = room.ends + n * width
+    room.low = room.high + n * width
+    room.row = room.low + n * width
     return True
 
 
-cdef void give_back(Room *room) noexcept nogil:
-    free(room.ids)
-    free(room.ends.at)
-    free(room.high.at)
-    free(room.low.at)
-    free(room.high_log_q.at)
-    free(room.low_log_q.at)
-    free(room.capped.at)
-    free(room.row.at)
-
-
-cdef tuple rows_of(const stored *x, Py_ssize_t rows, const int64_t[:, ::1] ids, const double[:, ::1] logprobs,
-                   const unsigned char[:, ::1] within, const unsigned char[::1] skipped, Rules *rules,
-                   double *out, Py_ssize_t stride):
-    cdef Room room
-    cdef Bad bad
-    cdef Py_ssize_t r = 0, k = rules.listed
-    cdef const unsigned char *inside = NULL
-    cdef bint made
-    bad.code = 0
-    bad.number = bad.more = 0
-    with nogil:
-        made = make_room(&room, rules, sizeof(stored))
-        while made and r < rows:
-            if skipped is not None and skipped[r]:
-                undefined(out + r, stride)
-                r += 1
-                continue
-            if within is not None and k:
-                inside = &within[r, 0]
-            one_row(x + r * rules.classes, r + 1 < rows, &ids[r, 0] if k else NULL, &logprobs[r, 0] if k else NULL, inside,
-                    rules, &room, &bad, False, out + r, stride)
-            if bad.code or room.no_memory:
-                break
-            r += 1
-        if made:
-            give_back(&room)
-    if not made or room.no_memory:
-        raise MemoryError("fastent: no memory for the lists of a row")
-    return (r, bad.code, bad.number, bad.more) if bad.code else None
-
-
-def row_values(pred, const int64_t[:, ::1] ids, const double[:, ::1] logprobs, const unsigned char[:, ::1] within,
-               const unsigned char[::1] skipped, double cap, double temperature, double mass_tolerance,
-               double tolerance, double[:, ::1] out, Py_ssize_t start):
-    """The COUNT values of each row of `pred` (contiguous float32 or float64) to columns `start` and on of
-    `out`; returns (row, code, number, more) of the first bad row, or None.
+def row_values(const stored[:, ::1] pred, const int64_t[:, ::1] ids, const double[:, ::1] logprobs,
+               const unsigned char[:, ::1] within, const unsigned char[::1] skipped, double cap, double temperature,
+               double mass_tolerance, double tolerance, double[:, ::1] out, Py_ssize_t start):
+    """The COUNT values of each row of `pred` to columns `start` and on of `out`; returns (row, code, number, more)
+    of the first bad row, or None.
 
     `ids` and `logprobs` are its lists, negative ids are padding; `within` says of each entry whether it
     is one of the largest, which no other class exceeds (None: all are). `cap`: NaN for the smallest of
     these, above 1 for none. Rows that are `skipped` are NaN.
     """
-    cdef Rules rules
-    cdef const float[:, ::1] single
-    cdef const double[:, ::1] double_rows
-    cdef Py_ssize_t rows = ids.shape[0], stride = out.shape[1]
-    rules.classes = pred.shape[1]
-    rules.listed = ids.shape[1]
-    rules.scale = scale_of(temperature)
-    rules.cap = cap
-    rules.mass_tolerance = mass_tolerance
-    rules.tolerance = tolerance
-    if rows == 0:
-        return None
-    if pred.dtype.itemsize == 4:
-        single = pred
-        return rows_of(&single[0, 0], rows, ids, logprobs, within, skipped, &rules, &out[0, start], stride)
-    double_rows = pred
-    return rows_of(&double_rows[0, 0], rows, ids, logprobs, within, skipped, &rules, &out[0, start], stride)
+    cdef Rules rules = Rules(pred.shape[1], ids.shape[1], scale_of(temperature), cap, mass_tolerance, tolerance)
+    cdef Room room
+    cdef Bad bad = Bad(0, 0, 0)
+    cdef Py_ssize_t r = 0, rows = ids.shape[0], stride = out.shape[1]
+    cdef bint listed = rules.listed > 0
+    if not make_room(&room, &rules, sizeof(stored)):
+        raise MemoryError("fastent: no memory for the lists of a row")
+    with nogil:
+        while r < rows and not bad.code:
+            if skipped is not None and skipped[r]:
+                undefined(&out[0, start + r], stride)
+            else:
+                one_row(&pred[r, 0], r + 1 < rows, &ids[r, 0] if listed else NULL, &logprobs[r, 0] if listed else NULL,
+                        &within[r, 0] if listed and within is not None else NULL, &rules, &room, &bad, False,
+                        &out[0, start + r], stride)
+            r += 1
+    free(room.ids)
+    return (r - 1, bad.code, bad.number, bad.more) if bad.code else None
