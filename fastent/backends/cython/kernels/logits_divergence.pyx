@@ -11,7 +11,7 @@ the difference of the maxima, which is exact where one class has all of the mass
 
 Short rows are mapped together, as many as fit a piece, and those that need a second pass together
 again; rows of a few classes in one flat loop (logits_divergence_terms.pxd), others one by one (logits_divergence_sums.pxd).
-Long rows, and what is rare, are done alone (logits_divergence_row.pxd).
+Long rows, and what is rare, are done alone (logits_divergence_long.pxd).
 
 JS takes the right centre from the sums of the masses alone, which leaves an error of their rounding,
 and the one of KL where the rows are so near that this would show. Total variation, of floats only, is
@@ -24,20 +24,20 @@ from fastent.backends.cython.kernels.checks cimport check_log_sum, sum_bounds
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, fe_lane_max, fe_row_sums, log1p_of, magnitude, real
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, ROOM
-from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGPROBS, SINGLE, Kernel, Tile
-from fastent.backends.cython.kernels.logits_divergence_row cimport (
-    WANT_DISTANCE, WANT_JS, WANT_KL, WANT_REVERSE, PairValues, in_reach, kl_value, least_drift_of, least_js, most_drift,
-    octaves_factor, octaves_of, reach_of, row_alone, share_centre, swapped_tile, take_faults, threshold_of, widen,
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOADED, LOGPROBS, SINGLE, Kernel, Tile, report
+from fastent.backends.cython.kernels.logits_divergence_long cimport (
+    WANT_DISTANCE, WANT_JS, WANT_KL, WANT_REVERSE, PairValues, in_reach, kl_value, least_js, most_drift,
+    octaves_factor, octaves_of, row_alone, share_centre, widen,
 )
 from fastent.backends.cython.kernels.logits_divergence_sums cimport (
     CENTRED_KL, Constants, DISTANCE, JS, LANES, MASSES, Sums, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    CENTRE, CENTRE_LOW, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B, centred_js,
-    centred_kl, masses, octave_origin, plain_kl, split_centre,
+    CENTRE, CENTRE_LOW, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, PER_A, PER_B, SHIFT_A, SHIFT_B, js_of_classes,
+    kl_of_classes, masses, octave_origin, split_centre,
 )
-from fastent.backends.cython.kernels.logits_divergence_few cimport FewPairs, MOST_FEW, few_kl_across
-from fastent.backends.cython.kernels.logits_across cimport FEW_LOGIT_PAIRS
+from fastent.backends.cython.kernels.logits_divergence_few cimport MOST_FEW, PIECE, VECTOR, PairBatch, few_pairs_kl
+from fastent.backends.cython.kernels.logits_across cimport ACROSS, FEW_LOGIT_PAIRS, lay_across
 from fastent.backends.cython.arithmetic.sums cimport row_sums
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_DIVERGENCE, OUT_JS, OUT_KL, OUT_TOTAL_VARIATION
@@ -45,26 +45,13 @@ from fastent.backends.cython.kernels.slots cimport JS_ROWS, KL_ROWS, OUT_DIVERGE
 cdef enum:
     FEW_DOUBLE = 128                    # doubles: classes up to which rows are mapped in one flat loop
     SLIDING = 16                        # and maxima taken over sliding windows
-    PIECE = 512                         # elements of them at once: their arrays fit the first cache
-    VECTOR = 16                         # a row's constant is written in vectors of this many
+    CONSTANTS = 16                      # a row's constant is written in vectors of this many
     MOST = 32                           # rows of more classes that are taken together
 
-cdef struct PairBatch:                      # rows together
-    double[PIECE] top_a, top_b
-    double octaves_a[PIECE]             # n of either row
-    double octaves_b[PIECE]
-    double centre[PIECE]                # c, a logarithm, in two parts
-    double centre_low[PIECE]
-    double right[PIECE]                 # the right centre, once settled
-    double right_low[PIECE]
-    double factor[PIECE]                # of the masses of b
-    double gap[PIECE]                   # F
-    double mass_difference[PIECE]                 # E
-    double mass_a[PIECE]
-    double mass_b[PIECE]                # JS only
-    double value[PIECE]
-    int again[PIECE]
-    int nonfinite[PIECE]                      # to be done alone
+cdef enum Written:                      # of a number
+    OCTAVES                             # what takes them off
+    ROUNDED
+    INVERSE
 
 
 # --- rows of a few classes ------------------------------------------------------------------------
@@ -74,9 +61,9 @@ cdef inline void write_constant(real x, Py_ssize_t n, real *out) noexcept nogil:
     cdef Py_ssize_t i = 0
     cdef int k
     while i < n:
-        for k in range(VECTOR):
+        for k in range(CONSTANTS):
             out[i + k] = x
-        i += VECTOR
+        i += CONSTANTS
 
 
 cdef inline void copies(const real *x, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
@@ -135,27 +122,14 @@ cdef inline void write_centres(const double *centre, const double *centre_low, P
     write_constants(<const real *>low, rows, classes, t + CENTRE_LOW)
 
 
-cdef inline void write_octaves(const double *octaves, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
+cdef inline void write_numbers(Written form, const double *numbers, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
     cdef Py_ssize_t r
     cdef real x[PIECE]
     for r in range(rows):
-        x[r] = octave_origin(<real>0) - <real>octaves[r]
-    write_constants(<const real *>x, rows, classes, out)
-
-
-cdef inline void write_rounded(const double *numbers, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
-    cdef Py_ssize_t r
-    cdef real x[PIECE]
-    for r in range(rows):
-        x[r] = <real>numbers[r]
-    write_constants(<const real *>x, rows, classes, out)
-
-
-cdef inline void write_inverses(const double *numbers, Py_ssize_t rows, Py_ssize_t classes, real *out) noexcept nogil:
-    cdef Py_ssize_t r
-    cdef real x[PIECE]
-    for r in range(rows):
-        x[r] = <real>(1 / numbers[r])
+        if form == OCTAVES:
+            x[r] = octave_origin(<real>0) - <real>numbers[r]
+        else:
+            x[r] = <real>(1 / numbers[r] if form == INVERSE else numbers[r])
     write_constants(<const real *>x, rows, classes, out)
 
 
@@ -215,7 +189,7 @@ cdef bint find_centres(Py_ssize_t rows, Scale scale, PairBatch *batch, real unus
     for r in range(rows):
         a = batch.top_a[r] * scale.inverse
         b = batch.top_b[r] * scale.inverse
-        fits = in_reach(a, b, reach_of(real is float))
+        fits = in_reach(a, b, real is float)
         a = a if fits else 0.0
         b = b if fits else 0.0
         octaves_a = octaves_of(a)
@@ -245,33 +219,31 @@ cdef void kl_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t clas
                   real *t, PairBatch *batch) noexcept nogil:
     """Values of KL and whether they need a better centre; the sums stay for JS."""
     cdef Py_ssize_t r, n = rows * classes
-    cdef double threshold = threshold_of(real is float), least_difference = least_drift_of(real is float)
     if few(classes, real is float):
-        write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
+        write_numbers(OCTAVES, batch.octaves_a, rows, classes, t + SHIFT_A)
         if plain:
-            plain_kl(a, b, n, scale, t)
+            kl_of_classes(True, a, b, n, scale, t)
         else:
-            write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
-            write_rounded(batch.factor, rows, classes, t + FACTOR)
+            write_numbers(OCTAVES, batch.octaves_b, rows, classes, t + SHIFT_B)
+            write_numbers(ROUNDED, batch.factor, rows, classes, t + FACTOR)
             write_centres(batch.centre, batch.centre_low, rows, classes, scale, t)
-            centred_kl(a, b, n, scale, t)
+            kl_of_classes(False, a, b, n, scale, t)
         row_sums(t + GAP, rows, classes, batch.gap)
         row_sums(t + MASS_DIFFERENCE, rows, classes, batch.mass_difference)
         row_sums(t + MASS_A, rows, classes, batch.mass_a)
     else:
         rows_in_turn(CENTRED_KL, a, b, rows, classes, scale, batch, batch.gap, batch.mass_difference, batch.mass_a)
     for r in range(rows):
-        batch.value[r] = kl_value(batch.gap[r], batch.mass_difference[r], batch.mass_a[r], threshold, least_difference,
-                                  &batch.again[r])
+        batch.value[r] = kl_value(batch.gap[r], batch.mass_difference[r], batch.mass_a[r], real is float, &batch.again[r])
 
 
 cdef void mass_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Scale scale, real *t,
                     PairBatch *batch) noexcept nogil:
     """The masses and their sums."""
     if few(classes, real is float):
-        write_octaves(batch.octaves_a, rows, classes, t + SHIFT_A)
-        write_octaves(batch.octaves_b, rows, classes, t + SHIFT_B)
-        write_rounded(batch.factor, rows, classes, t + FACTOR)
+        write_numbers(OCTAVES, batch.octaves_a, rows, classes, t + SHIFT_A)
+        write_numbers(OCTAVES, batch.octaves_b, rows, classes, t + SHIFT_B)
+        write_numbers(ROUNDED, batch.factor, rows, classes, t + FACTOR)
         masses(a, b, rows * classes, scale, t)
         row_sums(t + MASS_A, rows, classes, batch.mass_a)
         row_sums(t + MASS_B, rows, classes, batch.mass_b)
@@ -284,9 +256,9 @@ cdef void js_pass(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t clas
     """Values of JS from the masses of `mass_pass` and the right centres."""
     if few(classes, real is float):
         write_centres(batch.right, batch.right_low, rows, classes, scale, t)
-        write_inverses(batch.mass_a, rows, classes, t + PER_A)
-        write_inverses(batch.mass_b, rows, classes, t + PER_B)
-        centred_js(a, b, rows * classes, scale, t)
+        write_numbers(INVERSE, batch.mass_a, rows, classes, t + PER_A)
+        write_numbers(INVERSE, batch.mass_b, rows, classes, t + PER_B)
+        js_of_classes(a, b, rows * classes, scale, t)
         row_sums(t + GAP, rows, classes, batch.value)
     else:
         rows_in_turn(JS, a, b, rows, classes, scale, batch, batch.value, NULL, NULL)
@@ -339,7 +311,7 @@ cdef bint pass_again(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t c
     """Another pass for the rows that want one, moved together, with their next centre; True if some
     want yet another. What the masses gave (`by_masses`) is no centre to go on from: its rounding stays
     where the difference of the maxima is exact."""
-    cdef real[CHUNK + VECTOR] moved_a, moved_b
+    cdef real[CHUNK + CONSTANTS] moved_a, moved_b
     cdef Py_ssize_t place[PIECE]
     cdef PairBatch some
     cdef Py_ssize_t r, k = 0
@@ -412,33 +384,16 @@ cdef void distances(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t cl
             break
 
 
-cdef bint few_kl_rows(Tile *tile, const real *a, const real *b, Py_ssize_t rows, Py_ssize_t readable, Scale scale,
-                      real *t, double *out, bint whole, PairBatch *batch) noexcept nogil:
-    """KL of rows of a few classes. True if that is all; else all that is known of the rows is in `batch`."""
-    cdef FewPairs pairs
+cdef void few_kl_rows(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable,
+                      Scale scale, real *t, PairBatch *batch) noexcept nogil:
+    """Values of up to MOST_FEW rows of a few classes; `readable` elements of both operands may be read."""
+    cdef Py_ssize_t r = 0
     cdef real[MOST_FEW] top_a, top_b
-    cdef Py_ssize_t r
-    cdef double left = 0
-    few_kl_across(a, b, rows, tile.classes, readable, scale, t, top_a, top_b, &pairs)
-    for r in range(rows):
-        left += pairs.again[r] + pairs.alone[r]
-    if left == 0 and not whole:
-        for r in range(rows):
-            out[r] = pairs.value[r] if pairs.value[r] > 0 else 0.0
-        return True
-    for r in range(rows):
-        batch.top_a[r] = top_a[r]
-        batch.top_b[r] = top_b[r]
-        batch.octaves_a[r] = pairs.octaves_a[r]
-        batch.octaves_b[r] = pairs.octaves_b[r]
-        batch.centre[r] = pairs.centre[r]
-        batch.centre_low[r] = pairs.centre_low[r]
-        batch.mass_a[r] = pairs.mass_a[r]
-        batch.mass_difference[r] = pairs.mass_difference[r]
-        batch.value[r] = pairs.value[r]
-        batch.again[r] = pairs.again[r] != 0
-        batch.nonfinite[r] = pairs.alone[r] != 0
-    return False
+    lay_across(a, rows, classes, readable, t, top_a)
+    lay_across(b, rows, classes, readable, t + ACROSS, top_b)
+    while r < rows:
+        few_pairs_kl(t + r, t + ACROSS + r, classes, scale, top_a + r, top_b + r, r, batch)
+        r += VECTOR
 
 
 cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t readable,
@@ -446,12 +401,10 @@ cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t sta
     cdef Py_ssize_t classes = tile.classes, r
     cdef PairBatch batch
     cdef bint plain
-    cdef int again = 0, nonfinite = 0, wanted = (WANT_JS if symmetric else WANT_KL) if out != NULL else 0
+    cdef int again = 0, nonfinite = 0, k, wanted = (WANT_JS if symmetric else WANT_KL) if out != NULL else 0
     cdef PairValues alone
     if classes <= FEW_LOGIT_PAIRS and not symmetric:
-        plain = distance != NULL or out == NULL or (tile.normalise and (tile.true_kind == LOGPROBS or tile.pred_kind == LOGPROBS))
-        if few_kl_rows(tile, a, b, rows, readable, scale, t, out + start if out != NULL else NULL, plain, &batch):
-            return
+        few_kl_rows(a, b, rows, classes, readable, scale, t, &batch)
     else:
         row_tops(a, rows, classes, t + GAP, batch.top_a)
         row_tops(b, rows, classes, t + GAP, batch.top_b)
@@ -466,9 +419,9 @@ cdef void rows_together(Tile *tile, const real *a, const real *b, Py_ssize_t sta
         again |= batch.again[r]
         nonfinite |= batch.nonfinite[r]
     check_sums(tile, start, rows, &batch)
-    again = again and pass_again(a, b, rows, classes, scale, symmetric, symmetric, t, &batch)
-    again = again and pass_again(a, b, rows, classes, scale, symmetric, False, t, &batch)
-    if again and pass_again(a, b, rows, classes, scale, symmetric, False, t, &batch):
+    for k in range(3):
+        again = again and pass_again(a, b, rows, classes, scale, symmetric, symmetric and k == 0, t, &batch)
+    if again:
         for r in range(rows):
             batch.nonfinite[r] |= batch.again[r]
         nonfinite = 1
@@ -535,6 +488,23 @@ cdef void divergence_rows(Tile *tile, double *out, double *distance, bint symmet
             rows_together(tile, <const double *>wide_a, <const double *>wide_b, r, n, n * classes, symmetric, scale, wide,
                           out, distance)
         r += n
+
+
+cdef Tile swapped_tile(Tile *tile) noexcept nogil:
+    """The tile with its operands in the other order."""
+    cdef Tile other = tile[0]
+    other.true_rows, other.pred_rows = tile.pred_rows, tile.true_rows
+    other.true_source, other.pred_source = tile.pred_source, tile.true_source
+    other.true_kind, other.pred_kind = tile.pred_kind, tile.true_kind
+    other.bad.row = -1
+    return other
+
+
+cdef void take_faults(Tile *tile, Tile *other) noexcept nogil:
+    """What was seen in the tile with its operands in the other order."""
+    if other.bad.row >= 0:
+        report(tile, other.bad.row, other.bad.code, 1 - other.bad.operand, other.bad.number)
+    tile.no_memory |= other.no_memory
 
 
 cdef void pair_rows(Tile *tile, double **out) noexcept nogil:

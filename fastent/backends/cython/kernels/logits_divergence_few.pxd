@@ -16,29 +16,33 @@ their worst and of one sign; the tests hold 1e-6 and 1e-14, which are 17 and 90.
 """
 
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, c_fabs, log_normal, madd, nearest_shifted, real, shift_of,
+    INFINITY, c_fabs, log_normal, madd, real,
 )
-from fastent.backends.cython.kernels.logits_divergence_row cimport in_reach, reach_of, threshold_of
+from fastent.backends.cython.kernels.logits_divergence_long cimport in_reach, octaves_of, threshold_of
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    centred, kl_terms, mass_of, octave, octave_origin, split_centre,
+    kl_terms, log_ratio, mass_of, octave, octave_origin, split_centre,
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale
-from fastent.backends.cython.kernels.logits_across cimport ACROSS, FEW_LOGIT_PAIRS, STEP, lay_across
+from fastent.backends.cython.kernels.logits_across cimport FEW_LOGIT_PAIRS, STEP
 
 cdef enum:
     VECTOR = 32                         # rows at once: two vectors of floats, or four of doubles
     MOST_FEW = 64                       # rows that are laid across at once
+    PIECE = 512                         # elements of other rows at once: their arrays fit the first cache
+    MOST_ROWS = PIECE + 24              # whole pages apart, they would take each other's places in it
 
-cdef struct FewPairs:                   # what is known of consecutive rows
-    double octaves_a[MOST_FEW]          # n of either row
-    double octaves_b[MOST_FEW]
-    double centre[MOST_FEW]             # c, a logarithm, in two parts
-    double centre_low[MOST_FEW]
-    double mass_a[MOST_FEW]             # A
-    double mass_difference[MOST_FEW]    # E
-    double value[MOST_FEW]
-    double again[MOST_FEW]              # 1: a better centre is needed
-    double alone[MOST_FEW]              # 1: beyond the reach of this arithmetic
+cdef struct PairBatch:                  # what is known of consecutive rows
+    double[MOST_ROWS] top_a, top_b
+    double[MOST_ROWS] octaves_a, octaves_b      # n of either row
+    double[MOST_ROWS] centre, centre_low        # c, a logarithm, in two parts
+    double[MOST_ROWS] right, right_low          # the right centre, once settled
+    double[MOST_ROWS] factor                    # of the masses of b
+    double[MOST_ROWS] gap                       # F
+    double[MOST_ROWS] mass_difference           # E
+    double[MOST_ROWS] mass_a, mass_b            # of b for JS only
+    double[MOST_ROWS] value
+    int[MOST_ROWS] again                        # a better centre is needed
+    int[MOST_ROWS] nonfinite                    # beyond the reach of this arithmetic: to be done alone
 
 
 cdef inline real class_masses(const real *a, const real *b, real shift_a, real shift_b, Scale scale, real *ea, real *eb,
@@ -75,10 +79,8 @@ cdef inline void add_masses(const real *a, const real *b, int some, const real *
 
 cdef inline real term_of_class(const real *a, const real *b, real ea, real eb, real c, real c_low, real factor, Scale scale,
                                real *drift) noexcept nogil:
-    cdef real v = centred(a[0], b[0], c, c_low), gap
-    if real is double:
-        v = v * <real>scale.inverse
-    kl_terms(ea, eb * factor, v, &gap, drift)
+    cdef real gap
+    kl_terms(ea, eb * factor, log_ratio(False, a[0], b[0], c, c_low, scale), &gap, drift)
     return gap
 
 
@@ -105,25 +107,27 @@ cdef inline void add_terms(const real *a, const real *b, int some, const real *e
 
 
 cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, Scale scale, const real *top_a, const real *top_b,
-                              Py_ssize_t at, FewPairs *pairs) noexcept nogil:
+                              Py_ssize_t at, PairBatch *batch) noexcept nogil:
     """32 rows, `at` and on, that lie across the vectors."""
     cdef real[FEW_LOGIT_PAIRS * VECTOR] ea, eb
     cdef real[VECTOR] shift_a, shift_b, mass_b, odd, high, low, factor, drift
     cdef double[VECTOR] mass_a, gap
     cdef Py_ssize_t r, c
     cdef double x, y, ratio, logarithm, whole, n, share, second_order, threshold = threshold_of(real is float)
-    cdef bint fits
+    cdef int fits
     for r in range(VECTOR):
         x = <double>top_a[r] * scale.inverse
         y = <double>top_b[r] * scale.inverse
-        fits = in_reach(x, y, reach_of(real is float))
+        fits = in_reach(x, y, real is float)
         x = x if fits else 0.0
         y = y if fits else 0.0
-        pairs.alone[at + r] = 0.0 if fits else 1.0
-        x = shift_of(nearest_shifted(x * 1.4426950408889634074))
-        y = shift_of(nearest_shifted(y * 1.4426950408889634074))
-        pairs.octaves_a[at + r] = x
-        pairs.octaves_b[at + r] = y
+        batch.top_a[at + r] = top_a[r]
+        batch.top_b[at + r] = top_b[r]
+        batch.nonfinite[at + r] = 1 - fits
+        x = octaves_of(x)
+        y = octaves_of(y)
+        batch.octaves_a[at + r] = x
+        batch.octaves_b[at + r] = y
         shift_a[r] = octave_origin(<real>0) - <real>x
         shift_b[r] = octave_origin(<real>0) - <real>y
         mass_a[r] = gap[r] = 0
@@ -139,19 +143,19 @@ cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, 
     for r in range(VECTOR):
         ratio = mass_a[r] / <double>mass_b[r]
         logarithm = log_normal(ratio)
-        n = pairs.octaves_b[at + r] - pairs.octaves_a[at + r]
+        n = batch.octaves_b[at + r] - batch.octaves_a[at + r]
         if real is float:
             x = n * octave(True) - logarithm
             high[r] = <real>x
             low[r] = <real>(x - <double>high[r])
-            pairs.centre[at + r] = x
-            pairs.centre_low[at + r] = 0
+            batch.centre[at + r] = x
+            batch.centre_low[at + r] = 0
         else:
             whole = n * 6.93147180369123816490e-01          # exact
             x = whole - logarithm
             y = ((whole - x) - logarithm) + n * 1.90821492927058770002e-10
-            pairs.centre[at + r] = x
-            pairs.centre_low[at + r] = y
+            batch.centre[at + r] = x
+            batch.centre_low[at + r] = y
             split_centre(x, y, scale, &high[r], &low[r])
         factor[r] = <real>ratio
     c = 0
@@ -167,20 +171,9 @@ cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, 
         share = gap[r] * x
         x = <double>drift[r] * x
         second_order = x * x * madd(x, <double>(-1. / 3), <double>0.5)
-        pairs.mass_a[at + r] = mass_a[r]
-        pairs.mass_difference[at + r] = drift[r]
-        pairs.value[at + r] = share - second_order
-        pairs.again[at + r] = 1.0 if (second_order > threshold * share) | (c_fabs(x) > 1e-4) else 0.0
+        batch.mass_a[at + r] = mass_a[r]
+        batch.mass_difference[at + r] = drift[r]
+        batch.value[at + r] = share - second_order
+        batch.again[at + r] = (second_order > threshold * share) | (c_fabs(x) > 1e-4)
         # NaN, and differences beyond 3.4e38, which overflow in float
-        pairs.alone[at + r] = pairs.alone[at + r] if (share < INFINITY) & (odd[r] == 0) else 1.0
-
-
-cdef inline void few_kl_across(const real *a, const real *b, Py_ssize_t rows, Py_ssize_t classes, Py_ssize_t readable,
-                               Scale scale, real *t, real *top_a, real *top_b, FewPairs *pairs) noexcept nogil:
-    """Values of up to MOST_FEW rows and their maxima; `readable` elements of both operands may be read."""
-    cdef Py_ssize_t r = 0
-    lay_across(a, rows, classes, readable, t, top_a)
-    lay_across(b, rows, classes, readable, t + ACROSS, top_b)
-    while r < rows:
-        few_pairs_kl(t + r, t + ACROSS + r, classes, scale, top_a + r, top_b + r, r, pairs)
-        r += VECTOR
+        batch.nonfinite[at + r] |= 1 - ((share < INFINITY) & (odd[r] == 0))

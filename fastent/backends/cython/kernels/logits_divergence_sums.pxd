@@ -14,7 +14,7 @@ from fastent.backends.cython.arithmetic.functions cimport fe_ask, fe_bits_float,
 from fastent.backends.cython.kernels.logits_exp cimport Scale
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    centred, js_term, kl_terms, mass_of, near_terms, octave_origin, split_centre,
+    js_term, kl_terms, log_ratio, mass_of, near_terms, octave_origin, split_centre,
 )
 
 cdef enum:
@@ -57,7 +57,7 @@ cdef inline bint is_plain(Sums what) noexcept nogil:
 cdef inline void add_class(Sums what, bint near, const real *a, const real *b, Constants row, real c, real c_low,
                            Scale scale, real *sums) noexcept nogil:
     """The terms of one class. `near`, a constant, says that they are."""
-    cdef real x = a[0], y = b[0], v, p, q, unused, origin = octave_origin(<real>0), inverse = <real>scale.inverse
+    cdef real x = a[0], y = b[0], v, p, q, unused, origin = octave_origin(<real>0)
     cdef real ea = mass_of(x, origin - <real>row.octaves_a, scale)
     cdef real eb = mass_of(y, origin - <real>row.octaves_b, scale)
     if not is_plain(what):
@@ -66,9 +66,7 @@ cdef inline void add_class(Sums what, bint near, const real *a, const real *b, C
         sums[0] = ea
         sums[1] = eb
         return
-    v = y - x if is_plain(what) else centred(x, y, c, c_low)
-    if real is double:
-        v = v * inverse
+    v = log_ratio(is_plain(what), x, y, c, c_low, scale)
     if what == JS or what == JS_DISTANCE:
         p = ea * <real>row.per_a
         q = eb * <real>row.per_b

@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t, uint32_t
 from fastent.backends.cython.arithmetic.functions cimport (
     FE_OCTAVE, INFINITY, c_fma, fe_bits_float, fe_poly, kappa, lost_by, madd, magnitude, phi, real,
 )
-from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_in_octaves, exp_over
+from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_in_octaves
 from fastent.backends.cython.arithmetic.scratch cimport ROOM
 
 cdef enum:                              # where the arrays of a piece stand in scratch memory
@@ -66,11 +66,12 @@ cdef inline void split_centre(double centre, double centre_low, Scale scale, rea
                     + centre_low * scale.temperature)
 
 
-cdef inline real centred(real a, real b, real c, real c_low) noexcept nogil:
-    """(b − a) − c, the difference rounded once although b − a is rounded."""
-    cdef real d = b - a
-    cdef real low = lost_by(b, a, d)
-    return (d - c) + (low - c_low)
+cdef inline real log_ratio(bint plain, real a, real b, real c, real c_low, Scale scale) noexcept nogil:
+    """v = (b − a)/T − c, the difference rounded once although b − a is rounded. `plain`, a constant: c is 0."""
+    cdef real v = b - a
+    if not plain:
+        v = (v - c) + (lost_by(b, a, v) - c_low)
+    return v if real is float else v * <real>scale.inverse
 
 
 cdef inline real cut(real v, real mass) noexcept nogil:
@@ -133,36 +134,18 @@ cdef inline real js_term(real p, real q, real v) noexcept nogil:
     return (p + q) * kappa(v) if v <= 2 else far
 
 
-cdef inline void plain_kl(const real *a, const real *b, Py_ssize_t n, Scale scale, real *t) noexcept nogil:
-    """Rows with c = 0 and octaves in common."""
+cdef inline void kl_of_classes(bint plain, const real *a, const real *b, Py_ssize_t n, Scale scale, real *t) noexcept nogil:
+    """`plain`, a constant: rows with c = 0 and octaves in common."""
     cdef Py_ssize_t i
-    cdef real x, y, shift, v, inverse = <real>scale.inverse
-    for i in range(n):
-        x = a[i]
-        y = b[i]
-        shift = t[SHIFT_A + i]
-        v = y - x
-        if real is double:
-            v = v * inverse
-        x = mass_of(x, shift, scale)
-        t[MASS_A + i] = x
-        kl_terms(x, mass_of(y, shift, scale), v, t + GAP + i, t + MASS_DIFFERENCE + i)
-
-
-cdef inline void centred_kl(const real *a, const real *b, Py_ssize_t n, Scale scale, real *t) noexcept nogil:
-    """Rows with a centre."""
-    cdef Py_ssize_t i
-    cdef real x, y, ea, eb, v, inverse = <real>scale.inverse
+    cdef real x, y, ea, eb
     for i in range(n):
         x = a[i]
         y = b[i]
         ea = mass_of(x, t[SHIFT_A + i], scale)
-        eb = mass_of(y, t[SHIFT_B + i], scale) * t[FACTOR + i]
-        v = centred(x, y, t[CENTRE + i], t[CENTRE_LOW + i])
-        if real is double:
-            v = v * inverse
+        eb = mass_of(y, t[SHIFT_A + i], scale) if plain else mass_of(y, t[SHIFT_B + i], scale) * t[FACTOR + i]
         t[MASS_A + i] = ea
-        kl_terms(ea, eb, v, t + GAP + i, t + MASS_DIFFERENCE + i)
+        kl_terms(ea, eb, log_ratio(plain, x, y, t[CENTRE + i], t[CENTRE_LOW + i], scale),
+                 t + GAP + i, t + MASS_DIFFERENCE + i)
 
 
 cdef inline void masses(const real *a, const real *b, Py_ssize_t n, Scale scale, real *t) noexcept nogil:
@@ -172,44 +155,10 @@ cdef inline void masses(const real *a, const real *b, Py_ssize_t n, Scale scale,
         t[MASS_B + i] = mass_of(b[i], t[SHIFT_B + i], scale) * t[FACTOR + i]
 
 
-cdef inline void centred_js(const real *a, const real *b, Py_ssize_t n, Scale scale, real *t) noexcept nogil:
+cdef inline void js_of_classes(const real *a, const real *b, Py_ssize_t n, Scale scale, real *t) noexcept nogil:
     """Of the masses in their places."""
     cdef Py_ssize_t i
-    cdef real v, inverse = <real>scale.inverse
+    cdef real v
     for i in range(n):
-        v = centred(a[i], b[i], t[CENTRE + i], t[CENTRE_LOW + i])
-        if real is double:
-            v = v * inverse
+        v = log_ratio(False, a[i], b[i], t[CENTRE + i], t[CENTRE_LOW + i], scale)
         t[GAP + i] = js_term(t[MASS_A + i] * t[PER_A + i], t[MASS_B + i] * t[PER_B + i], v)
-
-
-cdef inline void far_row(const double *a, const double *b, Py_ssize_t n, double top_a, double top_b, double c, double c_low,
-                         double factor, Scale scale, double *t, double *v) noexcept nogil:
-    """Masses and v of a row of any size: each operand is taken from its own maximum first, in two
-    parts, as the low parts of b − a would be rounded in units of its size."""
-    cdef Py_ssize_t i
-    cdef double x, ah, al, bh, bl, e, f, inverse = scale.inverse, least = end_of_mass(inverse)
-    for i in range(n):
-        x = a[i]
-        ah = x - top_a
-        al = lost_by(x, top_a, ah)
-        x = b[i]
-        bh = x - top_b
-        bl = lost_by(x, top_b, bh)
-        e = exp_over(ah, al, scale)
-        f = exp_over(bh, bl, scale) * factor
-        t[MASS_A + i] = e if e > least else least
-        t[MASS_B + i] = f if f > least else least
-        v[i] = (((bh - ah) - c) + ((bl - al) - c_low)) * inverse
-
-
-cdef inline void far_kl(Py_ssize_t n, const double *v, double *t) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        kl_terms(t[MASS_A + i], t[MASS_B + i], v[i], t + GAP + i, t + MASS_DIFFERENCE + i)
-
-
-cdef inline void far_js(Py_ssize_t n, const double *v, double per_a, double per_b, double *t) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        t[GAP + i] = js_term(t[MASS_A + i] * per_a, t[MASS_B + i] * per_b, v[i])

@@ -14,16 +14,17 @@ from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.kernels.checks cimport check_log_sum
 from fastent.backends.cython.arithmetic.functions cimport (
-    INFINITY, NAN, c_fabs, c_fma, excess, fe_lane_max, fe_row_sums, log1p_of, nearest_shifted, real, rounding, shift_of,
+    INFINITY, NAN, c_fabs, c_fma, excess, fe_lane_max, fe_row_sums, log1p_of, lost_by, nearest_shifted, real, rounding,
+    shift_of,
 )
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK, blocks_of
-from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile, report
+from fastent.backends.cython.kernels.interface cimport DOUBLE, LOGPROBS, SINGLE, WIDENED, Tile
 from fastent.backends.cython.kernels.logits_divergence_sums cimport (
-    BOTH_KL, CENTRED_KL, Constants, DISTANCE, JS, JS_DISTANCE, LANES, MOST_SUMS, Sums, TOPS, sum_lanes,
+    BOTH_KL, CENTRED_KL, Constants, DISTANCE, JS, JS_DISTANCE, LANES, MOST_SUMS, Sums, TOPS, room_of, sum_lanes,
 )
 from fastent.backends.cython.kernels.logits_divergence_terms cimport (
-    CENTRE, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, SPARE, far_js, far_kl, far_row, octave, split_centre,
+    CENTRE, MASS_DIFFERENCE, FACTOR, GAP, MASS_A, MASS_B, SPARE, end_of_mass, js_term, kl_terms, octave, split_centre,
 )
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
 from fastent.backends.cython.arithmetic.sums cimport ordered_sum, row_sum, two_sum_add
@@ -51,32 +52,26 @@ cdef struct Pair:
     Tile *tile
     Py_ssize_t r
     int precision
+    bint swapped                        # b is the true operand
     bint certain_a                      # its maximum is +inf: 0 where it is +inf, −inf elsewhere
     bint certain_b
     bint guessed                        # the maxima are those of the first block
     Scale scale
     Form form
     double top_a, top_b
-    double octaves_a                    # n of either row
-    double octaves_b
-    double centre                       # c, a logarithm, in two parts
-    double centre_low
-    double factor                       # of the masses of b
+    Constants row
     double gap                          # F
     double mass_a                       # Σ e_a, Σ e_b
     double mass_b
-    double mass_difference                        # Σ (e_b − e_a)
+    double mass_difference              # Σ (e_b − e_a)
     int passes                          # with these sums
     Sums what                           # a pass computes
     double *parts
 
 
-cdef inline double reach_of(bint single) noexcept nogil:
-    """Maxima up to which whole octaves times ln 2 are exact, with what lies below them."""
-    return 256 if single else 1024
-
-
-cdef inline bint in_reach(double a, double b, double reach) noexcept nogil:
+cdef inline bint in_reach(double a, double b, bint single) noexcept nogil:
+    """Whether with these maxima whole octaves times ln 2 are exact, with what lies below them."""
+    cdef double reach = 256 if single else 1024
     return (c_fabs(a) <= reach) & (c_fabs(b) <= reach) & (c_fabs(b - a) <= 64)
 
 
@@ -103,21 +98,17 @@ cdef inline double octaves_factor(double octaves_a, double octaves_b, double cen
     return exp_over(high, low, scale_of(1))
 
 
-cdef inline double kl_value(double gap, double mass_difference, double mass, double threshold, double least_difference,
-                            int *again) noexcept nogil:
-    cdef double share = gap / mass
-    cdef double second_order = excess(mass_difference / mass)
-    again[0] = ((second_order > threshold * c_fabs(share)) | (mass_difference < least_difference * mass)) & (share < INFINITY)
-    return share - second_order
-
-
 cdef inline double threshold_of(bint single) noexcept nogil:
     return 0.3 if single else 0.5
 
 
-cdef inline double least_drift_of(bint single) noexcept nogil:
-    """E/A below which A + E = Σ e_b has lost a digit of a double, as where a flat row meets a peaked one."""
-    return -1 if single else -0.9
+cdef inline double kl_value(double gap, double mass_difference, double mass, bint single, int *again) noexcept nogil:
+    """KL, and whether a better centre is needed: also where A + E = Σ e_b has lost a digit of a double, as where a
+    flat row meets a peaked one."""
+    cdef double share = gap / mass, least = -1 if single else -0.9
+    cdef double second_order = excess(mass_difference / mass)
+    again[0] = ((second_order > threshold_of(single) * c_fabs(share)) | (mass_difference < least * mass)) & (share < INFINITY)
+    return share - second_order
 
 
 cdef inline double least_js(bint single) noexcept nogil:
@@ -143,48 +134,46 @@ cdef inline void widen(const float *x, Py_ssize_t n, double *out) noexcept nogil
 
 
 cdef inline void far_sums(Pair *pair, const double *a, const double *b, Py_ssize_t n, double *t, double *sums) noexcept nogil:
-    """The sums of n logits beyond the reach of the others."""
-    cdef double high, low
+    """The sums of n logits beyond the reach of the others: each operand is taken from its own maximum first,
+    in two parts, as the low parts of b − a would be rounded in units of its size."""
+    cdef double c, c_low, ah, al, bh, bl, ea, eb, top_a = pair.top_a, top_b = pair.top_b
+    cdef double least = end_of_mass(top_a)
+    cdef double *v = t + CENTRE
+    cdef Constants row = pair.row
+    cdef Scale scale = pair.scale
     cdef Py_ssize_t i
-    split_centre(pair.centre, pair.centre_low, pair.scale, &high, &low)
-    far_row(a, b, n, pair.top_a, pair.top_b, high, low, pair.factor, pair.scale, t, t + CENTRE)
+    split_centre(row.centre, row.centre_low, scale, &c, &c_low)
+    for i in range(n):
+        ah = a[i] - top_a
+        al = lost_by(a[i], top_a, ah)
+        bh = b[i] - top_b
+        bl = lost_by(b[i], top_b, bh)
+        ea = exp_over(ah, al, scale)
+        eb = exp_over(bh, bl, scale) * row.factor
+        t[MASS_A + i] = ea if ea > least else least
+        t[MASS_B + i] = eb if eb > least else least
+        v[i] = (((bh - ah) - c) + ((bl - al) - c_low)) * scale.inverse
     if pair.what == JS:
-        far_js(n, t + CENTRE, 1 / pair.mass_a, 1 / pair.mass_b, t)
-    else:
-        far_kl(n, t + CENTRE, t)
-    for i in range(n if pair.what == DISTANCE else 0):
-        t[GAP + i] = c_fabs(t[MASS_DIFFERENCE + i])
+        for i in range(n):
+            t[GAP + i] = js_term(t[MASS_A + i] * row.per_a, t[MASS_B + i] * row.per_b, v[i])
+        sums[0] = row_sum(t + GAP, n)
+        return
+    for i in range(n):
+        kl_terms(t[MASS_A + i], t[MASS_B + i], v[i], t + GAP + i, t + MASS_DIFFERENCE + i)
+    if pair.what == DISTANCE:
+        for i in range(n):
+            t[GAP + i] = c_fabs(t[MASS_DIFFERENCE + i])
     sums[0] = row_sum(t + GAP, n)
-    if pair.what != JS:
-        sums[1] = row_sum(t + MASS_DIFFERENCE, n)
-        sums[2] = row_sum(t + MASS_A, n)
+    sums[1] = row_sum(t + MASS_DIFFERENCE, n)
+    sums[2] = row_sum(t + MASS_A, n)
 
 
 cdef inline void near_sums(Pair *pair, const real *a, const real *b, Py_ssize_t n, double *sums) noexcept nogil:
     cdef double lanes[(MOST_SUMS + 1) * LANES]
-    cdef Constants row
     # the next block, where it is in memory as this one is
     cdef Py_ssize_t ahead = n if pair.tile.true_source == NULL and pair.tile.pred_source == NULL else 0
-    row.octaves_a = pair.octaves_a
-    row.octaves_b = pair.octaves_b
-    row.factor = pair.factor
-    row.centre = pair.centre
-    row.centre_low = pair.centre_low
-    row.per_a = 1 / pair.mass_a
-    row.per_b = 1 / pair.mass_b
-    # by constants, so that GCC makes a loop of each: else KL takes 1.2 times as long
-    if pair.what == CENTRED_KL:
-        sum_lanes(CENTRED_KL, a, b, n, ahead, row, pair.scale, &lanes[0])
-    elif pair.what == BOTH_KL:
-        sum_lanes(BOTH_KL, a, b, n, ahead, row, pair.scale, &lanes[0])
-        fe_row_sums(&lanes[3 * LANES], 3, LANES, sums + 3)
-    elif pair.what == DISTANCE:
-        sum_lanes(DISTANCE, a, b, n, ahead, row, pair.scale, &lanes[0])
-    elif pair.what == JS:
-        sum_lanes(JS, a, b, n, ahead, row, pair.scale, &lanes[0])
-    else:
-        sum_lanes(JS_DISTANCE, a, b, n, ahead, row, pair.scale, &lanes[0])
-    fe_row_sums(&lanes[0], 3, LANES, sums)
+    sum_lanes(pair.what, a, b, n, ahead, pair.row, pair.scale, &lanes[0])
+    fe_row_sums(&lanes[0], room_of(pair.what), LANES, sums)
 
 
 cdef inline bint as_guessed(Pair *pair, const double *part) noexcept nogil:
@@ -232,62 +221,67 @@ cdef inline void logits_pair_block_job(void *context, Py_ssize_t block, char *sc
     cdef Pair *pair = <Pair *>context
     cdef Tile *tile = pair.tile
     cdef double *part = pair.parts + PARTS * block
-    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, tile.classes - start)
-    cdef float *t = <float *>scratch
+    cdef Py_ssize_t start = block * CHUNK, n = min(CHUNK, tile.classes - start), r = pair.r
+    cdef int a = pair.swapped, b = 1 - a
     cdef double *wide = <double *>scratch
     if pair.precision == SINGLE:
-        sums_of_block(pair, classes_of(tile, 0, pair.r, start, n, scratch, <const float *>NULL),
-                      classes_of(tile, 1, pair.r, start, n, scratch, <const float *>NULL), n, t, part)
+        sums_of_block(pair, classes_of(tile, a, r, start, n, scratch, <const float *>NULL),
+                      classes_of(tile, b, r, start, n, scratch, <const float *>NULL), n, <float *>scratch, part)
     elif pair.precision == DOUBLE:
-        sums_of_block(pair, classes_of(tile, 0, pair.r, start, n, scratch, <const double *>NULL),
-                      classes_of(tile, 1, pair.r, start, n, scratch, <const double *>NULL), n, wide, part)
+        sums_of_block(pair, classes_of(tile, a, r, start, n, scratch, <const double *>NULL),
+                      classes_of(tile, b, r, start, n, scratch, <const double *>NULL), n, wide, part)
     else:
-        widen(classes_of(tile, 0, pair.r, start, n, scratch, <const float *>NULL), n, wide + FACTOR)
-        widen(classes_of(tile, 1, pair.r, start, n, scratch, <const float *>NULL), n, wide + SPARE)
+        widen(classes_of(tile, a, r, start, n, scratch, <const float *>NULL), n, wide + FACTOR)
+        widen(classes_of(tile, b, r, start, n, scratch, <const float *>NULL), n, wide + SPARE)
         sums_of_block(pair, <const double *>(wide + FACTOR), <const double *>(wide + SPARE), n, wide, part)
 
 
-cdef inline void one_pass(Tile *tile, Pair *pair, Sums what) noexcept nogil:
+cdef inline void one_pass(Pair *pair, Sums what) noexcept nogil:
+    cdef Tile *tile = pair.tile
     pair.what = what
+    pair.row.per_a = 1 / pair.mass_a
+    pair.row.per_b = 1 / pair.mass_b
     tile.run(tile.runner, logits_pair_block_job, pair, blocks_of(tile.classes), tile.scratch)
 
 
-cdef inline double total(Tile *tile, Pair *pair, int k) noexcept nogil:
-    return ordered_sum(pair.parts + k, blocks_of(tile.classes), PARTS)
+cdef inline double total(Pair *pair, int k) noexcept nogil:
+    return ordered_sum(pair.parts + k, blocks_of(pair.tile.classes), PARTS)
 
 
-cdef inline double top_of_parts(const double *parts, Py_ssize_t count) noexcept nogil:
-    cdef double top = -INFINITY
+cdef inline double top_of(Pair *pair, int k) noexcept nogil:
+    cdef double top = -INFINITY, found
     cdef Py_ssize_t b
-    for b in range(count):
-        if parts[PARTS * b] != parts[PARTS * b]:
+    for b in range(blocks_of(pair.tile.classes)):
+        found = pair.parts[PARTS * b + k]
+        if found != found:
             return NAN
-        top = parts[PARTS * b] if parts[PARTS * b] > top else top
+        top = found if found > top else top
     return top
 
 
-cdef inline void take_tops(Tile *tile, Pair *pair) noexcept nogil:
-    pair.top_a = top_of_parts(pair.parts + TOP_A, blocks_of(tile.classes))
-    pair.top_b = top_of_parts(pair.parts + TOP_B, blocks_of(tile.classes))
+cdef inline void take_tops(Pair *pair) noexcept nogil:
+    pair.top_a = top_of(pair, TOP_A)
+    pair.top_b = top_of(pair, TOP_B)
 
 
-cdef inline bint misled(Tile *tile, Pair *pair) noexcept nogil:
+cdef inline bint misled(Pair *pair) noexcept nogil:
     """Whether the maxima of the rows are apart from each other otherwise than the guessed ones: where
     one row has far less mass than the other, A + E = Σ e_b cancels."""
     if not pair.guessed:
         return False
-    take_tops(tile, pair)
-    return not c_fabs((pair.top_b - pair.top_a) * pair.scale.inverse - pair.centre) <= 3
+    take_tops(pair)
+    return not c_fabs((pair.top_b - pair.top_a) * pair.scale.inverse - pair.row.centre) <= 3
 
 
 cdef inline void set_centre(Pair *pair, double centre, double centre_low) noexcept nogil:
-    pair.centre = centre
-    pair.centre_low = centre_low
+    cdef Constants *row = &pair.row
+    row.centre = centre
+    row.centre_low = centre_low
     if pair.form == FAR:
-        pair.factor = c_exp(-(centre + centre_low))
+        row.factor = c_exp(-(centre + centre_low))
         return
-    pair.factor = octaves_factor(pair.octaves_a, pair.octaves_b, centre, centre_low, pair.precision == SINGLE)
-    pair.form = CENTRED if centre + centre_low != 0 or pair.octaves_b != pair.octaves_a else PLAIN
+    row.factor = octaves_factor(row.octaves_a, row.octaves_b, centre, centre_low, pair.precision == SINGLE)
+    pair.form = CENTRED if centre + centre_low != 0 or row.octaves_b != row.octaves_a else PLAIN
 
 
 cdef inline void first_centre(Pair *pair) noexcept nogil:
@@ -295,70 +289,68 @@ cdef inline void first_centre(Pair *pair) noexcept nogil:
     maxima, so that its c comes on top of their difference."""
     cdef double a = pair.top_a * pair.scale.inverse, b = pair.top_b * pair.scale.inverse
     cdef bint common = share_centre(a, b)
-    pair.octaves_a = pair.octaves_b = 0
-    if pair.precision == SINGLE and not in_reach(a, b, reach_of(True)):
+    cdef Constants *row = &pair.row
+    row.octaves_a = row.octaves_b = 0
+    if pair.precision == SINGLE and not in_reach(a, b, True):
         pair.precision = WIDENED
-    pair.form = PLAIN if in_reach(a, b, reach_of(pair.precision == SINGLE)) else FAR
+    pair.form = PLAIN if in_reach(a, b, pair.precision == SINGLE) else FAR
     if pair.form == FAR:
         set_centre(pair, 0, 0)
         return
-    pair.octaves_a = octaves_of(a)
-    pair.octaves_b = octaves_of(b)
+    row.octaves_a = octaves_of(a)
+    row.octaves_b = octaves_of(b)
     if common:                          # the same in both orders of the rows
-        pair.octaves_a = pair.octaves_b = max(pair.octaves_a, pair.octaves_b)
+        row.octaves_a = row.octaves_b = max(row.octaves_a, row.octaves_b)
     set_centre(pair, 0.0 if common else b - a, 0)
 
 
 cdef inline void move_centre(Pair *pair) noexcept nogil:
     """To the right centre."""
-    cdef double factor = pair.factor, delta = log1p_of(pair.mass_difference / pair.mass_a)
-    if pair.centre == 0:
+    cdef double factor = pair.row.factor, delta = log1p_of(pair.mass_difference / pair.mass_a)
+    if pair.row.centre == 0:
         set_centre(pair, delta, 0)
     else:
-        set_centre(pair, pair.centre, pair.centre_low + delta)
-    pair.mass_b *= pair.factor / factor
+        set_centre(pair, pair.row.centre, pair.row.centre_low + delta)
+    pair.mass_b *= pair.row.factor / factor
 
 
-cdef inline void take_sums(Tile *tile, Pair *pair, int first) noexcept nogil:
+cdef inline void take_sums(Pair *pair, int first) noexcept nogil:
     """The sums of a pass for KL: those of b and a after the others."""
-    pair.gap = total(tile, pair, first)
-    pair.mass_difference = total(tile, pair, first + 1)
-    pair.mass_a = total(tile, pair, first + 2)
+    pair.gap = total(pair, first)
+    pair.mass_difference = total(pair, first + 1)
+    pair.mass_a = total(pair, first + 2)
     pair.mass_b = pair.mass_a + pair.mass_difference
     pair.passes += 1
 
 
-cdef inline double kl_of(Tile *tile, Pair *pair) noexcept nogil:
+cdef inline double kl_of(Pair *pair) noexcept nogil:
     """KL of a pair from the sums of its first pass, with passes at better centres if it needs them; masses and
     right centre as a side effect."""
-    cdef double value = NAN, apart
-    cdef double threshold = threshold_of(pair.precision == SINGLE)
-    cdef double least_difference = least_drift_of(pair.precision == SINGLE)
+    cdef double value, apart = (pair.top_b - pair.top_a) * pair.scale.inverse
     cdef int again
     while True:
-        value = kl_value(pair.gap, pair.mass_difference, pair.mass_a, threshold, least_difference, &again)
+        value = kl_value(pair.gap, pair.mass_difference, pair.mass_a, pair.precision == SINGLE, &again)
         if not again:
             break
-        apart = (pair.top_b - pair.top_a) * pair.scale.inverse
         if pair.form == PLAIN and apart != 0:
-            pair.octaves_b = octaves_of(pair.top_b * pair.scale.inverse)
+            pair.row.octaves_b = octaves_of(pair.top_b * pair.scale.inverse)
             set_centre(pair, apart, 0)
         else:
             move_centre(pair)
         if pair.passes == MOST_PASSES:
             break
-        one_pass(tile, pair, CENTRED_KL)
-        take_sums(tile, pair, 0)
+        one_pass(pair, CENTRED_KL)
+        take_sums(pair, 0)
     return value if not value < 0 else 0.0
 
 
-cdef inline void find_masses(Tile *tile, Pair *pair) noexcept nogil:
+cdef inline void find_masses(Pair *pair) noexcept nogil:
     """Both masses of a pair and its right centre, from the sums of its first pass: once more at a better centre
     where that of b has lost a digit."""
     while pair.mass_difference < -0.9 * pair.mass_a and pair.passes < MOST_PASSES:
         move_centre(pair)
-        one_pass(tile, pair, CENTRED_KL)
-        take_sums(tile, pair, 0)
+        one_pass(pair, CENTRED_KL)
+        take_sums(pair, 0)
     pair.guessed = False
     move_centre(pair)
 
@@ -368,130 +360,108 @@ cdef inline double most_drift(bint single) noexcept nogil:
     return 4e-7 if single else 1e-9
 
 
-cdef inline double distance_of(Tile *tile, Pair *pair, double apart) noexcept nogil:
+cdef inline double distance_of(Pair *pair, double apart) noexcept nogil:
     """Total variation of a pair whose KL is known: half of Σ |e_b − e_a| per mass at the right centre. That sum is
     `apart` if a pass there has been made, which is not negative. NaN if floats do not come near it."""
-    cdef double most = most_drift(pair.precision == SINGLE)
+    cdef bint single = pair.precision == SINGLE
     cdef int attempt
     pair.guessed = False
     for attempt in range(MOST_PASSES):
         if attempt or apart < 0:
             move_centre(pair)
-            one_pass(tile, pair, DISTANCE)
-            apart = total(tile, pair, 0)
-            pair.mass_difference = total(tile, pair, 1)
-            pair.mass_a = total(tile, pair, 2)
-        if c_fabs(pair.mass_difference) <= most * apart:
+            one_pass(pair, DISTANCE)
+            apart = total(pair, 0)
+            pair.mass_difference = total(pair, 1)
+            pair.mass_a = total(pair, 2)
+        if c_fabs(pair.mass_difference) <= most_drift(single) * apart:
             return 0.5 * apart / pair.mass_a
-    return NAN if pair.precision == SINGLE else 0.5 * apart / pair.mass_a
+    return NAN if single else 0.5 * apart / pair.mass_a
 
 
-cdef inline void check_pair(Tile *tile, Py_ssize_t r, Pair *pair) noexcept nogil:
+cdef inline void check_pair(Pair *pair) noexcept nogil:
     """Row sums of log-probabilities."""
-    cdef double origin_a = pair.octaves_a * 0.69314718055994530942, origin_b = origin_a
+    cdef Tile *tile = pair.tile
+    cdef bint far = pair.form == FAR
+    cdef double origin = pair.row.octaves_a * 0.69314718055994530942
     if not tile.normalise or pair.mass_b != pair.mass_b:
         return
-    if pair.form == FAR:
-        origin_a = pair.top_a
-        origin_b = pair.top_b
     if tile.true_kind == LOGPROBS:
-        check_log_sum(tile, r, 0, origin_a, pair.mass_a)
+        check_log_sum(tile, pair.r, 0, pair.top_a if far else origin, pair.mass_a)
     if tile.pred_kind == LOGPROBS:
-        check_log_sum(tile, r, 1, origin_b + pair.centre + pair.centre_low, pair.mass_b)
+        check_log_sum(tile, pair.r, 1, (pair.top_b if far else origin) + pair.row.centre + pair.row.centre_low, pair.mass_b)
 
 
-cdef inline Tile swapped_tile(Tile *tile) noexcept nogil:
-    """The tile with its operands in the other order."""
-    cdef Tile other = tile[0]
-    other.true_rows, other.pred_rows = tile.pred_rows, tile.true_rows
-    other.true_source, other.pred_source = tile.pred_source, tile.true_source
-    other.true_kind, other.pred_kind = tile.pred_kind, tile.true_kind
-    other.bad.row = -1
-    return other
-
-
-cdef inline void take_faults(Tile *tile, Tile *other) noexcept nogil:
-    """What was seen in the tile with its operands in the other order."""
-    if other.bad.row >= 0:
-        report(tile, other.bad.row, other.bad.code, 1 - other.bad.operand, other.bad.number)
-    tile.no_memory |= other.no_memory
-
-
-cdef inline Pair swapped_pair(Pair *pair, Tile *other) noexcept nogil:
+cdef inline Pair swapped_pair(Pair *pair) noexcept nogil:
     """The pair before its first pass, with its rows in the other order."""
     cdef Pair back = pair[0]
-    back.tile = other
+    back.swapped = True
     back.certain_a, back.certain_b = pair.certain_b, pair.certain_a
     back.top_a, back.top_b = pair.top_b, pair.top_a
-    back.octaves_a, back.octaves_b = pair.octaves_b, pair.octaves_a
-    back.passes = 0
     return back
 
 
-cdef inline double js_of(Tile *tile, Pair *pair, double *apart) noexcept nogil:
+cdef inline double js_of(Pair *pair, double *apart) noexcept nogil:
     """JS of a pair at its right centre, and what `distance_of` wants of that pass unless `apart` is NULL."""
     cdef double value
-    one_pass(tile, pair, JS_DISTANCE if apart != NULL else JS)
-    value = total(tile, pair, 0)
+    one_pass(pair, JS_DISTANCE if apart != NULL else JS)
+    value = total(pair, 0)
     if apart != NULL:
-        apart[0] = total(tile, pair, 1)
-        pair.mass_difference = total(tile, pair, 2)
+        apart[0] = total(pair, 1)
+        pair.mass_difference = total(pair, 2)
     return value if not value < 0 else 0.0
 
 
-cdef inline int values_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, int wanted, PairValues *out) noexcept nogil:
+cdef inline int values_of_pair(Pair *pair, int wanted, PairValues *out) noexcept nogil:
     """The values from the maxima in `pair`; which of them are missing, since those are others than guessed or
     float does not reach."""
     cdef Pair back, forward, even
-    cdef Tile other
     cdef double apart = -1, kl = NAN
     cdef int missing = 0
-    cdef bint both, shared
+    cdef bint by_kl = wanted & (WANT_KL | WANT_DISTANCE), both, shared
     pair.passes = 0
     first_centre(pair)
     if pair.guessed and pair.form == FAR:
         return wanted
     if wanted & WANT_REVERSE:
-        other = swapped_tile(tile)
-        back = swapped_pair(pair, &other)
+        back = swapped_pair(pair)
     both = pair.precision == SINGLE and pair.form == PLAIN and wanted & WANT_REVERSE
-    one_pass(tile, pair, BOTH_KL if both else CENTRED_KL)
-    if misled(tile, pair):
+    one_pass(pair, BOTH_KL if both else CENTRED_KL)
+    if misled(pair):
         return wanted
     if both:
         back.top_a, back.top_b = pair.top_b, pair.top_a
-        take_sums(&other, &back, 3)
-    take_sums(tile, pair, 0)
+        take_sums(&back, 3)
+    take_sums(pair, 0)
     forward = even = pair[0]
-    if wanted & (WANT_KL | WANT_DISTANCE):
-        kl = kl_of(tile, &forward)
-    if wanted & WANT_JS or not wanted & (WANT_KL | WANT_DISTANCE):
-        find_masses(tile, &even)
-    check_pair(tile, r, &forward if wanted & (WANT_KL | WANT_DISTANCE) else &even)
+    if by_kl:
+        kl = kl_of(&forward)
+    if wanted & WANT_JS or not by_kl:
+        find_masses(&even)
+    check_pair(&forward if by_kl else &even)
     if wanted & WANT_JS:
         shared = (wanted & WANT_DISTANCE and pair.precision == SINGLE and kl == kl
                   and even.passes == 1 and forward.passes == 1)
-        out.js = js_of(tile, &even, &apart if shared else NULL)
+        out.js = js_of(&even, &apart if shared else NULL)
         if shared:
             forward = even
         elif out.js < least_js(pair.precision == SINGLE):
-            if not wanted & (WANT_KL | WANT_DISTANCE):
-                kl_of(tile, &forward)
+            if not by_kl:
+                kl_of(&forward)
             if forward.passes > 1:
                 even = forward
                 even.guessed = False
                 move_centre(&even)
-                out.js = js_of(tile, &even, NULL)
+                out.js = js_of(&even, NULL)
         missing |= WANT_JS if out.js != out.js else 0
     if wanted & WANT_DISTANCE and kl == kl:
-        out.distance = distance_of(tile, &forward, apart)
+        out.distance = distance_of(&forward, apart)
     if wanted & WANT_REVERSE:
         if not both:
             first_centre(&back)
-            one_pass(&other, &back, CENTRED_KL)
-            misled(&other, &back)                       # it is not, as the pair is not: for the maxima
-            take_sums(&other, &back, 0)
-        out.reverse = kl_of(&other, &back)
+            one_pass(&back, CENTRED_KL)
+            misled(&back)                               # it is not, as the pair is not: for the maxima
+            take_sums(&back, 0)
+        out.reverse = kl_of(&back)
         missing |= WANT_REVERSE if out.reverse != out.reverse else 0
     if wanted & WANT_KL:
         out.kl = kl
@@ -500,8 +470,9 @@ cdef inline int values_of_pair(Tile *tile, Py_ssize_t r, Pair *pair, int wanted,
     return missing | (WANT_CHECK if pair.mass_b != pair.mass_b else 0)
 
 
-cdef inline int pair_values(Tile *tile, Py_ssize_t r, Pair *pair, int wanted, PairValues *out) noexcept nogil:
+cdef inline int pair_values(Pair *pair, int wanted, PairValues *out) noexcept nogil:
     """What is wanted, and which of it is missing because float does not reach."""
+    cdef Tile *tile = pair.tile
     cdef int precision = pair.precision
     pair.certain_a = pair.certain_b = False
     if tile.classes > CHUNK:
@@ -511,28 +482,28 @@ cdef inline int pair_values(Tile *tile, Py_ssize_t r, Pair *pair, int wanted, Pa
         pair.guessed = True
         pair.top_a = pair.parts[TOP_A]
         pair.top_b = pair.parts[TOP_B]
-        wanted = values_of_pair(tile, r, pair, wanted, out)
+        wanted = values_of_pair(pair, wanted, out)
         if not wanted:
             return 0
         pair.precision = precision
     pair.guessed = False
-    one_pass(tile, pair, TOPS)
-    take_tops(tile, pair)
+    one_pass(pair, TOPS)
+    take_tops(pair)
     if pair.top_a != pair.top_a or pair.top_b != pair.top_b:
         return 0
     if tile.normalise and (c_fabs(pair.top_a) == INFINITY or c_fabs(pair.top_b) == INFINITY):
         # the sums of a pass say nothing then
         if tile.true_kind == LOGPROBS:
-            check_log_sum(tile, r, 0, pair.top_a, 1 if c_fabs(pair.top_a) == INFINITY else NAN)
+            check_log_sum(tile, pair.r, 0, pair.top_a, 1 if c_fabs(pair.top_a) == INFINITY else NAN)
         if tile.pred_kind == LOGPROBS:
-            check_log_sum(tile, r, 1, pair.top_b, 1 if c_fabs(pair.top_b) == INFINITY else NAN)
+            check_log_sum(tile, pair.r, 1, pair.top_b, 1 if c_fabs(pair.top_b) == INFINITY else NAN)
     if pair.top_a == -INFINITY or pair.top_b == -INFINITY:
         return 0
     pair.certain_a = pair.top_a == INFINITY
     pair.certain_b = pair.top_b == INFINITY
     pair.top_a = 0 if pair.certain_a else pair.top_a
     pair.top_b = 0 if pair.certain_b else pair.top_b
-    return values_of_pair(tile, r, pair, wanted, out)
+    return values_of_pair(pair, wanted, out)
 
 
 cdef inline PairValues row_alone(Tile *tile, Py_ssize_t r, int wanted) noexcept nogil:
@@ -553,8 +524,9 @@ cdef inline PairValues row_alone(Tile *tile, Py_ssize_t r, int wanted) noexcept 
     pair.r = r
     pair.scale = scale_of(tile.temperature)
     pair.precision = tile.precision
+    pair.swapped = False
     pair.mass_a = pair.mass_b = 1
-    again = pair_values(tile, r, &pair, wanted | WANT_CHECK, &out)
+    again = pair_values(&pair, wanted | WANT_CHECK, &out)
     if tile.precision == SINGLE:
         # differences beyond 3.4e38 overflow in float
         again |= WANT_KL if out.kl == INFINITY else 0
@@ -563,7 +535,7 @@ cdef inline PairValues row_alone(Tile *tile, Py_ssize_t r, int wanted) noexcept 
         again |= wanted & WANT_DISTANCE if out.distance != out.distance else 0
         if again:
             pair.precision = WIDENED
-            pair_values(tile, r, &pair, again, &out)
+            pair_values(&pair, again, &out)
     if count > MANY:
         free(pair.parts)
     return out
