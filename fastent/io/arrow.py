@@ -156,7 +156,6 @@ def mapped_lists(table: ArrowTable, source: TableRows) -> Source | None:
 def open_arrow(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     table = ArrowTable(reference.path)
     source = open_columns(table, reference.part, role, how)
-    lists = None
-    if isinstance(source, TableRows) and len(source.columns) == 1 and not table.compressed:
-        lists = mapped_lists(table, source)
-    return lists or source
+    if table.compressed or len(source.columns) > 1:
+        return source
+    return mapped_lists(table, source) or source

@@ -236,8 +236,3 @@ def has_header(first: list[str], sample: list[list[str]], role: str) -> bool | N
     if any(not number and (fits(value) or value in MISSING) for number, value in values):
         return True
     return None
-
-
-def counted_classes(names: list[str]) -> bool:
-    """Whether names are the numbers of three classes or more, in order."""
-    return len(names) >= 3 and names == [str(number) for number in range(len(names))]

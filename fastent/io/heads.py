@@ -68,7 +68,10 @@ class HeadRows(Source):
                     read = self._norm.read(0, self._norm.rows, Buffer())
                 norm = (read.astype(np.float64).ravel(), self._head.eps)
             self._loaded = (weights, norm)
-            _one_thread_each()
+            with contextlib.suppress(ImportError):  # each thread makes products of its own
+                from threadpoolctl import threadpool_limits
+
+                threadpool_limits(1, user_api="blas")
 
     def read(self, start: int, stop: int, buffer: Buffer) -> np.ndarray:
         self.open()
@@ -97,11 +100,3 @@ class HeadRows(Source):
         self._hidden.close()
         self._weights.close()
         self._loaded = None
-
-
-def _one_thread_each() -> None:
-    """Products of several pieces are made at once, each by the thread that reads it."""
-    with contextlib.suppress(ImportError):
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(1, user_api="blas")

@@ -16,6 +16,8 @@ from fastent.io.source import Buffer, FileRows, Source, check_length, ends_early
 
 def axis_of(name: str, shape: tuple[int, ...], role: str, how: Reading) -> int:
     """The class axis of an array of predictions or targets; other arrays have none."""
+    if not shape:
+        raise InputError(f"{name}: a single number, expected rows")
     if role not in ("predictions", "targets"):
         return -1
     if not -len(shape) <= how.axis < len(shape):

@@ -45,8 +45,6 @@ def open_safetensors(reference: Reference, role: str, how: Reading = PLAIN) -> S
     else:
         raise InputError(f"{name}: dtype {entry['dtype']}, expected a float or an integer type")
     shape = tuple(entry["shape"])
-    if not shape:
-        raise InputError(f"{name}: a single number, expected rows")
     start, stop = entry["data_offsets"]
     check_length(name, stop - start, math.prod(shape) * dtype.itemsize)
     axis = axis_of(name, shape, role, how)

@@ -75,7 +75,7 @@ def dtype_of(kind: Any, role: str) -> np.dtype:
     return found
 
 
-def open_columns(table: Table, part: str | None, role: str, how: Reading = PLAIN) -> Source:
+def open_columns(table: Table, part: str | None, role: str, how: Reading = PLAIN) -> TableRows:
     """The rows of the column, or of the columns one per class, that play a role."""
     fields = {field.name: field.type for field in table.schema}
     if len(fields) < len(table.schema):
@@ -91,7 +91,7 @@ def open_columns(table: Table, part: str | None, role: str, how: Reading = PLAIN
     return source
 
 
-def _one_column(table: Table, column: str, role: str) -> Source:
+def _one_column(table: Table, column: str, role: str) -> TableRows:
     name = f"{table.path}:{column}"
     kind = plain(table.schema.field(column).type)
     what = holds(kind)
@@ -103,7 +103,8 @@ def _one_column(table: Table, column: str, role: str) -> Source:
         value = plain(kind.value_type)
         if holds(value) not in ("real", "whole"):
             raise InputError(f"{name}: lists of {value}, expected lists of numbers")
-        return rows(dtype_of(value, role), _list_length(table, column))
+        length = getattr(kind, "list_size", None)
+        return rows(dtype_of(value, role), length or _list_length(table, column))
     if role == "kept" and what == "whole":  # with all digits, also beside nulls
         source = rows(kind.to_pandas_dtype())
         source.stands_for = source.dtype
@@ -126,9 +127,6 @@ def _one_column(table: Table, column: str, role: str) -> Source:
 
 
 def _list_length(table: Table, column: str) -> int:
-    kind = plain(table.schema.field(column).type)
-    if hasattr(kind, "list_size"):
-        return int(kind.list_size)
     for batch in table.batches([column], 0, 1, None):
         lists = storage(batch.column(0)).drop_null()
         if len(lists):
@@ -238,11 +236,9 @@ class TableRows(Source):
             shown = ["null" if value is None else str(value) for value in column.to_pylist()]
             return np.array(shown, dtype=object)
         if holds(column.type) != "text":
-            import pyarrow
-
             try:
-                column = column.cast(pyarrow.string())
-            except pyarrow.ArrowException:
+                column = column.cast("string")
+            except (ValueError, NotImplementedError):
                 raise InputError(
                     f"{self.name}: holds {column.type}, expected text or numbers for {self._role}"
                 ) from None

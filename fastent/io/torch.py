@@ -45,8 +45,6 @@ def open_torch(reference: Reference, role: str, how: Reading = PLAIN) -> Source:
     key = choose_array(path, axes, reference.part, role, how)
     name = path if key == "" else f"{path}:{key}"
     tensor = tensors[key]
-    if not tensor.dim():
-        raise InputError(f"{name}: a single number, expected rows")
     if tensor.dtype == torch.bfloat16:
         dtype = bfloat16(name)
     else:
