@@ -22,7 +22,7 @@ CODECS = ("lz4", "zstd")  # CompressionType
 INFLATION = {"lz4": 255, "zstd": 32768}
 AS_IT_IS = -1  # in place of the length of a buffer that is not compressed
 STEP = 1 << 20
-ALIGNED = 64
+ALIGNED = 4096  # whole pages are written
 
 
 @dataclass(frozen=True)
