@@ -162,6 +162,32 @@ static const float fe_fence_float[] = {FE_128(-INFINITY), FE_128(INFINITY), FE_1
 static const double fe_fence_double[] = {FE_128(-INFINITY), FE_128(INFINITY), FE_128(-INFINITY)};
 #define fe_fence(x) (FE_OF(fe_fence, *(x)) + FE_STRETCH)
 
+/* The largest lane, in all of them; and of the lanes of `best` that are `top` the least number in `held`, or `most` if
+   that is less. */
+#define FE_FOLD_TOP(REAL, KIND)                                                                    \
+    FE_INLINE fe_vector_##REAL fe_top_of_##REAL(fe_vector_##REAL top) {                            \
+        fe_vector_##REAL other;                                                                    \
+        fe_ints_##REAL turned;                                                                     \
+        for (int by = FE_COUNT(REAL) / 2; by; by /= 2) {                                           \
+            memcpy(&turned, fe_index_##REAL, sizeof turned);                                       \
+            other = FE_TURN(REAL, top, (turned + (fe_int_##REAL)by) & (fe_int_##REAL)(FE_COUNT(REAL) - 1)); \
+            top = FE_LARGER(REAL, KIND, other, top);                                               \
+        }                                                                                          \
+        return top;                                                                                \
+    }                                                                                              \
+    FE_INLINE ptrdiff_t fe_first_of_##REAL(fe_vector_##REAL best, fe_vector_##REAL top, fe_ints_##REAL held, \
+                                           ptrdiff_t most) {                                       \
+        fe_int_##REAL seen[FE_COUNT(REAL)];                                                        \
+        memcpy(seen, &held, sizeof held);                                                          \
+        for (unsigned lanes = FE_EQUAL(KIND, best, top); lanes; lanes &= lanes - 1) {              \
+            fe_int_##REAL at = seen[__builtin_ctz(lanes)];                                         \
+            most = at < most ? at : most;                                                          \
+        }                                                                                          \
+        return most;                                                                               \
+    }
+FE_FOLD_TOP(float, ps)
+FE_FOLD_TOP(double, pd)
+
 /* fe_lane_top: the largest of n >= 1 elements, NaN if there is one, and where the first stretch of 128 begins that
    holds it. Vectors under four names, because an array of them stays in memory at AVX2 (half of the time of a
    whole row); lanes folded by turning them (one at a time they cost as much as 60 vectors). The last vector
@@ -173,7 +199,7 @@ enum { FE_STRETCH = 128 };
     FE_INLINE REAL fe_scan_##REAL(const REAL *x, ptrdiff_t n, ptrdiff_t *where, int ranked,        \
                                   REAL own, ptrdiff_t label, double *rank) {                       \
         fe_vector_##REAL top = (fe_vector_##REAL){0} - (REAL)INFINITY, best, a, b, c, d;           \
-        fe_ints_##REAL held = {0}, turned, rises;                                                  \
+        fe_ints_##REAL held = {0}, rises;                                                          \
         fe_count_##REAL above = {0};                                                               \
         REAL lower = ranked ? NEXT(own, -(REAL)INFINITY) : 0;                                      \
         fe_mask_##REAL sane = ~(fe_mask_##REAL){0};                                                \
@@ -223,23 +249,13 @@ enum { FE_STRETCH = 128 };
             *rank = FE_COUNTED(above, FE_COUNT(REAL)) + fe_above_##REAL(x + start, n - start, own) + ties; \
         }                                                                                          \
         a = top;                                                                                   \
-        top = FE_LARGER(REAL, KIND, best, top);                                                    \
-        for (int by = FE_COUNT(REAL) / 2; by; by /= 2) {                                           \
-            memcpy(&turned, fe_index_##REAL, sizeof turned);                                       \
-            b = FE_TURN(REAL, top, (turned + (fe_int_##REAL)by) & (fe_int_##REAL)(FE_COUNT(REAL) - 1)); \
-            top = FE_LARGER(REAL, KIND, b, top);                                                   \
+        top = fe_top_of_##REAL(FE_LARGER(REAL, KIND, best, top));                                  \
+        if (FE_BITS(KIND, (fe_mask_##REAL)~sane)) {                                                \
+            *where = start;                                                                        \
+            return (REAL)NAN;                                                                      \
         }                                                                                          \
-        *where = start;                                                                            \
-        if (FE_BITS(KIND, (fe_mask_##REAL)~sane)) return (REAL)NAN;                                \
-        if (start) { /* the first one that any lane saw it in */                                   \
-            fe_int_##REAL seen[FE_COUNT(REAL)];                                                    \
-            unsigned lanes = FE_EQUAL(KIND, a, top);                                               \
-            memcpy(seen, &held, sizeof held);                                                      \
-            for (; lanes; lanes &= lanes - 1) {                                                    \
-                fe_int_##REAL at = seen[__builtin_ctz(lanes)];                                     \
-                *where = at < *where ? at : *where;                                                \
-            }                                                                                      \
-        }                                                                                          \
+        /* the first one that any lane saw it in */                                                \
+        *where = start ? fe_first_of_##REAL(a, top, held, start) : 0;                              \
         return top[0];                                                                             \
     }                                                                                              \
     static inline REAL fe_lane_top_##REAL(const REAL *x, ptrdiff_t n, ptrdiff_t *where) {          \
@@ -261,9 +277,7 @@ FE_TOP(double, pd, nextafter)
 
 /* Whether a row holds a NaN: apart, because the kernels of few classes learn from their counts that
    there is none. */
-static inline int fe_lane_nan_float(const float *x, ptrdiff_t n) { return isnan(fe_lane_max(x, n)); }
-static inline int fe_lane_nan_double(const double *x, ptrdiff_t n) { return isnan(fe_lane_max(x, n)); }
-#define fe_lane_nan(x, n) FE_OF(fe_lane_nan, *(x))(x, n)
+#define fe_lane_nan(x, n) isnan(fe_lane_max(x, n))
 
 /* fe_some_above: whether one of n numbers is above the bound or NaN. Lanes that are not are kept as the masks of
    argmax.h are, four at a time, as each waits for itself; the last numbers, fewer than a vector, one by one. */

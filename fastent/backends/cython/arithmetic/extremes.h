@@ -9,42 +9,19 @@
 #include "argmax.h"
 
 #if FE_WIDTH == 8
-/* No branch: which vectors have some is noise. */
-#define FE_ENDS(REAL, KIND)                                                                        \
-    FE_INLINE ptrdiff_t fe_ends_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, REAL *out) { \
-        ptrdiff_t found = 0, k = 0;                                                                \
-        const FE_IN_##KIND least = FE_MM(set1, KIND)(high), most = FE_MM(set1, KIND)(low);         \
-        for (; k + FE_COUNT(REAL) <= n; k += FE_COUNT(REAL)) {                                     \
-            FE_IN_##KIND v = FE_MM(loadu, KIND)(x + k);                                            \
-            unsigned in = FE_CMP(KIND, v, most, _CMP_LE_OQ) | FE_CMP(KIND, v, least, _CMP_GE_OQ);  \
-            FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)((fe_mask_##REAL)in, v));  \
-            found += __builtin_popcount(in);                                                       \
-        }                                                                                          \
-        for (; k < n; k += FE_COUNT(REAL)) {                                                       \
+/* fe_some: the ends, or what is `within`, a constant. No branch for ends: which vectors have some is noise. */
+#define FE_SOME(REAL, KIND)                                                                        \
+    FE_INLINE ptrdiff_t fe_some_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, int within, REAL *out) { \
+        ptrdiff_t found = 0;                                                                       \
+        const FE_IN_##KIND least = FE_MM(set1, KIND)(low), most = FE_MM(set1, KIND)(high);         \
+        for (ptrdiff_t k = 0; k < n; k += FE_COUNT(REAL)) {                                        \
             fe_mask_##REAL in = (fe_mask_##REAL)(n - k < FE_COUNT(REAL) ? (1u << (n - k)) - 1 : ~0u); \
             FE_IN_##KIND v = FE_MM(maskz_loadu, KIND)(in, x + k);                                  \
-            in = FE_CMP_IN(KIND, in, v, most, _CMP_LE_OQ) | FE_CMP_IN(KIND, in, v, least, _CMP_GE_OQ); \
-            FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)(in, v));                  \
-            found += __builtin_popcount(in);                                                       \
-        }                                                                                          \
-        return found;                                                                              \
-    }                                                                                              \
-    static inline ptrdiff_t fe_within_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, REAL *out) { \
-        ptrdiff_t found = 0, k = 0;                                                                \
-        const FE_IN_##KIND least = FE_MM(set1, KIND)(low), most = FE_MM(set1, KIND)(high);         \
-        fe_mask_##REAL in;                                                                         \
-        FE_IN_##KIND v;                                                                            \
-        for (; k + FE_COUNT(REAL) <= n; k += FE_COUNT(REAL)) {                                     \
-            v = FE_MM(loadu, KIND)(x + k);                                                         \
-            in = FE_CMP_IN(KIND, FE_CMP(KIND, v, least, _CMP_GE_OQ), v, most, _CMP_LE_OQ);         \
-            if (!in) continue;                                                                     \
-            FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)(in, v));                  \
-            found += __builtin_popcount(in);                                                       \
-        }                                                                                          \
-        if (k < n) {                                                                               \
-            in = (fe_mask_##REAL)((1u << (n - k)) - 1);                                            \
-            v = FE_MM(maskz_loadu, KIND)(in, x + k);                                               \
-            in = FE_CMP_IN(KIND, FE_CMP_IN(KIND, in, v, least, _CMP_GE_OQ), v, most, _CMP_LE_OQ);  \
+            if (within)                                                                            \
+                in = FE_CMP_IN(KIND, FE_CMP_IN(KIND, in, v, least, _CMP_GE_OQ), v, most, _CMP_LE_OQ); \
+            else                                                                                   \
+                in = FE_CMP_IN(KIND, in, v, least, _CMP_LE_OQ) | FE_CMP_IN(KIND, in, v, most, _CMP_GE_OQ); \
+            if (within && !in) continue;                                                           \
             FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)(in, v));                  \
             found += __builtin_popcount(in);                                                       \
         }                                                                                          \
@@ -68,31 +45,20 @@
 #define FE_INTS_pd(NAME) _mm512_##NAME##_epi64
 #else
 /* Most stretches have none: they are passed over with a loop that is a few vectors. */
-#define FE_ENDS(REAL, KIND)                                                                        \
-    FE_INLINE ptrdiff_t fe_ends_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, REAL *out) { \
-        ptrdiff_t found = 0, k = 0;                                                                \
-        while (k < n) {                                                                            \
-            ptrdiff_t stop = n - k < 16 ? n : k + 16;                                              \
-            int some = 0;                                                                          \
-            if (stop == k + 16)                                                                    \
-                for (int j = 0; j < 16; j++) some |= (x[k + j] <= low) | (x[k + j] >= high);       \
-            else                                                                                   \
-                some = 1;                                                                          \
+#define FE_IS_IN(v) (within ? ((v) >= low) & ((v) <= high) : ((v) <= low) | ((v) >= high))
+#define FE_SOME(REAL, KIND)                                                                        \
+    FE_INLINE ptrdiff_t fe_some_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, int within, REAL *out) { \
+        ptrdiff_t found = 0, stop;                                                                 \
+        for (ptrdiff_t k = 0; k < n; k = stop) {                                                   \
+            int some = n - k < 16;                                                                 \
+            stop = some ? n : k + 16;                                                              \
+            if (!some)                                                                             \
+                for (int j = 0; j < 16; j++) some |= FE_IS_IN(x[k + j]);                           \
             if (some)                                                                              \
                 for (ptrdiff_t j = k; j < stop; j++) {                                             \
                     out[found] = x[j];                                                             \
-                    found += (x[j] <= low) | (x[j] >= high);                                       \
+                    found += FE_IS_IN(x[j]);                                                       \
                 }                                                                                  \
-            k = stop;                                                                              \
-        }                                                                                          \
-        return found;                                                                              \
-    }                                                                                              \
-    static inline ptrdiff_t fe_within_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, REAL *out) { \
-        ptrdiff_t found = 0;                                                                       \
-        for (ptrdiff_t k = 0; k < n; k++) {                                                        \
-            REAL v = x[k];                                                                         \
-            out[found] = v;                                                                        \
-            found += (v >= low) & (v <= high);                                                     \
         }                                                                                          \
         return found;                                                                              \
     }                                                                                              \
@@ -100,10 +66,10 @@
         return fe_above_##REAL(x, n, m);                                                           \
     }
 #endif
-FE_ENDS(float, ps)
-FE_ENDS(double, pd)
-#define fe_ends(x, ...) FE_OF(fe_ends, *(x))(x, __VA_ARGS__)
-#define fe_within(x, ...) FE_OF(fe_within, *(x))(x, __VA_ARGS__)
+FE_SOME(float, ps)
+FE_SOME(double, pd)
+#define fe_ends(x, n, low, high, out) FE_OF(fe_some, *(x))(x, n, low, high, 0, out)
+#define fe_within(x, n, low, high, out) FE_OF(fe_some, *(x))(x, n, low, high, 1, out)
 #define fe_over(x, ...) FE_OF(fe_over, *(x))(x, __VA_ARGS__)
 
 /* A row as stretches of 128 numbers, each where it lies or a copy. fe_scan_stretches: the largest of at
@@ -114,9 +80,8 @@ FE_ENDS(double, pd)
                                                 REAL high, ptrdiff_t *where, uint64_t *held) {     \
         fe_vector_##REAL top = (fe_vector_##REAL){0} - (REAL)INFINITY, least = (fe_vector_##REAL){0} + low, \
                most = (fe_vector_##REAL){0} + high, best, a, b;                                    \
-        fe_ints_##REAL first = {0}, turned, rises;                                                 \
+        fe_ints_##REAL first = {0}, rises;                                                         \
         fe_mask_##REAL sane = ~(fe_mask_##REAL){0}, in_a, in_b;                                    \
-        fe_int_##REAL seen[FE_COUNT(REAL)];                                                        \
         held[0] = held[1] = 0;                                                                     \
         for (ptrdiff_t s = 0; s < count; s++) {                                                    \
             const REAL *x = at[s];                                                                 \
@@ -146,17 +111,8 @@ FE_ENDS(double, pd)
             top = FE_LARGER(REAL, KIND, best, top);                                                \
         }                                                                                          \
         a = top;                                                                                   \
-        for (int by = FE_COUNT(REAL) / 2; by; by /= 2) {                                           \
-            memcpy(&turned, fe_index_##REAL, sizeof turned);                                       \
-            b = FE_TURN(REAL, top, (turned + (fe_int_##REAL)by) & (fe_int_##REAL)(FE_COUNT(REAL) - 1)); \
-            top = FE_LARGER(REAL, KIND, b, top);                                                   \
-        }                                                                                          \
-        *where = count;                                                                            \
-        memcpy(seen, &first, sizeof first);                                                        \
-        for (unsigned lanes = FE_EQUAL(KIND, a, top); lanes; lanes &= lanes - 1) {                 \
-            fe_int_##REAL s = seen[__builtin_ctz(lanes)];                                          \
-            *where = s < *where ? s : *where;                                                      \
-        }                                                                                          \
+        top = fe_top_of_##REAL(a);                                                                 \
+        *where = fe_first_of_##REAL(a, top, first, count);                                         \
         sane = ~sane;                                                                              \
         return FE_BITS(KIND, sane) ? (REAL)NAN : top[0];                                           \
     }                                                                                              \
@@ -166,8 +122,7 @@ FE_ENDS(double, pd)
         for (int w = 0; w < 2; w++)                                                                \
             for (uint64_t some = held[w]; some; some &= some - 1) {                                \
                 int k = __builtin_ctzll(some);                                                     \
-                found += fe_ends_##REAL(at[8 * w + k / 8] + 16 * (k % 8), 16, low, high,           \
-                                        out + found);                                              \
+                found += fe_some_##REAL(at[8 * w + k / 8] + 16 * (k % 8), 16, low, high, 0, out + found); \
             }                                                                                      \
         return found;                                                                              \
     }

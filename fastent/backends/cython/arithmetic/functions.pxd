@@ -21,10 +21,12 @@ cdef extern from "lane_sums.h" nogil:
     double fe_without_octaves(double y, double x, bint rising, double *octaves)
     double fe_nearest_octaves(double y, double x, double *octaves)
     double fe_mantissa(double x, double *octaves)
+    double mantissa_of "fe_whole_mantissa"(double x, double *octaves)
     const double FE_STEP
     const double FE_STEPS
     const double FE_OCTAVE
     const bint FE_FUSED
+    const double NEAR "FE_NEAR"
     double fe_madd(double a, double b, double c)
     double fe_poly(double x, double highest, double next, ...)
     float fe_less_octaves(float x, float k)
@@ -40,13 +42,6 @@ cdef extern from "<math.h>" nogil:
     const double NAN
     double c_sqrt "sqrt"(double)
     double c_fabs "fabs"(double)
-
-cdef extern from *:
-    """
-    /* row sums that are checked are nearer to 1: short series, and a division less */
-    #define FE_NEAR 0.00390625
-    """
-    const double NEAR "FE_NEAR"
 
 # What arithmetic is done in, and what the memory holds. Cython picks the variant of a function by the
 # types of its arguments: those called `unused` are there for that, and carry no value.
@@ -331,13 +326,6 @@ cdef inline real log_of_reduced(real f, real e) noexcept nogil:
         return e * <real>6.93147180369123816490e-01 - ((half - (t + e * <real>1.90821492927058770002e-10)) - f)
 
 
-cdef inline double mantissa_of(double x, double *octaves) noexcept nogil:
-    """x·2^−octaves in [√½, √2) of a normal x > 0."""
-    cdef uint64_t k = (fe_bits_double(x) - <uint64_t>0x3fe6a09e667f3bcd + (<uint64_t>2048 << 52)) >> 52
-    octaves[0] = fe_from_bits_double(k | <uint64_t>0x4330000000000000) - 4503599627372544.0
-    return fe_from_bits_double(fe_bits_double(x) - (k << 52) + (<uint64_t>2048 << 52))
-
-
 cdef inline real log_in_octaves(real x, real octaves) noexcept nogil:
     """log(x·2^−octaves) for a normal x > 0 and whole octaves."""
     cdef int32_t k32
@@ -440,12 +428,6 @@ cdef inline double log_positive(double x) noexcept nogil:
     value = value - (37.429947750237047 if small else 0.0)
     value = -INFINITY if x == 0 else value
     return value if x < INFINITY else x
-
-
-cdef inline real log1p_unit(real e) noexcept nogil:
-    """log1p(e) for e in [0, 1]."""
-    cdef bint small = e < <real>0.41421356
-    return log_of_reduced(e if small else (e - <real>1) * <real>0.5, <real>0 if small else <real>1)
 
 
 cdef inline real rounding(real x, real m, real high) noexcept nogil:

@@ -156,26 +156,28 @@ FE_INLINE fe_wide_floats fe_wide_masked(const float *x, int k, const fe_cut_floa
     return (fe_wide_floats)((fe_wide_ints)fe_wide_at(x, k) & cut->mask[k]);
 }
 
-FE_INLINE fe_doubles fe_widen_half(fe_wide_floats v, int high) {
+FE_INLINE fe_floats fe_half(fe_wide_floats v, int high) {
+#if FE_WIDTH == 8 /* memcpy goes by memory */
+    return (fe_floats)(high ? _mm512_extractf32x8_ps((__m512)v, 1) : _mm512_castps512_ps256((__m512)v));
+#else
     fe_floats half;
     memcpy(&half, (const char *)&v + (high ? sizeof half : 0), sizeof half);
-    return fe_widen(half);
+    return half;
+#endif
 }
 
 /* Sixteen floats as eight lanes, narrowed to one vector; the upper eight are 0 if not `wide`. */
 FE_INLINE fe_doubles fe_add_eights(const fe_wide_floats *v, int wide) {
 #if FE_WIDTH == 8
-    if (!wide) return fe_widen_half(v[0], 0);
-    __m512d both = (__m512d)v[0];
-    fe_floats low = (fe_floats)_mm512_castpd512_pd256(both);
-    return fe_widen(low + (fe_floats)_mm512_extractf64x4_pd(both, 1)); /* memcpy goes by memory */
+    fe_floats low = fe_half(v[0], 0);
+    return fe_widen(wide ? low + fe_half(v[0], 1) : low);
 #elif FE_WIDTH == 4
     fe_wide_floats sum = wide ? v[0] + v[1] : v[0];
-    return fe_widen_half(sum, 0) + fe_widen_half(sum, 1);
+    return fe_widen(fe_half(sum, 0)) + fe_widen(fe_half(sum, 1));
 #else
     fe_wide_floats low = wide ? v[0] + v[2] : v[0], high = wide ? v[1] + v[3] : v[1];
-    return (fe_widen_half(low, 0) + fe_widen_half(high, 0))
-         + (fe_widen_half(low, 1) + fe_widen_half(high, 1));
+    return (fe_widen(fe_half(low, 0)) + fe_widen(fe_half(high, 0)))
+         + (fe_widen(fe_half(low, 1)) + fe_widen(fe_half(high, 1)));
 #endif
 }
 
@@ -273,6 +275,12 @@ static inline double fe_from_bits_double(uint64_t b) { double x; memcpy(&x, &b, 
    rounded to nearest: within a factor 1.5. fe_mantissa: x within [sqrt(1/2), sqrt(2)). An octave counts as
    FE_STEPS, and FE_STEP is ln 2 divided by that. AVX2 has neither a 64-bit arithmetic shift nor int64 -> double:
    high words, and a biased count that becomes a double by its bits. */
+FE_INLINE double fe_whole_mantissa(double x, double *octaves) { /* in whole octaves */
+    const uint64_t far = (uint64_t)2048 << 52;
+    uint64_t whole = (fe_bits_double(x) - 0x3fe6a09e667f3bcd + far) >> 52;
+    *octaves = fe_from_bits_double(whole | 0x4330000000000000) - 4503599627372544.0;
+    return fe_from_bits_double(fe_bits_double(x) - (whole << 52) + far);
+}
 #if defined(__AVX512DQ__)
 #define FE_STEPS 4503599627370496.0
 FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {
@@ -309,14 +317,12 @@ FE_INLINE double fe_nearest_octaves(double y, double x, double *octaves) {
     int64_t high = (int64_t)(fe_bits_double(y) >> 32) - (int64_t)(fe_bits_double(x) >> 32);
     return fe_less_high(y, high + 0x80000, octaves);
 }
-FE_INLINE double fe_mantissa(double x, double *octaves) {
-    const uint64_t far = (uint64_t)2048 << 52;
-    uint64_t whole = (fe_bits_double(x) - 0x3fe6a09e667f3bcd + far) >> 52;
-    *octaves = fe_from_bits_double(whole | 0x4330000000000000) - 4503599627372544.0;
-    return fe_from_bits_double(fe_bits_double(x) - (whole << 52) + far);
-}
+#define fe_mantissa fe_whole_mantissa
 #endif
 #define FE_STEP (0.69314718055994530942 / FE_STEPS)
+
+/* row sums that are checked are nearer to 1: short series, and a division less */
+#define FE_NEAR 0.00390625
 
 /* a*b + c where one rounding or two make no difference to the bound: fused only in hardware */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)

@@ -19,16 +19,8 @@ static inline fe_wide_floats fe_fall(fe_wide_floats x, float m) {
 }
 
 static inline void fe_widen_halves(fe_doubles *low, fe_doubles *high, fe_wide_floats x) {
-#if FE_WIDTH == 8
-    *low += fe_widen((fe_floats)_mm512_castps512_ps256((__m512)x)); /* GCC 12 goes by memory */
-    *high += fe_widen((fe_floats)_mm512_extractf32x8_ps((__m512)x, 1));
-#else
-    fe_floats a, b;
-    memcpy(&a, &x, sizeof a);
-    memcpy(&b, (const char *)&x + sizeof a, sizeof b);
-    *low += fe_widen(a);
-    *high += fe_widen(b);
-#endif
+    *low += fe_widen(fe_half(x, 0));
+    *high += fe_widen(fe_half(x, 1));
 }
 
 static inline void fe_lane_moments(const float *x, const float *e, ptrdiff_t n, float m,

@@ -7,31 +7,34 @@
 
 #include "lane_sums.h"
 
-#if defined(__AVX__)
+#if defined(__SSE2__)
 #include <immintrin.h>
-#define FE_FLOAT_LINES 8
-#define FE_DOUBLE_LINES 4
-typedef float fe_float_row __attribute__((vector_size(32)));
-typedef int32_t fe_int_row __attribute__((vector_size(32)));
-typedef double fe_double_row __attribute__((vector_size(32)));
-typedef int64_t fe_long_row __attribute__((vector_size(32)));
+#endif
+
+#if defined(__AVX__)
+#define FE_ROW_SIZE 32
+#else
+#define FE_ROW_SIZE 16
+#endif
+#define FE_FLOAT_LINES (FE_ROW_SIZE / 4)
+#define FE_DOUBLE_LINES (FE_ROW_SIZE / 8)
+typedef float fe_float_row __attribute__((vector_size(FE_ROW_SIZE)));
+typedef int32_t fe_int_row __attribute__((vector_size(FE_ROW_SIZE)));
+typedef double fe_double_row __attribute__((vector_size(FE_ROW_SIZE)));
+typedef int64_t fe_long_row __attribute__((vector_size(FE_ROW_SIZE)));
+
+/* FE_MORE: the larger one, the second where there is a NaN: one instruction, which GCC 12 does not make of a
+   comparison and a selection of vectors. */
+#if defined(__AVX__)
 #define FE_LOW(a, b) FE_PICK(a, b, fe_int_row, 0, 8, 1, 9, 4, 12, 5, 13)
 #define FE_HIGH(a, b) FE_PICK(a, b, fe_int_row, 2, 10, 3, 11, 6, 14, 7, 15)
 #define FE_FRONT(a, b) FE_PICK(a, b, fe_int_row, 0, 1, 8, 9, 4, 5, 12, 13)
 #define FE_BACK(a, b) FE_PICK(a, b, fe_int_row, 2, 3, 10, 11, 6, 7, 14, 15)
 #define FE_EVEN(a, b) FE_PICK(a, b, fe_long_row, 0, 4, 2, 6)
 #define FE_ODD(a, b) FE_PICK(a, b, fe_long_row, 1, 5, 3, 7)
-/* the larger one, the second where there is a NaN: one instruction, which GCC 12 does not make of a
-   comparison and a selection of vectors */
 #define FE_MORE_FLOAT(v, best) ((fe_float_row)_mm256_max_ps((__m256)(v), (__m256)(best)))
 #define FE_MORE_DOUBLE(v, best) ((fe_double_row)_mm256_max_pd((__m256d)(v), (__m256d)(best)))
 #else
-#define FE_FLOAT_LINES 4
-#define FE_DOUBLE_LINES 2
-typedef float fe_float_row __attribute__((vector_size(16)));
-typedef int32_t fe_int_row __attribute__((vector_size(16)));
-typedef double fe_double_row __attribute__((vector_size(16)));
-typedef int64_t fe_long_row __attribute__((vector_size(16)));
 #define FE_LOW(a, b) FE_PICK(a, b, fe_int_row, 0, 4, 1, 5)
 #define FE_HIGH(a, b) FE_PICK(a, b, fe_int_row, 2, 6, 3, 7)
 #define FE_FRONT(a, b) FE_PICK(a, b, fe_int_row, 0, 1, 4, 5)
@@ -39,7 +42,6 @@ typedef int64_t fe_long_row __attribute__((vector_size(16)));
 #define FE_EVEN(a, b) FE_PICK(a, b, fe_long_row, 0, 2)
 #define FE_ODD(a, b) FE_PICK(a, b, fe_long_row, 1, 3)
 #if defined(__SSE2__)
-#include <immintrin.h>
 #define FE_MORE_FLOAT(v, best) ((fe_float_row)_mm_max_ps((__m128)(v), (__m128)(best)))
 #define FE_MORE_DOUBLE(v, best) ((fe_double_row)_mm_max_pd((__m128d)(v), (__m128d)(best)))
 #else
@@ -57,9 +59,10 @@ static inline const char *fe_line(const char *at, ptrdiff_t stride, ptrdiff_t k,
     return at + (k < last ? k : last) * stride;
 }
 
-static inline fe_float_row fe_floats_of(const char *at, ptrdiff_t stride, ptrdiff_t k, ptrdiff_t last) {
+/* 16 bytes of line k, and of the one `apart` lines on where a vector has 32. */
+static inline fe_float_row fe_of_lines(const char *at, ptrdiff_t stride, ptrdiff_t k, ptrdiff_t apart, ptrdiff_t last) {
 #if defined(__AVX__)
-    return (fe_float_row)_mm256_loadu2_m128((const float *)fe_line(at, stride, k + 4, last),
+    return (fe_float_row)_mm256_loadu2_m128((const float *)fe_line(at, stride, k + apart, last),
                                             (const float *)fe_line(at, stride, k, last));
 #else
     fe_float_row x;
@@ -68,28 +71,18 @@ static inline fe_float_row fe_floats_of(const char *at, ptrdiff_t stride, ptrdif
 #endif
 }
 
-static inline fe_double_row fe_doubles_of(const char *at, ptrdiff_t stride, ptrdiff_t k, ptrdiff_t last) {
-#if defined(__AVX__)
-    return (fe_double_row)_mm256_loadu2_m128d((const double *)fe_line(at, stride, k + 2, last),
-                                              (const double *)fe_line(at, stride, k, last));
-#else
-    fe_double_row x;
-    memcpy(&x, fe_line(at, stride, k, last), sizeof x);
-    return x;
-#endif
-}
-
 /* Four floats (two doubles) of each line, turned. */
 FE_INLINE fe_float_block fe_turned_float(const char *at, ptrdiff_t stride, ptrdiff_t last) {
-    fe_float_row a = fe_floats_of(at, stride, 0, last), b = fe_floats_of(at, stride, 1, last);
-    fe_float_row c = fe_floats_of(at, stride, 2, last), d = fe_floats_of(at, stride, 3, last);
+    fe_float_row a = fe_of_lines(at, stride, 0, 4, last), b = fe_of_lines(at, stride, 1, 4, last);
+    fe_float_row c = fe_of_lines(at, stride, 2, 4, last), d = fe_of_lines(at, stride, 3, 4, last);
     fe_float_row ab = FE_LOW(a, b), cd = FE_LOW(c, d), ab_high = FE_HIGH(a, b), cd_high = FE_HIGH(c, d);
     fe_float_block block = {{FE_FRONT(ab, cd), FE_BACK(ab, cd), FE_FRONT(ab_high, cd_high), FE_BACK(ab_high, cd_high)}};
     return block;
 }
 
 FE_INLINE fe_double_block fe_turned_double(const char *at, ptrdiff_t stride, ptrdiff_t last) {
-    fe_double_row a = fe_doubles_of(at, stride, 0, last), b = fe_doubles_of(at, stride, 1, last);
+    fe_double_row a = (fe_double_row)fe_of_lines(at, stride, 0, 2, last);
+    fe_double_row b = (fe_double_row)fe_of_lines(at, stride, 1, 2, last);
     fe_double_block block = {{FE_EVEN(a, b), FE_ODD(a, b)}};
     return block;
 }

@@ -10,7 +10,6 @@ cdef enum:
     SCRATCH = LOADED + 3 * 8 * ROOM     # then a block of each operand and of the weights of terms
 
 cdef enum Bad:
-    FINE = 0
     ROW_SUM = 1
     NEGATIVE = 2
     RANGE = 3                           # a binary value outside [0, 1]

@@ -5,12 +5,6 @@ from libc.stdlib cimport calloc, free
 from fastent.backends.cython.arithmetic.functions cimport NAN, c_fma, kl_term
 from fastent.backends.cython.arithmetic.sums cimport two_sum_add
 
-cdef extern from *:
-    """
-    #define FE_LIFT 2.5822498780869086e120
-    """
-    const double LIFT "FE_LIFT"         # 2^400: keeps products of small margins in the normal range
-
 
 cdef double one_table(const double *table, Py_ssize_t rows, Py_ssize_t columns, double *down, double *up) noexcept nogil:
     """Σ x log(x/y) / N² with x = N·n and y = R·C of each cell, so that Σ x = Σ y.
@@ -20,6 +14,7 @@ cdef double one_table(const double *table, Py_ssize_t rows, Py_ssize_t columns, 
     """
     cdef Py_ssize_t i, j
     cdef double n, x, y, d, whole = 0, rest = 0, total = 0, lost = 0
+    cdef double lift = 2.5822498780869086e120       # 2^400: keeps products of small margins in the normal range
     for i in range(rows):
         for j in range(columns):
             n = table[i * columns + j]
@@ -31,13 +26,13 @@ cdef double one_table(const double *table, Py_ssize_t rows, Py_ssize_t columns, 
     for i in range(rows):
         for j in range(columns):
             n = table[i * columns + j]
-            x = whole * LIFT * n
-            d = -c_fma(whole * LIFT, n, -x) - rest * LIFT * n
-            y = down[2 * i] * LIFT * up[2 * j]
-            d += c_fma(down[2 * i] * LIFT, up[2 * j], -y)
-            d += down[2 * i] * LIFT * up[2 * j + 1] + down[2 * i + 1] * LIFT * up[2 * j]
+            x = whole * lift * n
+            d = -c_fma(whole * lift, n, -x) - rest * lift * n
+            y = down[2 * i] * lift * up[2 * j]
+            d += c_fma(down[2 * i] * lift, up[2 * j], -y)
+            d += down[2 * i] * lift * up[2 * j + 1] + down[2 * i + 1] * lift * up[2 * j]
             two_sum_add(&total, &lost, kl_term(x, y, (y - x) + d))
-    return (total + lost) / LIFT / whole / whole
+    return (total + lost) / lift / whole / whole
 
 
 def mutual_rows(Py_ssize_t first, Py_ssize_t last, const double[:, :, ::1] tables, double[::1] out):

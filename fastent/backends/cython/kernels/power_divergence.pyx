@@ -117,11 +117,6 @@ cdef inline double power_of(DoubleDouble x, double octaves) noexcept nogil:
     return c_ldexp(r, <int>n) if n < 1025 else INFINITY
 
 
-cdef inline double grown(double x, DoubleDouble y, double order) noexcept nogil:
-    """x·(e^y − 1)/order, y = order·w, for |y| < 1 and order != 0."""
-    return x * ((y.high + (phi(y.high) + y.low * (1 + y.high))) / order)
-
-
 cdef inline DoubleDouble log_mass(RowView *view, Py_ssize_t i) noexcept nogil:
     """log of class i of the normalised row, to about the last digit of a double at 1."""
     cdef double x = element(view, i), t = view.scale.temperature
@@ -143,46 +138,43 @@ cdef inline DoubleDouble log_mass(RowView *view, Py_ssize_t i) noexcept nogil:
     return g
 
 
-cdef inline DoubleDouble log_ratio(double p, double q) noexcept nogil:
-    """log(q/p) of normal numbers."""
-    cdef double rest_p, rest_q, octaves_p = octave_and_rest(p, &rest_p), octaves_q = octave_and_rest(q, &rest_q)
+cdef inline DoubleDouble log_ratio(double p, double q, double d) noexcept nogil:
+    """log(q/p) of normal numbers, d = q − p."""
+    cdef double rest_p, rest_q, octaves_p, octaves_q
+    if c_fabs(d / p) <= 0.5:
+        return pair_of(log1p_of(d / p), 0)
+    octaves_p = octave_and_rest(p, &rest_p)
+    octaves_q = octave_and_rest(q, &rest_q)
     return in_nats(octaves_q - octaves_p, rest_q - rest_p)
 
 
 cdef inline double power_term(Row *row, double p, double q, double d) noexcept nogil:
     """The term of a class of the lifted masses p, q > 0."""
-    cdef double ratio, w, o = row.order
+    cdef double o = row.order, octaves, rest
     cdef DoubleDouble u
     if row.by_q:
         p, q, d = q, p, -d
-    ratio = d / p
-    if c_fabs(ratio) <= 0.5:
-        w = log1p_of(ratio)
-        if c_fabs(w * o) <= 1:
-            return p * (phi(w) - (phi(o * w) / o if o != 0 else 0.0)) / row.rest
-        u = pair_of(w, 0)
-    else:
-        u = log_ratio(p, q)
-    return (d - shift_of_mass(p, u, o)) / row.rest
+    u = log_ratio(p, q, d)
+    if c_fabs(d / p) <= 0.5 and c_fabs(u.high * o) <= 1:
+        return p * (phi(u.high) - (phi(o * u.high) / o if o != 0 else 0.0)) / row.rest
+    octaves = octave_and_rest(p, &rest)
+    return (d - shift_of_mass(p, pair_of(rest, 0), octaves, u, o)) / row.rest
 
 
-cdef inline double shift_of_mass(double p, DoubleDouble u, double order) noexcept nogil:
-    """p·(e^(order·u) − 1)/order for p > 0, and its limit."""
+cdef inline double shift_of_mass(double p, DoubleDouble rest, double octaves, DoubleDouble u, double order) noexcept nogil:
+    """p·(e^(order·u) − 1)/order for p = e^rest·2^octaves, and its limit."""
     cdef DoubleDouble y
-    cdef double rest, octaves
     if order == 0:
         return p * (u.high + u.low)
     y = scaled(u, order)
     if c_fabs(y.high) < 1:
-        return grown(p, y, order)
-    octaves = octave_and_rest(p, &rest)
-    return (power_of(plus(y, two_sum(rest, 0)), octaves) - p) / order
+        return p * ((y.high + (phi(y.high) + y.low * (1 + y.high))) / order)
+    return (power_of(plus(y, rest), octaves) - p) / order
 
 
 cdef inline double power_far(Row *row, DoubleDouble p, DoubleDouble q) noexcept nogil:
-    """The same of a class with a number below the lifted masses, from their logarithms: not lifted."""
-    cdef DoubleDouble u, y
-    cdef double base, other, change, o = row.order
+    """The same from the logarithms of both."""
+    cdef double base, other, o = row.order
     if row.by_q:
         p, q = q, p
     if p.high == -INFINITY:
@@ -192,46 +184,26 @@ cdef inline double power_far(Row *row, DoubleDouble p, DoubleDouble q) noexcept 
         if o <= 0:
             return INFINITY
         return power_of(p, 0) * (1 / o - 1) / row.rest
-    u = minus(q, p)
     base = power_of(p, 0)
     other = power_of(q, 0)
-    y = scaled(u, o)
-    if o == 0:
-        change = base * (u.high + u.low) if base > 0 else 0.0
-    elif c_fabs(y.high) < 1:
-        change = grown(base, y, o)
-    else:
-        change = (power_of(plus(p, y), 0) - base) / o
-    return ((other - base) - change) / row.rest
+    return ((other - base) - shift_of_mass(base, p, 0, minus(q, p), o)) / row.rest
 
 
-cdef inline double jeffreys_term(double p, double q, double d) noexcept nogil:
-    """(q − p)·log(q/p) of lifted masses above 0."""
-    cdef double ratio = d / p
-    cdef DoubleDouble u
-    if c_fabs(ratio) <= 0.5:
-        return d * log1p_of(ratio)
-    u = log_ratio(p, q)
+cdef inline double jeffreys_of(double d, DoubleDouble u) noexcept nogil:
+    """(q − p)·log(q/p)."""
     return d * (u.high + u.low)
 
 
-cdef inline double jeffreys_far(double p, double q, DoubleDouble log_p, DoubleDouble log_q) noexcept nogil:
-    """The same of a class with a number below the lifted masses, which are not lifted here."""
-    cdef DoubleDouble u
-    if log_p.high == -INFINITY or log_q.high == -INFINITY:
-        return INFINITY
-    u = minus(log_q, log_p)
-    return (q - p) * (u.high + u.low) if q != p else 0.0
-
-
 cdef inline double far_term(Row *row, double p, double q, Py_ssize_t i) noexcept nogil:
-    """A class whose p or q is below the range of the lifted masses."""
+    """A class whose p or q is below the range of the lifted masses, from their logarithms: not lifted."""
     cdef Pair *pair = &row.pair
     cdef DoubleDouble log_p = log_mass(&pair.a, i), log_q = log_mass(&pair.b, i)
     if log_p.high == -INFINITY and log_q.high == -INFINITY:
         return 0.0
     if row.quantity == JEFFREYS:
-        return jeffreys_far(p / pair.mass, q / pair.mass, log_p, log_q)
+        if log_p.high == -INFINITY or log_q.high == -INFINITY:
+            return INFINITY
+        return jeffreys_of(q / pair.mass - p / pair.mass, minus(log_q, log_p))
     return power_far(row, log_p, log_q) * (2 if row.quantity == CHI2 else 1)
 
 
@@ -257,7 +229,7 @@ cdef void add_terms(void *context, Py_ssize_t start, Py_ssize_t n, double *t, Su
             t[TERM + i] = t[D + i] * (t[D + i] / t[Q + i])
     elif row.quantity == JEFFREYS:
         for i in range(n):
-            t[TERM + i] = jeffreys_term(t[P + i], t[Q + i], t[D + i])
+            t[TERM + i] = jeffreys_of(t[D + i], log_ratio(t[P + i], t[Q + i], t[D + i]))
     else:
         for i in range(n):
             t[TERM + i] = power_term(row, t[P + i], t[Q + i], t[D + i])

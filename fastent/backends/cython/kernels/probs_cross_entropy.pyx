@@ -37,19 +37,15 @@ cdef enum:                              # what is summed, beside ENTROPY and CRO
     SQUARES                             # and PRED_REST: p²
 
 
-cdef int sparse_terms(const stored *p, Py_ssize_t n, stored *terms) noexcept nogil:
+cdef inline int sparse_terms(const stored *p, Py_ssize_t n, bint squared, stored *terms) noexcept nogil:
     cdef Py_ssize_t i
     cdef int negative = 0
     for i in range(n):
         terms[REST * ROOM + i] = p[i]
+        if squared:                     # a constant
+            terms[PRED_REST * ROOM + i] = p[i] * p[i]
         negative |= p[i] < 0
     return negative
-
-
-cdef void square_terms(Py_ssize_t n, stored *terms) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        terms[PRED_REST * ROOM + i] = terms[REST * ROOM + i] * terms[REST * ROOM + i]
 
 
 cdef inline bint cross_terms(const stored *p, const stored *q, Py_ssize_t n, bint whole, stored *terms, bint *big,
@@ -118,13 +114,12 @@ cdef inline bint map_terms(int mode, const stored *p, const stored *q, Py_ssize_
     """Fill the term arrays; whether a number may be negative, and which arrays have terms."""
     cdef bint negative, big = False, zero = False
     cdef Py_ssize_t start = 0, some
-    if mode == SPARSE or mode == SQUARES:
+    if mode == SPARSE:
         filled[0] = 1 << REST
-        negative = sparse_terms(q, n, scratch)
-        if mode == SQUARES:
-            filled[0] |= 1 << PRED_REST
-            square_terms(n, scratch)
-        return negative
+        return sparse_terms(q, n, False, scratch)
+    if mode == SQUARES:
+        filled[0] = 1 << REST | 1 << PRED_REST
+        return sparse_terms(q, n, True, scratch)
     if mode == ENTROPY:
         filled[0] = 1 << TERM | 1 << REST
         negative = cross_terms(q, q, n, True, scratch, &big, &zero)

@@ -160,11 +160,9 @@ cdef inline void pair(real p, real q, int kind, bint careful, real *t) noexcept 
 
 
 cdef inline void join(real *t, const real *u) noexcept nogil:
-    t[FIRST] += u[FIRST]
-    t[SECOND] += u[SECOND]
-    t[MASS] += u[MASS]
-    t[MASS_DIFFERENCE] += u[MASS_DIFFERENCE]
-    t[BIG] += u[BIG]
+    cdef int k
+    for k in range(PARTS):
+        t[k] += u[k]
     t[LEAST] = least(t[LEAST], u[LEAST])
     t[SIGNS] = either(t[SIGNS], u[SIGNS])
 
@@ -206,25 +204,18 @@ cdef inline void write(real *at, real x) noexcept nogil:
 
 
 cdef inline void put(const real *t, int kind, bint careful, int j, real *terms, real *seen) noexcept nogil:
-    cdef int wide = lanes_of(<real>0)
-    write(terms + FIRST * ROOM + j, t[FIRST])
-    if has(SECOND, kind, careful):
-        write(terms + SECOND * ROOM + j, t[SECOND])
-    write(terms + MASS * ROOM + j, t[MASS])
-    if has(MASS_DIFFERENCE, kind, careful):
-        write(terms + MASS_DIFFERENCE * ROOM + j, t[MASS_DIFFERENCE])
-    if has(BIG, kind, careful):
-        write(terms + BIG * ROOM + j, t[BIG])
+    cdef int wide = lanes_of(<real>0), k
+    for k in range(PARTS):
+        if has(k, kind, careful):
+            write(terms + k * ROOM + j, t[k])
     seen[j] = least(seen[j], t[LEAST])
     seen[wide + j] = either(seen[wide + j], t[SIGNS])
 
 
 cdef inline void mask(real *t, real chosen) noexcept nogil:
-    t[FIRST] = both(t[FIRST], chosen)
-    t[SECOND] = both(t[SECOND], chosen)
-    t[MASS] = both(t[MASS], chosen)
-    t[MASS_DIFFERENCE] = both(t[MASS_DIFFERENCE], chosen)
-    t[BIG] = both(t[BIG], chosen)
+    cdef int k
+    for k in range(PARTS):
+        t[k] = both(t[k], chosen)
 
 
 cdef inline void unrolled_terms(const stored *p, const stored *q, bint half, int kind, bint careful, real *terms, real *seen) noexcept nogil:
@@ -319,16 +310,15 @@ cdef inline void flat_terms(const stored *p, const stored *q, Py_ssize_t n, int 
                             real *least_of_all, real *signs, real *terms) noexcept nogil:
     """Terms of n pairs, whichever rows they belong to, with care."""
     cdef Py_ssize_t i
+    cdef int k
     cdef real t[ALL]
     cdef int32_t least32 = 0x7fffffff, signs32 = 0
     cdef int64_t least64 = 0x7fffffffffffffff, signs64 = 0
     for i in range(n):
         pair(<real>p[i], <real>q[i], kind, True, t)
-        terms[FIRST * ROOM + i] = t[FIRST]
-        if has(SECOND, kind, True):
-            terms[SECOND * ROOM + i] = t[SECOND]
-        terms[MASS * ROOM + i] = t[MASS]
-        terms[MASS_DIFFERENCE * ROOM + i] = t[MASS_DIFFERENCE]
+        for k in range(PARTS):
+            if has(k, kind, True):
+                terms[k * ROOM + i] = t[k]
         if real is float:
             least32 = min(least32, <int32_t>fe_bits_float(t[LEAST]))
             signs32 |= <int32_t>fe_bits_float(t[SIGNS])
