@@ -155,11 +155,9 @@ FE_TALLY(equal, double, pd, ==, _CMP_EQ_OQ)
 
 /* Bounds of what may be added: a pointer in the middle shuts out what lies before it, one further on
    what lies behind. */
-#define FE_8(a) a, a, a, a, a, a, a, a
-#define FE_128(a) FE_8(a), FE_8(a), FE_8(a), FE_8(a), FE_8(a), FE_8(a), FE_8(a), FE_8(a),          \
-                  FE_8(a), FE_8(a), FE_8(a), FE_8(a), FE_8(a), FE_8(a), FE_8(a), FE_8(a)
-static const float fe_fence_float[] = {FE_128(-INFINITY), FE_128(INFINITY), FE_128(-INFINITY)};
-static const double fe_fence_double[] = {FE_128(-INFINITY), FE_128(INFINITY), FE_128(-INFINITY)};
+#define FE_FENCE {[0 ... 127] = -INFINITY, [128 ... 255] = INFINITY, [256 ... 383] = -INFINITY}
+static const float fe_fence_float[] = FE_FENCE;
+static const double fe_fence_double[] = FE_FENCE;
 #define fe_fence(x) (FE_OF(fe_fence, *(x)) + FE_STRETCH)
 
 /* The largest lane, in all of them; and of the lanes of `best` that are `top` the least number in `held`, or `most` if

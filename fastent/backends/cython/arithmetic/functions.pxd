@@ -67,10 +67,7 @@ cdef inline double clipped(double x, double low, double high) noexcept nogil:
 
 
 cdef inline real magnitude(real x) noexcept nogil:
-    if real is float:
-        return fe_from_bits_float(fe_bits_float(x) & <uint32_t>0x7fffffff)
-    else:
-        return fe_from_bits_double(fe_bits_double(x) & <uint64_t>0x7fffffffffffffff)
+    return fe_from_bits(fe_bits(x) & (0x7fffffff if real is float else 0x7fffffffffffffff))
 
 
 # --- x·log(x/y) − x + y -------------------------------------------------------------------------
@@ -92,7 +89,6 @@ cdef inline real lifted(real x) noexcept nogil:
 
 cdef inline real atanh_tail(real w) noexcept nogil:
     """−2(atanh(s)/s − 1)/s² for w = s² in [0, 1/9], its error weighted as `near_gap` needs it."""
-    cdef real t
     if real is float:
         return fe_poly(w, -0.27606210526046814049, -0.28089700000151978045, -0.40015743530857887641,
                           -0.66666525861133859984)
@@ -104,7 +100,6 @@ cdef inline real atanh_tail(real w) noexcept nogil:
 
 cdef inline real short_atanh_tail(real w) noexcept nogil:
     """The same in [0, 1/25]."""
-    cdef real t
     if real is float:
         return fe_poly(w, -0.30271584008768173713, -0.39963458588895934282, -0.66666864217927471018)
     else:
@@ -147,16 +142,10 @@ cdef inline real far_gap(real x, real y, real near, real octaves) noexcept nogil
         return madd(x, octaves * <real>-FE_STEP, y - near)
 
 
-cdef inline real near_gap(real x, real y, real d, real far) noexcept nogil:
-    """x·log(x/y) − x + y + far for y within a factor 2 of x > 0 and d = y − x, rounded once."""
+cdef inline real near_gap(real x, real y, real d, real far, bint nearest) noexcept nogil:
+    """x·log(x/y) − x + y + far for y within a factor 2 of x > 0, or 1.5 if `nearest`, and d = y − x, rounded once."""
     cdef real s = d / (y + x), w = s * s
-    return madd(s, madd(x * w, atanh_tail(w), d), far)
-
-
-cdef inline real nearer_gap(real x, real y, real d, real far) noexcept nogil:
-    """The same for y within a factor 1.5 of x."""
-    cdef real s = d / (y + x), w = s * s
-    return madd(s, madd(x * w, short_atanh_tail(w), d), far)
+    return madd(s, madd(x * w, short_atanh_tail(w) if nearest else atanh_tail(w), d), far)
 
 
 cdef inline real positive_gap(real x, real y) noexcept nogil:
@@ -169,9 +158,9 @@ cdef inline real positive_gap(real x, real y) noexcept nogil:
     cdef real octaves, near
     if FE_FUSED:
         near = nearest_octaves(y, x, &octaves)
-        return nearer_gap(x, near, near - x, far_gap(x, y, near, octaves))
+        return near_gap(x, near, near - x, far_gap(x, y, near, octaves), True)
     near = without_octaves(y, x, False, &octaves)
-    return near_gap(x, near, near - x, far_gap(x, y, near, octaves))
+    return near_gap(x, near, near - x, far_gap(x, y, near, octaves), False)
 
 
 cdef inline real kl_term(real x, real y, real d) noexcept nogil:
@@ -181,7 +170,7 @@ cdef inline real kl_term(real x, real y, real d) noexcept nogil:
     """
     cdef real octaves, near = without_octaves(y, x, False, &octaves)
     cdef real a = d if octaves == 0 else near - x
-    cdef real value = near_gap(x, near, a, far_gap(x, y, near, octaves))
+    cdef real value = near_gap(x, near, a, far_gap(x, y, near, octaves), False)
     value = y if x == 0 else value
     return <real>INFINITY if (y == 0) & (x > 0) else value
 
@@ -193,7 +182,6 @@ cdef inline double excess(double v) noexcept nogil:
 
 cdef inline double near_excess(double v) noexcept nogil:
     """h(v)/v² for |v| <= NEAR."""
-    cdef double t
     return fe_poly(v, -0.14286053375868146583, 0.16666952773180559654, -0.19999999996927858366,
                       0.24999999998362876243, -0.33333333333333340735, 0.50000000000000001388)
 
@@ -235,18 +223,13 @@ cdef inline real log2_e(real unused) noexcept nogil:
     return <real>1.4426950408889634074
 
 
-cdef inline real lowest_exponent(real unused) noexcept nogil:
-    """Below it exp() is taken as 0: the end of the normal range."""
-    return <real>-87.0 if real is float else <real>-708.0
-
-
 cdef inline real exp_of_sum(real high, real low) noexcept nogil:
     """exp(high + low), |low| of the size of high's rounding error; 0 below the normal range.
 
     For high <= 0. The two parts of a difference x − m go in unrounded: rounding x − m first costs
     u·|x − m| in the result, 4e-6 in float and 6e-14 in double at the far ends.
     """
-    cdef real shifted, n, r, e
+    cdef real shifted, n, r, e, lowest = <real>-87 if real is float else <real>-708
     if real is float:
         shifted = madd(high, log2_e(high), <real>12582912.0)
         n = shift_of(shifted)
@@ -259,7 +242,7 @@ cdef inline real exp_of_sum(real high, real low) noexcept nogil:
         r = r - madd(n, <real>1.90821492927058770002e-10, -low)
     e = madd(r * r, exp_tail(r), r) + <real>1
     e = times_power(e, shifted)
-    return e if high >= lowest_exponent(high) else <real>0.0
+    return e if high >= lowest else <real>0.0
 
 
 cdef inline real phi(real v) noexcept nogil:

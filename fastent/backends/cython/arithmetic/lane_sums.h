@@ -101,13 +101,11 @@ FE_INLINE fe_doubles fe_add_quarters(fe_doubles a, fe_doubles b) {
     return FE_PICK(a, b, fe_longs, 0, 1, 4, 5, 8, 9, 12, 13)
          + FE_PICK(a, b, fe_longs, 2, 3, 6, 7, 10, 11, 14, 15);
 }
-FE_INLINE fe_doubles fe_add_pairs(fe_doubles a, fe_doubles b) {
-    return FE_PICK(a, b, fe_longs, 0, 8, 2, 10, 4, 12, 6, 14)
-         + FE_PICK(a, b, fe_longs, 1, 9, 3, 11, 5, 13, 7, 15);
-}
 FE_INLINE fe_doubles fe_fold_rows(const fe_doubles *row) {
-    return fe_add_pairs(fe_add_quarters(fe_add_halves(row[0], row[2]), fe_add_halves(row[4], row[6])),
-                    fe_add_quarters(fe_add_halves(row[1], row[3]), fe_add_halves(row[5], row[7])));
+    fe_doubles even = fe_add_quarters(fe_add_halves(row[0], row[2]), fe_add_halves(row[4], row[6]));
+    fe_doubles odd = fe_add_quarters(fe_add_halves(row[1], row[3]), fe_add_halves(row[5], row[7]));
+    return FE_PICK(even, odd, fe_longs, 0, 8, 2, 10, 4, 12, 6, 14)
+         + FE_PICK(even, odd, fe_longs, 1, 9, 3, 11, 5, 13, 7, 15);
 }
 #elif FE_WIDTH == 4
 FE_INLINE fe_doubles fe_add_quarters(fe_doubles a, fe_doubles b) {
@@ -152,10 +150,6 @@ FE_INLINE fe_wide_floats fe_wide_at(const float *x, int k) {
     return v;
 }
 
-FE_INLINE fe_wide_floats fe_wide_masked(const float *x, int k, const fe_cut_float *cut) {
-    return (fe_wide_floats)((fe_wide_ints)fe_wide_at(x, k) & cut->mask[k]);
-}
-
 FE_INLINE fe_floats fe_half(fe_wide_floats v, int high) {
 #if FE_WIDTH == 8 /* memcpy goes by memory */
     return (fe_floats)(high ? _mm512_extractf32x8_ps((__m512)v, 1) : _mm512_castps512_ps256((__m512)v));
@@ -189,7 +183,7 @@ FE_INLINE fe_doubles fe_lanes_float(const float *x, const fe_cut_float *cut, ptr
     fe_wide_floats v[FE_WIDES];
     const float *rest = x + 64 * blocks, *last = rest + (sixteens ? 16 * (sixteens - 1) : 0);
     for (int k = 0; k < FE_WIDES; k++) {
-        v[k] = fe_wide_masked(last, k, cut);
+        v[k] = (fe_wide_floats)((fe_wide_ints)fe_wide_at(last, k) & cut->mask[k]);
         if (sixteens == 2) v[k] = fe_wide_at(rest, k) + v[k];
         if (sixteens == 3) v[k] = (fe_wide_at(rest, k) + fe_wide_at(rest + 16, k)) + v[k];
         if (sixteens == 4)
@@ -283,42 +277,37 @@ FE_INLINE double fe_whole_mantissa(double x, double *octaves) { /* in whole octa
 }
 #if defined(__AVX512DQ__)
 #define FE_STEPS 4503599627370496.0
-FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {
-    int64_t whole = (int64_t)(fe_bits_double(y) - fe_bits_double(x));
-    if (!rising) whole += (whole >> 63) & 0xfffffffffffff;
-    whole &= -4503599627370496;
-    *octaves = (double)whole;
-    return fe_from_bits_double(fe_bits_double(y) - (uint64_t)whole);
-}
-FE_INLINE double fe_nearest_octaves(double y, double x, double *octaves) {
-    int64_t whole = (int64_t)(fe_bits_double(y) - fe_bits_double(x));
-    whole = (whole + ((int64_t)1 << 51)) & -4503599627370496;
-    *octaves = (double)whole;
-    return fe_from_bits_double(fe_bits_double(y) - (uint64_t)whole);
+#define FE_HIGH(x) fe_bits_double(x)
+#define FE_TOWARDS_ZERO(high) (((high) >> 63) & 0xfffffffffffff)
+#define FE_HALF_OCTAVE ((int64_t)1 << 51)
+FE_INLINE double fe_less_high(double y, int64_t high, double *octaves) {
+    high &= -4503599627370496;
+    *octaves = (double)high;
+    return fe_from_bits_double(fe_bits_double(y) - (uint64_t)high);
 }
 FE_INLINE double fe_mantissa(double x, double *octaves) {
-    int64_t whole = (int64_t)(fe_bits_double(x) - 0x3fe6a09e667f3bcd) & -4503599627370496;
-    *octaves = (double)whole;
-    return fe_from_bits_double(fe_bits_double(x) - (uint64_t)whole);
+    return fe_less_high(x, (int64_t)(fe_bits_double(x) - 0x3fe6a09e667f3bcd), octaves);
 }
 #else
 #define FE_STEPS 1.0
+#define FE_HIGH(x) (fe_bits_double(x) >> 32)
+#define FE_TOWARDS_ZERO(high) ((high) < 0 ? 0xfffff : 0)
+#define FE_HALF_OCTAVE 0x80000
 FE_INLINE double fe_less_high(double y, int64_t high, double *octaves) {
     uint64_t whole = (uint64_t)(high + ((int64_t)4096 << 20)) >> 20;
     *octaves = fe_from_bits_double(whole | 0x4330000000000000) - 4503599627374592.0;
     return fe_from_bits_double(fe_bits_double(y) - (whole << 52));
 }
+#define fe_mantissa fe_whole_mantissa
+#endif
 FE_INLINE double fe_without_octaves(double y, double x, int rising, double *octaves) {
-    int64_t high = (int64_t)(fe_bits_double(y) >> 32) - (int64_t)(fe_bits_double(x) >> 32);
-    if (!rising) high += high < 0 ? 0xfffff : 0;
+    int64_t high = (int64_t)(FE_HIGH(y) - FE_HIGH(x));
+    if (!rising) high += FE_TOWARDS_ZERO(high);
     return fe_less_high(y, high, octaves);
 }
 FE_INLINE double fe_nearest_octaves(double y, double x, double *octaves) {
-    int64_t high = (int64_t)(fe_bits_double(y) >> 32) - (int64_t)(fe_bits_double(x) >> 32);
-    return fe_less_high(y, high + 0x80000, octaves);
+    return fe_less_high(y, (int64_t)(FE_HIGH(y) - FE_HIGH(x)) + FE_HALF_OCTAVE, octaves);
 }
-#define fe_mantissa fe_whole_mantissa
-#endif
 #define FE_STEP (0.69314718055994530942 / FE_STEPS)
 
 /* row sums that are checked are nearer to 1: short series, and a division less */

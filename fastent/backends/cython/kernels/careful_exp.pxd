@@ -15,10 +15,8 @@ cdef struct DoubleDouble:
 
 
 cdef inline DoubleDouble two_sum(double a, double b) noexcept nogil:
-    cdef DoubleDouble s
-    s.high = a + b
-    s.low = rounding(a, -b, s.high)
-    return s
+    cdef double high = a + b
+    return DoubleDouble(high, rounding(a, -b, high))
 
 
 cdef inline DoubleDouble plus(DoubleDouble a, double high, double low) noexcept nogil:

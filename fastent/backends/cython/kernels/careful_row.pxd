@@ -30,6 +30,13 @@ cdef enum:                              # sums of a row of probabilities
     ZEROS, NEGATIVES                    # blocks with some
 
 
+cdef struct Part:                       # what a pass finds in one part of a row
+    double top                          # its largest element,
+    Py_ssize_t block                    # and the first block that it stands in
+    LogitSums sums
+    bint holes
+
+
 cdef struct RowView:
     Tile *tile                          # the row: where it is, and of which operand
     Py_ssize_t row
@@ -46,6 +53,7 @@ cdef struct RowView:
     bint nan
     bint certain                        # +inf logits: they share all of the mass
     bint holes                          # a class without any mass
+    Part *parts                         # while it is read
 
 
 cdef struct Bounds:                     # of −log q
@@ -54,18 +62,6 @@ cdef struct Bounds:                     # of −log q
 
 cdef struct Sum:
     double total, lost
-
-
-cdef struct Part:                       # what a pass finds in one part of a row
-    double top                          # its largest element,
-    Py_ssize_t block                    # and the first block that it stands in
-    LogitSums sums
-    bint holes
-
-
-cdef struct Reading:
-    RowView *view
-    Part parts[PARTS]
 
 
 cdef inline void add(Sum *s, double x) noexcept nogil:
@@ -105,17 +101,12 @@ cdef inline void pass_job(void *context, Py_ssize_t k, char *scratch) noexcept n
 
 cdef inline void sum_row(Tile *tile, AddBlock add_block, void *context, int width, Sum *sums) noexcept nogil:
     """`width` sums of a row; there is room for those of every part."""
-    cdef Pass made
+    cdef Pass made = Pass(add_block, context, tile.classes, width, sums)
     cdef Py_ssize_t k
     if tile.classes <= CHUNK:           # known to the compiler, which calls nothing then
         memset(sums, 0, width * sizeof(Sum))
         add_block(context, 0, tile.classes, <double *>tile.scratch, sums)
         return
-    made.add_block = add_block
-    made.context = context
-    made.classes = tile.classes
-    made.width = width
-    made.sums = sums
     run_parts(tile, pass_job, &made)
     for k in range(width, width * parts_of(tile.classes)):
         add_sum(sums + k % width, sums + k)
@@ -129,13 +120,9 @@ cdef inline double sum_of_row(Tile *tile, AddBlock add_block, void *context) noe
 
 cdef inline Bounds bounds_of(Tile *tile) noexcept nogil:
     """Between which −log q is clipped."""
-    cdef Bounds bounds
-    bounds.low = 0 if tile.normalise else -INFINITY
-    bounds.high = INFINITY
     if tile.eps > 0:
-        bounds.low = -c_log1p(-tile.eps)
-        bounds.high = -c_log(tile.eps)
-    return bounds
+        return Bounds(-c_log1p(-tile.eps), -c_log(tile.eps))
+    return Bounds(0 if tile.normalise else -INFINITY, INFINITY)
 
 
 cdef inline RowView view_at(Tile *tile, Py_ssize_t r, int operand) noexcept nogil:
@@ -186,9 +173,8 @@ cdef inline void load_block(RowView *view, Py_ssize_t start, Py_ssize_t n, doubl
 
 
 cdef inline void top_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
-    cdef Reading *reading = <Reading *>context
-    cdef RowView *view = reading.view
-    cdef Part *part = &reading.parts[k]
+    cdef RowView *view = <RowView *>context
+    cdef Part *part = &view.parts[k]
     cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1)
     if view.tile.precision == DOUBLE:
         part.top = top_in(view.tile, view.operand, view.row, start, stop, scratch, &part.block, <const double *>NULL)
@@ -196,16 +182,16 @@ cdef inline void top_job(void *context, Py_ssize_t k, char *scratch) noexcept no
         part.top = top_in(view.tile, view.operand, view.row, start, stop, scratch, &part.block, <const float *>NULL)
 
 
-cdef inline void find_top(RowView *view, Reading *reading, const stored *unused) noexcept nogil:
+cdef inline void find_top(RowView *view, const stored *unused) noexcept nogil:
     """The largest element and where it first stands; NaN if there is one."""
     cdef Py_ssize_t k, n, i = 0
     cdef const stored *x
     cdef stored top
-    cdef Part *found = &reading.parts[0]
-    run_parts(view.tile, top_job, reading)
+    cdef Part *found = &view.parts[0]
+    run_parts(view.tile, top_job, view)
     for k in range(1, parts_of(view.classes)):
-        if found.top == found.top and not reading.parts[k].top <= found.top:
-            found = &reading.parts[k]
+        if found.top == found.top and not view.parts[k].top <= found.top:
+            found = &view.parts[k]
     top = <stored>found.top
     view.top = top
     view.nan = top != top
@@ -249,9 +235,8 @@ cdef inline void sum_probabilities(RowView *view) noexcept nogil:
 
 
 cdef inline void exponential_job(void *context, Py_ssize_t k, char *scratch) noexcept nogil:
-    cdef Reading *reading = <Reading *>context
-    cdef RowView *view = reading.view
-    cdef Part *part = &reading.parts[k]
+    cdef RowView *view = <RowView *>context
+    cdef Part *part = &view.parts[k]
     cdef Py_ssize_t start = part_start(view.classes, k), stop = part_start(view.classes, k + 1), n, i
     cdef double *x = <double *>scratch
     cdef LogitSums *sums = &part.sums
@@ -271,15 +256,15 @@ cdef inline void exponential_job(void *context, Py_ssize_t k, char *scratch) noe
     part.holes = holes
 
 
-cdef inline void sum_exponentials(RowView *view, Reading *reading) noexcept nogil:
+cdef inline void sum_exponentials(RowView *view) noexcept nogil:
     """Σ e^{(x−m)/T} of a row of logits or log-probabilities, its largest kept apart."""
-    cdef LogitSums *sums = &reading.parts[0].sums
+    cdef LogitSums *sums = &view.parts[0].sums
     cdef Py_ssize_t k
-    run_parts(view.tile, exponential_job, reading)
-    view.holes = reading.parts[0].holes
+    run_parts(view.tile, exponential_job, view)
+    view.holes = view.parts[0].holes
     for k in range(1, parts_of(view.classes)):
-        merge_into(sums, reading.parts[k].sums, view.scale)
-        view.holes |= reading.parts[k].holes
+        merge_into(sums, view.parts[k].sums, view.scale)
+        view.holes |= view.parts[k].holes
     if view.raw:
         view.top = 0
         return
@@ -296,19 +281,19 @@ cdef inline void sum_exponentials(RowView *view, Reading *reading) noexcept nogi
 
 cdef inline void read_view(Tile *tile, Py_ssize_t r, int operand, RowView *view) noexcept nogil:
     """Read a row once for its maximum and normaliser, and check it."""
-    cdef Reading reading
+    cdef Part parts[PARTS]
     view[0] = view_at(tile, r, operand)
-    reading.view = view
+    view.parts = &parts[0]
     if tile.precision == DOUBLE:
-        find_top(view, &reading, <const double *>NULL)
+        find_top(view, <const double *>NULL)
     else:
-        find_top(view, &reading, <const float *>NULL)
+        find_top(view, <const float *>NULL)
     if view.nan:
         view.total = view.log_total = NAN
     elif view.kind == PROBS:
         sum_probabilities(view)
     else:
-        sum_exponentials(view, &reading)
+        sum_exponentials(view)
 
 
 cdef inline int lift_of(RowView *view) noexcept nogil:

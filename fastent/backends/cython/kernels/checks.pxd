@@ -56,18 +56,13 @@ cdef inline bint in_order(Tile *tile, double total) noexcept nogil:
     return 0 < total < INFINITY
 
 
-cdef inline void look_again(Tile *tile, Py_ssize_t row, int operand, double total) noexcept nogil:
-    """A sum that is not in order: sums of a kernel are NaN where infinities meet, not only for NaN."""
+cdef inline void check_sum(Tile *tile, Py_ssize_t row, int operand, double total) noexcept nogil:
+    """The row-sum rule. Rows with a NaN in them, or beside them, pass; sums of a kernel are NaN where infinities
+    meet, too."""
     if total != total:
         total = look(tile, operand, row, True).total
     if total == total and not in_order(tile, total) and not holds_nan(tile, row):
         report(tile, row, ROW_SUM, operand, total)
-
-
-cdef inline void check_sum(Tile *tile, Py_ssize_t row, int operand, double total) noexcept nogil:
-    """The row-sum rule. Rows with a NaN in them, or beside them, pass."""
-    if not in_order(tile, total):
-        look_again(tile, row, operand, total)
 
 
 cdef inline void sum_bounds(Tile *tile, double *low, double *high) noexcept nogil:

@@ -96,7 +96,4 @@ cdef inline void report(Tile *tile, Py_ssize_t row, int code, int operand, doubl
     if tile.labels != NULL and tile.labels[row] < 0:
         return
     if bad.row < 0 or row < bad.row or (row == bad.row and 4 * operand - code < 4 * bad.operand - bad.code):
-        tile.bad.row = row
-        tile.bad.code = code
-        tile.bad.operand = operand
-        tile.bad.number = number
+        bad[0] = BadRow(row, code, operand, number)

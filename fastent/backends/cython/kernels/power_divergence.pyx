@@ -50,10 +50,7 @@ cdef struct Row:
 
 
 cdef inline DoubleDouble pair_of(double high, double low) noexcept nogil:
-    cdef DoubleDouble x
-    x.high = high
-    x.low = low if low == low else 0.0                  # of infinities
-    return x
+    return DoubleDouble(high, low if low == low else 0.0)       # of infinities
 
 
 cdef inline DoubleDouble two_sum(double a, double b) noexcept nogil:
@@ -285,8 +282,6 @@ cdef double affinity(Tile *tile, Row *row) noexcept nogil:
             row.tops[0] = row.tops[k]
     return sum_of_row(tile, add_affinities, row) if isfinite(row.tops[0].high) else 1
 
-
-# --- rows -----------------------------------------------------------------------------------------
 
 cdef double divergence_of(Tile *tile, Row *row) noexcept nogil:
     """Σ (p^α·q^β − αp − βq) / (α(α−1)); of χ² it is twice the one with α = 2."""

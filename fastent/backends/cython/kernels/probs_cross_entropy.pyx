@@ -87,12 +87,6 @@ cdef inline bint cross_terms(const stored *p, const stored *q, Py_ssize_t n, bin
         return signs64 >> 63
 
 
-cdef void cross_zero(const stored *p, const stored *q, Py_ssize_t n, stored *terms) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        terms[TERM * ROOM + i] = <stored>INFINITY if (q[i] == 0) & (p[i] > 0) else terms[TERM * ROOM + i]
-
-
 cdef inline void cross_big(const stored *p, const stored *q, Py_ssize_t n, bint whole, stored *terms) noexcept nogil:
     """Take the classes of q above ¾ out of the sums. A loop of its own: many chunks have none, and a row
     without one gets the same numbers either way."""
@@ -113,7 +107,7 @@ cdef inline void cross_big(const stored *p, const stored *q, Py_ssize_t n, bint 
 cdef inline bint map_terms(int mode, const stored *p, const stored *q, Py_ssize_t n, stored *scratch, int *filled) noexcept nogil:
     """Fill the term arrays; whether a number may be negative, and which arrays have terms."""
     cdef bint negative, big = False, zero = False
-    cdef Py_ssize_t start = 0, some
+    cdef Py_ssize_t start = 0, some, i
     if mode == SPARSE:
         filled[0] = 1 << REST
         return sparse_terms(q, n, False, scratch)
@@ -134,8 +128,8 @@ cdef inline bint map_terms(int mode, const stored *p, const stored *q, Py_ssize_
         fe_ask_two(p + start, q + start, AHEAD, PIECE)
         negative |= cross_terms(p + start, q + start, some, False, scratch + start, &big, &zero)
         start += some
-    if zero:
-        cross_zero(p, q, n, scratch)
+    for i in range(n if zero else 0):
+        scratch[TERM * ROOM + i] = <stored>INFINITY if (q[i] == 0) & (p[i] > 0) else scratch[TERM * ROOM + i]
     if big:
         filled[0] |= 1 << BIG | 1 << PRED_BIG
         cross_big(p, q, n, False, scratch)
@@ -206,11 +200,6 @@ cdef inline double cross_value(double t, double rest, double big, double pred_re
     return near / (rest + big)
 
 
-cdef inline double entropy_value(double t, double rest, double big, bint wide) noexcept nogil:
-    cdef double value = cross_value(t, rest, big, rest, big, wide)
-    return value if not wide or rest + big > 0 else NAN
-
-
 cdef inline double sparse_value(double rest, double own, bint wide) noexcept nogil:
     """One division for both: log1p(rest/own), or log S + octaves·ln 2 + log(1/m) for own = m·2^−octaves."""
     cdef double total = rest + own
@@ -254,7 +243,10 @@ cdef inline void row_values(ProbsBatch *sums, Py_ssize_t rows, int mode, bint wi
             value[r] = sparse_value(sums.of[REST][r], sums.own[r], wide)
     elif mode == ENTROPY:
         for r in range(rows):
-            value[r] = entropy_value(sums.of[TERM][r], sums.of[REST][r], sums.of[BIG][r], wide)
+            value[r] = cross_value(
+                sums.of[TERM][r], sums.of[REST][r], sums.of[BIG][r], sums.of[REST][r], sums.of[BIG][r], wide)
+            if wide and not sums.of[REST][r] + sums.of[BIG][r] > 0:
+                value[r] = NAN
     else:
         for r in range(rows):
             value[r] = cross_value(
@@ -298,14 +290,6 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums
         check_sum(tile, start + r, 1, rest[r] + big[r])
 
 
-cdef inline void take_labels(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *batch, const stored *unused) noexcept nogil:
-    """p of the labels; a skipped row, which has none, is taken for a certain one."""
-    cdef Py_ssize_t r
-    label_numbers(tile, start, rows, batch.own, unused)
-    for r in range(rows):
-        batch.of[REST][r] = batch.of[REST][r] if tile.labels[start + r] >= 0 else 0.0
-
-
 cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noexcept nogil:
     cdef const stored *p = <const stored *>tile.true_rows
     cdef const stored *q = <const stored *>tile.pred_rows
@@ -315,33 +299,26 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
     cdef double *sums[PARTS]
     cdef ProbsBatch batch
     cdef LongProbsRow row
-    if classes > CHUNK:
-        row.tile = tile
-        row.kind = mode
-        for r in range(tile.rows):
-            row.label = tile.labels[r] if tile.labels != NULL else -1
-            sum_long_row(&row, r, probs_block_job, &batch)
-            if mode <= SQUARES:
-                take_labels(tile, r, 1, &batch, q)
-            finish(tile, r, 1, &batch, mode, out, q)
-            if row.negative:
-                report_rows(tile, r, 1)
-        return
     many = mode >= ENTROPY and is_unrolled(classes, ENTROPY, q)
     at_once = rows_at_once(classes, ENTROPY, scratch) if many else rows_of_chunk(classes, sizeof(stored))
+    row.tile = tile
+    row.kind = mode
     sums_at(batch.of[0], MOST_ROWS, sums)
     while start < tile.rows:
         n = min(at_once, tile.rows - start)
-        if many:
+        if classes > CHUNK:
+            n = 1
+            row.label = tile.labels[start] if tile.labels != NULL else -1
+            negative = sum_long_row(&row, start, probs_block_job, &batch)
+        elif many:
             negative = strip_sums(mode, p + start * classes if p != NULL else p, q + start * classes, n, classes,
                                   &careful, scratch, sums)
         else:
             negative = map_terms(mode, p + start * classes if p != NULL else p, q + start * classes,
                                  n * classes, scratch, &filled)
-            if mode <= SQUARES:
-                for r in range(n):
-                    if tile.labels[start + r] >= 0:
-                        leave_out(scratch, r * classes + tile.labels[start + r])
+            for r in range(n if mode <= SQUARES else 0):
+                if tile.labels[start + r] >= 0:
+                    leave_out(scratch, r * classes + tile.labels[start + r])
             for k in range(PARTS):
                 if filled >> k & 1:
                     row_sums(scratch + k * ROOM, n, classes, sums[k])
@@ -349,8 +326,10 @@ cdef void probs_rows_of(Tile *tile, int mode, double **out, stored *scratch) noe
                     memset(sums[k], 0, n * sizeof(double))
             if mode >= ENTROPY:
                 scale(sums[TERM], n, step(<stored>0))
-            if mode <= SQUARES:
-                take_labels(tile, start, n, &batch, q)
+        if mode <= SQUARES:             # a skipped row, which has no label, is taken for a certain one
+            label_numbers(tile, start, n, batch.own, q)
+            for r in range(n):
+                batch.of[REST][r] = batch.of[REST][r] if tile.labels[start + r] >= 0 else 0.0
         finish(tile, start, n, &batch, mode, out, q)
         if negative:
             report_rows(tile, start, n)

@@ -125,8 +125,8 @@ cdef inline double js_value(double first, double second, double mass, double mas
 
 cdef inline int64_t row_values(ProbsBatch *sums, Py_ssize_t rows, int kind, double limit, bint wide, double *out,
                                int64_t *again) noexcept nogil:
-    """Values of consecutive rows, and which of them need a second pass; whether one does. `kind`: a constant,
-    else GCC computes both for every row."""
+    """Values of consecutive rows, and which of them need a second pass; whether one does. With a `kind` that is no
+    constant GCC computes both for every row."""
     cdef Py_ssize_t r
     cdef int64_t some = 0
     for r in range(rows):
@@ -149,10 +149,7 @@ cdef double rescaled_value(Tile *tile, Py_ssize_t r, double mass, double mass_di
     row.kind = kind
     row.rescale = mass / (mass + mass_difference)
     sum_long_row(&row, r, probs_pair_block_job, &sums)
-    if kind == JS:
-        row_values(&sums, 1, JS, 1, False, &value, &again)
-    else:
-        row_values(&sums, 1, KL, 0.5, False, &value, &again)
+    row_values(&sums, 1, kind, 1 if kind == JS else 0.5, False, &value, &again)
     return value
 
 
@@ -173,10 +170,8 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums
     cdef int64_t some
     if not tile.normalise:
         for r in range(rows):
-            out[r] = sums.of[FIRST][r] - mass_difference[r]
-            if kind == JS:
-                out[r] = 0.25 * (sums.of[FIRST][r] + sums.of[SECOND][r])
-            out[r] = out[r] * down
+            total = 0.25 * (sums.of[FIRST][r] + sums.of[SECOND][r]) if kind == JS else sums.of[FIRST][r] - mass_difference[r]
+            out[r] = total * down
         return
     sum_bounds(tile, &low, &high)
     low *= up
@@ -202,27 +197,22 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums
 cdef void probs_pair_rows_of(Tile *tile, double *out, int kind, stored *terms) noexcept nogil:
     cdef const stored *p = <const stored *>tile.true_rows
     cdef const stored *q = <const stored *>tile.pred_rows
-    cdef Py_ssize_t classes = tile.classes, start, r, n, at_once
+    cdef Py_ssize_t classes = tile.classes, start = 0, n, at_once = rows_at_once(classes, KL, terms)
     cdef ProbsBatch batch
     cdef LongProbsRow row
     cdef double *sums[PARTS]
     cdef bint negative, careful = not tile.normalise    # raw numbers may be too large as well
-    if classes > CHUNK:
-        row.tile = tile
-        row.kind = kind
-        row.rescale = 0
-        for r in range(tile.rows):
-            sum_long_row(&row, r, probs_pair_block_job, &batch)
-            finish(tile, r, 1, &batch, kind, out + r)
-            if row.negative:
-                report_rows(tile, r, 1)
-        return
-    at_once = rows_at_once(classes, KL, terms)
+    row.tile = tile
+    row.kind = kind
+    row.rescale = 0
     sums_at(batch.of[0], MOST_ROWS, sums)
-    start = 0
     while start < tile.rows:
-        n = min(at_once, tile.rows - start)
-        negative = sums_of(kind, p + start * classes, q + start * classes, n, classes, &careful, terms, sums)
+        if classes > CHUNK:
+            n = 1
+            negative = sum_long_row(&row, start, probs_pair_block_job, &batch)
+        else:
+            n = min(at_once, tile.rows - start)
+            negative = sums_of(kind, p + start * classes, q + start * classes, n, classes, &careful, terms, sums)
         finish(tile, start, n, &batch, kind, out + start)
         if negative:
             report_rows(tile, start, n)

@@ -20,7 +20,7 @@ from fastent.backends.cython.arithmetic.bits cimport (
 )
 from fastent.backends.cython.arithmetic.functions cimport (
     FE_FUSED, INFINITY, far_gap, fe_ask_two, fe_bits_double, fe_bits_float, fe_from_bits_double, fe_from_bits_float,
-    lifted, near_gap, nearer_gap, nearest_octaves, positive_gap, real, scale_up, speck, step, stored, surprisal_of,
+    lifted, near_gap, nearest_octaves, positive_gap, real, scale_up, speck, step, stored, surprisal_of,
     without_octaves,
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM, rows_of_chunk
@@ -65,8 +65,8 @@ cdef struct LongProbsRow:               # one row that is summed in blocks
     bint negative
 
 
-cdef inline void sum_long_row(LongProbsRow *row, Py_ssize_t r, Job job, ProbsBatch *batch) noexcept nogil:
-    """The sums of row r as those of the first of a batch."""
+cdef inline bint sum_long_row(LongProbsRow *row, Py_ssize_t r, Job job, ProbsBatch *batch) noexcept nogil:
+    """The sums of row r as those of the first of a batch; whether a number is negative."""
     cdef double[PARTS] sums
     cdef int k
     row.r = r
@@ -74,6 +74,7 @@ cdef inline void sum_long_row(LongProbsRow *row, Py_ssize_t r, Job job, ProbsBat
     sum_blocks(row.tile, job, row, &row.parts, PARTS, sums)
     for k in range(PARTS):
         batch.of[k][0] = sums[k]
+    return row.negative
 
 
 cdef inline void sums_at(double *out, Py_ssize_t apart, double **sums) noexcept nogil:
@@ -116,11 +117,10 @@ cdef inline void js_pair(real p, real q, bint lift, real *t) noexcept nogil:
     cdef real octaves, near, of_low, of_high
     if FE_FUSED:
         near = nearest_octaves(m, twice, &octaves)
-        of_low = nearer_gap(twice, near, d if octaves == 0 else near - twice, far_gap(twice, m, near, octaves))
     else:
         near = without_octaves(m, twice, True, &octaves)
-        of_low = near_gap(twice, near, d if octaves == 0 else near - twice, far_gap(twice, m, near, octaves))
-    of_high = near_gap(high + high, m, -d, <real>0)
+    of_low = near_gap(twice, near, d if octaves == 0 else near - twice, far_gap(twice, m, near, octaves), FE_FUSED)
+    of_high = near_gap(high + high, m, -d, <real>0, False)
     t[FIRST] = of_high if x > y else of_low
     t[SECOND] = other_of(of_high, of_low, t[FIRST])     # a second comparison is not made
     t[MASS] = x
