@@ -9,22 +9,24 @@
 #include "argmax.h"
 
 #if FE_WIDTH == 8
-/* fe_some: the ends, or what is `within`, a constant. No branch for ends: which vectors have some is noise. */
+/* fe_kept: of a vector the ends, or what is `within`, a constant. No branch for ends: which have some is noise. */
 #define FE_SOME(REAL, KIND)                                                                        \
+    FE_INLINE ptrdiff_t fe_kept_##REAL(FE_IN_##KIND v, fe_mask_##REAL in, FE_IN_##KIND least, FE_IN_##KIND most, \
+                                       int within, REAL *out) {                                    \
+        in = within ? FE_CMP_IN(KIND, FE_CMP_IN(KIND, in, v, least, _CMP_GE_OQ), v, most, _CMP_LE_OQ) \
+                    : FE_CMP_IN(KIND, in, v, least, _CMP_LE_OQ) | FE_CMP_IN(KIND, in, v, most, _CMP_GE_OQ); \
+        if (within && !in) return 0;                                                               \
+        FE_MM(storeu, KIND)(out, FE_MM(maskz_compress, KIND)(in, v));                              \
+        return __builtin_popcount(in);                                                             \
+    }                                                                                              \
     FE_INLINE ptrdiff_t fe_some_##REAL(const REAL *x, ptrdiff_t n, REAL low, REAL high, int within, REAL *out) { \
-        ptrdiff_t found = 0;                                                                       \
+        ptrdiff_t found = 0, k = 0;                                                                \
         const FE_IN_##KIND least = FE_MM(set1, KIND)(low), most = FE_MM(set1, KIND)(high);         \
-        for (ptrdiff_t k = 0; k < n; k += FE_COUNT(REAL)) {                                        \
-            fe_mask_##REAL in = (fe_mask_##REAL)(n - k < FE_COUNT(REAL) ? (1u << (n - k)) - 1 : ~0u); \
-            FE_IN_##KIND v = FE_MM(maskz_loadu, KIND)(in, x + k);                                  \
-            if (within)                                                                            \
-                in = FE_CMP_IN(KIND, FE_CMP_IN(KIND, in, v, least, _CMP_GE_OQ), v, most, _CMP_LE_OQ); \
-            else                                                                                   \
-                in = FE_CMP_IN(KIND, in, v, least, _CMP_LE_OQ) | FE_CMP_IN(KIND, in, v, most, _CMP_GE_OQ); \
-            if (within && !in) continue;                                                           \
-            FE_MM(storeu, KIND)(out + found, FE_MM(maskz_compress, KIND)(in, v));                  \
-            found += __builtin_popcount(in);                                                       \
-        }                                                                                          \
+        const fe_mask_##REAL all = ~0, last = (fe_mask_##REAL)((1u << n % FE_COUNT(REAL)) - 1);    \
+        for (; k + FE_COUNT(REAL) <= n; k += FE_COUNT(REAL))                                       \
+            found += fe_kept_##REAL(FE_MM(loadu, KIND)(x + k), all, least, most, within, out + found); \
+        if (k < n)                                                                                 \
+            found += fe_kept_##REAL(FE_MM(maskz_loadu, KIND)(last, x + k), last, least, most, within, out + found); \
         return found;                                                                              \
     }                                                                                              \
     static inline ptrdiff_t fe_over_##REAL(const REAL *x, ptrdiff_t n, REAL m) {                   \

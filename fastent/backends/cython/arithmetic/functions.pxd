@@ -67,7 +67,10 @@ cdef inline double clipped(double x, double low, double high) noexcept nogil:
 
 
 cdef inline real magnitude(real x) noexcept nogil:
-    return fe_from_bits(fe_bits(x) & (0x7fffffff if real is float else 0x7fffffffffffffff))
+    if real is float:
+        return fe_from_bits_float(fe_bits_float(x) & <uint32_t>0x7fffffff)
+    else:
+        return fe_from_bits_double(fe_bits_double(x) & <uint64_t>0x7fffffffffffffff)
 
 
 # --- x·log(x/y) − x + y -------------------------------------------------------------------------

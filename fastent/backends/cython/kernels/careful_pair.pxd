@@ -278,22 +278,11 @@ cdef inline void add_pairs(void *context, Py_ssize_t start, Py_ssize_t n, double
         add(&sums[JS], row_sum(t + TERM, n) + row_sum(t + OTHER, n))
 
 
-cdef inline void refine(Pair *pair, Sum *sums) noexcept nogil:
-    """The common scale of the rows, by what Σ d of a pass told: it is 0 for the right one."""
-    cdef double error = (value_of(&sums[MASS_DIFFERENCE]) + pair.d) / pair.mass
-    pair.fine = True
-    pair.factor_low -= error * pair.factor
-    pair.centre_low += log1p_of(error) * pair.a.scale.temperature
-    if pair.by_logits:
-        pair.factor += pair.factor_low
-        pair.factor_low = 0
-
-
 cdef inline void settle_pair(Tile *tile, Pair *pair, AddBlock add_block, void *context, int width, Sum *sums) noexcept nogil:
     """The sums, from as many passes as the rows are near: Σ|d| decides, so that a column does not
     depend on which others are asked for."""
     cdef double *t = <double *>tile.scratch
-    cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7
+    cdef double near = 0.4 if tile.precision == DOUBLE else 2e-7, error
     cdef int again = 0 if pair.raw else 1 if pair.by_logits else 2
     while True:
         pair.alone = False
@@ -308,7 +297,14 @@ cdef inline void settle_pair(Tile *tile, Pair *pair, AddBlock add_block, void *c
             add_block(context, pair.a.where, 1, t, sums)
         if again == 0 or not (pair.fine or value_of(&sums[DISTANCE]) < near * pair.mass):
             return
-        refine(pair, sums)
+        # the common scale of the rows, by what Σ d told: it is 0 for the right one
+        error = (value_of(&sums[MASS_DIFFERENCE]) + pair.d) / pair.mass
+        pair.fine = True
+        pair.factor_low -= error * pair.factor
+        pair.centre_low += log1p_of(error) * pair.a.scale.temperature
+        if pair.by_logits:
+            pair.factor += pair.factor_low
+            pair.factor_low = 0
         again -= 1
 
 
