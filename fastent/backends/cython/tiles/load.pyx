@@ -12,8 +12,8 @@ from fastent.backends.cython.tiles.operand cimport (
 )
 
 cdef extern from "sixteen_bit.h" nogil:
-    float fe_half(uint16_t)
-    float fe_brain(uint16_t)
+    float fe_half_float(uint16_t)
+    float fe_brain_float(uint16_t)
     void fe_halves(const char *, Py_ssize_t, float *)
     void fe_brains(const char *, Py_ssize_t, float *)
     void fe_codes(const char *, Py_ssize_t, float, float, float *)
@@ -71,7 +71,7 @@ cdef inline void copy_short(char *at, Py_ssize_t stride, Py_ssize_t n, number *o
             return
     for i in range(n):
         memcpy(&x, at + i * stride, 2)
-        out[i] = <number>(fe_half(x) if is_half else fe_brain(x))
+        out[i] = <number>(fe_half_float(x) if is_half else fe_brain_float(x))
 
 
 cdef void copy_piece(View *view, char *at, Py_ssize_t stride, Py_ssize_t n, number *out) noexcept nogil:

@@ -12,7 +12,7 @@
 #endif
 
 /* float16 to float: exact, subnormals, infinities and NaN included */
-static inline float fe_half(uint16_t bits) {
+static inline float fe_half_float(uint16_t bits) {
 #if defined(__F16C__)
     return _cvtsh_ss(bits);
 #else
@@ -29,7 +29,7 @@ static inline float fe_half(uint16_t bits) {
 #endif
 }
 
-static inline float fe_brain(uint16_t bits) {
+static inline float fe_brain_float(uint16_t bits) {
     uint32_t wide = (uint32_t)bits << 16;
     float x;
     memcpy(&x, &wide, 4);
@@ -49,7 +49,7 @@ static inline void fe_halves(const char *restrict at, ptrdiff_t n, float *restri
 #endif
     for (; i < n; i++) {
         memcpy(&bits, at + 2 * i, 2);
-        out[i] = fe_half(bits);
+        out[i] = fe_half_float(bits);
     }
 }
 
@@ -57,7 +57,7 @@ static inline void fe_brains(const char *restrict at, ptrdiff_t n, float *restri
     for (ptrdiff_t i = 0; i < n; i++) {
         uint16_t bits;
         memcpy(&bits, at + 2 * i, 2);
-        out[i] = fe_brain(bits);
+        out[i] = fe_brain_float(bits);
     }
 }
 
