@@ -19,8 +19,8 @@ from fastent.backends.cython.arithmetic.scratch cimport CHUNK, MOST_ROWS, ROOM
 from fastent.backends.cython.kernels.interface cimport DOUBLE, SINGLE, Kernel, Tile
 from fastent.backends.cython.kernels.row_blocks cimport classes_of
 from fastent.backends.cython.kernels.probs_sums cimport (
-    BIG, FIRST, JS, KL, MASS, MASS_DIFFERENCE, PARTS, SECOND, LongProbsRow, ProbsBatch, flat_sums, is_unrolled,
-    mapped_sums, rows_at_once, sum_long_row, sums_at,
+    BIG, FIRST, JS, KL, MASS, MASS_DIFFERENCE, PARTS, SECOND, LongProbsRow, ProbsBatch, flat_sums, has,
+    is_unrolled, mapped_sums, rows_at_once, sum_long_row, sums_at,
 )
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 from fastent.backends.cython.levels cimport exported
@@ -73,8 +73,8 @@ cdef void block_sums(LongProbsRow *row, Py_ssize_t block, const stored *unused, 
             row.negative = True         # only ever set: threads do not disturb each other
         return
     rescaled_terms(p, q, n, row.rescale, row.kind == JS, terms)
-    for k in range(BIG):
-        if k != SECOND or row.kind == JS:
+    for k in range(PARTS):
+        if has(k, row.kind, False):
             part[k] = row_sum(terms + k * ROOM, n)
 
 

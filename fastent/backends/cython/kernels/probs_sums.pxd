@@ -33,10 +33,10 @@ cdef enum:
 
 cdef enum:
     FIRST = 0                           # kl_term(p, q); JS: kl_term(2p, p + q); −p log q, in steps
-    SECOND = 1                          # JS: kl_term(2q, p + q); CROSS: q above ¾
-    MASS = 2                            # p; of CROSS and ENTROPY, where q is not above ¾
-    MASS_DIFFERENCE = 3                           # q − p; CROSS: q up to ¾
-    BIG = 4                             # p where q is above ¾
+    MASS = 1                            # p; of CROSS and ENTROPY, where q is not above ¾
+    MASS_DIFFERENCE = 2                 # q − p; CROSS: q up to ¾
+    BIG = 3                             # p where q is above ¾
+    SECOND = 4                          # JS: kl_term(2q, p + q); CROSS: q above ¾
     PARTS = 5                           # sums of a row
     TERM = FIRST                        # of entropies they are called so
     REST = MASS
@@ -386,7 +386,7 @@ cdef inline bint mapped_sums(const stored *p, const stored *q, Py_ssize_t rows, 
             if kind >= ENTROPY:
                 scale(sums[FIRST], rows, step(<real>0))
                 return False
-            for k in range(BIG):
+            for k in range(PARTS):
                 if has(k, kind, False):
                     scale(sums[k], rows, scale_up(<real>0))
             return False
