@@ -57,30 +57,32 @@ class ListRows:
 
 
 def opened(given, name):
-    """What a column of a dataframe holds: an array, or the `ListRows` of lists; None if it is no
-    such column, but what NumPy can see by itself."""
+    """What a column of a dataframe holds: an array, or the `ListRows` of lists; what is no such
+    column, but NumPy can see by itself, as it is."""
     if type(given) is np.ndarray:
-        return _of_objects(given, name) if given.dtype == object else None
+        return _of_objects(given, name)
     if isinstance(given, (list, tuple, float, int, np.ndarray)):
-        return None
-    pandas, polars, arrow = (sys.modules.get(n) for n in ("pandas", "polars", "pyarrow"))
-    if pandas and isinstance(given, _types(pandas, "Series", "Index", "DataFrame")):
-        return _of_pandas(given, name, pandas)
-    if polars and isinstance(given, _types(polars, "Series", "DataFrame")):
-        return _of_polars(given, name, polars)
-    if arrow and isinstance(given, _types(arrow, "Array", "ChunkedArray", "Table", "RecordBatch")):
+        return given
+    if isinstance(given, types_of("pandas", "Series", "Index", "DataFrame")):
+        return _of_pandas(given, name)
+    if isinstance(given, types_of("polars", "Series", "DataFrame")):
+        return _of_polars(given, name)
+    if isinstance(given, types_of("pyarrow", "Array", "ChunkedArray", "Table", "RecordBatch")):
         return _of_arrow(given, name)
-    if hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__"):
-        return _of_capsule(given, name)
+    if hasattr(given, "__arrow_c_stream__"):
+        return _of_arrow(_pyarrow(name).chunked_array(given), name)
+    if hasattr(given, "__arrow_c_array__"):
+        return _of_arrow(_pyarrow(name).array(given), name)
     if hasattr(given, "collect") and not hasattr(given, "__array__"):
         raise TypeError(
             f"{name}: expected a column, got {type(given).__name__}; collect() it first"
         )
-    return None
+    return given
 
 
-def _types(module, *names):
-    """Those of its types that exist: another thread may be about to import it."""
+def types_of(library, *names):
+    """Its types; none while nobody has imported it, or while another thread is about to."""
+    module = sys.modules.get(library)
     return tuple(getattr(module, name) for name in names if hasattr(module, name))
 
 
@@ -92,10 +94,10 @@ def _missing(name, row):
 
 
 def _of_objects(array, name):
-    """Rows of an array of lists, tuples or arrays; None if it holds other objects."""
-    rows = array.reshape(-1).tolist()
+    """Rows of an array of lists, tuples or arrays; an array that holds anything else as it is."""
+    rows = array.reshape(-1).tolist() if array.dtype == object else []
     if not any(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
-        return None
+        return array
     for number, row in enumerate(rows):
         if row is None or (isinstance(row, float) and row != row):
             raise _missing(name, number)
@@ -103,10 +105,9 @@ def _of_objects(array, name):
             raise TypeError(f"{name}: expected a list, got {type(row).__name__} in row {number}")
     lists = []
     for number, row in enumerate(rows):
-        one = np.asarray(row)
+        one = _plain(_of_objects(np.asarray(row), name), name)
         if one.dtype == object:
-            inner = _of_objects(one, name)
-            one = one.astype(np.float64) if inner is None else inner.as_array(name)
+            one = one.astype(np.float64)
         if one.ndim == 0:
             raise TypeError(f"{name}: expected a list, got {one.dtype} in row {number}")
         lists.append(one)
@@ -117,26 +118,23 @@ def _of_objects(array, name):
 # --- pandas
 
 
-def _of_pandas(given, name, pandas):
+def _of_pandas(given, name):
     if given.ndim == 2:
-        columns = [given.iloc[:, k] for k in range(given.shape[1])]
-        if len(columns) == 1:  # of lists it is these
-            found = _of_pandas(columns[0], name, pandas)
-            return found if isinstance(found, ListRows) else found.reshape(-1, 1)
-        if all(isinstance(dtype, np.dtype) for dtype in given.dtypes):
+        if given.shape[1] != 1 and all(isinstance(dtype, np.dtype) for dtype in given.dtypes):
             return np.asarray(given)
-        return np.column_stack([_plain(_of_pandas(one, name, pandas), name) for one in columns])
+        columns = [_of_pandas(given.iloc[:, k], name) for k in range(given.shape[1])]
+        if len(columns) == 1:  # of lists it is these
+            return columns[0] if isinstance(columns[0], ListRows) else columns[0].reshape(-1, 1)
+        return np.column_stack([_plain(one, name) for one in columns])
     dtype = given.dtype
-    if isinstance(dtype, _types(pandas, "ArrowDtype")):
+    if isinstance(dtype, types_of("pandas", "ArrowDtype")):
         return _of_arrow(_pyarrow(name).array(given.array), name)
     if hasattr(dtype, "numpy_dtype") and hasattr(dtype, "na_value"):  # Int64, Float32, boolean
         if not given.isna().any():
             return given.to_numpy(dtype=dtype.numpy_dtype)
         wide = dtype.numpy_dtype if dtype.numpy_dtype.kind == "f" else np.dtype(np.float64)
         return given.to_numpy(dtype=wide, na_value=np.nan)
-    array = np.asarray(given)
-    found = _of_objects(array, name) if array.dtype == object else None
-    return array if found is None else found
+    return _of_objects(np.asarray(given), name)
 
 
 def _plain(found, name):
@@ -146,16 +144,17 @@ def _plain(found, name):
 # --- Polars
 
 
-def _of_polars(given, name, polars):
-    if given.ndim == 2 if hasattr(given, "ndim") else isinstance(given, polars.DataFrame):
+def _of_polars(given, name):
+    polars = sys.modules["polars"]
+    if isinstance(given, polars.DataFrame):
         if given.width != 1:
             return given.to_numpy()
-        found = _of_polars(given.to_series(), name, polars)
+        found = _of_polars(given.to_series(), name)
         return found if isinstance(found, ListRows) or found.ndim > 1 else found.reshape(-1, 1)
     if given.dtype == polars.Array and not given.null_count():
         return given.to_numpy()
     if given.dtype in (polars.List, polars.Array):
-        return _of_arrow(_pyarrow(name) and given.to_arrow(), name)
+        return _of_arrow(_pyarrow(name).chunked_array(given), name)
     if given.null_count() and (given.dtype.is_numeric() or given.dtype == polars.Boolean):
         return given.cast(polars.Float64).to_numpy()
     return given.to_numpy()
@@ -171,14 +170,6 @@ def _pyarrow(name):
         raise missing(error, "pyarrow", f"{name}: a column of lists") from None
 
 
-def _of_capsule(given, name):
-    """What any library hands over by Arrow's own interface."""
-    arrow = _pyarrow(name)
-    if hasattr(given, "__arrow_c_stream__"):
-        return _of_arrow(arrow.chunked_array(given), name)
-    return _of_arrow(arrow.array(given), name)
-
-
 def _of_arrow(given, name):
     """Numbers, or lists; a table of one column is this column, others have one for each class."""
     import pyarrow
@@ -189,12 +180,10 @@ def _of_arrow(given, name):
             return columns[0]
         return np.column_stack([_plain(one, name) for one in columns])
     if pyarrow.types.is_struct(given.type):
-        if isinstance(given, pyarrow.Array):
-            given = pyarrow.chunked_array([given])
         return _of_arrow(pyarrow.Table.from_struct_array(given), name)
-    chunks = given.chunks if isinstance(given, pyarrow.ChunkedArray) else [given]
-    if not chunks:
-        chunks = [pyarrow.array([], given.type)]
+    chunks = [given]
+    if isinstance(given, pyarrow.ChunkedArray):
+        chunks = given.chunks or [pyarrow.array([], given.type)]
     first = 0
     found = []
     for chunk in chunks:

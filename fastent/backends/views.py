@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from fastent.backends.table_columns import ListRows, opened
+from fastent.backends.table_columns import ListRows, opened, types_of
 
 
 def as_numpy(given, name):
@@ -19,12 +19,12 @@ def as_numpy(given, name):
     if isinstance(given, ListRows):
         return given.as_array(name), False
     try:
-        if isinstance(given, _types_of("torch", "Tensor")):
+        if isinstance(given, types_of("torch", "Tensor")):
             given, half = given.detach(), given.dtype == sys.modules["torch"].bfloat16
             if half:
                 given = given.view(sys.modules["torch"].int16)
             return given.numpy(), half
-        if isinstance(given, _types_of("numpy.ma", "MaskedArray")) and np.any(given.mask):
+        if isinstance(given, types_of("numpy.ma", "MaskedArray")) and np.any(given.mask):
             raise TypeError("some numbers are masked")
         if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
             return np.from_dlpack(given), False
@@ -39,12 +39,11 @@ def once(given, name):
     if isinstance(given, ListRows):
         return given
     try:
-        found = opened(given, name)
+        return opened(given, name)
     except (*ERRORS, NotImplementedError) as error:
         if str(error).startswith(f"{name}: ") or isinstance(error, ImportError):
             raise
         raise _no_array(given, name, error) from None
-    return given if found is None else found
 
 
 ERRORS = (TypeError, ValueError, BufferError, RuntimeError)
@@ -53,9 +52,3 @@ ERRORS = (TypeError, ValueError, BufferError, RuntimeError)
 def _no_array(given, name, error):
     why = " ".join(str(error).split())
     return TypeError(f"{name}: expected an array, got {type(given).__name__} ({why})")
-
-
-def _types_of(library, *names):
-    """Its types; none while nobody has imported it, or while another thread is about to."""
-    module = sys.modules.get(library)
-    return tuple(getattr(module, name) for name in names if hasattr(module, name))

@@ -45,27 +45,24 @@ def row_values(spec, true, pred, labels, out, terms=None):
 
 
 def _chunk(spec, part, true, pred, labels, out, terms):
-    if labels is None:
-        kept = np.arange(part.start, part.stop)
-        label = None
-    else:
-        kept = part.start + np.flatnonzero(labels[part] >= 0)
-        label = labels[kept]
-    skipped = len(kept) < part.stop - part.start
-    if skipped:
+    rows = np.arange(part.start, part.stop)
+    if labels is not None:
+        rows = rows[labels[part] >= 0]
+    at = part
+    if len(rows) < part.stop - part.start:
         out[:, part] = 0.0
-        if not len(kept):
-            return None
+        at = rows
+    if not len(rows):
+        return None
 
     def take(x):
-        if x is None:
-            return None
-        return np.ascontiguousarray(x[kept] if skipped else x[part], np.float64)
+        return None if x is None else np.ascontiguousarray(x[at], np.float64)
 
+    label = None if labels is None else labels[at]
     block = TASKS[spec.task](spec, take(true), take(pred), label, take(terms))
     bad = block.first_bad()
     if bad is not None:
-        return int(kept[bad[0]]), *bad[1:]
+        return int(rows[bad[0]]), *bad[1:]
     for name, values in zip(spec.columns, out, strict=True):
-        values[kept if skipped else part] = block.column(name)
+        values[at] = block.column(name)
     return None

@@ -6,7 +6,7 @@
 import numpy as np
 
 from . import double_double
-from .functions import two_diff, two_product
+from .functions import divide, two_diff, two_product
 from .logits import masked_product
 
 LOG_HALF = np.log(0.5)
@@ -33,10 +33,7 @@ class Bernoulli:
         size = np.abs(self.x)
         low = np.zeros_like(size)
         if temperature != 1.0:
-            quotient = size / temperature
-            product, error = two_product(quotient, temperature)
-            low = ((size - product) - error) / temperature
-            size, low = quotient, np.where(np.isfinite(low), low, 0.0)
+            size, low = divide(size, low, temperature)
         self.size, self.low = size, low
         e = np.exp(-size)
         e -= e * low
@@ -48,10 +45,7 @@ class Bernoulli:
         self.yes_loss, self.no_loss = self._sides(near, far)
 
     def _sides(self, likely, unlikely):
-        return (
-            np.where(self.positive, likely, unlikely),
-            np.where(self.positive, unlikely, likely),
-        )
+        return np.where(self.positive, likely, unlikely), np.where(self.positive, unlikely, likely)
 
     def cross_entropy(self, t, eps=0.0, label_smoothing=0.0):
         yes_loss, no_loss = self.yes_loss, self.no_loss

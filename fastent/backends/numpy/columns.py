@@ -45,10 +45,13 @@ class Block:
         operands = (("true", self.true, self.spec.kind_true),
                     ("pred", self.pred, self.spec.kind_pred))  # fmt: skip
         for name, x, kind in operands:
-            bad = None if x is None else checks.first_bad_row(x, kind, self.spec, self.nan_rows)
+            bad = None if x is None else self._bad_row(x, kind)
             if bad is not None:
                 found.append((*bad, name))
         return min(found, key=lambda f: f[0], default=None)
+
+    def _bad_row(self, x, kind):
+        return checks.first_bad_row(x, kind, self.spec, self.nan_rows)
 
     def column(self, name):
         value = self._formula(name)()
@@ -172,7 +175,10 @@ class PairBlock(Block):
         hard = self.weighted(self.p.weigh(losses)).sum(axis=1) / self.p.total[:, 0]
         return self.smoothed(hard, lambda: self.weighted(losses))
 
-    def _same_top(self):
+    def target_entropy(self):
+        return self.p.entropy()
+
+    def top1_agreement(self):
         return (self.true.argmax(axis=1) == self.pred.argmax(axis=1)).astype(np.float64)
 
 
@@ -185,24 +191,14 @@ class CategoricalBlock(PairBlock):
         hard = self.weighted(self.p.mass).sum(axis=1) / self.p.total[:, 0]
         return self.smoothed(hard, lambda: self.weighted(np.ones(self.pred.shape)))
 
-    def target_entropy(self):
-        return self.p.entropy()
-
-    def accuracy(self):
-        return self._same_top()
+    accuracy = PairBlock.top1_agreement
 
 
 class DivergenceBlock(PairBlock):
     """Two distributions, neither of them the truth."""
 
-    def entropy_p(self):
-        return self.p.entropy()
-
-    def entropy_q(self):
-        return self.q.entropy()
-
-    def top1_agreement(self):
-        return self._same_top()
+    entropy_p = PairBlock.target_entropy
+    entropy_q = Block.entropy
 
     @lazy
     def largest(self):
@@ -235,12 +231,8 @@ class BinaryBlock(Block):
     def undefined(self):
         return np.isnan(self.pred) | np.isnan(self.true)
 
-    def first_bad(self):
-        nan = self.undefined
-        true = checks.first_out_of_range(self.true, self.spec.kind_true, nan)
-        pred = checks.first_out_of_range(self.pred, self.spec.kind_pred, nan)
-        found = ((bad, name) for bad, name in ((true, "true"), (pred, "pred")) if bad is not None)
-        return min(((*bad, name) for bad, name in found), key=lambda f: f[0], default=None)
+    def _bad_row(self, x, kind):
+        return checks.first_out_of_range(x, kind, self.undefined)
 
     def cross_entropy(self):
         return self.q.cross_entropy(self.true, self.spec.eps, self.spec.label_smoothing)

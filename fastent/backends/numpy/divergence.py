@@ -14,7 +14,7 @@ a float and thus slightly wrong, the sum of the differences shows by how much.
 import numpy as np
 
 from .functions import NEGLIGIBLE, gkl, log_ratio, two_diff, two_product
-from .logits import SoftmaxRows
+from .logits import SoftmaxRows, masked_product
 from .probabilities import ProbabilityRows, RawRows
 
 HALF_OCTAVE = 0.7  # |log(q/p)| up to which q - p is formed from the ratio
@@ -117,12 +117,7 @@ class Pair:
         if tiny.any():
             log_p = self.p_rows.log_mass if self.normalised else self.p_rows.log_probability
             log[tiny] = np.log(q[tiny]) - log_p[tiny]
-        return (
-            q,
-            np.where(same, self.gap, gap),
-            np.where(same, self.log, log),
-            ~same.all(axis=1),
-        )
+        return q, np.where(same, self.gap, gap), np.where(same, self.log, log), ~same.all(axis=1)
 
     def kl_divergence(self):
         """Σ p log(p/q)."""
@@ -130,25 +125,19 @@ class Pair:
         clipped = False
         if self.eps:
             q, gap, log, clipped = self._clipped()
-        g = gkl(self.p, q, gap, self._p_times(log))
-        value = self._sum(g)
         if not self.normalised:
-            return self._sum(g - gap)
-        value = np.maximum(value, 0.0)
-        return np.where(clipped, value - self._sum(gap), value) if self.eps else value
-
-    def _p_times(self, log):
-        if self.normalised:
-            return self.p_rows.weigh(log)
-        return np.where(self.p == 0, 0.0, self.p * log)
+            return self._sum(gkl(self.p, q, gap, masked_product(self.p, log)) - gap)
+        value = np.maximum(self._sum(gkl(self.p, q, gap, self.p_rows.weigh(log))), 0.0)
+        return np.where(clipped, value - self._sum(gap), value)
 
     def reverse_kl(self):
         """Σ q log(q/p)."""
         if self.normalised:
             g = gkl(self.q, self.p, -self.gap, -self.q_rows.weigh(self.log) * self.scale)
             return np.maximum(self._sum(g), 0.0)
-        q_log = np.where(self.q == 0, 0.0, -self.q * self.log)
-        return self._sum(gkl(self.q, self.p, -self.gap, q_log) + self.gap)
+        return self._sum(
+            gkl(self.q, self.p, -self.gap, -masked_product(self.q, self.log)) + self.gap
+        )
 
     def js_divergence(self):
         """½ KL(p, m) + ½ KL(q, m) with the mean m of p and q, never formed as m - p."""

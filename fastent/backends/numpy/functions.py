@@ -56,6 +56,14 @@ def two_product(a, b):
     return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
 
 
+def divide(high, low, divisor):
+    """(high + low) / divisor, with the remainder of the division going to the low part."""
+    quotient = high / divisor
+    product, error = two_product(quotient, divisor)
+    low = (((high - product) - error) + low) / divisor
+    return quotient, np.where(np.isfinite(low), low, 0.0)
+
+
 def log_ratio(x, y):
     """log(x/y) for x, y >= 0, also when the ratio overflows or x is subnormal."""
     ratio = x / y

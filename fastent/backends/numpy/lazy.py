@@ -6,13 +6,10 @@ class lazy:  # noqa: N801
 
     def __init__(self, compute):
         self.compute = compute
-        self.__doc__ = compute.__doc__
 
     def __set_name__(self, owner, name):
         self.name = name
 
-    def __get__(self, instance, owner=None):
-        if instance is None:
-            return self
+    def __get__(self, instance, owner):
         value = instance.__dict__[self.name] = self.compute(instance)
         return value

@@ -8,7 +8,7 @@ logits too; those taken as they are have a class of their own.
 import numpy as np
 
 from . import double_double
-from .functions import NEGLIGIBLE, two_diff, two_product
+from .functions import NEGLIGIBLE, divide, two_diff
 from .lazy import lazy
 
 
@@ -30,7 +30,7 @@ class SoftmaxRows:
             top = np.where(certain, 0.0, top)
         self.gap, self.low = two_diff(x, top)
         if temperature != 1.0:
-            self._divide(temperature)
+            self.gap, self.low = divide(self.gap, self.low, temperature)
         self.mass = np.exp(self.gap)
         self.mass += self.mass * self.low
         is_top = self.gap == 0
@@ -38,13 +38,6 @@ class SoftmaxRows:
         self.rest = np.where(is_top, 0.0, self.mass).sum(axis=1, keepdims=True) + ties
         self.total = 1 + self.rest
         self.log_total = np.log1p(self.rest)
-
-    def _divide(self, temperature):
-        """Divide the gaps, with the remainder of the division going to the low part."""
-        quotient = self.gap / temperature
-        product, error = two_product(quotient, temperature)
-        low = (((self.gap - product) - error) + self.low) / temperature
-        self.gap, self.low = quotient, np.where(np.isfinite(low), low, 0.0)
 
     @lazy
     def fine(self):

@@ -98,7 +98,7 @@ def excess(x, log_q):
         v = np.where(near, u, 0.0)
         series = np.zeros_like(v)
         for n in range(18, 1, -1):
-            series = (series * v + 1 / math.factorial(n)) if n > 2 else series * v + 0.5
+            series = series * v + 1 / math.factorial(n)
         far = np.exp(log_q) - x * (1 + u)
         return np.where(x == 0, np.exp(log_q), np.where(near, x * (v * v * series), far))
 
