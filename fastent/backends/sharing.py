@@ -26,30 +26,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pools.clear)
 
 
-class _Work:
-    """Blocks that are claimed in order until none is left or one has failed."""
-
-    def __init__(self, body: Callable[[int, int], object], start: int, stop: int, step: int):
-        self.body, self.start, self.stop, self.step = body, start, stop, step
-        self.claimed = count()
-        self.failures: list[tuple[int, BaseException]] = []
-
-    def go(self) -> None:
-        while not self.failures:
-            first = self.start + next(self.claimed) * self.step
-            if first >= self.stop:
-                return
-            try:
-                self.body(first, min(first + self.step, self.stop))
-            except BaseException as error:
-                self.failures.append((first, error))
-
-    def help(self, ticket: Future[None]) -> None:
-        if ticket.set_running_or_notify_cancel():
-            self.go()
-            ticket.set_result(None)
-
-
 def share(
     body: Callable[[int, int], object], start: int, stop: int, step: int, threads: int
 ) -> None:
@@ -57,9 +33,27 @@ def share(
 
     What the first failing block raised is raised here: blocks before it have all been done.
     """
-    work = _Work(body, start, stop, step)
+    claimed = count()
+    failures: list[tuple[int, BaseException]] = []
     helpers = min(threads, -(-(stop - start) // step)) - 1
     tickets: list[Future[None]] = []
+
+    def go() -> None:
+        """Blocks in order until none is left or one has failed."""
+        while not failures:
+            first = start + next(claimed) * step
+            if first >= stop:
+                return
+            try:
+                body(first, min(first + step, stop))
+            except BaseException as error:
+                failures.append((first, error))
+
+    def help_out(ticket: Future[None]) -> None:
+        if ticket.set_running_or_notify_cancel():
+            go()
+            ticket.set_result(None)
+
     if helpers > 0:
         # Imported when it is used: 3 ms, and it registers what runs as the interpreter ends.
         go_first()
@@ -72,15 +66,15 @@ def share(
             for _ in range(helpers):
                 # Its own, as one that submit() refuses may be in the queue already.
                 tickets.append(Future())
-                pool.submit(work.help, tickets[-1])
+                pool.submit(help_out, tickets[-1])
         except RuntimeError:  # no more threads, or none since the interpreter is on its way out
             pass
-    work.go()
+    go()
     for one in tickets:
         while not (one.cancel() or one.done()):
             try:
                 one.exception()
             except KeyboardInterrupt as error:  # the helpers still write to the caller's memory
-                work.failures.append((start, error))
-    if work.failures:
-        raise min(work.failures, key=lambda failure: failure[0])[1]
+                failures.append((start, error))
+    if failures:
+        raise min(failures, key=lambda failure: failure[0])[1]

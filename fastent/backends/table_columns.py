@@ -5,6 +5,7 @@ one piece, they are a view of it. Missing numbers are NaN, a missing row is refu
 """
 
 import sys
+from itertools import accumulate
 
 import numpy as np
 
@@ -184,11 +185,8 @@ def _of_arrow(given, name):
     chunks = [given]
     if isinstance(given, pyarrow.ChunkedArray):
         chunks = given.chunks or [pyarrow.array([], given.type)]
-    first = 0
-    found = []
-    for chunk in chunks:
-        found.append(_of_chunk(chunk, name, first))
-        first += len(chunk)
+    starts = accumulate(map(len, chunks), initial=0)
+    found = [_of_chunk(chunk, name, row) for chunk, row in zip(chunks, starts, strict=False)]
     if len(found) == 1:
         return found[0]
     if not isinstance(found[0], ListRows):

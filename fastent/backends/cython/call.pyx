@@ -35,14 +35,6 @@ cdef enum:
     SUMMED = 1 << 17                    # rows whose values wait to be summed
 
 
-def softmax(rows, threads):
-    """Of float64 rows, in place."""
-    from fastent.backends.cython.derivatives import loop  # which imports this layer
-
-    loop.softmax("softmax", rows, rows, threads)
-    return rows
-
-
 cdef cnp.ndarray empty(tuple shape):
     """`np.empty` without looking it up: a fifteenth of a small call."""
     cdef cnp.npy_intp sizes[64]         # as many axes as there may be
@@ -123,7 +115,10 @@ cdef class Call:
         if self.kind_pred == "logits" or (self.kind_pred == "logprobs" and self.row_sums != "as_is"):
             if self.kind_pred == "logits" and self.temperature != 1:
                 rows /= self.temperature
-            return softmax(rows, self.num_threads)
+            from fastent.backends.cython.derivatives.loop import softmax    # which imports this layer
+
+            softmax("softmax", rows, rows, self.num_threads)
+            return rows
         if self.kind_pred == "logprobs":
             return np.exp(rows)
         return rows if self.row_sums == "as_is" else rows / rows.sum(axis=-1, keepdims=True)

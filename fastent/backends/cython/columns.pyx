@@ -192,14 +192,15 @@ cdef object add_check(Call call, Steps made, column, int place):
     if plan.pred_kind == LOGITS and (plan.true_kind == LOGITS or not pairs):
         return
     by = CHECKS[pairs]
-    made_by = usual_kernel(by, plan.true_kind, plan.pred_kind, plan.tile.normalise, plan.temperature, plan.stored == FLOAT32)
-    if made_by is not None and plan.tile.normalise:
-        module, number = made_by
-        step(made, kernel(<Module><int>module, number), by.sees, place, by.slot, False,
-             plan.temperature != 1 and module in WIDEN)
+    made_by = None
+    if plan.tile.normalise:
+        made_by = usual_kernel(by, plan.true_kind, plan.pred_kind, True, plan.temperature, plan.stored == FLOAT32)
+    if made_by is None:
+        new_step(made, kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS), by.sees, False, False)
         return
-    new_step(made, kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS),
-             BOTH if pairs else PRED_ONLY, False, False)
+    module, number = made_by
+    step(made, kernel(<Module><int>module, number), by.sees, place, by.slot, False,
+         plan.temperature != 1 and module in WIDEN)
 
 
 # Steps never change, and stay once they are here: without a GIL threads at worst settle the same ones twice.

@@ -281,8 +281,8 @@ cdef object settle_tiles(Call call):
         plan.scale[k] = call.unit if call.unit != 1 and name in IN_NATS else 1.0
 
 
-cdef object settle_options(Call call, str task, tuple columns, kind, row_sums, eps, temperature, label_smoothing,
-                           ignore_index, base, axis):
+cpdef settle_options(Call call, str task, tuple columns, kind="probs", row_sums="check", eps=0.0, temperature=1.0,
+                     label_smoothing=0.0, ignore_index=None, base=None, axis=-1):
     """What does not depend on the operands, of a call that is new."""
     call.task = task
     call.names = names["categorical" if len(columns) == 1 and <str>columns[0] == FOCAL else task]
@@ -314,8 +314,10 @@ cdef object settle_rows(Call call, true, pred, class_weight, sample_weight, num_
     if by_weight and (plan.terms != NULL or plan.class_weight != NULL
                       or (task == "categorical" and call.row_sums == "as_is")):
         call.columns = (*call.columns, "target_weight")
-    plan.target_weight_column = place_of("target_weight", call.columns)
-    plan.loss_column = place_of("cross_entropy", call.columns)
+    plan.target_weight_column = plan.loss_column = -1
+    if len(call.columns) > 1 or plan.label_weighs:
+        plan.target_weight_column = place_of("target_weight", call.columns)
+        plan.loss_column = place_of("cross_entropy", call.columns)
     if num_threads is not None or call.rows * plan.classes >= 2 * SMALL:
         call.num_threads = _settings.chosen_threads(num_threads)
     else:
@@ -366,18 +368,15 @@ cdef class Settled:
     cdef object class_weight, num_threads, backend
     cdef bint by_weight
 
-    def __init__(self, str task, tuple columns, *, kind="probs", row_sums="check", eps=0.0, temperature=1.0,
-                 label_smoothing=0.0, class_weight=None, ignore_index=None, base=None, axis=-1, num_threads=None,
-                 backend=None, bint by_weight=False):
-        self.options = dict(kind=kind, row_sums=row_sums, eps=eps, temperature=temperature,
-                            label_smoothing=label_smoothing, class_weight=class_weight, ignore_index=ignore_index,
-                            base=base, axis=axis, num_threads=num_threads, backend=backend, by_weight=by_weight)
+    def __init__(self, str task, tuple columns, *, class_weight=None, num_threads=None, backend=None,
+                 bint by_weight=False, **numbers):
+        self.options = dict(numbers, class_weight=class_weight, num_threads=num_threads, backend=backend,
+                            by_weight=by_weight)
         self.class_weight, self.num_threads, self.backend, self.by_weight = class_weight, num_threads, backend, by_weight
         self.like = Call.__new__(Call)
         cdef FloatMode mode = enter_default_mode()      # the logarithm of the base
         try:
-            settle_options(self.like, task, columns, kind, row_sums, eps, temperature, label_smoothing, ignore_index,
-                           base, axis)
+            settle_options(self.like, task, columns, **numbers)
         finally:
             restore_mode(mode)
 

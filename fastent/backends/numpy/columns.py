@@ -17,13 +17,11 @@ class Block:
 
     @lazy
     def q(self):
-        spec = self.spec
-        return distribution(self.pred, spec.kind_pred, spec.row_sums, spec.temperature)
+        return distribution(self.pred, self.spec.kind_pred, self.spec)
 
     @lazy
     def p(self):
-        spec = self.spec
-        return distribution(self.true, spec.kind_true, spec.row_sums, spec.temperature)
+        return distribution(self.true, self.spec.kind_true, self.spec)
 
     @lazy
     def nan_rows(self):

@@ -183,10 +183,10 @@ def times_log1p(x, d):
     return np.where(x == 0, 0.0, x * np.log1p(ratio))
 
 
-def distribution(x, kind, row_sums, temperature):
+def distribution(x, kind, spec):
     """Rows of the kind, normalised unless taken as they are."""
     if kind == "logits":
-        return SoftmaxRows(x, temperature)
-    if row_sums == "as_is":
+        return SoftmaxRows(x, spec.temperature)
+    if spec.row_sums == "as_is":
         return RawRows(x, kind)
     return SoftmaxRows(x) if kind == "logprobs" else ProbabilityRows(x)

@@ -4,7 +4,7 @@ A probability row met by a row of logits needs it: rounding the exponentials alo
 all of a divergence below 1e-16.
 """
 
-from math import isqrt
+from decimal import Decimal, localcontext
 
 import numpy as np
 
@@ -24,18 +24,12 @@ TAIL = (1 / 120, 1 / 720, 1 / 5040, 1 / 40320, 1 / 362880)
 
 
 def _powers_of_two():
-    """2^(j/128) as pairs, from integer square roots of fixed-point numbers."""
-    bits = 200
-    one = root = 1 << bits
-    root *= 2
-    for _ in range(7):
-        root = isqrt(root << bits)
-    high, low, power = np.empty(STEPS), np.empty(STEPS), one
-    for j in range(STEPS):
-        high[j] = power / one
-        low[j] = (power - int(high[j] * 2**52) * (one >> 52)) / one
-        power = power * root >> bits
-    return high, low
+    """2^(j/128) as pairs."""
+    with localcontext() as context:
+        context.prec = 60
+        exact = [2 ** (Decimal(j) / STEPS) for j in range(STEPS)]
+        low = [float(x - Decimal(float(x))) for x in exact]
+    return np.array(exact, np.float64), np.array(low)
 
 
 POWER, POWER_LOW = _powers_of_two()

@@ -34,7 +34,7 @@ def decoded(given):
 
 
 cdef int stored_as(cnp.ndarray array, str name) except -1:
-    cdef int number = cnp.PyArray_TYPE(array), size = cnp.PyArray_ITEMSIZE(array)
+    cdef int number = cnp.PyArray_TYPE(array), size
     if number == cnp.NPY_FLOAT32:
         return FLOAT32
     if number == cnp.NPY_FLOAT64:
@@ -44,6 +44,7 @@ cdef int stored_as(cnp.ndarray array, str name) except -1:
     if number == cnp.NPY_BOOL:
         return BOOL
     if cnp.PyTypeNum_ISINTEGER(number):
+        size = cnp.PyArray_ITEMSIZE(array)
         return (INT8 if cnp.PyTypeNum_ISSIGNED(number) else UINT8) + (size > 1) + (size > 2) + (size > 4)
     if array.dtype.name == "bfloat16":
         return BFLOAT16

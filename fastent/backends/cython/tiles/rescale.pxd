@@ -99,11 +99,6 @@ cdef inline void rescale(RowLoader *source, Py_ssize_t n, Py_ssize_t classes, do
     for r in range(n):
         x = rows + r * classes
         find_power(source, r, classes, x, room)
-        power = source.power
-        more = source.more_power
-        if more != 1:
-            for c in range(classes):
-                x[c] = x[c] * power * more
-        elif power != 1:
-            for c in range(classes):
-                x[c] = x[c] * power
+        power, more = source.power, source.more_power
+        for c in range(classes if power != 1 or more != 1 else 0):
+            x[c] = x[c] * power * more
