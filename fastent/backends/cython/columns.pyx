@@ -157,23 +157,9 @@ cdef class Steps:
     cdef int count
 
 
-cdef inline Step *new_step(Steps made, Kernel made_by, int seen, bint clips, bint widens):
-    """A step without outputs."""
-    cdef Step *s = &made.steps[made.count]
-    cdef int k
-    made.count += 1
-    s.kernel = made_by
-    s.seen = seen
-    s.clips = clips
-    s.widens = widens
-    for k in range(MOST_SLOTS):
-        s.slot[k] = -1
-    return s
-
-
 cdef inline void step(Steps made, Kernel made_by, int seen, int first, int slot, bint clips, bint widens):
-    """Add a kernel whose output number `slot` goes to column `first`; join the step before if it is
-    the same kernel on the same operands."""
+    """Add a kernel whose output number `slot` goes to column `first`, or to none if that is −1; join
+    the step before if it is the same kernel on the same operands."""
     cdef Step *s
     cdef int k
     for k in range(made.count):
@@ -181,7 +167,14 @@ cdef inline void step(Steps made, Kernel made_by, int seen, int first, int slot,
         if s.kernel == made_by and s.seen == seen and s.clips == clips and s.slot[slot] < 0:
             s.slot[slot] = first
             return
-    s = new_step(made, made_by, seen, clips, widens)
+    s = &made.steps[made.count]
+    made.count += 1
+    s.kernel = made_by
+    s.seen = seen
+    s.clips = clips
+    s.widens = widens
+    for k in range(MOST_SLOTS):
+        s.slot[k] = -1
     s.slot[slot] = first
 
 
@@ -196,7 +189,7 @@ cdef object add_check(Call call, Steps made, column, int place):
     if plan.tile.normalise:
         made_by = usual_kernel(by, plan.true_kind, plan.pred_kind, True, plan.temperature, plan.stored == FLOAT32)
     if made_by is None:
-        new_step(made, kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS), by.sees, False, False)
+        step(made, kernel(CAREFUL, CAREFUL_PAIR if pairs else CAREFUL_STATISTICS), by.sees, -1, 0, False, False)
         return
     module, number = made_by
     step(made, kernel(<Module><int>module, number), by.sees, place, by.slot, False,

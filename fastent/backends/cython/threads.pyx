@@ -9,6 +9,7 @@ touches a mapped file, and whoever maps files may have a handler for it.
 """
 
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from fastent.backends.cython.arithmetic.float_mode cimport enter_default_mode
 
@@ -173,16 +174,13 @@ cdef bint run_parallel(Body body, void *context, Py_ssize_t count, int threads, 
     signal has raised; its exception is set, and only some indices are done."""
     global queue
     cdef Work work
+    memset(&work, 0, sizeof(Work))
     work.watched = watched
-    work.interrupted = False
-    work.looked = 0
     work.body = body
     work.context = context
     work.count = count
     work.threads = <int>max(<Py_ssize_t>1, min(<Py_ssize_t>threads, count))
-    work.next = 0
     work.wanted = work.threads - 1
-    work.helping = work.joined = 0
     if work.threads == 1:
         claim(&work, 0)
         return work.interrupted

@@ -12,7 +12,7 @@ def first_bad_row(x, kind, spec, nan_rows):
         negative = (x < 0).any(axis=1) & ~nan_rows
         found.append(_first(negative, "negative", lambda i: x[i][x[i] < 0][0]))
     if spec.row_sums != "as_is":
-        total = row_sum(x, kind)
+        total = (np.exp(x) if kind == "logprobs" else x).sum(axis=1)
         if spec.row_sums == "check":
             bad = ~(np.abs(total - 1) <= spec.sum_tolerance)
         elif kind == "logprobs":  # exp may overflow where the normalised row is fine
@@ -21,10 +21,6 @@ def first_bad_row(x, kind, spec, nan_rows):
             bad = ~((x.max(axis=1) > 0) & (x.max(axis=1) < np.inf))
         found.append(_first(bad & ~nan_rows, "row_sum", lambda i: total[i]))
     return min(filter(None, found), key=lambda f: f[0], default=None)
-
-
-def row_sum(x, kind):
-    return (np.exp(x) if kind == "logprobs" else x).sum(axis=1)
 
 
 def first_out_of_range(x, kind, nan):

@@ -13,7 +13,8 @@ class Block:
 
     def __init__(self, spec, true, pred, labels, terms):
         self.spec, self.true, self.pred, self.labels = spec, true, pred, labels
-        self.weights = spec.class_weight if terms is None else terms
+        weights = spec.class_weight if terms is None else terms
+        self.weights = None if weights is None else np.broadcast_to(weights, pred.shape)
 
     @lazy
     def q(self):
@@ -98,10 +99,8 @@ class SparseBlock(Block):
 
     def first_bad(self):
         if self.lookup and set(self.spec.columns) <= {"cross_entropy", "target_weight"}:
-            if self.spec.kind_pred == "logprobs":
-                return None
             hit = np.take_along_axis(self.pred, self.labels[:, None], 1)
-            bad = checks.first_bad_row(hit, "probs", self.spec, np.isnan(hit[:, 0]))
+            bad = checks.first_bad_row(hit, self.spec.kind_pred, self.spec, np.isnan(hit[:, 0]))
             return bad and (*bad, "pred")
         return super().first_bad()
 
@@ -113,8 +112,6 @@ class SparseBlock(Block):
     def _label_weight(self):
         if self.weights is None:
             return 1.0
-        if self.weights.ndim == 1:
-            return self.weights[self.labels]
         return np.take_along_axis(self.weights, self.labels[:, None], 1)[:, 0]
 
     def cross_entropy(self):
@@ -126,8 +123,7 @@ class SparseBlock(Block):
     def target_weight(self):
         if self.weights is None:
             return np.ones(len(self.pred))
-        hard = self._label_weight()
-        return self.smoothed(hard, lambda: np.broadcast_to(self.weights, self.pred.shape))
+        return self.smoothed(self._label_weight(), lambda: self.weights)
 
     def accuracy(self):
         return (self.pred.argmax(axis=1) == self.labels).astype(np.float64)

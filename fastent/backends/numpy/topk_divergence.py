@@ -92,15 +92,14 @@ class Teacher:
 def excess(x, log_q):
     """x ln(x/q) − x + q, none of which is negative."""
     x, log_q = np.broadcast_arrays(np.asarray(x, np.float64), log_q)
-    with np.errstate(all="ignore"):
-        u = log_q - np.log(x)
-        near = np.abs(u) < 0.5
-        v = np.where(near, u, 0.0)
-        series = np.zeros_like(v)
-        for n in range(18, 1, -1):
-            series = series * v + 1 / math.factorial(n)
-        far = np.exp(log_q) - x * (1 + u)
-        return np.where(x == 0, np.exp(log_q), np.where(near, x * (v * v * series), far))
+    u = log_q - np.log(x)
+    near = np.abs(u) < 0.5
+    v = np.where(near, u, 0.0)
+    series = np.zeros_like(v)
+    for n in range(18, 1, -1):
+        series = series * v + 1 / math.factorial(n)
+    far = np.exp(log_q) - x * (1 + u)
+    return np.where(x == 0, np.exp(log_q), np.where(near, x * (v * v * series), far))
 
 
 def log_sum(falling):

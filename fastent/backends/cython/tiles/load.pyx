@@ -142,14 +142,9 @@ cdef void load_across(View *view, char *at, Py_ssize_t down, Py_ssize_t rows, re
     first: along the rows, which is how the memory runs. What must be converted is, a few classes of
     a few rows at a time, into a block that is transposed from the first-level cache."""
     cdef real block[SOME_CLASSES * SOME_ROWS]
-    cdef bint ready
     cdef char *run
     cdef Py_ssize_t r = 0, c, k, n, first, some = min(view.classes, <Py_ssize_t>SOME_CLASSES)
-    if real is float:
-        ready = view.stored == FLOAT32 and down == sizeof(real)
-    else:
-        ready = view.stored == FLOAT64 and down == sizeof(real)
-    if ready:
+    if view.stored == (FLOAT32 if sizeof(real) == 4 else FLOAT64) and down == sizeof(real):
         across(at, view.class_stride, rows, view.classes, out, view.classes, rows * down)
         return
     while r < rows:
