@@ -178,8 +178,8 @@ cdef inline void step(Steps made, Kernel made_by, int seen, int first, int slot,
     s.slot[slot] = first
 
 
-cdef object add_check(Call call, Steps made, column, int place):
-    """Look at the rows of all operands, as KL or entropy does: `column` is made after it, in the same place."""
+cdef object add_check(Call call, Steps made, int place):
+    """Look at the rows of all operands, as KL or entropy does, whose values go to a column that is made after it."""
     cdef Plan *plan = &call.plan
     cdef bint pairs = call.task != "sparse"
     if plan.pred_kind == LOGITS and (plan.true_kind == LOGITS or not pairs):
@@ -236,7 +236,7 @@ cdef Steps settle_steps(Call call):
                                   plan.stored == FLOAT32, options, clips)
         careful = (module, place) == column.careful
         if column.unchecked and not checks:
-            add_check(call, made, column, wanted[column.name])
+            add_check(call, made, wanted[column.name])
             checks = [column]
         sees, slot = column.sees, column.slot
         if sees == SWAPPED and module == LOGITS_DIVERGENCE:

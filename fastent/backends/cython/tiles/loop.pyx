@@ -122,16 +122,14 @@ cdef void load_double_block(const void *given, Py_ssize_t r, Py_ssize_t start, P
 cdef void load_side(Plan *plan, View *view, bint in_place, bint rescaled, Py_ssize_t start, Py_ssize_t n, char *room,
                     Repeated *repeated, char *scratch, const void **rows, RowLoader *source, RowLoader **used) noexcept nogil:
     """Rows of an operand: where they are, or how to load their blocks."""
-    cdef bint ready = not rescaled and ready_rows(view, plan.stored), run
+    cdef bint ready = not rescaled and ready_rows(view, plan.stored), run, together
     cdef const char *first
     source[0] = RowLoader(load_double_block, view, start, 1, 1, NULL)
     if plan.stored == FLOAT32:
         source.load = load_block
-    if in_place or (ready and n == 1):
-        rows[0] = row_address(view, start)
-        return
     run = not plan.by_blocks and in_one_run(view, start, n)
-    if run and ready and view.axes > 0 and view.strides[view.axes - 1] == view.classes * view.itemsize:
+    together = run and view.axes > 0 and view.strides[view.axes - 1] == view.classes * view.itemsize
+    if in_place or (ready and (n == 1 or together)):
         rows[0] = row_address(view, start)
         return
     first = row_address(view, start) if run and repeats(view) else NULL
@@ -157,34 +155,25 @@ cdef bint load_rows_info(Plan *plan, Py_ssize_t start, Py_ssize_t n, int64_t *la
     """Labels and weights of rows; True if the kernels need the label array. A row to be skipped has
     label −1."""
     cdef Py_ssize_t r, fraction, whole = n              # rows before the first bad one, which may be bad too
-    cdef int64_t label, beyond = 0
-    cdef bint skips = False, look = plan.ignores
+    cdef int64_t beyond = 0
+    cdef bint skips = False
     bad.row = -1
     if plan.weights != NULL:
         load_doubles(plan.weights, start, n, weights)
     if plan.labels != NULL:
         fraction = load_labels(plan.labels, start, n, labels)
-        look |= fraction >= 0
-        for r in range(n):                              # by signs: SSE2 compares no 64-bit integers
-            label = labels[r]
-            beyond |= label | <int64_t>(<uint64_t>(plan.classes - 1) - <uint64_t>label)
-        look |= beyond < 0
-        for r in range(n if look else 0):
-            label = labels[r]
-            if fraction >= 0 and r >= fraction:
-                bad.code = FRACTION
-                load_doubles(plan.labels, start + r, 1, &bad.number)
-            elif plan.ignores and label == plan.ignored:
+        if fraction >= 0:
+            bad[0] = BadRow(fraction, FRACTION, LABELS, 0)
+            whole = fraction
+        for r in range(whole):                          # by signs: SSE2 compares no 64-bit integers
+            beyond |= labels[r] | <int64_t>(<uint64_t>(plan.classes - 1) - <uint64_t>labels[r])
+        for r in range(whole if beyond < 0 or plan.ignores else 0):
+            if plan.ignores and labels[r] == plan.ignored:
                 labels[r] = -1
-                continue
-            elif label < 0 or label >= plan.classes:
-                bad.code = LABEL
-                bad.number = <double>label
-            else:
-                continue
-            bad.operand = LABELS
-            bad.row = whole = r
-            break
+            elif labels[r] < 0 or labels[r] >= plan.classes:
+                bad[0] = BadRow(r, LABEL, LABELS, 0)
+                whole = r
+                break
     if plan.weights != NULL:
         check_weights(weights, whole, 1, bad)
         whole = bad.row if bad.row >= 0 else whole
