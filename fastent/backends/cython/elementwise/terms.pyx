@@ -5,14 +5,14 @@ loop whose arrays may overlap. Numbers so small or large that bit tricks, square
 the normal range are then done again one at a time, scaled; a value depends on its element alone.
 """
 
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastent.backends.cython.arithmetic.functions cimport (
     FE_STEP, INFINITY, NAN, atanh_tail, kl_term, log_in_octaves, log_positive, madd, real, without_octaves,
 )
 from fastent.backends.cython.levels cimport exported
-from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Term
+from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, REL_ENTR, Name, Terms
 
 
 cdef inline real least(real unused) noexcept nogil:
@@ -31,19 +31,15 @@ cdef inline real log_ratio(real x, real y) noexcept nogil:
     towards zero, so that both parts have one sign."""
     cdef real octaves, near = without_octaves(y, x, False, &octaves)
     cdef real s = (x - near) / (x + near), w = s * s
-    if real is float:
-        octaves = octaves * <real>8.26295829486781727573e-8             # ln 2·2^-23
-    else:
-        octaves = octaves * <real>FE_STEP
-    return madd(-(s * w), atanh_tail(w), (s + s) - octaves)
+    cdef real step = <real>8.26295829486781727573e-8 if real is float else <real>FE_STEP    # ln 2·2^-23
+    return madd(-(s * w), atanh_tail(w), (s + s) - octaves * step)
 
 
 cdef inline real entr_of(real x) noexcept nogil:
-    cdef real v
-    if real is float:
-        v = -x * log_in_octaves(x * <real>16777216.0 if x < least(x) else x, <real>(24 if x < least(x) else 0))
-    else:
-        v = -x * log_in_octaves(x * <real>18014398509481984.0 if x < least(x) else x, <real>(54 if x < least(x) else 0))
+    cdef bint small = x < least(x)
+    cdef int octaves = 24 if real is float else 54
+    cdef real lifted = x * <real>(<uint64_t>1 << octaves) if small else x
+    cdef real v = -x * log_in_octaves(lifted, <real>(octaves if small else 0))
     v = <real>0 if x == 0 else v
     v = -<real>INFINITY if (x < 0) | (x == <real>INFINITY) else v
     return x if x != x else v
@@ -96,18 +92,7 @@ cdef real far_kl_div(real x, real y) noexcept nogil:
         return kl_term(x * unit, y * unit, y * unit - x * unit) / unit
 
 
-cdef void entr(const real *x, const void *unused, real *out, Py_ssize_t n) noexcept nogil:
-    cdef real found[BLOCK]
-    cdef Py_ssize_t start = 0, i, size
-    while start < n:
-        size = min(<Py_ssize_t>BLOCK, n - start)
-        for i in range(size):
-            found[i] = entr_of(x[start + i])
-        memcpy(out + start, found, size * sizeof(real))
-        start += size
-
-
-cdef void pairs(const real *x, const real *y, real *out, Py_ssize_t n, bint relative) noexcept nogil:
+cdef void terms_of(Name name, const real *x, const real *y, real *out, Py_ssize_t n) noexcept nogil:
     cdef real found[BLOCK]
     cdef Py_ssize_t start = 0, i, size
     cdef const real *a
@@ -118,7 +103,10 @@ cdef void pairs(const real *x, const real *y, real *out, Py_ssize_t n, bint rela
         a = x + start
         b = y + start
         some = 0
-        if relative:
+        if name == ENTR:
+            for i in range(size):
+                found[i] = entr_of(a[i])
+        elif name == REL_ENTR:
             for i in range(size):
                 found[i] = rel_entr_of(a[i], b[i])
                 some |= far(a[i]) | far(b[i])
@@ -129,41 +117,17 @@ cdef void pairs(const real *x, const real *y, real *out, Py_ssize_t n, bint rela
         if some:
             for i in range(size):
                 if (far(a[i]) or far(b[i])) and 0 < a[i] < <real>INFINITY and 0 < b[i] < <real>INFINITY:
-                    found[i] = far_rel_entr(a[i], b[i]) if relative else far_kl_div(a[i], b[i])
+                    found[i] = far_rel_entr(a[i], b[i]) if name == REL_ENTR else far_kl_div(a[i], b[i])
         memcpy(out + start, found, size * sizeof(real))
         start += size
 
 
-cdef void entr_float(const void *x, const void *y, void *out, Py_ssize_t n) noexcept nogil:
-    entr(<const float *>x, y, <float *>out, n)
+cdef void terms(Name name, bint single, const void *x, const void *y, void *out, Py_ssize_t n) noexcept nogil:
+    if single:
+        terms_of(name, <const float *>x, <const float *>y, <float *>out, n)
+    else:
+        terms_of(name, <const double *>x, <const double *>y, <double *>out, n)
 
 
-cdef void entr_double(const void *x, const void *y, void *out, Py_ssize_t n) noexcept nogil:
-    entr(<const double *>x, y, <double *>out, n)
-
-
-cdef void rel_entr_float(const void *x, const void *y, void *out, Py_ssize_t n) noexcept nogil:
-    pairs(<const float *>x, <const float *>y, <float *>out, n, True)
-
-
-cdef void rel_entr_double(const void *x, const void *y, void *out, Py_ssize_t n) noexcept nogil:
-    pairs(<const double *>x, <const double *>y, <double *>out, n, True)
-
-
-cdef void kl_div_float(const void *x, const void *y, void *out, Py_ssize_t n) noexcept nogil:
-    pairs(<const float *>x, <const float *>y, <float *>out, n, False)
-
-
-cdef void kl_div_double(const void *x, const void *y, void *out, Py_ssize_t n) noexcept nogil:
-    pairs(<const double *>x, <const double *>y, <double *>out, n, False)
-
-
-# float and double by turns
-cdef Term terms[6]
-terms[2 * <int>ENTR] = entr_float
-terms[2 * <int>ENTR + 1] = entr_double
-terms[2 * <int>REL_ENTR] = rel_entr_float
-terms[2 * <int>REL_ENTR + 1] = rel_entr_double
-terms[2 * <int>KL_DIV] = kl_div_float
-terms[2 * <int>KL_DIV + 1] = kl_div_double
-functions = exported(&terms)
+cdef Terms table = terms
+functions = exported(&table)

@@ -8,7 +8,7 @@ cimport numpy as cnp
 from libc.string cimport memcpy
 
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
-from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Term
+from fastent.backends.cython.elementwise.terms cimport BLOCK, ENTR, KL_DIV, REL_ENTR, Name, Terms
 from fastent.backends.cython.levels cimport TERMS, functions
 from fastent.backends.cython.threads cimport run_parallel
 
@@ -31,7 +31,7 @@ LEAST_SHARED = 4 * PART                # numbers from which threads pay
 
 
 cdef struct Loop:
-    Term term
+    Name name
     int operands                        # inputs
     Py_ssize_t itemsize
     char *at[3]                         # inputs, then the output
@@ -55,6 +55,7 @@ cdef void run_elements(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept n
     """Elements [start, stop), through local arrays where they are not contiguous."""
     cdef double room[3][BLOCK]
     cdef char *at[3]
+    cdef Terms terms = (<Terms *>functions[<int>TERMS])[0]
     cdef int k, last = loop.operands
     cdef Py_ssize_t size, step = stop - start
     cdef bint even = True
@@ -70,7 +71,7 @@ cdef void run_elements(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept n
                 if k < last:
                     move(at[k], loop.stride[k], size, loop.itemsize, <char *>room[k], loop.itemsize)
                 at[k] = <char *>room[k]
-        loop.term(at[0], at[last - 1], at[last], size)
+        terms(loop.name, loop.itemsize == 4, at[0], at[last - 1], at[last], size)
         if loop.stride[last] != loop.itemsize:
             move(at[last], loop.itemsize, size, loop.itemsize, loop.at[last] + start * loop.stride[last],
                  loop.stride[last])
@@ -83,13 +84,13 @@ cdef void run_part(void *context, Py_ssize_t index, int worker) noexcept nogil:
 
 
 cdef void inner(char **args, cnp.npy_intp *dimensions, cnp.npy_intp *steps, void *data) noexcept nogil:
-    """The inner loop of NumPy; `data` is the place of the term in the table."""
+    """The inner loop of NumPy; `data` is twice the name of the term, and 1 more for doubles."""
     cdef Loop loop
     cdef Py_ssize_t which = <Py_ssize_t>data
     cdef int k
     cdef FloatMode mode = enter_default_mode()
-    loop.term = (<Term *>functions[<int>TERMS])[which]
-    loop.operands = 1 if which // 2 == ENTR else 2
+    loop.name = <Name>(which // 2)
+    loop.operands = 1 if loop.name == ENTR else 2
     loop.itemsize = 8 if which & 1 else 4
     loop.n = dimensions[0]
     for k in range(loop.operands + 1):
