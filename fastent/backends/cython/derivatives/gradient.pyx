@@ -12,7 +12,7 @@ from libc.string cimport memset
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, fe_lane_max, stored
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_over, scale_of
 from fastent.backends.cython.derivatives.interface cimport (
-    CLASSES, FEW_SLOPES, LIGHTGBM, ONE_LOGIT, XGBOOST, Slope, Slopes, exponentials, exponentials_together,
+    FEW_SLOPES, LIGHTGBM, XGBOOST, Slope, Slopes, exponentials, exponentials_together,
 )
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.kernels.interface cimport NEGATIVE, RANGE, ROW_SUM
@@ -135,23 +135,21 @@ cdef void put_nothing(Slopes *tile, Py_ssize_t r, stored *g) noexcept nogil:
     cdef stored *h = <stored *>tile.hessian + r * tile.classes
     for k in range(tile.classes):
         g[k] = 0
-    if tile.hessian != NULL:
-        for k in range(tile.classes):
+        if tile.hessian != NULL:
             h[k] = <stored>(1e-16 if tile.curvature == XGBOOST else 0)
 
 
 cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
-    cdef Py_ssize_t r, k, n = tile.classes
+    cdef Py_ssize_t r, n = tile.classes
     cdef double *e = tile.scratch
     cdef double *maxima = e + tile.room
     cdef double *u = maxima + tile.room
-    cdef double *flat = u + tile.room
     cdef double top, s
     cdef stored *g = <stored *>tile.gradient
     cdef bint dense = tile.target != NULL or tile.smoothing != 0
     cdef bint together = n <= FEW_SLOPES and not tile.only_check
     if together:
-        exponentials_together(x, tile.rows, n, maxima, flat)
+        exponentials_together(x, tile.rows, n, maxima, e)
     for r in range(tile.rows):
         if skipped(tile, r):
             if not tile.only_check:
@@ -161,9 +159,8 @@ cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
             target_terms(tile, r, u)
             continue
         if together:
+            e = tile.scratch + r * n
             top = maxima[r * n]
-            for k in range(n):
-                e[k] = flat[r * n + k]
         else:
             top = fe_lane_max(x + r * n, n)
             exponentials(x + r * n, n, top, e)
@@ -172,13 +169,6 @@ cdef void gradient_rows_of(Slopes *tile, const stored *x) noexcept nogil:
             put_gradient(tile, r, g + r * n, x + r * n, top, s, e, NULL)
         elif target_terms(tile, r, u):
             put_gradient(tile, r, g + r * n, x + r * n, top, s, e, u)
-
-
-cdef void softmax_slopes(Slopes *tile) noexcept nogil:
-    if tile.single:
-        gradient_rows_of(tile, <const float *>tile.x)
-    else:
-        gradient_rows_of(tile, <const double *>tile.x)
 
 
 cdef void elements_of(Slopes *tile, const stored *x) noexcept nogil:
@@ -218,14 +208,19 @@ cdef void elements_of(Slopes *tile, const stored *x) noexcept nogil:
             h[r] = <stored>(w * a if w != 0 else 0)
 
 
-cdef void logistic_slopes(Slopes *tile) noexcept nogil:
-    if tile.single:
-        elements_of(tile, <const float *>tile.x)
+cdef void slopes_of(Slopes *tile, const stored *x) noexcept nogil:
+    if tile.by_number:
+        elements_of(tile, x)
     else:
-        elements_of(tile, <const double *>tile.x)
+        gradient_rows_of(tile, x)
 
 
-cdef Slope table[2]
-table[<int>CLASSES] = softmax_slopes
-table[<int>ONE_LOGIT] = logistic_slopes
+cdef void slopes(Slopes *tile) noexcept nogil:
+    if tile.single:
+        slopes_of(tile, <const float *>tile.x)
+    else:
+        slopes_of(tile, <const double *>tile.x)
+
+
+cdef Slope table = slopes
 functions = exported(&table)

@@ -8,6 +8,7 @@ from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_below_double,
 
 cdef enum:
     FEW_SLOPES = 32                     # classes up to which rows are mapped together
+    SCRATCH = 3
 
 cdef enum Curvature:
     NO_HESSIAN = 0
@@ -23,6 +24,7 @@ cdef enum Wanted:
 ctypedef struct Slopes:
     const void *x                       # logits, (rows, classes), contiguous
     bint single                         # float rows and derivatives; double otherwise
+    bint by_number                      # not rows, but logits that are elements, or numbers of one long row
     void *gradient                      # may be x
     void *hessian                       # NULL if not wanted
     int curvature                       # Curvature
@@ -38,19 +40,11 @@ ctypedef struct Slopes:
     int wanted                          # Wanted, where no derivatives are
     double top                          # of one long row, and what its softmax is scaled by
     double rest
-    double *scratch                     # four tiles with room to over-read
+    double *scratch                     # SCRATCH tiles with room to over-read
     Py_ssize_t room                     # distance of those tiles
     BadRow bad
 
 ctypedef void (*Slope)(Slopes *tile) noexcept nogil
-
-cdef enum Gradient:                     # the table of `gradient`
-    CLASSES = 0                         # derivatives of several classes
-    ONE_LOGIT = 1
-
-cdef enum Softmax:                      # the table of `softmax`
-    ROWS = 0
-    NUMBERS = 1                         # of one long row
 
 
 cdef inline void exponentials(const stored *x, Py_ssize_t n, double top, double *e) noexcept nogil:

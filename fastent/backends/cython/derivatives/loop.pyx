@@ -13,8 +13,9 @@ import numpy as np
 
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.derivatives.interface cimport (
-    CLASSES, LOGARITHM, NUMBERS, ONE_LOGIT, PROBABILITY, ROWS, TOTAL, Slope, Slopes,
+    LOGARITHM, PROBABILITY, SCRATCH, TOTAL, Slope, Slopes,
 )
+from fastent.backends.cython.kernels.interface cimport BadRow
 from fastent.backends.cython.levels cimport GRADIENT, SOFTMAX, Module, functions
 from fastent.backends.cython.tiles.operand cimport (
     BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, View, in_place, load_doubles, load_labels, load_rows, operand,
@@ -41,8 +42,7 @@ cdef struct Loop:
     Py_ssize_t rows, tile_rows, itemsize
     char *arena
     Py_ssize_t arena_size               # of a worker
-    int threads
-    Slopes *workers                     # what each found wrong
+    BadRow *bad                         # what each worker found wrong
 
 
 cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
@@ -52,7 +52,7 @@ cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
     cdef double *free_room = <double *>(loop.arena + worker * loop.arena_size)
     tile.rows = min(loop.tile_rows, loop.rows - start)
     tile.scratch = free_room
-    free_room += 4 * tile.room
+    free_room += SCRATCH * tile.room
     if loop.ready:
         tile.x = <const char *>tile.x + at * loop.itemsize
     else:
@@ -75,15 +75,15 @@ cdef void body(void *context, Py_ssize_t index, int worker) noexcept nogil:
         tile.terms = free_room
     tile.bad.row = -1
     loop.slope(&tile)
-    if tile.bad.row >= 0 and loop.workers[worker].bad.row < 0:
+    if tile.bad.row >= 0 and loop.bad[worker].row < 0:
         tile.bad.row += start
-        loop.workers[worker].bad = tile.bad
+        loop.bad[worker] = tile.bad
 
 
-cdef void begin(Loop *loop, Module module, int which, Operand x, cnp.ndarray out):
+cdef void begin(Loop *loop, Module module, Operand x, cnp.ndarray out):
     """A loop over the rows of logits whose results go to `out`."""
     memset(loop, 0, sizeof(Loop))
-    loop.slope = (<Slope *>functions[<int>module])[which]
+    loop.slope = (<Slope *>functions[<int>module])[0]
     loop.logits = &x.view
     loop.rows = x.rows
     loop.tile.classes = x.classes
@@ -94,35 +94,35 @@ cdef void begin(Loop *loop, Module module, int which, Operand x, cnp.ndarray out
     loop.tile.gradient = cnp.PyArray_DATA(out)
 
 
-cdef int run_loop(Loop *loop, int threads, int rooms) except -1:
-    """All tiles; each worker has `rooms` tiles of scratch memory. The caller frees loop.workers."""
+cdef object run_loop(Loop *loop, int threads, int operands):
+    """All tiles, with scratch memory for so many operands; (row, code, number) of the first bad row, or None."""
     cdef Py_ssize_t classes = loop.tile.classes, count
     cdef int k
     cdef bint interrupted
     cdef FloatMode mode
     loop.tile_rows = max(<Py_ssize_t>1, TILE // classes)
     loop.tile.room = (min(loop.tile_rows, loop.rows) * classes + MARGIN + 7) & ~<Py_ssize_t>7
-    loop.arena_size = rooms * loop.tile.room * sizeof(double)
+    loop.arena_size = (SCRATCH + operands) * loop.tile.room * sizeof(double)
     count = (loop.rows + loop.tile_rows - 1) // loop.tile_rows
     threads = <int>max(1, min(threads, loop.rows * classes // SMALL, count))
     loop.arena = <char *>calloc(threads, loop.arena_size)
-    loop.workers = <Slopes *>calloc(threads, sizeof(Slopes))
-    if loop.arena == NULL or loop.workers == NULL:
+    loop.bad = <BadRow *>calloc(threads, sizeof(BadRow))
+    if loop.arena == NULL or loop.bad == NULL:
         free(loop.arena)
-        free(loop.workers)
+        free(loop.bad)
         raise MemoryError("fastent: no memory for the scratch buffers")
     for k in range(threads):
-        loop.workers[k].bad.row = -1
-    loop.threads = threads
+        loop.bad[k].row = -1
     with nogil:
         mode = enter_default_mode()
         interrupted = run_parallel(body, loop, count, threads, True)
         restore_mode(mode)
+    found = [(loop.bad[k].row, loop.bad[k].code, loop.bad[k].number) for k in range(threads) if loop.bad[k].row >= 0]
     free(loop.arena)
+    free(loop.bad)
     if interrupted:
-        free(loop.workers)
         pass_on()
-    return 0
+    return min(found, default=None)
 
 
 def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight, terms, double smoothing,
@@ -134,10 +134,10 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     """
     cdef Loop loop
     cdef Operand x, t, w
-    cdef int k
     axis = -1 if several else None
     x = operand(logits, "logits", axis)
-    begin(&loop, GRADIENT, <int>CLASSES if several else <int>ONE_LOGIT, x, gradient)
+    begin(&loop, GRADIENT, x, gradient)
+    loop.tile.by_number = not several
     if hessian is not None:
         loop.tile.hessian = cnp.PyArray_DATA(hessian)
     loop.tile.curvature = curvature
@@ -158,13 +158,7 @@ def derive(bint several, logits, target, cnp.ndarray labels, cnp.ndarray weight,
     loop.tile.smoothing = smoothing
     loop.tile.tolerance = tolerance
     loop.tile.only_check = only_check
-    run_loop(&loop, threads, 7)
-    found = None
-    for k in range(loop.threads):
-        if loop.workers[k].bad.row >= 0 and (found is None or loop.workers[k].bad.row < found[0]):
-            found = (loop.workers[k].bad.row, loop.workers[k].bad.code, loop.workers[k].bad.number)
-    free(loop.workers)
-    return found
+    return run_loop(&loop, threads, 3)
 
 
 def softmax(str name, x, cnp.ndarray out, int threads, top=None, double rest=0):
@@ -175,14 +169,14 @@ def softmax(str name, x, cnp.ndarray out, int threads, top=None, double rest=0):
     """
     cdef Loop loop
     cdef Operand given = operand(x, "x", -1 if top is None else None)
-    begin(&loop, SOFTMAX, <int>ROWS if top is None else <int>NUMBERS, given, out)
+    begin(&loop, SOFTMAX, given, out)
+    loop.tile.by_number = top is not None
     loop.tile.wanted = WANTED[name]
     loop.by_row = loop.tile.wanted == TOTAL
     if top is not None:
         loop.tile.top = top
         loop.tile.rest = rest
-    run_loop(&loop, threads, 5)
-    free(loop.workers)
+    run_loop(&loop, threads, 1)
 
 
 def is_narrow(logits, target):

@@ -10,7 +10,7 @@ from libc.string cimport memset
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, fe_lane_max, log1p_of, stored
 from fastent.backends.cython.kernels.logits_exp cimport Scale, exp_below_double, scale_of
 from fastent.backends.cython.derivatives.interface cimport (
-    FEW_SLOPES, LOGARITHM, NUMBERS, PROBABILITY, ROWS, TOTAL, Slope, Slopes, exponentials, exponentials_together,
+    FEW_SLOPES, LOGARITHM, PROBABILITY, TOTAL, Slope, Slopes, exponentials, exponentials_together,
 )
 from fastent.backends.cython.levels cimport exported
 from fastent.backends.cython.arithmetic.sums cimport row_sum
@@ -92,21 +92,19 @@ cdef void numbers_of(Slopes *tile, const stored *x) noexcept nogil:
         start += size
 
 
-cdef void row_softmax(Slopes *tile) noexcept nogil:
-    if tile.single:
-        softmax_rows_of(tile, <const float *>tile.x)
+cdef void softmax_of(Slopes *tile, const stored *x) noexcept nogil:
+    if tile.by_number:
+        numbers_of(tile, x)
     else:
-        softmax_rows_of(tile, <const double *>tile.x)
+        softmax_rows_of(tile, x)
 
 
-cdef void number_softmax(Slopes *tile) noexcept nogil:
+cdef void softmax(Slopes *tile) noexcept nogil:
     if tile.single:
-        numbers_of(tile, <const float *>tile.x)
+        softmax_of(tile, <const float *>tile.x)
     else:
-        numbers_of(tile, <const double *>tile.x)
+        softmax_of(tile, <const double *>tile.x)
 
 
-cdef Slope table[2]
-table[<int>ROWS] = row_softmax
-table[<int>NUMBERS] = number_softmax
+cdef Slope table = softmax
 functions = exported(&table)
