@@ -13,17 +13,17 @@ from fastent.backends.cython.accumulate.exact_sum cimport (
     ExactSum, exact_add, exact_add_like, exact_add_one, exact_add_products,
 )
 from fastent.backends.cython.accumulate.simd_table cimport blocks
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport NO_GRID, double_of, far_product
-from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, in_order
-from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add, span_enter_at
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport NO_GRID, far_product
+from fastent.backends.cython.accumulate.buckets cimport FIRST_PLACE, NEAR_EDGE, PLACES, UNFIT, ZERO_PLACE, in_order
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add, span_enter
 from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
     RECENT, __builtin_prefetch, Histogram, HistogramEntry, bucket_of, histogram_add, histogram_add_many,
-    histogram_count, histogram_flush,
-    histogram_key, histogram_missing, histogram_reserve,
+    histogram_count, histogram_flush, histogram_key, histogram_missing, histogram_reserve,
 )
+from fastent.backends.cython.arithmetic.functions cimport fe_from_bits_double
 from fastent.backends.cython.threads cimport run_parallel
 
 cdef enum:
@@ -49,19 +49,18 @@ cdef void add_part(void* context, Py_ssize_t index, int worker) noexcept nogil:
     cdef Task* task = <Task*> context
     cdef Store* store = task.store
     cdef int bad = 0
-    if index == 0:                                 # the longest first, so that no thread waits
-        if store.bins and (not task.final or task.rows.groups != NULL):
-            bad = add_bins(task)
-    elif index == 1:
-        if store.counts_labels and (not task.final or task.rows.groups != NULL):
-            bad = add_labels(task)
-    elif index == 2:
-        if task.rows.item_lines and (not task.final or task.rows.groups != NULL):
-            bad = add_items(task)
-    elif index < 3 + store.K:
-        bad = add_column(task, <int> index - 3)
-    else:
+    if index >= 3 + store.K:
         bad = add_weights(task, <int> index - 3 - store.K)
+    elif index >= 3:
+        bad = add_column(task, <int> index - 3)
+    elif task.final and task.rows.groups == NULL:
+        pass
+    elif index == 0 and store.bins:                # the longest first, so that no thread waits
+        bad = add_bins(task)
+    elif index == 1 and store.counts_labels:
+        bad = add_labels(task)
+    elif index == 2 and task.rows.item_lines:
+        bad = add_items(task)
     if bad < 0:
         task.bad = bad
 
@@ -85,41 +84,53 @@ cdef int add_rows(Store* store, Store* fresh, Rows* rows, bint final, int thread
     return task.bad
 
 
-cdef inline int enter(SpanSum* s, double v, bint final) noexcept nogil:
-    return span_enter_at(s, v, 0, final)
-
-
 cdef int enter_product(SpanSum* s, double a, double b, bint final) noexcept nogil:
     cdef double high, low
     cdef int limbs
     far_product(a, b, &high, &low, &limbs)
-    if span_enter_at(s, low, limbs, final) < 0:
+    if span_enter(s, low, final, limbs) < 0:
         return -1
-    return span_enter_at(s, high, limbs, final)
+    return span_enter(s, high, final, limbs)
 
 
 cdef struct Counts:                                # of rows by place, in two arrays by turns: when
-    uint32_t rows[2][PLACES + 1]                   # rows are alike, one need not wait for the other
+    uint32_t rows[2][ZERO_PLACE + 1]               # rows are alike, one need not wait for the other
     int64_t first, stop                            # of the places that may have been counted
 
 
-cdef inline void count_places(Counts* counts, const uint32_t* place, Py_ssize_t n) noexcept nogil:
+cdef inline bint count_places(Counts* counts, const uint32_t* place, Py_ssize_t n) noexcept nogil:
+    """Count rows by place; whether there are some without one, which are not counted."""
     cdef Py_ssize_t i
+    cdef bint others
     for i in range(0, n - 1, 2):
         counts.rows[0][place[i]] += 1
         counts.rows[1][place[i + 1]] += 1
     if n & 1:
         counts.rows[0][place[n - 1]] += 1
+    others = counts.rows[0][PLACES] or counts.rows[1][PLACES]
+    counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
+    return others
+
+
+cdef inline Py_ssize_t left_out(const uint32_t* place, uint64_t* key, Py_ssize_t n) noexcept nogil:
+    """The keys of rows without a place move to the front; their number."""
+    cdef Py_ssize_t i, left = 0
+    for i in range(n):
+        key[left] = key[i]
+        left += place[i] == <uint32_t> PLACES
+    return left
 
 
 cdef int keep_counts(Histogram* histogram, const Counts* counts, uint64_t first) noexcept nogil:
-    """Move counts to the keys that begin at item `first`."""
-    cdef uint64_t p, count
+    """Move counts to the keys that begin at item `first`, those of zeros to item 0."""
+    cdef uint64_t p, count, zeros = <uint64_t> counts.rows[0][ZERO_PLACE] + counts.rows[1][ZERO_PLACE]
     cdef int bad = 0
     for p in range(<uint64_t> counts.first, <uint64_t> counts.stop):
         count = <uint64_t> counts.rows[0][p] + counts.rows[1][p]
         if count:
             bad |= histogram_count(histogram, histogram_key(0, first + p), count)
+    if zeros:
+        bad |= histogram_count(histogram, histogram_key(0, 0), zeros)
     return bad
 
 
@@ -143,18 +154,17 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     cdef Counts counted
     cdef Counts* counts = NULL
     # Rows that count 1 and belong to nothing: those of a threshold, and zeros and ones, need only be counted.
-    cdef bint plain = rows.weight[k] == NULL and rows.groups == NULL and rows.count[k] < MOST_COUNTED
+    cdef bint plain = (
+        not task.final and rows.weight[k] == NULL and rows.groups == NULL and rows.count[k] < MOST_COUNTED
+    )
     cdef bint counts_hits = plain and rows.clusters == NULL and rows.factor[k] == NULL and rows.target[k] == NULL
-    cdef bint by_group = rows.groups != NULL and column.histogram
     cdef int64_t hits = 0, misses = 0, missing = 0, found
     cdef Py_ssize_t start = 0, i, n, row
     cdef int[5] grids                              # of Σ x, Σ x² and Σ W·x, whose blocks are alike
     cdef int bad = 0
     for i in range(5):
         grids[i] = NO_GRID
-    if task.final:
-        pass
-    elif plain and column.histogram and not (counts_hits and column.threshold) and rows.count[k] >= WORTH_COUNTING:
+    if plain and column.histogram and not (counts_hits and column.threshold) and rows.count[k] >= WORTH_COUNTING:
         memset(&counted, 0, sizeof(Counts))
         counted.first = PLACES
         counts = &counted
@@ -171,7 +181,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
             for i in range(n):
                 value[i] = source[keep[i]]
             v = value
-        if counts_hits and not task.final:
+        if counts_hits:
             if column.threshold:
                 found = blocks().count_below(v, n, <double> column.threshold)
             else:
@@ -204,19 +214,17 @@ cdef int add_column(Task* task, int c) noexcept nogil:
                 for i in range(n):
                     shown[i] = v[i] / rows.target[k][start + i]
                 v = shown
-            if by_group:
-                missing += add_by_group(task, c, v, weight, keep, start, n)
-            if not task.final:
-                bad |= add_histogram(task, c, recent, counts, v, weight, n)
+            if not task.final or rows.groups != NULL:
+                bad |= add_histogram(task, c, recent, counts, v, weight, keep, start, n, &missing)
         if rows.groups != NULL:
             bad |= add_groups(task, c, x, weight, keep, start, n)
         if rows.clusters != NULL:
             for i in range(n):
                 row = keep[i] if keep != NULL else start + i
-                bad |= enter(store.cluster_sum + c + store.cluster_width * rows.clusters[row], x[i], task.final)
+                bad |= span_enter(store.cluster_sum + c + store.cluster_width * rows.clusters[row], x[i], task.final)
         start += n
-    if by_group and not task.final and histogram_reserve(&store.histogram[c], missing) < 0:
-        bad = -1
+    if column.histogram and rows.groups != NULL and not task.final:
+        bad |= histogram_reserve(&store.histogram[c], missing)
     if recent != NULL:
         bad |= histogram_flush(&fresh.histogram[c], recent)
     if counts != NULL:
@@ -238,35 +246,10 @@ cdef int add_alike(Store* store, int c, double v, int64_t rows) noexcept nogil:
     return histogram_count(&store.histogram[c], histogram_key(0, bucket_of(v)), rows)
 
 
-cdef inline double out_of_order(int64_t k) noexcept nogil:
-    return double_of(<uint64_t> in_order(<uint64_t> k))
-
-
 cdef inline uint64_t cell_of(Task* task, Py_ssize_t row) noexcept nogil:
     """What counts for the row's group: cell 0 without one, or where groups have no details."""
     cdef int64_t cell = task.rows.groups[row] + 1 if task.rows.groups != NULL else 0
     return <uint64_t> cell if cell < task.store.cell_room else 0
-
-
-cdef int64_t add_by_group(Task* task, int c, const double* v, const double* weight,
-                          const int64_t* keep, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-    """To extremes and histograms of groups; in the first pass how many entries these may lack."""
-    cdef Store* store = task.store
-    cdef uint64_t key[BLOCK]
-    cdef uint32_t place[BLOCK]
-    cdef int64_t ends[2]
-    cdef Py_ssize_t i, g, row
-    blocks().histogram_places(v, n, place, ends)
-    for i in range(n):
-        row = keep[i] if keep != NULL else start + i
-        key[i] = histogram_key(cell_of(task, row), item_of(place[i], v[i]))
-        if task.final:
-            g = task.rows.groups[row]
-            widen(store.group_extreme + 2 * (g * store.K + c), v[i])
-    if not task.final:
-        return histogram_missing(&store.histogram[c], key, weight, n)
-    histogram_add(&store.histogram[c], key, weight, n)
-    return 0
 
 
 cdef inline uint64_t item_of(uint32_t place, double v) noexcept nogil:
@@ -278,41 +261,38 @@ cdef inline int64_t place_in_order(int64_t k) noexcept nogil:
     return min(<int64_t> PLACES, max(<int64_t> 0, (k >> 46) - <int64_t> FIRST_PLACE))
 
 
-cdef int add_histogram(Task* task, int c, HistogramEntry* recent, Counts* counts,
-                       const double* v, const double* weight, Py_ssize_t n) noexcept nogil:
-    """To the extremes, and without groups to the histogram."""
-    cdef Store* store = task.fresh
-    cdef Rows* rows = task.rows
+cdef int add_histogram(Task* task, int c, HistogramEntry* recent, Counts* counts, const double* v, const double* weight,
+                       const int64_t* keep, Py_ssize_t start, Py_ssize_t n, int64_t* missing) noexcept nogil:
+    """To extremes and histograms: of the whole at once, of groups in the second pass, before which `missing` are
+    the entries that these may lack."""
+    cdef Store* store = task.store if task.rows.groups != NULL else task.fresh
+    cdef Py_ssize_t i, row
     cdef uint64_t key[BLOCK]
     cdef uint32_t place[BLOCK]
     cdef int64_t ends[2]
-    cdef Py_ssize_t i
-    cdef int64_t zeros = 0
-    cdef int bad = 0
     blocks().histogram_places(v, n, place, ends)
-    for i in range(2):                             # NaN of either sign is at an end
-        widen(store.extreme + 2 * c, out_of_order(ends[i]))
+    if not task.final:
+        for i in range(2):                         # NaN of either sign is at an end
+            widen(task.fresh.extreme + 2 * c, fe_from_bits_double(<uint64_t> in_order(<uint64_t> ends[i])))
     if counts != NULL:
         counts.first = min(counts.first, place_in_order(ends[0]))
         counts.stop = max(counts.stop, min(<int64_t> PLACES, place_in_order(ends[1]) + 1))
-        count_places(counts, place, n)
-        if counts.rows[0][PLACES] or counts.rows[1][PLACES]:
-            counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
-            for i in range(n):
-                if place[i] == <uint32_t> PLACES:
-                    if v[i] == 0:
-                        zeros += 1
-                    else:
-                        bad |= histogram_count(&store.histogram[c], histogram_key(0, bucket_of(v[i])), 1)
-            if zeros:
-                bad |= histogram_count(&store.histogram[c], histogram_key(0, bucket_of(0.0)), zeros)
-        return bad
-    if rows.groups != NULL:
-        return 0
+        if not count_places(counts, place, n):
+            return 0
     for i in range(n):
         key[i] = histogram_key(0, item_of(place[i], v[i]))
+    for i in range(n if task.rows.groups != NULL else 0):
+        row = keep[i] if keep != NULL else start + i
+        key[i] |= histogram_key(cell_of(task, row), 0)
+        if task.final:
+            widen(store.group_extreme + 2 * (task.rows.groups[row] * store.K + c), v[i])
+    if counts != NULL:
+        n = left_out(place, key, n)
     if recent != NULL:
         return histogram_add_many(&store.histogram[c], recent, key, weight, n)
+    if task.rows.groups != NULL and not task.final:
+        missing[0] += histogram_missing(&store.histogram[c], key, weight, n)
+        return 0
     return histogram_add(&store.histogram[c], key, weight, n)
 
 
@@ -334,7 +314,7 @@ cdef int add_groups(Task* task, int c, const double* x, const double* weight,
             __builtin_prefetch(place[i + 8][SUM].limb)
             __builtin_prefetch(place[i + 8][SQUARE].limb)
         s = place[i]
-        bad |= enter(s + SUM, x[i], task.final)
+        bad |= span_enter(s + SUM, x[i], task.final)
         bad |= enter_product(s + SQUARE, x[i], x[i], task.final)
         if weight != NULL:
             bad |= enter_product(s + CROSS, weight[i], x[i], task.final)
@@ -365,10 +345,10 @@ cdef int add_weights(Task* task, int k) noexcept nogil:
             store.group_count[2 * rows.groups[place] + k] += task.final
             if weight != NULL:
                 s = store.group_sum + rows.groups[place] * store.group_width + 3 * store.K + 2 * k
-                bad |= enter(s, weight[i], task.final)
+                bad |= span_enter(s, weight[i], task.final)
                 bad |= enter_product(s + 1, weight[i], weight[i], task.final)
         if rows.clusters != NULL:
-            bad |= enter(store.cluster_sum + rows.clusters[place] * store.cluster_width + store.K + k,
+            bad |= span_enter(store.cluster_sum + rows.clusters[place] * store.cluster_width + store.K + k,
                          weight[i] if weight != NULL else 1.0, task.final)
     return bad
 
@@ -476,9 +456,9 @@ cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
         if rows.weight[0] != NULL:
             w = rows.weight[0][start + i]
         s = bin_sum + BIN_SUMS * (cell * store.bins + b)
-        bad |= enter(s, w * v, final)
-        bad |= enter(s + 1, w * correct[i], final)
-        bad |= enter(s + 2, w, final)
+        bad |= span_enter(s, w * v, final)
+        bad |= span_enter(s + 1, w * correct[i], final)
+        bad |= span_enter(s + 2, w, final)
         if rows.weight[0] != NULL:
             bad |= enter_product(s + BIN_CROSS, w, w * v, final)
             bad |= enter_product(s + BIN_CROSS + 1, w, w * correct[i], final)
@@ -497,7 +477,7 @@ cdef int add_labels(Task* task) noexcept nogil:
         rows.groups == NULL and rows.weight[0] == NULL
         and WORTH_COUNTING <= rows.count[0] < MOST_COUNTED
     )
-    cdef Py_ssize_t start = 0, i, n, row, left
+    cdef Py_ssize_t start = 0, i, n, row
     cdef uint64_t label
     cdef int64_t missing = 0
     cdef int bad = 0
@@ -506,27 +486,19 @@ cdef int add_labels(Task* task) noexcept nogil:
         counts.stop = PLACES
     while start < rows.count[0]:
         n = min(<Py_ssize_t> BLOCK, rows.count[0] - start)
+        weight = rows.weight[0] + start if rows.weight[0] != NULL else NULL
         for i in range(n):
             row = rows.keep[0][start + i] if rows.keep[0] != NULL else start + i
             label = <uint64_t> rows.labels[row]
             key[i] = histogram_key(cell_of(task, row), label)
             place[i] = <uint32_t> (label if label < <uint64_t> PLACES else <uint64_t> PLACES)
-        if counted:
-            count_places(&counts, place, n)
-            if counts.rows[0][PLACES] or counts.rows[1][PLACES]:
-                counts.rows[0][PLACES] = counts.rows[1][PLACES] = 0
-                left = 0
-                for i in range(n):
-                    key[left] = key[i]
-                    left += place[i] == <uint32_t> PLACES
-                bad |= histogram_add(histogram, key, NULL, left)
-        else:
-            weight = rows.weight[0] + start if rows.weight[0] != NULL else NULL
-            if rows.groups != NULL and not task.final:
-                missing += histogram_missing(histogram, key, weight, n)
-            else:
-                bad |= histogram_add(histogram, key, weight, n)
         start += n
+        if counted:
+            n = left_out(place, key, n) if count_places(&counts, place, n) else 0
+        if rows.groups != NULL and not task.final:
+            missing += histogram_missing(histogram, key, weight, n)
+        else:
+            bad |= histogram_add(histogram, key, weight, n)
     if rows.groups != NULL and not task.final:
         bad |= histogram_reserve(histogram, missing)
     if counted:

@@ -2,12 +2,13 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport bits_of
+from fastent.backends.cython.arithmetic.functions cimport fe_bits_double
 
 cdef enum:
     # Histogram buckets of 64 octaves of positive values, from 2^-50 on, are counted in an array;
-    # the others have the place after them.
+    # the others have the place after them, but zeros one of their own.
     PLACES = 64 << 6
+    ZERO_PLACE = PLACES + 1
     FIRST_PLACE = (1023 - 50) << 6      # of bits >> 46
     # What a block of calibrated rows may need done by the row.
     NEAR_EDGE = 1                       # the bin is to be compared with its edges
@@ -29,17 +30,18 @@ cdef inline int64_t in_order(uint64_t b) noexcept nogil:
 
 cdef inline void histogram_places(const double* v, Py_ssize_t n, uint32_t* place, int64_t* ends) noexcept nogil:
     """Places of n > 0 values, and the least and largest of them in_order."""
-    cdef int64_t least = in_order(bits_of(v[0])), largest = least, k
+    cdef int64_t least = in_order(fe_bits_double(v[0])), largest = least, k
     cdef uint64_t b
     cdef uint32_t p
     cdef Py_ssize_t i
     for i in range(n):
-        b = bits_of(v[i])
+        b = fe_bits_double(v[i])
         k = in_order(b)
         least = k if k < least else least
         largest = k if k > largest else largest
         p = <uint32_t> (b >> 46) - <uint32_t> FIRST_PLACE
-        place[i] = p if p < <uint32_t> PLACES else <uint32_t> PLACES
+        p = p if p < <uint32_t> PLACES else <uint32_t> PLACES
+        place[i] = p if b << 1 else <uint32_t> ZERO_PLACE
     ends[0] = least
     ends[1] = largest
 
@@ -76,8 +78,8 @@ cdef inline int bin_places(const double* confidence, const double* correct, Py_s
     cdef int k
     cdef Py_ssize_t i
     for i in range(n):
-        b = bits_of(confidence[i])
-        t = bits_of(correct[i])
+        b = fe_bits_double(confidence[i])
+        t = fe_bits_double(correct[i])
         unfit |= (b - FE_TINY > FE_ONE - FE_TINY) | ((t != 0) & (t != FE_ONE))
         m = (b & ((<uint64_t> 1 << 52) - 1)) | (<uint64_t> 1 << 52)
         shift = ((b - FE_TINY) >> 52) & 63

@@ -3,13 +3,18 @@ from libc.stdint cimport int64_t
 
 from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum
 
+cdef enum:
+    LIMBS = 68
+
 cdef struct ExactSum:
     # Value = (sum of limb[i] * 2^(32 i)) * 2^-1074: a signed "small superaccumulator".
-    int64_t limb[68]
+    int64_t limb[LIMBS]
     int64_t adds              # terms since the limbs were last carried, and that; 0: none ever
-    int64_t nans, positive_infs, negative_infs
+    int special               # flags of Special
 
 cdef void exact_clear(ExactSum* s) noexcept nogil
+# Bring all limbs but the last into [0, 2^32); the sign stays in that.
+cdef void exact_carry(ExactSum* s) noexcept nogil
 cdef void exact_add(ExactSum* s, const double* v, Py_ssize_t n) noexcept nogil
 # The same for more values of one kind: `grid` is NO_GRID at first, and then what did for those before.
 cdef void exact_add_like(ExactSum* s, const double* v, Py_ssize_t n, int* grid) noexcept nogil
@@ -20,5 +25,3 @@ cdef void exact_add_one(ExactSum* s, double v) noexcept nogil
 cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const double* b, Py_ssize_t n, int* grids) noexcept nogil
 cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil
 cdef double exact_round(ExactSum* s) noexcept nogil
-cdef object exact_to_int(ExactSum* s)
-cdef int exact_add_int(ExactSum* s, object units) except -1

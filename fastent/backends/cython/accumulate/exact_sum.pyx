@@ -11,22 +11,20 @@ magnitude of the block.  `t = M + r` rounds r to the grid, `bits(t) - bits(M)` i
 as an integer, and `r - (t - M)` is the exact rest for the next grid.  A block whose values do
 not fit in the 153 bits leaves a rest, and is added limb by limb instead.
 """
-from libc.math cimport INFINITY, NAN
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastent.backends.cython.accumulate.simd_table cimport blocks
 from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_default_mode, restore_mode
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport (
-    FAR, NO_GRID, GridSums, add_to_limbs, exponent_of, far_product,
+    FAR, NO_GRID, GridSums, add_to_limbs, decided, exponent_of, far_product, special_of,
 )
-from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, span_add_at
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, int_of, span_add
 
 cdef extern from "stderr.h" nogil:
-    double round_limbs(const uint64_t *limb, int top)
+    double round_limbs(const int64_t *limb, int size, int low)
 
 cdef enum:
-    LIMBS = 68
     CARRY_DUE = 1 << 30
     BLOCK = 512
     FLOAT_BLOCK = 2048
@@ -38,8 +36,7 @@ cdef void exact_clear(ExactSum* s) noexcept nogil:
     memset(s, 0, sizeof(ExactSum))
 
 
-cdef void carry(ExactSum* s) noexcept nogil:
-    """Bring limbs 0 to 66 into [0, 2^32); the sign stays in the top limb."""
+cdef void exact_carry(ExactSum* s) noexcept nogil:
     cdef int i
     cdef int64_t c
     for i in range(LIMBS - 1):
@@ -53,25 +50,16 @@ cdef inline void count(ExactSum* s, Py_ssize_t n) noexcept nogil:
     """As many terms more."""
     s.adds += n
     if s.adds >= CARRY_DUE:
-        carry(s)
-
-
-cdef inline void add_shifted(ExactSum* s, uint64_t m, uint64_t negative, int shift) noexcept nogil:
-    """Add ±m * 2^shift units; the caller keeps `adds`."""
-    add_to_limbs(s.limb + (shift >> 5), m, negative, shift & 31)
+        exact_carry(s)
 
 
 cdef inline void add_value(ExactSum* s, double v) noexcept nogil:
     cdef uint64_t m, negative
     cdef int e = exponent_of(v, &m, &negative)
-    if e != 0x7FF:
-        add_shifted(s, m, negative, e)
-    elif m:
-        s.nans += 1
-    elif negative:
-        s.negative_infs += 1
+    if e == 0x7FF:
+        s.special |= special_of(m, negative)
     else:
-        s.positive_infs += 1
+        add_to_limbs(s.limb, m, negative, e)
 
 
 cdef void exact_add_one(ExactSum* s, double v) noexcept nogil:
@@ -79,19 +67,15 @@ cdef void exact_add_one(ExactSum* s, double v) noexcept nogil:
     count(s, 1)
 
 
-cdef inline void add_multiple(ExactSum* s, int64_t k, int e) noexcept nogil:
-    """Add k * 2^e."""
-    if k < 0:
-        add_shifted(s, 0 - <uint64_t> k, ~(<uint64_t> 0), e + 1074)
-    else:
-        add_shifted(s, <uint64_t> k, 0, e + 1074)
-
-
 cdef void add_grids(ExactSum* s, GridSums* sums) noexcept nogil:
     cdef int i
+    cdef int64_t k
+    cdef uint64_t negative
     for i in range(3):
-        if sums.multiple[i]:
-            add_multiple(s, sums.multiple[i], sums.grid - 51 * i)
+        k = sums.multiple[i]
+        if k:
+            negative = <uint64_t> (k >> 63)            # 0 or all ones
+            add_to_limbs(s.limb, (<uint64_t> k ^ negative) - negative, negative, sums.grid - 51 * i + 1074)
 
 
 cdef int add_block(ExactSum* s, const double* v, Py_ssize_t n, int grid) noexcept nogil:
@@ -152,8 +136,8 @@ cdef int exact_add_products(ExactSum* s, SpanSum* far, const double* a, const do
             for i in range(m):
                 far_product(a[i], b[i], &high[i], &low[i], &limbs)
                 if limbs != FAR:
-                    bad |= span_add_at(far, high[i], limbs)
-                    bad |= span_add_at(far, low[i], limbs)
+                    bad |= span_add(far, high[i], limbs)
+                    bad |= span_add(far, low[i], limbs)
                     high[i] = low[i] = 0.0
         grids[0] = add_block(s, high, m, grids[0])
         grids[1] = add_block(s, low, m, grids[1])
@@ -169,69 +153,20 @@ cdef void exact_merge(ExactSum* into, ExactSum* other) noexcept nogil:
         return
     # A sum is as large as its adds and the one number that a carry leaves.
     if into.adds + other.adds + 2 >= CARRY_DUE:
-        carry(into)
-        carry(other)
+        exact_carry(into)
+        exact_carry(other)
     for i in range(LIMBS):
         into.limb[i] += other.limb[i]
     into.adds += other.adds + 2
-    into.nans += other.nans
-    into.positive_infs += other.positive_infs
-    into.negative_infs += other.negative_infs
+    into.special |= other.special
 
 
 cdef double exact_round(ExactSum* s) noexcept nogil:
     """The float64 nearest to the sum, ties to even; an overflow is an infinity."""
-    cdef uint64_t limb[68]
-    cdef uint64_t c = 1
-    cdef int i, top = LIMBS - 1
-    cdef bint negative
-    if s.nans or (s.positive_infs and s.negative_infs):
-        return NAN
-    if s.positive_infs:
-        return INFINITY
-    if s.negative_infs:
-        return -INFINITY
-    carry(s)
-    negative = s.limb[LIMBS - 1] < 0
-    for i in range(LIMBS):
-        limb[i] = <uint64_t> s.limb[i]
-        if negative:                                   # two's complement, limb by limb
-            c += (~limb[i]) & <uint64_t> 0xFFFFFFFF
-            limb[i] = c & <uint64_t> 0xFFFFFFFF
-            c >>= 32
-    while top > 1 and limb[top] == 0:
-        top -= 1
-    return -round_limbs(limb, top) if negative else round_limbs(limb, top)
-
-
-cdef object exact_to_int(ExactSum* s):
-    """The finite part of the sum as a Python integer in units of 2^-1074."""
-    cdef unsigned char raw[8 * 36]
-    cdef int i
-    cdef uint64_t limb
-    carry(s)
-    for i in range(LIMBS - 1):
-        limb = <uint64_t> s.limb[i]
-        memcpy(raw + 4 * i, &limb, 4)                  # little-endian machines only, as ever here
-    memcpy(raw + 4 * (LIMBS - 1), &s.limb[LIMBS - 1], 8)
-    return int.from_bytes(raw[:4 * LIMBS + 4], "little", signed=True)
-
-
-cdef int exact_add_int(ExactSum* s, object units) except -1:
-    """Add a Python integer in units of 2^-1074."""
-    cdef bytes raw = units.to_bytes(4 * LIMBS + 4, "little", signed=True)
-    cdef const unsigned char* p = raw
-    cdef uint64_t limb
-    cdef int i
-    carry(s)
-    for i in range(LIMBS - 1):
-        limb = 0
-        memcpy(&limb, p + 4 * i, 4)
-        s.limb[i] += <int64_t> limb
-    memcpy(&limb, p + 4 * (LIMBS - 1), 8)
-    s.limb[LIMBS - 1] += <int64_t> limb
-    s.adds = 1
-    return 0
+    if s.special:
+        return decided(s.special)
+    exact_carry(s)
+    return round_limbs(s.limb, LIMBS, 0)
 
 
 cdef class ExactTotal:
@@ -278,4 +213,5 @@ cdef class ExactTotal:
 
     @property
     def units(self):
-        return exact_to_int(&self.total)
+        exact_carry(&self.total)
+        return int_of(self.total.limb, LIMBS, 0)

@@ -3,59 +3,54 @@
 Totals of products (Σ x², Σ W·x, ΣW²) are in units of 2^-2162.
 """
 
-from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy
 
-from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_int, exact_add_one, exact_to_int
-from fastent.backends.cython.accumulate.exact_sum_short cimport (
-    SEEN_NAN, SEEN_NEGATIVE_INF, SEEN_POSITIVE_INF, SpanSum, span_add, span_add_int, span_to_int,
-)
-
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR
+from fastent.backends.cython.accumulate.exact_sum cimport LIMBS, ExactSum, exact_carry
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, decided
+from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, int_of, span_add, span_carry, span_cover
+from fastent.backends.cython.accumulate.state_data cimport check
 
 cdef enum:
     MOST_BITS = 1024 + 64     # of a sum of 2^63 numbers, above the point
 
 
-cdef inline object special_of(bint nan, bint positive, bint negative):
-    if nan or (positive and negative):
-        return NAN
-    return INFINITY if positive else -INFINITY
-
-
 cdef inline object exact_object(ExactSum* s):
-    """An integer in units of 2^-1074, or the infinity or NaN that decides the sum."""
-    if s.nans or s.positive_infs or s.negative_infs:
-        return special_of(s.nans > 0, s.positive_infs > 0, s.negative_infs > 0)
-    return exact_to_int(s)
+    if s.special:
+        return decided(s.special)
+    exact_carry(s)
+    return int_of(s.limb, LIMBS, 0)
 
 
 cdef inline object span_object(SpanSum* s):
     if s.special:
-        return special_of(s.special & SEEN_NAN, s.special & SEEN_POSITIVE_INF, s.special & SEEN_NEGATIVE_INF)
-    return span_to_int(s)
-
-
-cdef inline object product_object(ExactSum* near, SpanSum* far):
-    """A total of products from its two parts."""
-    a, b = exact_object(near), span_object(far)
-    if isinstance(a, int) and isinstance(b, int):
-        return (a << 32 * FAR) + b
-    return float(a if isinstance(a, float) else 0.0) + float(b if isinstance(b, float) else 0.0)
-
-
-cdef inline int exact_add_object(ExactSum* s, object total) except -1:
-    if isinstance(total, float):
-        exact_add_one(s, total)
-        return 0
-    return exact_add_int(s, total)
+        return decided(s.special)
+    check(span_carry(s))
+    return int_of(s.limb, s.size, s.low)
 
 
 cdef inline int span_add_object(SpanSum* s, object total) except -1:
+    cdef bytes raw
+    cdef const unsigned char* p
+    cdef uint32_t part
+    cdef int first, size, i
     if isinstance(total, float):
-        if span_add(s, total) < 0:
-            raise MemoryError
+        return check(span_add(s, total))
+    if total == 0:
         return 0
-    return span_add_int(s, total)
+    first = ((total & -total).bit_length() - 1) >> 5
+    total >>= 32 * first
+    size = (total.bit_length() >> 5) + 1
+    raw = total.to_bytes(4 * size, "little", signed=True)
+    p = raw
+    check(span_carry(s))
+    check(span_cover(s, first, first + size))
+    for i in range(size):
+        memcpy(&part, p + 4 * i, 4)
+        # The last part carries the sign.
+        s.limb[first - s.low + i] += <int> part if i == size - 1 else <int64_t> part
+    s.adds = 1
+    return 0
 
 
 cdef inline str packed(object total, int unit=1074):

@@ -7,14 +7,9 @@ of products, see `far_product`, are in units of 2^-2162, so that any product of 
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memmove, memset
 
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport add_to_limbs, exponent_of
-
-cdef enum Special:
-    SEEN_NAN = 1
-    SEEN_POSITIVE_INF = 2
-    SEEN_NEGATIVE_INF = 4
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport add_to_limbs, exponent_of, special_of
 
 cdef struct SpanSum:
     int64_t* limb
@@ -65,46 +60,34 @@ cdef inline int span_carry(SpanSum* s) noexcept nogil:
     return 0
 
 
-cdef inline int span_add(SpanSum* s, double v) noexcept nogil:
-    """Add one value; -1 when there is no memory."""
-    return span_add_at(s, v, 0)
-
-
-cdef inline int span_add_at(SpanSum* s, double v, int limbs) noexcept nogil:
+cdef inline int span_add(SpanSum* s, double v, int limbs=0) noexcept nogil:
     """Add v·2^(32 limbs); -1 when there is no memory."""
     cdef uint64_t m, negative
-    cdef int e = exponent_of(v, &m, &negative), k = e & 31
+    cdef int e = exponent_of(v, &m, &negative), first = (e >> 5) + limbs
     if e == 0x7FF:
-        s.special |= SEEN_NAN if m else SEEN_NEGATIVE_INF if negative else SEEN_POSITIVE_INF
+        s.special |= special_of(m, negative)
         return 0
     if m == 0:
         return 0
-    e = (e >> 5) + limbs
-    if e < s.low or e + 3 > s.low + s.size:
-        if span_cover(s, e, e + 3) < 0:
-            return -1
-    add_to_limbs(s.limb + (e - s.low), m, negative, k)
+    if (first < s.low or first + 3 > s.low + s.size) and span_cover(s, first, first + 3) < 0:
+        return -1
+    add_to_limbs(s.limb + (first - s.low), m, negative, e & 31)
     s.adds += 1
     if s.adds >= <uint32_t> 1 << 30 and span_carry(s) < 0:
         return -(s.adds >> 31)                         # without memory it can wait
     return 0
 
 
-cdef inline int span_reserve_at(SpanSum* s, double v, int limbs) noexcept nogil:
-    """Have the limbs that `span_add_at` of this value needs, so that it cannot fail."""
-    cdef uint64_t b
-    cdef int e
-    memcpy(&b, &v, 8)
-    e = <int> ((b >> 52) & 0x7FF)
-    if e == 0x7FF or b << 1 == 0:
-        return 0
-    e = ((e - 1) >> 5 if e else 0) + limbs
-    return span_cover(s, e, e + 3)
+cdef inline int span_reserve(SpanSum* s, double v, int limbs=0) noexcept nogil:
+    """Have the limbs that `span_add` of this value needs, so that it cannot fail."""
+    cdef uint64_t m, negative
+    cdef int e = exponent_of(v, &m, &negative), first = (e >> 5) + limbs
+    return span_cover(s, first, first + 3) if e != 0x7FF and m else 0
 
 
-cdef inline int span_enter_at(SpanSum* s, double v, int limbs, bint final) noexcept nogil:
+cdef inline int span_enter(SpanSum* s, double v, bint final, int limbs=0) noexcept nogil:
     """The first of two passes makes room, the `final` one adds."""
-    return span_add_at(s, v, limbs) if final else span_reserve_at(s, v, limbs)
+    return span_add(s, v, limbs) if final else span_reserve(s, v, limbs)
 
 
 cdef inline int span_end(SpanSum* s) noexcept nogil:
@@ -151,40 +134,13 @@ cdef inline void span_clear(SpanSum* s) noexcept nogil:
     s.special = 0
 
 
-cdef inline object span_to_int(SpanSum* s):
-    """The finite part as a Python integer in units of 2^-1074 (of products: 2^-2162)."""
+cdef inline object int_of(const int64_t* limb, int size, int low):
+    """The integer of carried limbs of 32 bits, of which the last has the sign."""
     cdef uint32_t raw[160]
     cdef int i
-    if s.size == 0:
-        return 0
-    if span_carry(s) < 0:
-        raise MemoryError
-    for i in range(s.size):
-        raw[i] = <uint32_t> s.limb[i]
-    return int.from_bytes((<unsigned char*> raw)[:4 * s.size], "little", signed=True) << 32 * s.low
-
-
-cdef inline int span_add_int(SpanSum* s, object units) except -1:
-    """Add a Python integer in units of 2^-1074 (of products: 2^-2162)."""
-    cdef bytes raw
-    cdef const unsigned char* p
-    cdef uint32_t part
-    cdef int first, size, i
-    if units == 0:
-        return 0
-    first = ((units & -units).bit_length() - 1) >> 5
-    units >>= 32 * first
-    size = (units.bit_length() >> 5) + 1
-    raw = units.to_bytes(4 * size, "little", signed=True)
-    p = raw
-    if span_carry(s) < 0 or span_cover(s, first, first + size) < 0:
-        raise MemoryError
     for i in range(size):
-        memcpy(&part, p + 4 * i, 4)
-        # The last part carries the sign.
-        s.limb[first - s.low + i] += <int> part if i == size - 1 else <int64_t> part
-    s.adds = 1
-    return 0
+        raw[i] = <uint32_t> limb[i]
+    return int.from_bytes((<unsigned char*> raw)[:4 * size], "little", signed=True) << 32 * low
 
 
 cdef inline void span_free(SpanSum* s) noexcept nogil:

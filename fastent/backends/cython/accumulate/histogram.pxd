@@ -7,9 +7,10 @@ so that weights of one size make one entry a bucket, and 2^43 rows fit.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport exponent_of
+from fastent.backends.cython.arithmetic.functions cimport fe_bits_double
 
 cdef extern from * nogil:
     void __builtin_prefetch(const void*)
@@ -17,6 +18,7 @@ cdef extern from * nogil:
 cdef enum:
     WINDOW_BITS = 6
     LABEL_BITS = 34           # of bucket or label; the cell (0, or group + 1) is above
+    CELL_SHIFT = WINDOW_BITS + LABEL_BITS
     BUCKET_NAN = 1 << 20
     BUCKET_NEGATIVE = 1 << 19
     SPARSE = 1 << 12          # entries up to which a table is at most a fifth full
@@ -34,6 +36,25 @@ cdef struct Histogram:
 
 cdef inline uint64_t histogram_key(uint64_t cell, uint64_t item) noexcept nogil:
     return ((cell << LABEL_BITS) | item) << WINDOW_BITS
+
+
+cdef inline uint64_t histogram_item(uint64_t key) noexcept nogil:
+    return (key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1)
+
+
+cdef inline object histogram_total(HistogramEntry* entry):
+    """The 128-bit sum."""
+    return int(entry.high) << 64 | int(entry.low)
+
+
+cdef inline HistogramEntry* histogram_next(Histogram* t, int64_t* place, int64_t cell=-1) noexcept nogil:
+    """The first entry, of one cell or any, from a place in the table on, which is moved past it; NULL: none."""
+    cdef int64_t i
+    for i in range(place[0], t.capacity):
+        if t.entries[i].key != ~(<uint64_t> 0) and (cell < 0 or t.entries[i].key >> CELL_SHIFT == <uint64_t> cell):
+            place[0] = i + 1
+            return t.entries + i
+    return NULL
 
 
 cdef inline uint64_t histogram_place(uint64_t key, int64_t capacity) noexcept nogil:
@@ -186,18 +207,14 @@ cdef inline uint64_t bucket_of(double v) noexcept nogil:
 
     The middle of a bucket is within 1/128 of all its values. Zero is bucket 0.
     """
-    cdef uint64_t b, negative
-    memcpy(&b, &v, 8)
-    negative = b >> 63
+    cdef uint64_t b = fe_bits_double(v), negative = b >> 63
     b &= <uint64_t> 0x7FFFFFFFFFFFFFFF
     if b > <uint64_t> 0x7FF0000000000000:
         return BUCKET_NAN
     if b == 0:
         return 0
     if b < <uint64_t> 0x0010000000000000:
-        v *= 4503599627370496.0                        # 2^52
-        memcpy(&b, &v, 8)
-        b = (b & <uint64_t> 0x7FFFFFFFFFFFFFFF) >> 46
+        b = (fe_bits_double(v * 4503599627370496.0) & <uint64_t> 0x7FFFFFFFFFFFFFFF) >> 46     # by 2^52
     else:
         b = (b >> 46) + (52 << 6)
     return b | (negative << 19)
@@ -205,45 +222,33 @@ cdef inline uint64_t bucket_of(double v) noexcept nogil:
 
 cdef inline uint64_t histogram_moved(uint64_t key, const int64_t* cells) noexcept nogil:
     """A key whose cell i is cells[i] elsewhere; NULL: the same."""
-    cdef uint64_t item = key & ((<uint64_t> 1 << (LABEL_BITS + WINDOW_BITS)) - 1)
-    if cells == NULL:
-        return key
-    return item | <uint64_t> cells[key >> (LABEL_BITS + WINDOW_BITS)] << (LABEL_BITS + WINDOW_BITS)
+    cdef uint64_t item = key & ((<uint64_t> 1 << CELL_SHIFT) - 1)
+    return item | <uint64_t> cells[key >> CELL_SHIFT] << CELL_SHIFT if cells != NULL else key
 
 
-cdef inline int histogram_reserve_merge(Histogram* into, Histogram* other, const int64_t* cells) noexcept nogil:
-    """Room for what `histogram_merge` adds, so that it cannot fail."""
+cdef inline int histogram_merge(Histogram* into, Histogram* other, const int64_t* cells, bint final) noexcept nogil:
+    """Add a histogram whose cell i is cells[i] here, or before the `final` pass make the room
+    with which this cannot fail; -1 when there is no memory."""
     cdef int64_t i, more = 0
     cdef uint64_t key
+    cdef HistogramEntry* entry
+    if final:
+        for i in range(other.capacity if other.used else 0):
+            entry = other.entries + i
+            if entry.key != ~(<uint64_t> 0):
+                histogram_put(into, histogram_moved(entry.key, cells), entry.low, entry.high)
+        return 0
     # Entries come in the order of their hash: a smaller table would fill up from one end.
     if other.used and into.capacity < other.capacity and histogram_grow(into, other.capacity) < 0:
         return -1
-    if not histogram_is_full(into.used + other.used, into.capacity):
+    if other.used == 0 or not histogram_is_full(into.used + other.used, into.capacity):
         return 0                                       # whatever is new among them
-    for i in range(other.capacity if other.used else 0):
+    for i in range(other.capacity):
         key = other.entries[i].key
         if key != ~(<uint64_t> 0):
             key = histogram_moved(key, cells)
             more += histogram_probe(into.entries, into.capacity, key).key != key
-    return histogram_reserve(into, more) if other.used else 0
-
-
-cdef inline int histogram_merge(Histogram* into, Histogram* other, const int64_t* cells) noexcept nogil:
-    """Add a histogram whose cell i is cells[i] here; -1, and nothing added, when there is no memory."""
-    if histogram_reserve_merge(into, other, cells) < 0:
-        return -1
-    histogram_merge_reserved(into, other, cells)
-    return 0
-
-
-cdef inline void histogram_merge_reserved(Histogram* into, Histogram* other, const int64_t* cells) noexcept nogil:
-    """The same where `histogram_reserve_merge` has made the room."""
-    cdef int64_t i
-    cdef HistogramEntry* entry
-    for i in range(other.capacity if other.used else 0):
-        entry = other.entries + i
-        if entry.key != ~(<uint64_t> 0):
-            histogram_put(into, histogram_moved(entry.key, cells), entry.low, entry.high)
+    return histogram_reserve(into, more)
 
 
 cdef inline void histogram_clear(Histogram* t) noexcept nogil:

@@ -24,24 +24,23 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
-from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_add_one, exact_clear, exact_merge
+from fastent.backends.cython.accumulate.exact_sum cimport ExactSum, exact_clear, exact_merge
 from fastent.backends.cython.accumulate.add_rows cimport MOST_BINS, add_rows
 from fastent.backends.cython.accumulate.exact_sum_short cimport (
-    SpanSum, span_carry, span_clear, span_enter_at, span_free, span_merge, span_reserve_merge,
+    SpanSum, span_carry, span_clear, span_enter, span_free, span_merge, span_reserve_merge,
 )
 from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, check, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    BUCKET_NAN, LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_clear, histogram_free,
-    histogram_merge, histogram_merge_reserved, histogram_reserve_merge,
-    histogram_weight,
+    BUCKET_NAN, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_item, histogram_merge,
+    histogram_next, histogram_total, histogram_weight,
 )
 from fastent.backends.cython.accumulate.state_json cimport (
-    cluster_text, group_text, load_store, store_text, histogram_entry,
+    cluster_text, histogram_entry, line_text, load_store, store_text, sum_object,
 )
-from fastent.backends.cython.accumulate.exact_sum_int cimport exact_object, packed, product_object, span_object
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, PRODUCT_UNIT
+from fastent.backends.cython.accumulate.exact_sum_int cimport packed, span_object
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, PRODUCT_UNIT, decided
 
 from fastent._errors import shown
 from fastent.backends.cython.accumulate.group_ids import Keys
@@ -52,13 +51,22 @@ cnp.import_array()
 cdef extern from "stderr.h" nogil:
     double unit_error(const int64_t *s_limb, int s_size, int s_low, const int64_t *a_limb, int a_size,
                       int a_low, int64_t rows)
-    double unit_total(const int64_t *limb, int size, int low)
+    double round_limbs(const int64_t *limb, int size, int low)
 
 cdef enum:
     # Beyond either, groups keep sums only: no histograms, bins or labels. Both depend on the rows
     # as a whole and are never passed back, so it does not matter who passes them first.
     DETAILED_GROUPS = 1000
     DETAILED_ENTRIES = 7000000                         # of all histograms: about 250 MB
+
+cdef struct Places:                                    # of what another store holds; NULL: the same
+    const int64_t* columns                             # where it has the columns and histograms of this one
+    const int64_t* sums                                # and the sums of a line
+    const int64_t* cluster_sums
+    const int64_t* cells                               # where this one has its cells, groups and clusters
+    const int64_t* groups
+    const int64_t* clusters
+    Py_ssize_t group_count, cluster_count
 
 
 cdef class State:
@@ -68,6 +76,7 @@ cdef class State:
     bins, 0 for none; `confidence` and `correct` are sources of its two columns, −1 for the targets.
     """
     cdef readonly tuple columns
+    cdef tuple made                                    # what another of the same columns is made of
     cdef readonly object groups                        # Keys
     cdef readonly object clusters
     cdef readonly bint weighted                        # some weight was not 1: B, ΣW, ΣW² are kept
@@ -80,6 +89,7 @@ cdef class State:
         if not 0 <= bins <= MOST_BINS:
             raise ValueError(f"bins: expected 0 to {MOST_BINS}, got {bins}")
         self.columns = tuple(columns)
+        self.made = self.columns, bins, confidence, correct, labels
         make_totals(&self.store, len(self.columns))
         make_totals(&self.fresh, len(self.columns))
         self.store.bins = bins
@@ -94,10 +104,7 @@ cdef class State:
         check(0 if self.store.column and self.fresh.bin_sum else -1)
         for c in range(self.store.K):
             _, source, threshold, kind, histogram = self.columns[c]
-            self.store.column[c].source = source
-            self.store.column[c].threshold = threshold
-            self.store.column[c].kind = kind
-            self.store.column[c].histogram = histogram
+            self.store.column[c] = Column(source, threshold, kind, histogram)
             self.store.kinds = max(self.store.kinds, kind + 1)
         no_extremes(self.store.extreme, self.store.K)
         self.store.group_width = 3 * self.store.K + 2 * self.store.kinds
@@ -185,30 +192,31 @@ cdef class State:
             self.forget_details()
 
     cdef void forget_details(self) noexcept:
-        """Histograms, bins and labels of single groups become part of the whole, for good; later if
-        there is no memory now."""
+        """Histograms, bins and labels of single groups become part of the whole, for good; what there is
+        no memory for now does so later."""
         cdef Py_ssize_t i, width = self.store.bin_width
         cdef int c, bad = 0
+        cdef Histogram whole
         cdef int64_t* nowhere = <int64_t*> calloc(self.store.cell_room, sizeof(int64_t))
-        cdef Histogram* whole = <Histogram*> calloc(self.store.K + 2, sizeof(Histogram))
-        if nowhere != NULL and whole != NULL:
-            for c in range(self.store.K + 2):
-                bad |= histogram_merge(&whole[c], &self.store.histogram[c], nowhere)
-            for i in range(width, self.store.cell_room * width):
-                bad |= span_reserve_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i], True)
-            if bad == 0:
-                for c in range(self.store.K + 2):
-                    histogram_free(&self.store.histogram[c])
-                    self.store.histogram[c] = whole[c]
-                    memset(&whole[c], 0, sizeof(Histogram))
-                for i in range(width, self.store.cell_room * width):
-                    span_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i])
-                    span_free(&self.store.bin_sum[i])
-                self.store.cell_room = 1
-            for c in range(self.store.K + 2):
-                histogram_free(&whole[c])
+        if nowhere == NULL:
+            return
+        for c in range(self.store.K + 2):
+            memset(&whole, 0, sizeof(Histogram))
+            if histogram_merge(&whole, &self.store.histogram[c], nowhere, False) < 0:
+                bad = -1
+                histogram_free(&whole)
+                continue
+            histogram_merge(&whole, &self.store.histogram[c], nowhere, True)
+            histogram_free(&self.store.histogram[c])
+            self.store.histogram[c] = whole
+        for i in range(width, self.store.cell_room * width):
+            if span_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i]) < 0:
+                bad = -1
+            else:
+                span_free(&self.store.bin_sum[i])
         free(nowhere)
-        free(whole)
+        if bad == 0:
+            self.store.cell_room = 1
 
     cdef int keep_weights(self, bint final) except -1:
         """From unit weights to any: what was implied by S and the counts is written down. The first of two passes
@@ -216,23 +224,22 @@ cdef class State:
         cdef Py_ssize_t g
         cdef int c, k, K = self.store.K
         cdef SpanSum* s
-        if final:
-            self.weighted = True
-            for c in range(K):
-                exact_merge(&self.store.total[3 * c + CROSS], &self.store.total[3 * c + SUM])
-            for k in range(2 * self.store.kinds):
-                exact_add_one(&self.store.total[3 * K + k], <double> self.store.count[k // 2])
-        for g in range(len(self.groups)):
-            s = self.store.group_sum + g * self.store.group_width
+        cdef const int64_t* count
+        for g in range(-1, <Py_ssize_t> len(self.groups)):
+            s = self.store.far if g < 0 else self.store.group_sum + g * self.store.group_width
+            count = &self.store.count[0] if g < 0 else self.store.group_count + 2 * g
             for c in range(K):
                 check(enter_far(&s[3 * c + CROSS], &s[3 * c + SUM], final))
             for k in range(2 * self.store.kinds):
-                check(span_enter_at(&s[3 * K + k], <double> self.store.group_count[2 * g + k // 2],
-                                    <int> FAR if k % 2 else 0, final))
+                check(span_enter(&s[3 * K + k], <double> count[k // 2], final, FAR if k % 2 else 0))
         for g in range(self.store.cell_room * self.store.bins):
             s = self.store.bin_sum + BIN_SUMS * g
             for k in range(BIN_SUMS - BIN_CROSS):
                 check(enter_far(&s[BIN_CROSS + k], &s[k], final))
+        if final:
+            for c in range(K):
+                exact_merge(&self.store.total[3 * c + CROSS], &self.store.total[3 * c + SUM])
+            self.weighted = True
         return 0
 
     # --- adding rows ----------------------------------------------------------------------------
@@ -253,12 +260,14 @@ cdef class State:
         cdef const int64_t[:, ::1] numbers
         cdef const double[:, ::1] amounts
         cdef Rows rows
+        cdef Places same
         cdef FloatMode mode
         cdef bint weighted = self.weighted
         cdef int bad
         if n == 0:
             return
         memset(&rows, 0, sizeof(Rows))
+        memset(&same, 0, sizeof(Places))
         rows.count[0] = rows.count[1] = n
         rows.stride = n
         if cnp.PyArray_DIM(values, 0):
@@ -289,7 +298,7 @@ cdef class State:
                 mode = enter_default_mode()
                 bad = add_rows(&self.store, &self.fresh, &rows, False, num_threads)
                 if bad == 0:
-                    bad = reserve_merge(&self.store, &self.fresh, NULL, NULL)
+                    bad = merge(&self.store, &self.fresh, &same, False)
                 restore_mode(mode)
             check(bad)
             if weighted and not self.weighted:
@@ -303,7 +312,7 @@ cdef class State:
         with nogil:
             mode = enter_default_mode()
             add_rows(&self.store, &self.fresh, &rows, True, num_threads)
-            merge(&self.store, &self.fresh, NULL, NULL)
+            merge(&self.store, &self.fresh, &same, True)
             restore_mode(mode)
         self.clear()
         self.limit_details()
@@ -334,26 +343,23 @@ cdef class State:
 
     def empty(self):
         """A state of the same columns without rows."""
-        return State(self.columns, self.store.bins, self.store.confidence, self.store.correct, self.store.counts_labels)
+        return State(*self.made)
 
     def copy(self):
         """An independent state with the same content."""
         return self.empty().merge(self)
 
     def __reduce__(self):
-        made = (self.columns, self.store.bins, self.store.confidence, self.store.correct, bool(self.store.counts_labels))
-        return loaded, (made, self.to_dict())
+        return loaded, (self.made, self.to_dict())
 
     cdef list columns_in(self, State other):
         """The place in `other` of each column here; refuses what holds other things."""
-        cdef Store* a = &self.store
-        cdef Store* b = &other.store
-        theirs = {name: (place, rest) for place, (name, _, *rest) in enumerate(other.columns)}
+        theirs = {name: rest for name, _, *rest in other.columns}
         ours = {name: rest for name, _, *rest in self.columns}
-        if (a.bins, a.counts_labels) != (b.bins, b.counts_labels) or ours != {
-                name: rest for name, (_, rest) in theirs.items()}:
+        if (self.made[1], self.made[4], ours) != (other.made[1], other.made[4], theirs):
             raise ValueError("merge: these sums are not of the same metrics")
-        return [theirs[column[0]][0] for column in self.columns]
+        places = {column[0]: place for place, column in enumerate(other.columns)}
+        return [places[column[0]] for column in self.columns]
 
     def merge(self, State other not None):
         """Add all rows of another state of the same columns, whatever their order."""
@@ -362,39 +368,37 @@ cdef class State:
         return self
 
     cdef int add_state(self, State other) except -1:
-        cdef Py_ssize_t i, g, k
         cdef Py_ssize_t groups_before = len(self.groups), clusters_before = len(self.clusters)
-        cdef const int64_t[::1] group_codes, cluster_codes
-        cdef int64_t[::1] cells
-        cdef Store* theirs
+        cdef Py_ssize_t g
+        cdef Places at
         cdef FloatMode mode
-        cdef int c
+        cdef int K = self.store.K
         places = self.columns_in(other)
-        cdef const int64_t[::1] place = np.array([*places, self.store.K, self.store.K + 1], np.int64)
-        cdef const int64_t[::1] sums = np.array(      # what is not of one column keeps its place
-            [*(3 * p + part for p in places for part in range(3)), *range(3 * self.store.K, self.store.group_width)],
-            np.int64)
-        cdef const int64_t[::1] by_cluster = np.array(
-            [*places, *range(self.store.K, self.store.cluster_width)], np.int64)
+        # What is not of one column keeps its place.
+        cdef const int64_t[::1] columns = np.array([*places, K, K + 1], np.int64)
+        cdef const int64_t[::1] sums = np.array(
+            [*(3 * p + part for p in places for part in range(3)), *range(3 * K, self.store.group_width)], np.int64)
+        cdef const int64_t[::1] cluster_sums = np.array([*places, *range(K, self.store.cluster_width)], np.int64)
+        cdef const int64_t[::1] groups, clusters
+        cdef int64_t[::1] cells
         if other is self or (self.weighted and not other.weighted):
             other = other.copy()
         if self.weighted and not other.weighted:
             other.keep_weights(False)
             other.keep_weights(True)
-        theirs = &other.store
         try:
-            group_codes = self.groups.codes(other.groups.names[:])
-            cluster_codes = self.clusters.codes(other.clusters.names[:])
+            groups = self.groups.codes(other.groups.names[:])
+            clusters = self.clusters.codes(other.clusters.names[:])
             self.make_groups()
             self.make_clusters()
             # Cell 0 is for rows of no group, or of groups that have lost their details.
-            cells = np.zeros(theirs.cell_room, np.int64)
-            for g in range(min(theirs.cell_room - 1, group_codes.shape[0])):  # there may be spare cells
-                k = group_codes[g] + 1
-                cells[g + 1] = k if self.detailed and k < self.store.cell_room else 0
-            merge_spans(self.store.group_sum, theirs.group_sum, group_codes, sums, False)
-            merge_spans(self.store.cluster_sum, theirs.cluster_sum, cluster_codes, by_cluster, False)
-            check(reserve_merge(&self.store, theirs, &place[0], &cells[0]))
+            cells = np.zeros(other.store.cell_room, np.int64)
+            for g in range(min(other.store.cell_room - 1, groups.shape[0])):  # there may be spare cells
+                if self.detailed and groups[g] + 1 < self.store.cell_room:
+                    cells[g + 1] = groups[g] + 1
+            at = Places(&columns[0], &sums[0], &cluster_sums[0], &cells[0], &groups[0], &clusters[0],
+                        groups.shape[0], clusters.shape[0])
+            check(merge(&self.store, &other.store, &at, False))
             if other.weighted and not self.weighted:
                 self.keep_weights(False)
         except BaseException:
@@ -404,18 +408,7 @@ cdef class State:
         mode = enter_default_mode()
         if other.weighted and not self.weighted:
             self.keep_weights(True)
-        merge_spans(self.store.group_sum, theirs.group_sum, group_codes, sums, True)
-        merge_spans(self.store.cluster_sum, theirs.cluster_sum, cluster_codes, by_cluster, True)
-        for g in range(group_codes.shape[0]):
-            k = group_codes[g]
-            for c in range(self.store.K):
-                merge_extremes(
-                    &self.store.group_extreme[2 * (k * self.store.K + c)],
-                    &theirs.group_extreme[2 * (g * self.store.K + place[c])],
-                    theirs.group_count[2 * g + self.store.column[c].kind])
-            for i in range(2):
-                self.store.group_count[2 * k + i] += theirs.group_count[2 * g + i]
-        merge(&self.store, theirs, &place[0], &cells[0])
+        merge(&self.store, &other.store, &at, True)
         restore_mode(mode)
         if not other.detailed:
             self.detailed = False
@@ -433,43 +426,33 @@ cdef class State:
 
     def weight(self, int kind=0, group=None):
         """ΣW and ΣW², as `sums` gives totals."""
-        cdef ExactSum* total = self.store.total + 3 * self.store.K + 2 * kind
-        cdef SpanSum* s
+        cdef Py_ssize_t g = -1 if group is None else group, i = 3 * self.store.K + 2 * kind
         if not self.weighted:
             implied = int(self.rows(kind, group)) << 1074
-            return implied, implied << 32 * FAR
+            return implied, as_product(implied)
         with cython.critical_section(self):
-            if group is None:
-                return exact_object(total), product_object(total + 1, self.store.far + (total - self.store.total) + 1)
-            s = self.store.group_sum + <Py_ssize_t> group * self.store.group_width + 3 * self.store.K + 2 * kind
-            return span_object(s), span_object(s + 1)
+            return sum_object(&self.store, i, g), sum_object(&self.store, i + 1, g)
 
     @cython.critical_section
     def sums(self, int c, group=None):
         """S, A, B of a column: integers in units of 2**-1074, of products in units of 2**-2162, or
         the inf or nan that decides."""
-        cdef ExactSum* total = self.store.total + 3 * c
-        cdef SpanSum* s = self.store.far + 3 * c
-        if group is None:
-            first, square = exact_object(total), product_object(total + SQUARE, s + SQUARE)
-            return first, square, product_object(total + CROSS, s + CROSS) if self.weighted else as_product(first)
-        s = self.store.group_sum + <Py_ssize_t> group * self.store.group_width + 3 * c
-        first, square = span_object(s), span_object(s + SQUARE)
-        return first, square, span_object(s + CROSS) if self.weighted else as_product(first)
+        cdef Py_ssize_t g = -1 if group is None else group
+        first, square = sum_object(&self.store, 3 * c + SUM, g), sum_object(&self.store, 3 * c + SQUARE, g)
+        return first, square, sum_object(&self.store, 3 * c + CROSS, g) if self.weighted else as_product(first)
 
     @cython.critical_section
     def total(self, int c, Py_ssize_t group):
-        """S of a column in a group as the nearest float; None where it is not a usual number."""
+        """S of a column in a group as the nearest float."""
         cdef SpanSum* s = self.store.group_sum + group * self.store.group_width + 3 * c
         cdef FloatMode mode
-        cdef double total
         if s.special:
-            return None
+            return decided(s.special)
         check(span_carry(s))
         mode = enter_default_mode()
-        total = unit_total(s.limb, s.size, s.low)
+        total = round_limbs(s.limb, s.size, s.low)
         restore_mode(mode)
-        return total if total == total else None
+        return total
 
     @cython.critical_section
     def unit_error(self, int c, Py_ssize_t group):
@@ -509,7 +492,7 @@ cdef class State:
         cdef Histogram* histogram = self.store.histogram + self.store.K
         cdef HistogramEntry* entry
         cdef uint64_t low, high
-        cdef int64_t i, cell = -1 if group is None else <int64_t> group + 1
+        cdef int64_t i = 0, cell = -1 if group is None else <int64_t> group + 1
         cdef int64_t[::1] label, rows
         cdef Py_ssize_t n = 0
         if self.weighted:
@@ -517,13 +500,8 @@ cdef class State:
         histogram_weight(1.0, &low, &high)
         labels, counts = np.empty(histogram.used, np.int64), np.empty(histogram.used, np.int64)
         label, rows = labels, counts
-        for i in range(histogram.capacity):
-            entry = histogram.entries + i
-            if entry.key == ~(<uint64_t> 0):
-                continue
-            if cell >= 0 and <int64_t> (entry.key >> (LABEL_BITS + WINDOW_BITS)) != cell:
-                continue
-            label[n] = <int64_t> ((entry.key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1))
+        while (entry := histogram_next(histogram, &i, cell)) != NULL:
+            label[n] = <int64_t> histogram_item(entry.key)
             rows[n] = <int64_t> (entry.high // high)
             n += 1
         return labels[:n], counts[:n]
@@ -533,20 +511,12 @@ cdef class State:
         return self.counted(self.store.K + 1, group)
 
     cdef dict counted(self, int t, group):
-        cdef Histogram* histogram = self.store.histogram + t
         cdef HistogramEntry* entry
-        cdef int64_t i
-        cdef int64_t cell = -1 if group is None else <int64_t> group + 1
+        cdef int64_t i = 0, cell = -1 if group is None else <int64_t> group + 1
         found = {}
-        for i in range(histogram.capacity):
-            entry = histogram.entries + i
-            if entry.key == ~(<uint64_t> 0):
-                continue
-            if cell >= 0 and <int64_t> (entry.key >> (LABEL_BITS + WINDOW_BITS)) != cell:
-                continue
-            item = (entry.key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1)
-            weight = (int(entry.high) << 64 | int(entry.low)) << 32 * (entry.key & 63)
-            found[item] = found.get(item, 0) + weight
+        while (entry := histogram_next(self.store.histogram + t, &i, cell)) != NULL:
+            item = histogram_item(entry.key)
+            found[item] = found.get(item, 0) + (histogram_total(entry) << 32 * (entry.key & 63))
         return found
 
     def calibration(self, group=None):
@@ -617,14 +587,14 @@ cdef class State:
 
     def histogram_text(self, int t, dict places):
         """Entries in no order, so that none but the one at hand is in memory."""
-        cdef int64_t i
-        for i in range(self.store.histogram[t].capacity):
-            if self.store.histogram[t].entries[i].key != ~(<uint64_t> 0):
-                yield histogram_entry(self.store.histogram[t].entries + i, places)
+        cdef int64_t i = 0
+        cdef HistogramEntry* entry
+        while (entry := histogram_next(self.store.histogram + t, &i)) != NULL:
+            yield histogram_entry(entry, places)
 
     @cython.critical_section
     def group_text(self, group):
-        return group_text(&self.store, self.weighted, group)
+        return line_text(&self.store, self.weighted, group)
 
     @cython.critical_section
     def cluster_text(self, cluster):
@@ -695,69 +665,60 @@ cdef inline int enter_far(SpanSum* into, SpanSum* other, bint final) noexcept no
     return span_merge(into, other, FAR) if final else span_reserve_merge(into, other, True, FAR)
 
 
-cdef int merge_spans(SpanSum* into, SpanSum* other, const int64_t[::1] codes, const int64_t[::1] places,
-                     bint final) except -1:
-    """Lines of sums to those with these codes, each from its place in the line: room for them, or themselves."""
-    cdef Py_ssize_t g, i, width = places.shape[0]
-    cdef SpanSum* s
-    cdef SpanSum* t
-    for g in range(codes.shape[0]):
-        for i in range(width):
-            s = into + codes[g] * width + i
-            t = other + g * width + places[i]
-            check(span_merge(s, t) if final else span_reserve_merge(s, t, False))
-    return 0
-
-
 # --- adding one store to another: first room for it, which may fail, then sums, which cannot ---
 
-cdef int reserve_merge(Store* into, Store* other, const int64_t* place, const int64_t* cells) noexcept nogil:
-    """Room for the histograms and bins of another store; negative when there is no memory. Column c here is
-    column place[c] of the other, and cell i of the other is cell cells[i] here; NULL: the same."""
-    cdef Py_ssize_t i, g, k, width = into.bin_width
-    cdef int c
-    for c in range(into.K + 2):
-        if histogram_reserve_merge(&into.histogram[c], &other.histogram[place[c] if place != NULL else c], cells) < 0:
-            return -1
-    for i in range(into.group_width):
-        k = 3 * place[i // 3] + i % 3 if place != NULL and i < 3 * into.K else i
-        if span_reserve_merge(&into.far[i], &other.far[k], False) < 0:
-            return -1
-    for g in range(other.cell_room):
-        k = cells[g] if cells != NULL else g
+cdef int merge_spans(SpanSum* into, SpanSum* other, const int64_t* lines, Py_ssize_t count, const int64_t* places,
+                     Py_ssize_t width, bint several, bint final) noexcept nogil:
+    """Lines of sums to those here, to which `several` may go, each sum from its place in the line."""
+    cdef Py_ssize_t g, i
+    cdef int bad = 0
+    cdef SpanSum* s
+    cdef SpanSum* t
+    for g in range(count):
         for i in range(width):
-            if span_reserve_merge(&into.bin_sum[k * width + i], &other.bin_sum[g * width + i], True) < 0:
-                return -1
-    return 0
+            s = into + (lines[g] if lines != NULL else g) * width + i
+            t = other + g * width + (places[i] if places != NULL else i)
+            bad |= span_merge(s, t) if final else span_reserve_merge(s, t, several)
+    return bad
 
 
-cdef void merge_extremes(double* into, const double* other, int64_t rows) noexcept nogil:
-    if rows and not other[0] > other[1]:               # else the column keeps no extremes
-        widen(into, other[0])
-        widen(into, other[1])
-
-
-cdef void merge(Store* into, Store* other, const int64_t* place, const int64_t* cells) noexcept nogil:
-    """Add another store, all but groups and clusters; nothing fails."""
-    cdef Py_ssize_t i, g, k, width = into.bin_width
-    cdef int c
+cdef void merge_rows(Store* into, int64_t* count, double* extreme, const int64_t* other_count,
+                     const double* other_extreme, const int64_t* columns) noexcept nogil:
+    """Numbers of rows and extremes of a line."""
+    cdef const double* pair
+    cdef Py_ssize_t c
     for c in range(into.K):
-        k = place[c] if place != NULL else c
-        for i in range(3):
-            exact_merge(&into.total[3 * c + i], &other.total[3 * k + i])
-            span_merge(&into.far[3 * c + i], &other.far[3 * k + i])
-        merge_extremes(&into.extreme[2 * c], &other.extreme[2 * k], other.count[into.column[c].kind])
-    for i in range(3 * into.K, into.group_width):
-        exact_merge(&into.total[i], &other.total[i])
-        span_merge(&into.far[i], &other.far[i])
+        pair = other_extreme + 2 * (columns[c] if columns != NULL else c)
+        if other_count[into.column[c].kind] and not pair[0] > pair[1]:       # else the column keeps no extremes
+            widen(extreme + 2 * c, pair[0])
+            widen(extreme + 2 * c, pair[1])
     for c in range(2):
-        into.count[c] += other.count[c]
+        count[c] += other_count[c]
+
+
+cdef int merge(Store* into, Store* other, const Places* at, bint final) noexcept nogil:
+    """Add another store, or before the `final` pass make the room with which this cannot fail; negative when
+    there is no memory."""
+    cdef Py_ssize_t g, c
+    cdef int bad = 0
+    bad |= merge_spans(into.group_sum, other.group_sum, at.groups, at.group_count, at.sums, into.group_width,
+                       False, final)
+    bad |= merge_spans(into.cluster_sum, other.cluster_sum, at.clusters, at.cluster_count, at.cluster_sums,
+                       into.cluster_width, False, final)
+    bad |= merge_spans(into.far, other.far, NULL, 1, at.sums, into.group_width, False, final)
+    bad |= merge_spans(into.bin_sum, other.bin_sum, at.cells, other.cell_room, NULL, into.bin_width, True, final)
     for c in range(into.K + 2):
-        histogram_merge_reserved(&into.histogram[c], &other.histogram[place[c] if place != NULL else c], cells)
-    for g in range(other.cell_room):
-        k = cells[g] if cells != NULL else g
-        for i in range(width):
-            span_merge(&into.bin_sum[k * width + i], &other.bin_sum[g * width + i])
+        g = at.columns[c] if at.columns != NULL else c
+        bad |= histogram_merge(&into.histogram[c], &other.histogram[g], at.cells, final)
+    if not final:
+        return bad
+    for c in range(into.group_width):
+        exact_merge(&into.total[c], &other.total[at.sums[c] if at.sums != NULL else c])
+    merge_rows(into, into.count, into.extreme, other.count, other.extreme, at.columns)
+    for g in range(at.group_count):
+        merge_rows(into, into.group_count + 2 * at.groups[g], into.group_extreme + 2 * at.groups[g] * into.K,
+                   other.group_count + 2 * g, other.group_extreme + 2 * g * into.K, at.columns)
+    return 0
 
 
 cdef object as_product(total):

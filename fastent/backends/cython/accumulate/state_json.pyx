@@ -4,62 +4,60 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.accumulate.state_data cimport BIN_CROSS, BIN_SUMS, Store, check
 from fastent.backends.cython.accumulate.histogram cimport (
-    LABEL_BITS, WINDOW_BITS, Histogram, HistogramEntry, histogram_grow, histogram_key, histogram_put,
+    CELL_SHIFT, LABEL_BITS, Histogram, HistogramEntry, histogram_grow, histogram_item, histogram_key, histogram_put,
+    histogram_total,
 )
 from fastent.backends.cython.accumulate.exact_sum_int cimport (
-    exact_add_object, exact_object, packed, product_object, span_add_object, span_object, unpacked,
+    exact_object, packed, span_add_object, span_object, unpacked,
 )
-from fastent.backends.cython.accumulate.exact_sum_blocks cimport PRODUCT_UNIT
+from fastent.backends.cython.accumulate.exact_sum_blocks cimport PRODUCT_UNIT, decided
 from fastent._errors import shown
 
-UNITS = (1074, PRODUCT_UNIT, PRODUCT_UNIT)             # of the three sums of a column: see `packed`
+
+cdef int unit_of(Store* store, Py_ssize_t i) except -1:
+    """Of a sum by its place in a line: all but the first of a column and of a kind of weights are sums of products."""
+    return PRODUCT_UNIT if (i % 3 if i < 3 * store.K else (i - 3 * store.K) % 2) else 1074
+
+
+cdef object sum_object(Store* store, Py_ssize_t i, Py_ssize_t g):
+    """A sum by its place in the line of a group, or for g < 0 in that of all rows."""
+    cdef int special
+    if g >= 0:
+        return span_object(&store.group_sum[g * store.group_width + i])
+    special = store.total[i].special | store.far[i].special
+    if special:
+        return decided(special)
+    return (exact_object(&store.total[i]) << unit_of(store, i) - 1074) + span_object(&store.far[i])
+
+
+cdef tuple kept_sums(Store* store, bint weighted):
+    """Places of what a line keeps: sums of columns and of weights. Unit weights have no Σ W·x, ΣW and ΣW²."""
+    cdef int K = store.K
+    return ([3 * c + i for c in range(K) for i in range(3 if weighted else 2)],
+            [*range(3 * K, 3 * K + 2 * store.kinds)] if weighted else [])
+
+
+cdef list line_text(Store* store, bint weighted, Py_ssize_t g):
+    """Rows, sums, weights and extremes of a group by its code, or for g < 0 of all rows."""
+    cdef const int64_t* count = &store.count[0] if g < 0 else store.group_count + 2 * g
+    cdef const double* extreme = store.extreme if g < 0 else store.group_extreme + 2 * g * store.K
+    sums, weights = [[packed(sum_object(store, i, g), unit_of(store, i)) for i in places]
+                     for places in kept_sums(store, weighted)]
+    return [[count[i] for i in range(store.kinds)], sums, weights, [extreme[i].hex() for i in range(2 * store.K)]]
 
 
 cdef dict store_text(Store* store, bint weighted, tuple columns):
     """All but names, histograms, calibration and the sums of groups and clusters."""
-    cdef Py_ssize_t i
-    cdef int c
-    kept = range(3) if weighted else range(2)
-    weights = range(2 * store.kinds if weighted else 0)
-    found = {}
-    for c, column in enumerate(columns):
-        found[column[0]] = {
-            "sums": [total_text(store, 3 * c + i, i) for i in kept],
-            "extremes": [store.extreme[2 * c + i].hex() for i in range(2)],
-        }
+    kept = 3 if weighted else 2
+    rows, sums, weights, extremes = line_text(store, weighted, -1)
     return {
-        "rows": [store.count[c] for c in range(store.kinds)],
-        "weights": [total_text(store, 3 * store.K + c, c % 2) for c in weights],
-        "columns": found,
+        "rows": rows,
+        "weights": weights,
+        "columns": {
+            column[0]: {"sums": sums[kept * c:kept * (c + 1)], "extremes": extremes[2 * c:2 * (c + 1)]}
+            for c, column in enumerate(columns)
+        },
     }
-
-
-cdef str total_text(Store* store, Py_ssize_t place, int product):
-    """A total over all rows: the first of each column and kind of weights is one of single numbers."""
-    if product:
-        return packed(product_object(&store.total[place], &store.far[place]), UNITS[1])
-    return packed(exact_object(&store.total[place]))
-
-
-cdef int load_total(Store* store, Py_ssize_t place, int product, str text) except -1:
-    if product:
-        return span_add_object(&store.far[place], unpacked(text, UNITS[1]))
-    return exact_add_object(&store.total[place], unpacked(text))
-
-
-cdef list group_text(Store* store, bint weighted, Py_ssize_t g):
-    """Rows, sums, weights and extremes of a group by its code."""
-    cdef Py_ssize_t i, width = store.group_width
-    cdef int c
-    kept = range(3) if weighted else range(2)
-    weights = range(2 * store.kinds if weighted else 0)
-    return [
-        [store.group_count[2 * g + i] for i in range(store.kinds)],
-        [packed(span_object(&store.group_sum[g * width + 3 * c + i]), UNITS[i])
-         for c in range(store.K) for i in kept],
-        [packed(span_object(&store.group_sum[g * width + 3 * store.K + i]), UNITS[i % 2]) for i in weights],
-        [store.group_extreme[2 * g * store.K + i].hex() for i in range(2 * store.K)],
-    ]
 
 
 cdef list cluster_text(Store* store, Py_ssize_t g):
@@ -68,57 +66,50 @@ cdef list cluster_text(Store* store, Py_ssize_t g):
     return [packed(span_object(&store.cluster_sum[g * width + c])) for c in range(width)]
 
 
-cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict data) except -1:
-    """Fill an empty store that has room for so many groups, clusters and calibrated cells."""
-    cdef Py_ssize_t i, g, K = store.K, kinds = store.kinds, width = store.group_width
-    cdef int c
-    kept = 3 if weighted else 2
-    weights_kept = 2 * kinds if weighted else 0
-    groups, clusters, cells = room
-    for c, n in enumerate(sized(data["rows"], kinds)):
-        store.count[c] = row_count(n)
-    for c, text in enumerate(sized(data["weights"], weights_kept)):
-        load_total(store, 3 * K + c, c % 2, weight(text))
-    for c, column in enumerate(columns):
-        saved = data["columns"][column[0]]
-        for i, text in enumerate(sized(saved["sums"], kept)):
-            load_total(store, 3 * c + i, i, text)
-        for i, text in enumerate(sized(saved["extremes"], 2)):
-            store.extreme[2 * c + i] = float.fromhex(text)
-        load_histogram(&store.histogram[c], saved["histogram"], store.cell_room)
-    load_histogram(&store.histogram[K], data["labels"], store.cell_room)
-    load_histogram(&store.histogram[K + 1], data["items"], store.cell_room)
-    for g, part in enumerate(sized(data["groups"], groups)):
-        counts, sums, weights, extremes = part
-        for c, n in enumerate(sized(counts, kinds)):
-            store.group_count[2 * g + c] = row_count(n)
-        for i, text in enumerate(sized(sums, kept * K)):
-            span_add_object(&store.group_sum[g * width + 3 * (i // kept) + i % kept], unpacked(text, UNITS[i % kept]))
-        for i, text in enumerate(sized(weights, weights_kept)):
-            span_add_object(&store.group_sum[g * width + 3 * K + i], unpacked(weight(text), UNITS[i % 2]))
-        for i, text in enumerate(sized(extremes, 2 * K)):
-            store.group_extreme[2 * g * K + i] = float.fromhex(text)
-    for g, texts in enumerate(sized(data["clusters"], clusters)):
-        for i, text in enumerate(sized(texts, K + kinds)):
-            span_add_object(&store.cluster_sum[g * (K + kinds) + i], unpacked(text))
-    for g, cell in enumerate(sized(data["calibration"], cells)):
-        for c, sums in enumerate(sized(cell, store.bins)):
-            for i, text in enumerate(sized(sums, BIN_SUMS if weighted else BIN_CROSS)):
-                span_add_object(&store.bin_sum[BIN_SUMS * (g * store.bins + c) + i],
-                                unpacked(text, UNITS[i // BIN_CROSS]))
+cdef int load_line(Store* store, bint weighted, Py_ssize_t g, rows, sums, weights, extremes) except -1:
+    """What `line_text` gives."""
+    cdef int64_t* count = &store.count[0] if g < 0 else store.group_count + 2 * g
+    cdef double* extreme = store.extreme if g < 0 else store.group_extreme + 2 * g * store.K
+    cdef Py_ssize_t i
+    cdef str text
+    for i, n in enumerate(sized(rows, store.kinds)):
+        if type(n) is not int or n < 0:
+            raise ValueError(f"expected a number of rows, got {shown(n)}")
+        count[i] = n
+    for places, texts in zip(kept_sums(store, weighted), (sums, weights)):
+        for text, i in zip(sized(texts, len(places)), places):
+            if i >= 3 * store.K and text.startswith("-"):
+                raise ValueError(f"expected a weight, got {text}")
+            span_add_object(&store.far[i] if g < 0 else &store.group_sum[g * store.group_width + i],
+                            unpacked(text, unit_of(store, i)))
+    for i, text in enumerate(sized(extremes, 2 * store.K)):
+        extreme[i] = float.fromhex(text)
     return 0
 
 
-cdef int64_t row_count(object n) except -1:
-    if type(n) is not int or n < 0:
-        raise ValueError(f"expected a number of rows, got {shown(n)}")
-    return n
-
-
-cdef object weight(str text):
-    if text.startswith("-"):
-        raise ValueError(f"expected a weight, got {text}")
-    return text
+cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict data) except -1:
+    """Fill an empty store that has room for so many groups, clusters and calibrated cells."""
+    cdef Py_ssize_t i, g
+    cdef int c
+    groups, clusters, cells = room
+    saved = [data["columns"][column[0]] for column in columns]
+    sums = [text for column in saved for text in sized(column["sums"], 3 if weighted else 2)]
+    extremes = [text for column in saved for text in sized(column["extremes"], 2)]
+    load_line(store, weighted, -1, data["rows"], sums, data["weights"], extremes)
+    histograms = [*(column["histogram"] for column in saved), data["labels"], data["items"]]
+    for c, entries in enumerate(histograms):
+        load_histogram(&store.histogram[c], entries, store.cell_room)
+    for g, (rows, sums, weights, extremes) in enumerate(sized(data["groups"], groups)):
+        load_line(store, weighted, g, rows, sums, weights, extremes)
+    for g, texts in enumerate(sized(data["clusters"], clusters)):
+        for i, text in enumerate(sized(texts, store.cluster_width)):
+            span_add_object(&store.cluster_sum[g * store.cluster_width + i], unpacked(text))
+    for g, cell in enumerate(sized(data["calibration"], cells)):
+        for c, texts in enumerate(sized(cell, store.bins)):
+            for i, text in enumerate(sized(texts, BIN_SUMS if weighted else BIN_CROSS)):
+                span_add_object(&store.bin_sum[BIN_SUMS * (g * store.bins + c) + i],
+                                unpacked(text, PRODUCT_UNIT if i >= BIN_CROSS else 1074))
+    return 0
 
 
 cdef object sized(parts, Py_ssize_t count):
@@ -142,10 +133,7 @@ def counted(parts, count):
 
 cdef list histogram_entry(HistogramEntry* entry, places):
     """Place of the cell, item, window and weight."""
-    cdef uint64_t key = entry.key
-    return [places[key >> (LABEL_BITS + WINDOW_BITS)],
-            (key >> WINDOW_BITS) & ((<uint64_t> 1 << LABEL_BITS) - 1),
-            key & 63, hex(int(entry.high) << 64 | int(entry.low))]
+    return [places[entry.key >> CELL_SHIFT], histogram_item(entry.key), entry.key & 63, hex(histogram_total(entry))]
 
 
 cdef int load_histogram(Histogram* histogram, entries, Py_ssize_t cells) except -1:

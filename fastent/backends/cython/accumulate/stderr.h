@@ -1,4 +1,4 @@
-/* Totals and the standard error of a mean from exact sums of few limbs: for reports of many groups.
+/* Totals as doubles, and the standard error of a mean from exact sums of few limbs, for reports of many groups:
 
    √((A − S²/n) / (n (n − 1))), correctly rounded, as fastent.results works it out of Python's integers
    in twenty times the time. What does not fit in these integers is left to that. */
@@ -17,17 +17,40 @@ static double round_bits(uint64_t m, int more, int e) {
     return ldexp((double)kept, e + drop);
 }
 
-/* The double nearest to limbs of 32 bits in units of 2^-1074; limb[top] is the highest that is not 0, or top 1. */
-static double round_limbs(const uint64_t *limb, int top) {
-    uint64_t m = limb[top] << 32 | limb[top - 1], below = 0;
-    int i, shift = m ? __builtin_clzll(m) : 63;
-    if (top == 1)
-        return shift >= 11 ? ldexp((double)m, -1074) : round_bits(m, 0, -1074);
-    m = m << shift | limb[top - 2] >> (32 - shift);
-    below = limb[top - 2] << (32 + shift);
-    for (i = 0; i < top - 2; i++)
-        below |= limb[i];
-    return round_bits(m, below != 0, 32 * (top - 1) - shift - 1074);
+enum { MOST_LIMBS = 160 };
+
+/* |x| in 32 bits a part, for carried limbs of which the last has the sign, and whether x < 0. */
+static int magnitude_of(const int64_t *limb, int size, uint64_t *part) {
+    int i, negative = size > 0 && limb[size - 1] < 0;
+    uint64_t carry = 1;
+    for (i = 0; i < size; i++) {
+        part[i] = (uint64_t)limb[i] & 0xFFFFFFFFu;
+        if (negative) {                                 /* two's complement, limb by limb */
+            carry += ~part[i] & 0xFFFFFFFFu;
+            part[i] = carry & 0xFFFFFFFFu;
+            carry >>= 32;
+        }
+    }
+    return negative;
+}
+
+/* The double nearest to x·2^(32 low − 1074) for carried limbs. */
+static double round_limbs(const int64_t *limb, int size, int low) {
+    uint64_t part[MOST_LIMBS + 2] = {0}, m, below;      /* two zeros below the limbs */
+    int negative = magnitude_of(limb, size, part + 2), i, top = size + 1, shift;
+    double found;
+    while (top > 2 && part[top] == 0)
+        top--;
+    m = part[top] << 32 | part[top - 1];
+    if (m == 0)
+        return 0.0;
+    shift = __builtin_clzll(m);
+    m = m << shift | part[top - 2] >> (32 - shift);
+    below = part[top - 2] << (32 + shift);
+    for (i = 2; i < top - 2; i++)
+        below |= part[i];
+    found = round_bits(m, below != 0, 32 * (top - 3 + low) - shift - 1074);
+    return negative ? -found : found;
 }
 
 #ifdef __SIZEOF_INT128__
@@ -36,24 +59,16 @@ enum { UNIT_PARTS = 8, UNIT_WORDS = 24, UNIT_MOST_ROWS = 2000000 };
 
 typedef struct {
     uint64_t word[UNIT_WORDS];
-    int negative;
 } Wide;
 
-/* The integer of carried limbs of 32 bits, of which the last has the sign. */
-static void wide_of(Wide *x, const int64_t *limb, int size) {
-    uint64_t carry = 1, part;
-    int i;
+/* |x| of carried limbs, and whether x < 0. */
+static int wide_of(Wide *x, const int64_t *limb, int size) {
+    uint64_t part[MOST_LIMBS];
+    int i, negative = magnitude_of(limb, size, part);
     memset(x, 0, sizeof(*x));
-    x->negative = size > 0 && limb[size - 1] < 0;
-    for (i = 0; i < size; i++) {
-        part = (uint64_t)limb[i] & 0xFFFFFFFFu;
-        if (x->negative) {                              /* two's complement, limb by limb */
-            carry += ~part & 0xFFFFFFFFu;
-            part = carry & 0xFFFFFFFFu;
-            carry >>= 32;
-        }
-        x->word[i / 2] |= part << 32 * (i % 2);
-    }
+    for (i = 0; i < size; i++)
+        x->word[i / 2] |= part[i] << 32 * (i % 2);
+    return negative;
 }
 
 static int wide_bits(const Wide *x) {
@@ -64,52 +79,22 @@ static int wide_bits(const Wide *x) {
     return 0;
 }
 
+static uint64_t word_of(const Wide *x, int i) {
+    return i >= 0 && i < UNIT_WORDS ? x->word[i] : 0;
+}
+
 /* floor(x · 2^shift), and whether something was cut off; what it becomes must fit. */
 static int wide_shift(Wide *x, int shift) {
-    int words = (shift < 0 ? -shift : shift) / 64, bits = (shift < 0 ? -shift : shift) % 64, i, lost = 0;
-    if (shift >= 0) {
-        for (i = UNIT_WORDS - 1; i >= 0; i--) {
-            uint64_t high = i >= words ? x->word[i - words] : 0;
-            uint64_t low = i > words ? x->word[i - words - 1] : 0;
-            x->word[i] = bits ? high << bits | low >> (64 - bits) : high;
-        }
-        return 0;
-    }
-    for (i = 0; i < words && i < UNIT_WORDS; i++)
-        lost |= x->word[i] != 0;
-    if (bits && words < UNIT_WORDS)
-        lost |= (x->word[words] & (((uint64_t)1 << bits) - 1)) != 0;
-    for (i = 0; i < UNIT_WORDS; i++) {
-        uint64_t low = i + words < UNIT_WORDS ? x->word[i + words] : 0;
-        uint64_t high = i + words + 1 < UNIT_WORDS ? x->word[i + words + 1] : 0;
-        x->word[i] = bits ? low >> bits | high << (64 - bits) : low;
-    }
+    Wide old = *x;
+    int words = shift >> 6, bits = shift & 63, i, lost = 0;     /* 64 words + bits = shift, of either sign */
+    for (i = 0; i < -words && i < UNIT_WORDS; i++)
+        lost |= (i == -words - 1 ? old.word[i] << bits : old.word[i]) != 0;
+    for (i = 0; i < UNIT_WORDS; i++)
+        x->word[i] = word_of(&old, i - words) << bits | (bits ? word_of(&old, i - words - 1) >> (64 - bits) : 0);
     return lost;
 }
 
-/* The same of m of 62 bits or more; −1 where it is not a usual number. */
-static double unit_round(uint64_t m, int more, int e) {
-    int top = e + 11 - __builtin_clzll(m);
-    return top < -900 || top > 900 ? -1.0 : round_bits(m, more, e);
-}
-
-/* The double nearest to x·2^(32 low − 1074) for carried limbs; NaN: it does not fit. */
-static double unit_total(const int64_t *limb, int size, int low) {
-    Wide x;
-    int bits, lost;
-    double found;
-    if (size > 2 * UNIT_WORDS)
-        return NAN;
-    wide_of(&x, limb, size);
-    bits = wide_bits(&x);
-    if (bits == 0)
-        return 0.0;
-    lost = wide_shift(&x, 64 - bits);
-    found = unit_round(x.word[0], lost, bits - 64 + 32 * low - 1074);
-    return found < 0 ? NAN : x.negative ? -found : found;
-}
-
-/* S = s·2^(32 s_low − 1074), A likewise; −1.0: it does not fit. */
+/* S = s·2^(32 s_low − 1074), A likewise; −1.0: it does not fit, or is no usual number. */
 static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int64_t *a_limb, int a_size,
                          int a_low, int64_t rows) {
     Wide s, a, square;
@@ -121,7 +106,8 @@ static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int
         return -1.0;
     q = n * n * (n - 1);
     wide_of(&s, s_limb, s_size);
-    wide_of(&a, a_limb, a_size);
+    if (wide_of(&a, a_limb, a_size))
+        return -1.0;
     memset(&square, 0, sizeof(square));
     for (i = 0; i < UNIT_PARTS / 2; i++) {
         part = 0;
@@ -138,13 +124,11 @@ static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int
         a.word[i] = (uint64_t)part;
         part >>= 64;
     }
-    power = s_size == 0 || a_power < s_power ? a_power : s_power;
-    if (a.negative || wide_bits(&a) + a_power - power > 64 * UNIT_WORDS
-        || wide_bits(&square) + (s_size ? s_power - power : 0) > 64 * UNIT_WORDS)
+    power = a_power < s_power ? a_power : s_power;
+    if (wide_bits(&a) + a_power - power > 64 * UNIT_WORDS || wide_bits(&square) + s_power - power > 64 * UNIT_WORDS)
         return -1.0;
     wide_shift(&a, a_power - power);
-    if (s_size)
-        wide_shift(&square, s_power - power);
+    wide_shift(&square, s_power - power);
     for (i = 0; i < UNIT_WORDS; i++) {                  /* a becomes n A − S² */
         part = (unsigned __int128)a.word[i] - square.word[i] - borrow;
         a.word[i] = (uint64_t)part;
@@ -172,15 +156,11 @@ static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int
     while (root < UINT64_MAX && (unsigned __int128)(root + 1) * (root + 1) <= quotient)
         root++;
     lost |= rest != 0 || (unsigned __int128)root * root != quotient;
-    return unit_round(root, lost, (power - 2148 - shift) / 2);
+    shift = (power - 2148 - shift) / 2;
+    return shift < -900 || shift > 900 ? -1.0 : round_bits(root, lost, shift);
 }
 
 #else /* machines of 32 bits */
-
-static double unit_total(const int64_t *limb, int size, int low) {
-    (void)limb; (void)size; (void)low;
-    return NAN;
-}
 
 static double unit_error(const int64_t *s_limb, int s_size, int s_low, const int64_t *a_limb, int a_size,
                          int a_low, int64_t rows) {
