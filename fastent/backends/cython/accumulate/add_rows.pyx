@@ -88,9 +88,7 @@ cdef int enter_product(SpanSum* s, double a, double b, bint final) noexcept nogi
     cdef double high, low
     cdef int limbs
     far_product(a, b, &high, &low, &limbs)
-    if span_enter(s, low, final, limbs) < 0:
-        return -1
-    return span_enter(s, high, final, limbs)
+    return span_enter(s, low, limbs, final) | span_enter(s, high, limbs, final)
 
 
 cdef struct Counts:                                # of rows by place, in two arrays by turns: when
@@ -148,7 +146,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     cdef const int64_t* keep = NULL
     cdef double[BLOCK] value, term, shown
     cdef ExactSum* total = fresh.total + 3 * c
-    cdef SpanSum* far = fresh.far + 3 * c
+    cdef SpanSum* far = fresh.far.sum + 3 * c
     cdef HistogramEntry cache[RECENT]
     cdef HistogramEntry* recent = NULL
     cdef Counts counted
@@ -221,7 +219,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
         if rows.clusters != NULL:
             for i in range(n):
                 row = keep[i] if keep != NULL else start + i
-                bad |= span_enter(store.cluster_sum + c + store.cluster_width * rows.clusters[row], x[i], task.final)
+                bad |= span_enter(store.cluster.sum + c + store.cluster.width * rows.clusters[row], x[i], 0, task.final)
         start += n
     if column.histogram and rows.groups != NULL and not task.final:
         bad |= histogram_reserve(&store.histogram[c], missing)
@@ -249,7 +247,7 @@ cdef int add_alike(Store* store, int c, double v, int64_t rows) noexcept nogil:
 cdef inline uint64_t cell_of(Task* task, Py_ssize_t row) noexcept nogil:
     """What counts for the row's group: cell 0 without one, or where groups have no details."""
     cdef int64_t cell = task.rows.groups[row] + 1 if task.rows.groups != NULL else 0
-    return <uint64_t> cell if cell < task.store.cell_room else 0
+    return <uint64_t> cell if cell < task.store.cell.room else 0
 
 
 cdef inline uint64_t item_of(uint32_t place, double v) noexcept nogil:
@@ -305,7 +303,7 @@ cdef int add_groups(Task* task, int c, const double* x, const double* weight,
     cdef SpanSum* s
     cdef int bad = 0
     for i in range(n):
-        place[i] = store.group_sum + 3 * c + store.group_width * rows.groups[keep[i] if keep != NULL else start + i]
+        place[i] = store.group.sum + 3 * c + store.group.width * rows.groups[keep[i] if keep != NULL else start + i]
     for i in range(n):
         # With many groups the sums, and then their limbs, come from memory: ask ahead.
         if i + 16 < n:
@@ -314,7 +312,7 @@ cdef int add_groups(Task* task, int c, const double* x, const double* weight,
             __builtin_prefetch(place[i + 8][SUM].limb)
             __builtin_prefetch(place[i + 8][SQUARE].limb)
         s = place[i]
-        bad |= span_enter(s + SUM, x[i], task.final)
+        bad |= span_enter(s + SUM, x[i], 0, task.final)
         bad |= enter_product(s + SQUARE, x[i], x[i], task.final)
         if weight != NULL:
             bad |= enter_product(s + CROSS, weight[i], x[i], task.final)
@@ -336,7 +334,7 @@ cdef int add_weights(Task* task, int k) noexcept nogil:
         task.fresh.count[k] += n
         if weight != NULL:
             exact_add(total, weight, n)
-            bad |= exact_add_products(total + 1, task.fresh.far + 3 * store.K + 2 * k + 1, weight, weight, n, grids)
+            bad |= exact_add_products(total + 1, task.fresh.far.sum + 3 * store.K + 2 * k + 1, weight, weight, n, grids)
     if rows.groups == NULL and rows.clusters == NULL:
         return bad
     for i in range(n):
@@ -344,12 +342,12 @@ cdef int add_weights(Task* task, int k) noexcept nogil:
         if rows.groups != NULL:
             store.group_count[2 * rows.groups[place] + k] += task.final
             if weight != NULL:
-                s = store.group_sum + rows.groups[place] * store.group_width + 3 * store.K + 2 * k
-                bad |= span_enter(s, weight[i], task.final)
+                s = store.group.sum + rows.groups[place] * store.group.width + 3 * store.K + 2 * k
+                bad |= span_enter(s, weight[i], 0, task.final)
                 bad |= enter_product(s + 1, weight[i], weight[i], task.final)
         if rows.clusters != NULL:
-            bad |= span_enter(store.cluster_sum + rows.clusters[place] * store.cluster_width + store.K + k,
-                         weight[i] if weight != NULL else 1.0, task.final)
+            bad |= span_enter(store.cluster.sum + rows.clusters[place] * store.cluster.width + store.K + k,
+                         weight[i] if weight != NULL else 1.0, 0, task.final)
     return bad
 
 
@@ -395,7 +393,7 @@ cdef int add_bins(Task* task) noexcept nogil:
         start += n
     if counted:
         for b in range(store.bins):
-            bad |= keep_bin(task.fresh.bin_sum + BIN_SUMS * b, counts[b])
+            bad |= keep_bin(task.fresh.cell.sum + BIN_SUMS * b, counts[b])
     return bad
 
 
@@ -430,10 +428,10 @@ cdef bint count_bins(int bins, const double* edge, uint64_t (*counts)[4], const 
 cdef int keep_bin(SpanSum* s, const uint64_t* counts) noexcept nogil:
     cdef int k, bad = 0
     for k in range(3):
-        bad |= span_add(s, ldexp(<double> (counts[k] & <uint64_t> 0xFFFFFFFF), 32 * k - 95))
-        bad |= span_add(s, ldexp(<double> (counts[k] >> 32), 32 * k - 63))
-    bad |= span_add(s + 1, <double> (counts[3] >> 32))
-    bad |= span_add(s + 2, <double> (counts[3] & <uint64_t> 0xFFFFFFFF))
+        bad |= span_add(s, ldexp(<double> (counts[k] & <uint64_t> 0xFFFFFFFF), 32 * k - 95), 0)
+        bad |= span_add(s, ldexp(<double> (counts[k] >> 32), 32 * k - 63), 0)
+    bad |= span_add(s + 1, <double> (counts[3] >> 32), 0)
+    bad |= span_add(s + 2, <double> (counts[3] & <uint64_t> 0xFFFFFFFF), 0)
     return bad
 
 
@@ -442,7 +440,7 @@ cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
     """Rows one by one to the exact sums of their bins: those of groups in the second pass."""
     cdef Store* store = task.store
     cdef Rows* rows = task.rows
-    cdef SpanSum* bin_sum = store.bin_sum if rows.groups != NULL else task.fresh.bin_sum
+    cdef SpanSum* bin_sum = store.cell.sum if rows.groups != NULL else task.fresh.cell.sum
     cdef bint final = task.final or rows.groups == NULL
     cdef Py_ssize_t i, b, cell
     cdef double v, w = 1.0
@@ -456,9 +454,9 @@ cdef int add_to_bins(Task* task, const double* edge, const double* confidence,
         if rows.weight[0] != NULL:
             w = rows.weight[0][start + i]
         s = bin_sum + BIN_SUMS * (cell * store.bins + b)
-        bad |= span_enter(s, w * v, final)
-        bad |= span_enter(s + 1, w * correct[i], final)
-        bad |= span_enter(s + 2, w, final)
+        bad |= span_enter(s, w * v, 0, final)
+        bad |= span_enter(s + 1, w * correct[i], 0, final)
+        bad |= span_enter(s + 2, w, 0, final)
         if rows.weight[0] != NULL:
             bad |= enter_product(s + BIN_CROSS, w, w * v, final)
             bad |= enter_product(s + BIN_CROSS + 1, w, w * correct[i], final)

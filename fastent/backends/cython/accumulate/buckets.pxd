@@ -41,7 +41,7 @@ cdef inline void histogram_places(const double* v, Py_ssize_t n, uint32_t* place
         largest = k if k > largest else largest
         p = <uint32_t> (b >> 46) - <uint32_t> FIRST_PLACE
         p = p if p < <uint32_t> PLACES else <uint32_t> PLACES
-        place[i] = p if b << 1 else <uint32_t> ZERO_PLACE
+        place[i] = p if v[i] != 0 else <uint32_t> ZERO_PLACE
     ends[0] = least
     ends[1] = largest
 

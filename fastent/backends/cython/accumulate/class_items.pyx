@@ -12,26 +12,25 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.arithmetic.functions cimport fe_bits_double, fe_from_bits_double
 
-cdef enum:
-    C_ITEMS = 1 << 30
-    C_LINE_BITS = 21
-    C_BIN_BITS = 10
-    C_SCALE_BITS = 9
-    C_ORIGIN = 8
-    C_PLACES = 16
-    C_WEIGHT = 0
-    C_PROBABILITY = 1
-    C_LABEL = 2
-    C_SQUARE = 3
-    C_BOTH = C_SQUARE + C_PLACES
-    C_CROSS = C_BOTH + C_PLACES
-    C_LESS = C_CROSS + 2 * C_PLACES
-    C_LOST = C_LESS + 2
-    TILE = 8                                # rows: a cache line of each line of items
+cpdef enum:
+    ITEMS = 1 << 30
+    LINE_BITS = 21
+    BIN_BITS = 10
+    SCALE_BITS = 9
+    SCALE = 1 << SCALE_BITS
+    ORIGIN = 8
+    PLACES = 16
+    WEIGHT = 0
+    PROBABILITY = 1
+    LABEL = 2
+    SQUARE = 3
+    BOTH = SQUARE + PLACES
+    CROSS = BOTH + PLACES
+    LESS = CROSS + 2 * PLACES
+    LOST = LESS + 2
 
-ITEMS, LINE_BITS, BIN_BITS = C_ITEMS, C_LINE_BITS, C_BIN_BITS
-SCALE, ORIGIN, PLACES = 1 << C_SCALE_BITS, C_ORIGIN, C_PLACES
-SQUARE, CROSS, LESS, LOST = C_SQUARE, C_CROSS, C_LESS, C_LOST
+cdef enum:
+    TILE = 8                                # rows: a cache line of each line of items
 
 
 cdef inline double mantissa(double x, int *exponent) noexcept nogil:
@@ -49,8 +48,8 @@ cdef inline int64_t scaled(double a, double b, double *m) noexcept nogil:
     cdef int e, f
     cdef double product = mantissa(a, &e) * mantissa(b, &f)
     e += f
-    m[0] = product * fe_from_bits_double(<uint64_t>(1023 + (e & ((1 << C_SCALE_BITS) - 1))) << 52)
-    return (e >> C_SCALE_BITS) + C_ORIGIN
+    m[0] = product * fe_from_bits_double(<uint64_t>(1023 + (e & (SCALE - 1))) << 52)
+    return (e >> SCALE_BITS) + ORIGIN
 
 
 cdef inline int64_t bin_of(double p, const double *edges, Py_ssize_t bins) noexcept nogil:
@@ -73,7 +72,7 @@ cdef struct Row:
 
 cdef inline void put(int64_t *numbers, double *amounts, Py_ssize_t at, int64_t item, int64_t line,
                      double amount) noexcept nogil:
-    numbers[at] = item + (line << C_LINE_BITS)
+    numbers[at] = item + (line << LINE_BITS)
     amounts[at] = amount
 
 
@@ -101,33 +100,33 @@ cdef void fill(const double *p, Py_ssize_t rows, Py_ssize_t classes, const int64
                 numbers[line * rows + start + r] = -1
                 amounts[line * rows + start + r] = 0
             if tile[r].lost:
-                put(numbers, amounts, single * rows + start + r, C_ITEMS, C_LOST, w)
+                put(numbers, amounts, single * rows + start + r, ITEMS, LOST, w)
         for c in range(classes):
-            row_class = C_ITEMS + (c << C_BIN_BITS)
+            row_class = ITEMS + (c << BIN_BITS)
             for r in range(count):
                 w = tile[r].weight
                 x = 0 if tile[r].lost else p[(start + r) * classes + c]
                 place = row_class + bin_of(x, edges, bins)
                 x *= w
                 line = c * rows + start + r
-                put(numbers, amounts, line, place, C_WEIGHT, w)
-                put(numbers, amounts, line + classes * rows, place, C_PROBABILITY, x)
-                k = C_SQUARE + scaled(x, x, &m)
+                put(numbers, amounts, line, place, WEIGHT, w)
+                put(numbers, amounts, line + classes * rows, place, PROBABILITY, x)
+                k = SQUARE + scaled(x, x, &m)
                 put(numbers, amounts, line + 2 * classes * rows, row_class, k, m)
                 if weights != NULL:
-                    k = C_CROSS + scaled(tile[r].more, x, &m)
+                    k = CROSS + scaled(tile[r].more, x, &m)
                     put(numbers, amounts, line + 3 * classes * rows, place, k, m)
-                    put(numbers, amounts, line + 4 * classes * rows, place, C_LESS, x if tile[r].more != 0 else 0.0)
+                    put(numbers, amounts, line + 4 * classes * rows, place, LESS, x if tile[r].more != 0 else 0.0)
                 if c != tile[r].label or tile[r].lost:
                     continue
                 line = (single + 1) * rows + start + r
-                put(numbers, amounts, line, place, C_LABEL, w)
-                k = C_BOTH + scaled(w, x, &m)
+                put(numbers, amounts, line, place, LABEL, w)
+                k = BOTH + scaled(w, x, &m)
                 put(numbers, amounts, line + rows, row_class, k, m)
                 if weights != NULL:
-                    k = C_CROSS + C_PLACES + scaled(tile[r].more, w, &m)
+                    k = CROSS + PLACES + scaled(tile[r].more, w, &m)
                     put(numbers, amounts, line + 2 * rows, place, k, m)
-                    put(numbers, amounts, line + 3 * rows, place, C_LESS + 1, tile[r].more)
+                    put(numbers, amounts, line + 3 * rows, place, LESS + 1, tile[r].more)
         start += count
 
 

@@ -35,7 +35,7 @@ cdef inline int span_add_object(SpanSum* s, object total) except -1:
     cdef uint32_t part
     cdef int first, size, i
     if isinstance(total, float):
-        return check(span_add(s, total))
+        return check(span_add(s, total, 0))
     if total == 0:
         return 0
     first = ((total & -total).bit_length() - 1) >> 5

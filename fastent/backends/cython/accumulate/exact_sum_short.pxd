@@ -60,7 +60,7 @@ cdef inline int span_carry(SpanSum* s) noexcept nogil:
     return 0
 
 
-cdef inline int span_add(SpanSum* s, double v, int limbs=0) noexcept nogil:
+cdef inline int span_add(SpanSum* s, double v, int limbs) noexcept nogil:
     """Add v·2^(32 limbs); -1 when there is no memory."""
     cdef uint64_t m, negative
     cdef int e = exponent_of(v, &m, &negative), first = (e >> 5) + limbs
@@ -78,14 +78,14 @@ cdef inline int span_add(SpanSum* s, double v, int limbs=0) noexcept nogil:
     return 0
 
 
-cdef inline int span_reserve(SpanSum* s, double v, int limbs=0) noexcept nogil:
+cdef inline int span_reserve(SpanSum* s, double v, int limbs) noexcept nogil:
     """Have the limbs that `span_add` of this value needs, so that it cannot fail."""
     cdef uint64_t m, negative
     cdef int e = exponent_of(v, &m, &negative), first = (e >> 5) + limbs
     return span_cover(s, first, first + 3) if e != 0x7FF and m else 0
 
 
-cdef inline int span_enter(SpanSum* s, double v, bint final, int limbs=0) noexcept nogil:
+cdef inline int span_enter(SpanSum* s, double v, int limbs, bint final) noexcept nogil:
     """The first of two passes makes room, the `final` one adds."""
     return span_add(s, v, limbs) if final else span_reserve(s, v, limbs)
 

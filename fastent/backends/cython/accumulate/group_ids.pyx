@@ -63,26 +63,26 @@ cdef class Keys:
 
     cdef int64_t enter(self, int64_t key) except -1:
         """The code of an integer that has none yet."""
-        cdef Py_ssize_t i
         if 2 * (self.used + 1) > self.slots.shape[0]:
             self.move(np.zeros(2 * self.slots.shape[0], np.int64), np.zeros(2 * self.slots.shape[0], np.int64))
-        i = self.find(key)
         self.names.append(int(key))
-        self.integers[i] = key
-        self.slots[i] = len(self.names)
-        self.used += 1
+        self.put(key, len(self.names))
         return len(self.names) - 1
+
+    cdef void put(self, int64_t key, int64_t slot) noexcept nogil:
+        cdef Py_ssize_t i = self.find(key)
+        self.integers[i] = key
+        self.slots[i] = slot
+        self.used += 1
 
     cdef void move(self, int64_t[::1] slots, int64_t[::1] integers):
         """To other memory, all zero."""
         cdef int64_t[::1] old_slots = self.slots, old_integers = self.integers
-        cdef Py_ssize_t i, k
-        self.slots, self.integers = slots, integers
+        cdef Py_ssize_t k
+        self.slots, self.integers, self.used = slots, integers, 0
         for k in range(old_slots.shape[0]):
             if old_slots[k]:
-                i = self.find(old_integers[k])
-                self.slots[i] = old_slots[k]
-                self.integers[i] = old_integers[k]
+                self.put(old_integers[k], old_slots[k])
 
     def forget(self, Py_ssize_t count):
         """Keep only the first `count` names."""
@@ -93,15 +93,13 @@ cdef class Keys:
         self.used = 0
         for i in range(count):
             if not isinstance(self.names[i], str):
-                self.integers[self.find(self.names[i])] = self.names[i]
-                self.slots[self.find(self.names[i])] = i + 1
-                self.used += 1
+                self.put(self.names[i], i + 1)
 
     def codes(self, ids):
         """Codes of an int64 array or a list of integers and strings; new names get new codes."""
         if isinstance(ids, list):
-            return np.fromiter(map(self.code, ids), np.int64, len(ids)) if _has_integers(ids) \
-                else np.fromiter(map(self.strings.__getitem__, ids), np.int64, len(ids))
+            code = self.code if int in set(map(type, ids)) else self.strings.__getitem__
+            return np.fromiter(map(code, ids), np.int64, len(ids))
         cdef const int64_t[::1] keys = ids
         cdef Py_ssize_t i, slot, n = keys.shape[0]
         out = np.empty(n, np.int64)
@@ -123,10 +121,6 @@ cdef class Keys:
     def ordered(self):
         """All codes in the one order that does not depend on who came first: integers, strings."""
         return sorted(range(len(self.names)), key=lambda c: (isinstance(self.names[c], str), self.names[c]))
-
-
-def _has_integers(ids):
-    return int in set(map(type, ids))
 
 
 def row_ids(ids, lead, name):

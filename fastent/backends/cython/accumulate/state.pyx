@@ -30,7 +30,7 @@ from fastent.backends.cython.accumulate.exact_sum_short cimport (
     SpanSum, span_carry, span_clear, span_enter, span_free, span_merge, span_reserve_merge,
 )
 from fastent.backends.cython.accumulate.state_data cimport (
-    BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Rows, Store, check, widen,
+    BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Lines, Rows, Store, check, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
     BUCKET_NAN, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_item, histogram_merge,
@@ -97,31 +97,26 @@ cdef class State:
         self.store.correct = correct
         self.store.counts_labels = labels
         self.store.kinds = 1
-        self.store.bin_width = BIN_SUMS * bins
+        self.store.cell.width = self.fresh.cell.width = BIN_SUMS * bins
         self.store.column = <Column*> calloc(self.store.K + 1, sizeof(Column))
-        self.fresh.cell_room = 1
-        self.fresh.bin_sum = <SpanSum*> calloc(self.store.bin_width + 1, sizeof(SpanSum))
-        check(0 if self.store.column and self.fresh.bin_sum else -1)
+        check(0 if self.store.column else -1)
         for c in range(self.store.K):
             _, source, threshold, kind, histogram = self.columns[c]
             self.store.column[c] = Column(source, threshold, kind, histogram)
             self.store.kinds = max(self.store.kinds, kind + 1)
         no_extremes(self.store.extreme, self.store.K)
-        self.store.group_width = 3 * self.store.K + 2 * self.store.kinds
-        self.store.cluster_width = self.store.K + self.store.kinds
+        self.store.group.width = 3 * self.store.K + 2 * self.store.kinds
+        self.store.cluster.width = self.store.K + self.store.kinds
         self.detailed = True
         self.groups = Keys()
         self.clusters = Keys()
-        self.make_cells(1)
+        grow_lines(&self.store.cell, 1)
+        grow_lines(&self.fresh.cell, 1)
         self.clear()
 
     def __dealloc__(self):
         free_totals(&self.store)
         free_totals(&self.fresh)
-        free_spans(self.fresh.bin_sum, self.store.bin_width)
-        free_spans(self.store.group_sum, self.store.group_room * self.store.group_width)
-        free_spans(self.store.cluster_sum, self.store.cluster_room * self.store.cluster_width)
-        free_spans(self.store.bin_sum, self.store.cell_room * self.store.bin_width)
         free(self.store.column)
         free(self.store.group_count)
         free(self.store.group_extreme)
@@ -129,16 +124,16 @@ cdef class State:
     cdef void clear(self) noexcept:
         """Nothing in `fresh`."""
         cdef Py_ssize_t i
-        for i in range(3 * self.store.K + 4):
-            span_clear(&self.fresh.far[i])
+        for i in range(self.fresh.cell.width):
+            span_clear(&self.fresh.cell.sum[i])
+        for i in range(self.fresh.far.width):
+            span_clear(&self.fresh.far.sum[i])
             if self.fresh.total[i].adds:
                 exact_clear(&self.fresh.total[i])
         self.fresh.count[0] = self.fresh.count[1] = 0
         no_extremes(self.fresh.extreme, self.store.K)
         for i in range(self.store.K + 2):
             histogram_clear(&self.fresh.histogram[i])
-        for i in range(self.store.bin_width):
-            span_clear(&self.fresh.bin_sum[i])
 
     cdef int give_up(self, Py_ssize_t groups, Py_ssize_t clusters) except -1:
         """As before what could not be added: so many groups and clusters."""
@@ -149,37 +144,18 @@ cdef class State:
 
     # --- room -----------------------------------------------------------------------------------
 
-    cdef int make_cells(self, Py_ssize_t wanted) except -1:
-        if wanted > self.store.cell_room:
-            self.store.bin_sum = <SpanSum*> larger(
-                self.store.bin_sum, self.store.cell_room, wanted, self.store.bin_width * sizeof(SpanSum))
-            self.store.cell_room = wanted
-        return 0
-
     cdef int make_groups(self) except -1:
         """Room for all groups that have a code, and the end of their details past the limit."""
-        cdef Py_ssize_t wanted = len(self.groups), old = self.store.group_room
+        cdef Py_ssize_t old = self.store.group.room, wanted = roomy(old, len(self.groups))
         if wanted > old:
-            wanted = max(wanted, old + (old >> 2))
-            self.store.group_sum = <SpanSum*> larger(
-                self.store.group_sum, old, wanted, self.store.group_width * sizeof(SpanSum))
             self.store.group_count = <int64_t*> larger(self.store.group_count, old, wanted, 2 * sizeof(int64_t))
             self.store.group_extreme = <double*> larger(
                 self.store.group_extreme, old, wanted, 2 * self.store.K * sizeof(double))
             no_extremes(self.store.group_extreme + 2 * old * self.store.K, (wanted - old) * self.store.K)
-            self.store.group_room = wanted
+            grow_lines(&self.store.group, wanted)
         # Past the limit rows count in the whole at once.
         detailed = self.detailed and len(self.groups) <= DETAILED_GROUPS
-        return self.make_cells(1 + len(self.groups)) if detailed else 0
-
-    cdef int make_clusters(self) except -1:
-        cdef Py_ssize_t wanted = len(self.clusters), old = self.store.cluster_room
-        if wanted > old:
-            wanted = max(wanted, old + (old >> 2))
-            self.store.cluster_sum = <SpanSum*> larger(
-                self.store.cluster_sum, old, wanted, self.store.cluster_width * sizeof(SpanSum))
-            self.store.cluster_room = wanted
-        return 0
+        return grow_lines(&self.store.cell, 1 + len(self.groups)) if detailed else 0
 
     cdef void limit_details(self):
         cdef int64_t entries = 0
@@ -188,16 +164,16 @@ cdef class State:
             for c in range(self.store.K + 2):
                 entries += self.store.histogram[c].used
             self.detailed = len(self.groups) <= DETAILED_GROUPS and entries <= DETAILED_ENTRIES
-        if not self.detailed and self.store.cell_room > 1:
+        if not self.detailed and self.store.cell.room > 1:
             self.forget_details()
 
     cdef void forget_details(self) noexcept:
         """Histograms, bins and labels of single groups become part of the whole, for good; what there is
         no memory for now does so later."""
-        cdef Py_ssize_t i, width = self.store.bin_width
+        cdef Py_ssize_t i, width = self.store.cell.width
         cdef int c, bad = 0
         cdef Histogram whole
-        cdef int64_t* nowhere = <int64_t*> calloc(self.store.cell_room, sizeof(int64_t))
+        cdef int64_t* nowhere = <int64_t*> calloc(self.store.cell.room, sizeof(int64_t))
         if nowhere == NULL:
             return
         for c in range(self.store.K + 2):
@@ -209,14 +185,14 @@ cdef class State:
             histogram_merge(&whole, &self.store.histogram[c], nowhere, True)
             histogram_free(&self.store.histogram[c])
             self.store.histogram[c] = whole
-        for i in range(width, self.store.cell_room * width):
-            if span_merge(&self.store.bin_sum[i % width], &self.store.bin_sum[i]) < 0:
+        for i in range(width, self.store.cell.room * width):
+            if span_merge(&self.store.cell.sum[i % width], &self.store.cell.sum[i]) < 0:
                 bad = -1
             else:
-                span_free(&self.store.bin_sum[i])
+                span_free(&self.store.cell.sum[i])
         free(nowhere)
         if bad == 0:
-            self.store.cell_room = 1
+            self.store.cell.room = 1
 
     cdef int keep_weights(self, bint final) except -1:
         """From unit weights to any: what was implied by S and the counts is written down. The first of two passes
@@ -226,14 +202,14 @@ cdef class State:
         cdef SpanSum* s
         cdef const int64_t* count
         for g in range(-1, <Py_ssize_t> len(self.groups)):
-            s = self.store.far if g < 0 else self.store.group_sum + g * self.store.group_width
+            s = self.store.far.sum if g < 0 else self.store.group.sum + g * self.store.group.width
             count = &self.store.count[0] if g < 0 else self.store.group_count + 2 * g
             for c in range(K):
                 check(enter_far(&s[3 * c + CROSS], &s[3 * c + SUM], final))
             for k in range(2 * self.store.kinds):
-                check(span_enter(&s[3 * K + k], <double> count[k // 2], final, FAR if k % 2 else 0))
-        for g in range(self.store.cell_room * self.store.bins):
-            s = self.store.bin_sum + BIN_SUMS * g
+                check(span_enter(&s[3 * K + k], <double> count[k // 2], FAR if k % 2 else 0, final))
+        for g in range(self.store.cell.room * self.store.bins):
+            s = self.store.cell.sum + BIN_SUMS * g
             for k in range(BIN_SUMS - BIN_CROSS):
                 check(enter_far(&s[BIN_CROSS + k], &s[k], final))
         if final:
@@ -290,7 +266,7 @@ cdef class State:
             if clusters is not None:
                 cluster_codes = self.clusters.codes(clusters)
                 rows.clusters = &cluster_codes[0]
-                self.make_clusters()
+                grow_lines(&self.store.cluster, roomy(self.store.cluster.room, len(self.clusters)))
             held = None
             if weights is not None or target_weights is not None or weighted:
                 held = self.set_weights(&rows, n, weights, target_weights, &weighted)
@@ -377,8 +353,8 @@ cdef class State:
         # What is not of one column keeps its place.
         cdef const int64_t[::1] columns = np.array([*places, K, K + 1], np.int64)
         cdef const int64_t[::1] sums = np.array(
-            [*(3 * p + part for p in places for part in range(3)), *range(3 * K, self.store.group_width)], np.int64)
-        cdef const int64_t[::1] cluster_sums = np.array([*places, *range(K, self.store.cluster_width)], np.int64)
+            [*(3 * p + part for p in places for part in range(3)), *range(3 * K, self.store.far.width)], np.int64)
+        cdef const int64_t[::1] cluster_sums = np.array([*places, *range(K, self.store.cluster.width)], np.int64)
         cdef const int64_t[::1] groups, clusters
         cdef int64_t[::1] cells
         if other is self or (self.weighted and not other.weighted):
@@ -390,11 +366,11 @@ cdef class State:
             groups = self.groups.codes(other.groups.names[:])
             clusters = self.clusters.codes(other.clusters.names[:])
             self.make_groups()
-            self.make_clusters()
+            grow_lines(&self.store.cluster, roomy(self.store.cluster.room, len(self.clusters)))
             # Cell 0 is for rows of no group, or of groups that have lost their details.
-            cells = np.zeros(other.store.cell_room, np.int64)
-            for g in range(min(other.store.cell_room - 1, groups.shape[0])):  # there may be spare cells
-                if self.detailed and groups[g] + 1 < self.store.cell_room:
+            cells = np.zeros(other.store.cell.room, np.int64)
+            for g in range(min(other.store.cell.room - 1, groups.shape[0])):  # there may be spare cells
+                if self.detailed and groups[g] + 1 < self.store.cell.room:
                     cells[g + 1] = groups[g] + 1
             at = Places(&columns[0], &sums[0], &cluster_sums[0], &cells[0], &groups[0], &clusters[0],
                         groups.shape[0], clusters.shape[0])
@@ -444,7 +420,7 @@ cdef class State:
     @cython.critical_section
     def total(self, int c, Py_ssize_t group):
         """S of a column in a group as the nearest float."""
-        cdef SpanSum* s = self.store.group_sum + group * self.store.group_width + 3 * c
+        cdef SpanSum* s = self.store.group.sum + group * self.store.group.width + 3 * c
         cdef FloatMode mode
         if s.special:
             return decided(s.special)
@@ -458,7 +434,7 @@ cdef class State:
     def unit_error(self, int c, Py_ssize_t group):
         """Standard error of a column's mean in a group, for weights of 1; None where it takes
         larger integers than usual."""
-        cdef SpanSum* s = self.store.group_sum + group * self.store.group_width + 3 * c
+        cdef SpanSum* s = self.store.group.sum + group * self.store.group.width + 3 * c
         cdef SpanSum* a = s + SQUARE
         cdef FloatMode mode
         cdef double error
@@ -526,17 +502,17 @@ cdef class State:
     @cython.critical_section
     def bin_sums(self, group=None):
         """The same, and Σ W·x of the first two, as totals of products."""
-        cdef Py_ssize_t first = 0, stop = self.store.cell_room, b, cell, width = self.store.bin_width
+        cdef Py_ssize_t first = 0, stop = self.store.cell.room, b, cell, width = self.store.cell.width
         cdef SpanSum merged
         if group is not None:
             first = <Py_ssize_t> group + 1
-            stop = min(first + 1, self.store.cell_room)
+            stop = min(first + 1, self.store.cell.room)
         found = []
         for b in range(width):
             memset(&merged, 0, sizeof(SpanSum))
             try:
                 for cell in range(first, stop):
-                    check(span_merge(&merged, &self.store.bin_sum[cell * width + b]))
+                    check(span_merge(&merged, &self.store.cell.sum[cell * width + b]))
                 found.append(span_object(&merged))
             finally:
                 span_free(&merged)
@@ -548,9 +524,9 @@ cdef class State:
     @cython.critical_section
     def cluster_sums(self, int c):
         """S and ΣW of a column in every cluster, as `sums` gives totals."""
-        cdef Py_ssize_t i, width = self.store.cluster_width
-        return [(span_object(&self.store.cluster_sum[i * width + c]),
-                 span_object(&self.store.cluster_sum[i * width + self.store.K + self.store.column[c].kind]))
+        cdef Py_ssize_t i, width = self.store.cluster.width
+        return [(span_object(&self.store.cluster.sum[i * width + c]),
+                 span_object(&self.store.cluster.sum[i * width + self.store.K + self.store.column[c].kind]))
                 for i in range(len(self.clusters))]
 
     # --- text -----------------------------------------------------------------------------------
@@ -619,7 +595,7 @@ cdef class State:
             self.clusters.code(name)
         self.detailed = data["detailed"] and len(self.groups) <= DETAILED_GROUPS
         self.make_groups()
-        self.make_clusters()
+        grow_lines(&self.store.cluster, roomy(self.store.cluster.room, len(self.clusters)))
         cells = 0 if not self.store.bins else 1 + len(self.groups) if self.detailed else 1
         room = [len(self.groups), len(self.clusters), cells]
         load_store(&self.store, self.weighted, self.columns, room, data)
@@ -632,25 +608,42 @@ cdef int make_totals(Store* store, Py_ssize_t columns) except -1:
     store.extreme = <double*> calloc(2 * columns + 1, sizeof(double))
     store.histogram = <Histogram*> calloc(columns + 2, sizeof(Histogram))
     store.total = <ExactSum*> calloc(3 * columns + 4, sizeof(ExactSum))
-    store.far = <SpanSum*> calloc(3 * columns + 4, sizeof(SpanSum))
-    return check(0 if store.extreme and store.histogram and store.total and store.far else -1)
+    check(0 if store.extreme and store.histogram and store.total else -1)
+    store.far.width = 3 * columns + 4
+    return grow_lines(&store.far, 1)
 
 
 cdef void free_totals(Store* store) noexcept:
     cdef Py_ssize_t i
     for i in range(store.K + 2 if store.histogram else 0):
         histogram_free(&store.histogram[i])
-    free_spans(store.far, 3 * store.K + 4)
+    free_lines(&store.far)
+    free_lines(&store.group)
+    free_lines(&store.cluster)
+    free_lines(&store.cell)
     free(store.extreme)
     free(store.histogram)
     free(store.total)
 
 
-cdef void free_spans(SpanSum* spans, Py_ssize_t count) noexcept:
+cdef void free_lines(Lines* lines) noexcept:
     cdef Py_ssize_t i
-    for i in range(count if spans else 0):
-        span_free(&spans[i])
-    free(spans)
+    for i in range(lines.room * lines.width):
+        span_free(&lines.sum[i])
+    free(lines.sum)
+
+
+cdef int grow_lines(Lines* lines, Py_ssize_t wanted) except -1:
+    """Room for as many lines."""
+    if wanted > lines.room:
+        lines.sum = <SpanSum*> larger(lines.sum, lines.room, wanted, lines.width * sizeof(SpanSum))
+        lines.room = wanted
+    return 0
+
+
+cdef inline Py_ssize_t roomy(Py_ssize_t room, Py_ssize_t wanted) noexcept:
+    """Room for as many, and for more if it is not there."""
+    return max(wanted, room + (room >> 2)) if wanted > room else room
 
 
 cdef void no_extremes(double* pairs, Py_ssize_t count) noexcept:
@@ -667,17 +660,17 @@ cdef inline int enter_far(SpanSum* into, SpanSum* other, bint final) noexcept no
 
 # --- adding one store to another: first room for it, which may fail, then sums, which cannot ---
 
-cdef int merge_spans(SpanSum* into, SpanSum* other, const int64_t* lines, Py_ssize_t count, const int64_t* places,
-                     Py_ssize_t width, bint several, bint final) noexcept nogil:
+cdef int merge_lines(Lines* into, Lines* other, const int64_t* lines, Py_ssize_t count, const int64_t* places,
+                     bint several, bint final) noexcept nogil:
     """Lines of sums to those here, to which `several` may go, each sum from its place in the line."""
     cdef Py_ssize_t g, i
     cdef int bad = 0
     cdef SpanSum* s
     cdef SpanSum* t
     for g in range(count):
-        for i in range(width):
-            s = into + (lines[g] if lines != NULL else g) * width + i
-            t = other + g * width + (places[i] if places != NULL else i)
+        for i in range(into.width):
+            s = into.sum + (lines[g] if lines != NULL else g) * into.width + i
+            t = other.sum + g * into.width + (places[i] if places != NULL else i)
             bad |= span_merge(s, t) if final else span_reserve_merge(s, t, several)
     return bad
 
@@ -701,18 +694,16 @@ cdef int merge(Store* into, Store* other, const Places* at, bint final) noexcept
     there is no memory."""
     cdef Py_ssize_t g, c
     cdef int bad = 0
-    bad |= merge_spans(into.group_sum, other.group_sum, at.groups, at.group_count, at.sums, into.group_width,
-                       False, final)
-    bad |= merge_spans(into.cluster_sum, other.cluster_sum, at.clusters, at.cluster_count, at.cluster_sums,
-                       into.cluster_width, False, final)
-    bad |= merge_spans(into.far, other.far, NULL, 1, at.sums, into.group_width, False, final)
-    bad |= merge_spans(into.bin_sum, other.bin_sum, at.cells, other.cell_room, NULL, into.bin_width, True, final)
+    bad |= merge_lines(&into.group, &other.group, at.groups, at.group_count, at.sums, False, final)
+    bad |= merge_lines(&into.cluster, &other.cluster, at.clusters, at.cluster_count, at.cluster_sums, False, final)
+    bad |= merge_lines(&into.far, &other.far, NULL, 1, at.sums, False, final)
+    bad |= merge_lines(&into.cell, &other.cell, at.cells, other.cell.room, NULL, True, final)
     for c in range(into.K + 2):
         g = at.columns[c] if at.columns != NULL else c
         bad |= histogram_merge(&into.histogram[c], &other.histogram[g], at.cells, final)
     if not final:
         return bad
-    for c in range(into.group_width):
+    for c in range(into.far.width):
         exact_merge(&into.total[c], &other.total[at.sums[c] if at.sums != NULL else c])
     merge_rows(into, into.count, into.extreme, other.count, other.extreme, at.columns)
     for g in range(at.group_count):

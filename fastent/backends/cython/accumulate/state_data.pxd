@@ -37,6 +37,10 @@ cdef struct Rows:             # what one call adds; weights as compacted by `kee
     const double* weight[2]   # W; NULL for 1
     const double* target[2]   # W / w; NULL for 1
 
+cdef struct Lines:            # of short sums, all of one width
+    SpanSum* sum
+    Py_ssize_t room, width
+
 cdef struct Store:
     int K                     # columns
     int kinds                 # weight kinds
@@ -44,21 +48,17 @@ cdef struct Store:
     Py_ssize_t confidence     # sources of the calibration
     Py_ssize_t correct
     bint counts_labels
-    Py_ssize_t group_width    # sums of a group: (K, 3) and (kinds, 2) as below,
-    Py_ssize_t cluster_width  # of a cluster: K + kinds,
-    Py_ssize_t bin_width      # and of a cell: (bins, BIN_SUMS)
     Column* column
-    ExactSum* total           # (K, 3), then (kinds, 2): ΣW, ΣW²
-    SpanSum* far              # what their products are more than that, as sums of products
+    ExactSum* total           # (K, 3), then (2, 2): ΣW, ΣW²
+    Lines far                 # one: what products are more than that, and what a loaded state had
     int64_t count[2]
     double* extreme           # (K, 2)
-    Histogram* histogram              # K histograms, then the label counts and the sums of items
-    Py_ssize_t group_room, cluster_room, cell_room
-    SpanSum* group_sum        # (groups, group_width), with sums of products
+    Histogram* histogram      # K histograms, then the label counts and the sums of items
+    Lines group               # (K, 3), then (kinds, 2), with sums of products
     int64_t* group_count      # (groups, 2)
     double* group_extreme     # (groups, K, 2)
-    SpanSum* cluster_sum      # (clusters, cluster_width)
-    SpanSum* bin_sum          # (1 + groups, bin_width)
+    Lines cluster             # K + kinds
+    Lines cell                # of the whole and of each group: (bins, BIN_SUMS)
 
 
 cdef inline void widen(double* pair, double v) noexcept nogil:

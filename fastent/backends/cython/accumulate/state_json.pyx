@@ -23,11 +23,11 @@ cdef object sum_object(Store* store, Py_ssize_t i, Py_ssize_t g):
     """A sum by its place in the line of a group, or for g < 0 in that of all rows."""
     cdef int special
     if g >= 0:
-        return span_object(&store.group_sum[g * store.group_width + i])
-    special = store.total[i].special | store.far[i].special
+        return span_object(&store.group.sum[g * store.group.width + i])
+    special = store.total[i].special | store.far.sum[i].special
     if special:
         return decided(special)
-    return (exact_object(&store.total[i]) << unit_of(store, i) - 1074) + span_object(&store.far[i])
+    return (exact_object(&store.total[i]) << unit_of(store, i) - 1074) + span_object(&store.far.sum[i])
 
 
 cdef tuple kept_sums(Store* store, bint weighted):
@@ -61,12 +61,12 @@ cdef dict store_text(Store* store, bint weighted, tuple columns):
 
 
 cdef list cluster_text(Store* store, Py_ssize_t g):
-    cdef Py_ssize_t width = store.cluster_width
+    cdef Py_ssize_t width = store.cluster.width
     cdef int c
-    return [packed(span_object(&store.cluster_sum[g * width + c])) for c in range(width)]
+    return [packed(span_object(&store.cluster.sum[g * width + c])) for c in range(width)]
 
 
-cdef int load_line(Store* store, bint weighted, Py_ssize_t g, rows, sums, weights, extremes) except -1:
+cdef int load_line(Store* store, tuple kept, Py_ssize_t g, rows, sums, weights, extremes) except -1:
     """What `line_text` gives."""
     cdef int64_t* count = &store.count[0] if g < 0 else store.group_count + 2 * g
     cdef double* extreme = store.extreme if g < 0 else store.group_extreme + 2 * g * store.K
@@ -76,11 +76,11 @@ cdef int load_line(Store* store, bint weighted, Py_ssize_t g, rows, sums, weight
         if type(n) is not int or n < 0:
             raise ValueError(f"expected a number of rows, got {shown(n)}")
         count[i] = n
-    for places, texts in zip(kept_sums(store, weighted), (sums, weights)):
+    for places, texts in zip(kept, (sums, weights)):
         for text, i in zip(sized(texts, len(places)), places):
             if i >= 3 * store.K and text.startswith("-"):
                 raise ValueError(f"expected a weight, got {text}")
-            span_add_object(&store.far[i] if g < 0 else &store.group_sum[g * store.group_width + i],
+            span_add_object(&store.far.sum[i] if g < 0 else &store.group.sum[g * store.group.width + i],
                             unpacked(text, unit_of(store, i)))
     for i, text in enumerate(sized(extremes, 2 * store.K)):
         extreme[i] = float.fromhex(text)
@@ -92,22 +92,23 @@ cdef int load_store(Store* store, bint weighted, tuple columns, list room, dict 
     cdef Py_ssize_t i, g
     cdef int c
     groups, clusters, cells = room
+    kept = kept_sums(store, weighted)
     saved = [data["columns"][column[0]] for column in columns]
     sums = [text for column in saved for text in sized(column["sums"], 3 if weighted else 2)]
     extremes = [text for column in saved for text in sized(column["extremes"], 2)]
-    load_line(store, weighted, -1, data["rows"], sums, data["weights"], extremes)
+    load_line(store, kept, -1, data["rows"], sums, data["weights"], extremes)
     histograms = [*(column["histogram"] for column in saved), data["labels"], data["items"]]
     for c, entries in enumerate(histograms):
-        load_histogram(&store.histogram[c], entries, store.cell_room)
+        load_histogram(&store.histogram[c], entries, store.cell.room)
     for g, (rows, sums, weights, extremes) in enumerate(sized(data["groups"], groups)):
-        load_line(store, weighted, g, rows, sums, weights, extremes)
+        load_line(store, kept, g, rows, sums, weights, extremes)
     for g, texts in enumerate(sized(data["clusters"], clusters)):
-        for i, text in enumerate(sized(texts, store.cluster_width)):
-            span_add_object(&store.cluster_sum[g * store.cluster_width + i], unpacked(text))
+        for i, text in enumerate(sized(texts, store.cluster.width)):
+            span_add_object(&store.cluster.sum[g * store.cluster.width + i], unpacked(text))
     for g, cell in enumerate(sized(data["calibration"], cells)):
         for c, texts in enumerate(sized(cell, store.bins)):
             for i, text in enumerate(sized(texts, BIN_SUMS if weighted else BIN_CROSS)):
-                span_add_object(&store.bin_sum[BIN_SUMS * (g * store.bins + c) + i],
+                span_add_object(&store.cell.sum[BIN_SUMS * (g * store.bins + c) + i],
                                 unpacked(text, PRODUCT_UNIT if i >= BIN_CROSS else 1074))
     return 0
 
