@@ -27,8 +27,7 @@ def distribution(
 
 def bins(report: Part) -> plots.Bins | None:
     """Calibration bins, None where the task has none or a NaN spoilt one."""
-    found = report.state.calibration()
-    sums = np.array([[rounded(x) for x in triple] for triple in found])
+    sums = np.array([[rounded(x) for x in sums[:3]] for sums in report.state.bin_sums()])
     if not sums.size or not np.isfinite(sums).all():
         return None
     confidence, hits, weight = sums.T

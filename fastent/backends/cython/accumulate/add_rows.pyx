@@ -132,6 +132,17 @@ cdef int keep_counts(Histogram* histogram, const Counts* counts, uint64_t first)
     return bad
 
 
+cdef inline const double* block_of(const double* source, const int64_t* keep, Py_ssize_t start, Py_ssize_t n,
+                                   double* room) noexcept nogil:
+    """Values of the rows that are kept (NULL: of all), from the place `start` on."""
+    cdef Py_ssize_t i
+    if keep == NULL:
+        return source + start
+    for i in range(n):
+        room[i] = source[keep[start + i]]
+    return room
+
+
 cdef int add_column(Task* task, int c) noexcept nogil:
     """One column of all rows, in blocks that stay in the first-level cache."""
     cdef Store* store = task.store
@@ -143,7 +154,7 @@ cdef int add_column(Task* task, int c) noexcept nogil:
     cdef const double* v
     cdef const double* x
     cdef const double* weight = NULL
-    cdef const int64_t* keep = NULL
+    cdef const int64_t* keep
     cdef double[BLOCK] value, term, shown
     cdef ExactSum* total = fresh.total + 3 * c
     cdef SpanSum* far = fresh.far.sum + 3 * c
@@ -173,12 +184,8 @@ cdef int add_column(Task* task, int c) noexcept nogil:
         source = rows.values + column.source * rows.stride
     while start < rows.count[k]:
         n = min(<Py_ssize_t> BLOCK, rows.count[k] - start)
-        v = source + start
-        if rows.keep[k] != NULL:
-            keep = rows.keep[k] + start
-            for i in range(n):
-                value[i] = source[keep[i]]
-            v = value
+        v = block_of(source, rows.keep[k], start, n, value)
+        keep = rows.keep[k] + start if rows.keep[k] != NULL else NULL
         if counts_hits:
             if column.threshold:
                 found = blocks().count_below(v, n, <double> column.threshold)
@@ -357,12 +364,12 @@ cdef int add_bins(Task* task) noexcept nogil:
     cdef Rows* rows = task.rows
     cdef const double* confidence = rows.targets
     cdef const double* correct = rows.targets
-    cdef const double* shown[2]
-    cdef double gathered[2][BLOCK]
-    cdef const int64_t* keep
+    cdef const double* v
+    cdef const double* hit
+    cdef double[BLOCK] value, hits
     cdef uint64_t counts[MOST_COUNTED_BINS][4]
     cdef double edge[MOST_BINS + 1]
-    cdef Py_ssize_t start = 0, b, i, n
+    cdef Py_ssize_t start = 0, b, n
     cdef bint counted = (
         rows.groups == NULL and rows.weight[0] == NULL and rows.count[0] < MOST_COUNTED
         and rows.count[0] > 8 * store.bins and store.bins <= MOST_COUNTED_BINS
@@ -379,17 +386,10 @@ cdef int add_bins(Task* task) noexcept nogil:
         memset(counts, 0, store.bins * sizeof(counts[0]))
     while start < rows.count[0]:
         n = min(<Py_ssize_t> BLOCK, rows.count[0] - start)
-        shown[0] = confidence + start
-        shown[1] = correct + start
-        if rows.keep[0] != NULL:
-            keep = rows.keep[0] + start
-            for i in range(n):
-                gathered[0][i] = confidence[keep[i]]
-                gathered[1][i] = correct[keep[i]]
-            shown[0] = gathered[0]
-            shown[1] = gathered[1]
-        if not counted or not count_bins(store.bins, edge, counts, shown[0], shown[1], n):
-            bad |= add_to_bins(task, edge, shown[0], shown[1], start, n)
+        v = block_of(confidence, rows.keep[0], start, n, value)
+        hit = block_of(correct, rows.keep[0], start, n, hits)
+        if not counted or not count_bins(store.bins, edge, counts, v, hit, n):
+            bad |= add_to_bins(task, edge, v, hit, start, n)
         start += n
     if counted:
         for b in range(store.bins):

@@ -14,15 +14,6 @@ cdef enum:
     NEAR_EDGE = 1                       # the bin is to be compared with its edges
     UNFIT = 2                           # a confidence outside [2^-43, 1], or not just right or wrong
 
-cdef extern from *:
-    """
-    #define FE_ONE 0x3FF0000000000000ULL
-    #define FE_TINY 0x3D40000000000000ULL               /* 2^-43 */
-    """
-    const uint64_t FE_ONE
-    const uint64_t FE_TINY
-
-
 cdef inline int64_t in_order(uint64_t b) noexcept nogil:
     """The bits of a double as an integer of the same order (NaN at the ends), and back."""
     return <int64_t> b ^ <int64_t> (<uint64_t> (<int64_t> b >> 63) >> 1)
@@ -72,17 +63,17 @@ cdef inline int bin_places(const double* confidence, const double* correct, Py_s
 
     The flags tell what is wrong with the block; nothing of it is to be believed when it is UNFIT.
     """
-    cdef uint64_t b, t, m, unfit = 0, near = 0
-    cdef uint64_t shift
+    cdef uint64_t b, t, m, shift, unfit = 0, near = 0
+    cdef uint64_t one = fe_bits_double(1.0), tiny = fe_bits_double(1.1368683772161603e-13)      # 2^-43
     cdef double p, rest
     cdef int k
     cdef Py_ssize_t i
     for i in range(n):
         b = fe_bits_double(confidence[i])
         t = fe_bits_double(correct[i])
-        unfit |= (b - FE_TINY > FE_ONE - FE_TINY) | ((t != 0) & (t != FE_ONE))
+        unfit |= (b - tiny > one - tiny) | ((t != 0) & (t != one))
         m = (b & ((<uint64_t> 1 << 52) - 1)) | (<uint64_t> 1 << 52)
-        shift = ((b - FE_TINY) >> 52) & 63
+        shift = ((b - tiny) >> 52) & 63
         low[i] = m << shift
         high[i] = (m >> 1) >> (63 - shift)
         rows[i] = ((t >> 20) & (<uint64_t> 1 << 32)) | 1

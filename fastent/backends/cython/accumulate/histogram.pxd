@@ -71,8 +71,10 @@ cdef inline HistogramEntry* histogram_probe(HistogramEntry* entries, int64_t cap
     return entries + i
 
 
-cdef inline void histogram_prefetch(Histogram* t, uint64_t key) noexcept nogil:
-    __builtin_prefetch(t.entries + histogram_place(key, t.capacity))
+cdef inline void histogram_prefetch(Histogram* t, const uint64_t* keys, uint64_t window, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n if t.capacity > SPARSE else 0):
+        __builtin_prefetch(t.entries + histogram_place(keys[i] | window, t.capacity))
 
 
 cdef inline int histogram_grow(Histogram* t, int64_t capacity) noexcept nogil:
@@ -144,9 +146,7 @@ cdef inline int64_t histogram_missing(Histogram* t, const uint64_t* keys, const 
     cdef int64_t missing = 0
     if t.capacity == 0:
         return n
-    if t.capacity > SPARSE:
-        for i in range(n):
-            histogram_prefetch(t, keys[i] | window)
+    histogram_prefetch(t, keys, window, n)
     for i in range(n):
         if weights != NULL:
             window = histogram_weight(weights[i], &low, &high)
@@ -160,9 +160,7 @@ cdef inline int histogram_add(Histogram* t, const uint64_t* keys, const double* 
     cdef uint64_t low, high
     cdef uint64_t window = histogram_weight(1.0, &low, &high)
     cdef int bad = 0
-    if t.capacity > SPARSE:
-        for i in range(n):
-            histogram_prefetch(t, keys[i] | window)
+    histogram_prefetch(t, keys, window, n)
     for i in range(n):
         if weights != NULL:
             window = histogram_weight(weights[i], &low, &high)

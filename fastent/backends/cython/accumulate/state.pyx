@@ -12,8 +12,7 @@ on the order of the rows.  With x = fl(w·v) the term of a row and W its weight:
 and beside the columns calibration bins, label counts and sums of items.  Everything can be added, in any order,
 to give the same state.  Unit weights keep no B, ΣW, ΣW²: they are S and the count.
 
-Python methods: `add`, `merge`, `copy`, `sums`, `extremes`, `histogram`, `calibration`,
-`label_counts`, `item_sums`, `cluster_sums`, `to_dict` and `load`; fastent.results makes metrics of them.
+fastent.results makes metrics of what a State gives.
 """
 cimport cython
 cimport numpy as cnp
@@ -298,15 +297,13 @@ cdef class State:
         cdef const int64_t[::1] places
         cdef int k
         parts = [compact(weights, target_weights if k else None) for k in range(self.store.kinds)]
-        if any(weight is not None for _, weight, _, _ in parts):
-            weighted[0] = True
+        weighted[0] |= any(weight is not None for _, weight, _, _ in parts)
         for k in range(self.store.kinds):
             keep, weight, factor, target = parts[k]
             if keep is not None:
                 rows.count[k] = len(keep)
-                if len(keep):
-                    places = keep
-                    rows.keep[k] = &places[0]
+                places = keep
+                rows.keep[k] = &places[0]
             if weight is None and weighted[0]:
                 weight = np.ones(rows.count[k])
                 parts.append(weight)
@@ -495,13 +492,9 @@ cdef class State:
             found[item] = found.get(item, 0) + (histogram_total(entry) << 32 * (entry.key & 63))
         return found
 
-    def calibration(self, group=None):
-        """Σ w·confidence, Σ w·correct and Σ w of each bin, as `sums` gives totals."""
-        return [sums[:BIN_CROSS] for sums in self.bin_sums(group)]
-
     @cython.critical_section
     def bin_sums(self, group=None):
-        """The same, and Σ W·x of the first two, as totals of products."""
+        """Σ w·confidence, Σ w·correct, Σ w, and Σ W·x of the first two, of each bin, as `sums` gives totals."""
         cdef Py_ssize_t first = 0, stop = self.store.cell.room, b, cell, width = self.store.cell.width
         cdef SpanSum merged
         if group is not None:
@@ -748,7 +741,7 @@ def compact(weights, target):
 
 cdef const double* doubles(array):
     cdef const double[::1] view
-    if array is None or len(array) == 0:
+    if array is None:
         return NULL
     view = array
     return &view[0]

@@ -29,12 +29,8 @@ cdef inline void put_row(const stored *x, Py_ssize_t n, double top, double s, co
             out[k] = <stored>((1.0 if x[k] == top else e[k]) * unit)
         return
     rest = log1p_of(s)
-    if top == INFINITY:
-        for k in range(n):
-            out[k] = <stored>((0.0 if x[k] == top else -INFINITY) - rest)
-    else:
-        for k in range(n):
-            out[k] = <stored>((x[k] - top) - rest)
+    for k in range(n):
+        out[k] = <stored>((0.0 if x[k] == top else x[k] - top) - rest)
 
 
 cdef void softmax_rows_of(Slopes *tile, const stored *x) noexcept nogil:
