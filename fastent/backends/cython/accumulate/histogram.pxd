@@ -20,7 +20,6 @@ cdef enum:
     LABEL_BITS = 34           # of bucket or label; the cell (0, or group + 1) is above
     CELL_SHIFT = WINDOW_BITS + LABEL_BITS
     BUCKET_NAN = 1 << 20
-    BUCKET_NEGATIVE = 1 << 19
     SPARSE = 1 << 12          # entries up to which a table is at most a fifth full
     RECENT = 1 << 10          # entries of the cache of histogram_add_many: 16 octaves of values
 

@@ -32,11 +32,11 @@ from fastent.backends.cython.accumulate.state_data cimport (
     BIN_CROSS, BIN_SUMS, CROSS, SQUARE, SUM, Column, Lines, Rows, Store, check, widen,
 )
 from fastent.backends.cython.accumulate.histogram cimport (
-    BUCKET_NAN, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_item, histogram_merge,
-    histogram_next, histogram_total, histogram_weight,
+    BUCKET_NAN, CELL_SHIFT, Histogram, HistogramEntry, histogram_clear, histogram_free, histogram_item,
+    histogram_merge, histogram_next, histogram_total, histogram_weight,
 )
 from fastent.backends.cython.accumulate.state_json cimport (
-    cluster_text, histogram_entry, line_text, load_store, store_text, sum_object,
+    cluster_text, line_text, load_store, store_text, sum_object,
 )
 from fastent.backends.cython.accumulate.exact_sum_int cimport packed, span_object
 from fastent.backends.cython.accumulate.exact_sum_blocks cimport FAR, PRODUCT_UNIT, decided
@@ -555,11 +555,12 @@ cdef class State:
         }
 
     def histogram_text(self, int t, dict places):
-        """Entries in no order, so that none but the one at hand is in memory."""
+        """Entries (place of the cell, item, window, weight) in no order, so that only the one at hand is in memory."""
         cdef int64_t i = 0
         cdef HistogramEntry* entry
         while (entry := histogram_next(self.store.histogram + t, &i)) != NULL:
-            yield histogram_entry(entry, places)
+            yield [places[entry.key >> CELL_SHIFT], histogram_item(entry.key), entry.key & 63,
+                   hex(histogram_total(entry))]
 
     @cython.critical_section
     def group_text(self, group):
@@ -570,8 +571,7 @@ cdef class State:
         return cluster_text(&self.store, cluster)
 
     def calibration_text(self, group):
-        kept = BIN_SUMS if self.weighted else BIN_CROSS
-        units = [PRODUCT_UNIT if k >= BIN_CROSS else 1074 for k in range(kept)]
+        units = [1074] * BIN_CROSS + [PRODUCT_UNIT] * (BIN_SUMS - BIN_CROSS if self.weighted else 0)
         return [[packed(x, unit) for x, unit in zip(sums, units)] for sums in self.bin_sums(group)]
 
     def load(self, data):

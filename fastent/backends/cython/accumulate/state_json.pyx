@@ -4,8 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastent.backends.cython.accumulate.state_data cimport BIN_CROSS, BIN_SUMS, Store, check
 from fastent.backends.cython.accumulate.histogram cimport (
-    CELL_SHIFT, LABEL_BITS, Histogram, HistogramEntry, histogram_grow, histogram_item, histogram_key, histogram_put,
-    histogram_total,
+    LABEL_BITS, Histogram, histogram_grow, histogram_key, histogram_put,
 )
 from fastent.backends.cython.accumulate.exact_sum_int cimport (
     exact_object, packed, span_add_object, span_object, unpacked,
@@ -130,11 +129,6 @@ def counted(parts, count):
         yield part
     if found != count:
         raise ValueError(f"expected {count} parts")
-
-
-cdef list histogram_entry(HistogramEntry* entry, places):
-    """Place of the cell, item, window and weight."""
-    return [places[entry.key >> CELL_SHIFT], histogram_item(entry.key), entry.key & 63, hex(histogram_total(entry))]
 
 
 cdef int load_histogram(Histogram* histogram, entries, Py_ssize_t cells) except -1:

@@ -15,16 +15,13 @@ from fastent.backends.cython.derivatives.interface cimport (
     FEW_SLOPES, LIGHTGBM, XGBOOST, Slope, Slopes, exponentials, exponentials_together,
 )
 from fastent.backends.cython.levels cimport exported
-from fastent.backends.cython.kernels.interface cimport NEGATIVE, RANGE, ROW_SUM
+from fastent.backends.cython.kernels.interface cimport NEGATIVE, RANGE, ROW_SUM, BadRow
 from fastent.backends.cython.arithmetic.sums cimport row_sum
 
 
 cdef inline void complain(Slopes *tile, Py_ssize_t row, int code, double number) noexcept nogil:
-    if tile.bad.row < 0 or row < tile.bad.row:
-        tile.bad.row = row
-        tile.bad.code = code
-        tile.bad.operand = 0
-        tile.bad.number = number
+    if tile.bad.row < 0:
+        tile.bad = BadRow(row=row, code=code, operand=0, number=number)
 
 
 cdef inline bint skipped(Slopes *tile, Py_ssize_t r) noexcept nogil:

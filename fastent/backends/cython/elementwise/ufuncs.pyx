@@ -58,11 +58,9 @@ cdef void run_elements(Loop *loop, Py_ssize_t start, Py_ssize_t stop) noexcept n
     cdef Terms terms = (<Terms *>functions[<int>TERMS])[0]
     cdef int k, last = loop.operands
     cdef Py_ssize_t size, step = stop - start
-    cdef bint even = True
     for k in range(last + 1):
-        even &= loop.stride[k] == loop.itemsize
-    if not even:
-        step = BLOCK
+        if loop.stride[k] != loop.itemsize:
+            step = BLOCK
     while start < stop:
         size = min(step, stop - start)
         for k in range(last + 1):
