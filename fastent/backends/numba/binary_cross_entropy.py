@@ -29,8 +29,6 @@ def bernoulli(x, kind, temperature):
         near = math.log1p(small)
         far = near - size
         major, minor = 1.0 / (1.0 + small), small / (1.0 + small)
-        if abs(x) == math.inf:
-            near, far, major, minor = 0.0, math.inf, 1.0, 0.0
         if x >= 0.0:
             return major, minor, near, far
         return minor, major, far, near

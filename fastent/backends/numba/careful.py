@@ -21,8 +21,6 @@ TINY = 1e-290
 def gap_to(x, top, temperature):
     """(x - top) / temperature with its rounding error; a +inf top is shared by its ties."""
     if top == math.inf:
-        if x != x:
-            return math.nan, 0.0
         return (0.0, 0.0) if x == math.inf else (-math.inf, 0.0)
     h, low = two_sum(x, -top)
     if temperature == 1.0 or not abs(h) < math.inf:
@@ -132,22 +130,23 @@ def lookup_rows(x, classes, labels, kind, out, faults):
 
 @kernel
 def row_fault(x, start, size, kind, rule, tolerance):
-    """What is wrong with a row."""
+    """What is wrong with a row; UNKNOWN if there is a NaN, or no class is possible."""
+    top = largest(x, start, size)[0]
+    if top != top or (kind == codes.LOGITS and top == -math.inf):
+        return codes.UNKNOWN
+    if kind == codes.LOGITS:
+        return codes.FINE
     negative = False
     total = low = 0.0
-    top = -math.inf
     for j in range(size):
         value = np.float64(x[start + j])
-        if value != value:
-            return codes.UNKNOWN
         negative |= value < 0.0
-        top = value if value > top else top
         total, error = two_sum(total, value if kind == codes.PROBS else math.exp(value))
         low += error
+    total += low
     if kind == codes.PROBS and negative:
         return codes.NEGATIVE
-    total += low
-    if kind == codes.LOGITS or rule == codes.SKIP:
+    if rule == codes.SKIP:
         sound = True
     elif rule == codes.CHECK:
         sound = abs(total - 1.0) <= tolerance
@@ -160,8 +159,7 @@ def row_fault(x, start, size, kind, rule, tolerance):
 
 @kernel
 def pair_fault(p, q, row, size, given):
-    """The fault of a pair of rows, 0 if there is none; UNKNOWN if there is a NaN. Of a single row
-    if p is empty."""
+    """The fault of a pair of rows, 0 if there is none, or UNKNOWN; of one row if p is empty."""
     kinds, rule, tolerance, _ = given
     first = row_fault(p, row, size, kinds[0], rule, tolerance) if p.size > 0 else codes.FINE
     second = row_fault(q, row, size, kinds[-1], rule, tolerance)
@@ -218,10 +216,10 @@ def single_rows(x, classes, labels, wanted, given, out, faults):
         faults[i] = max(fault, 0)
         if fault > 0:
             continue
-        top, place = largest(x, row, classes)
-        if fault < 0 or (kind == codes.LOGITS and top == -math.inf):
+        if fault < 0:
             out[:, i] = math.nan
             continue
+        top, place = largest(x, row, classes)
         if wanted[0] != slots.PREDICTED:
             surprisals(x, row, classes, kind, rule, temperature, p, n)
         for k in range(wanted.size):

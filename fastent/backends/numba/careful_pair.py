@@ -11,13 +11,11 @@ import math
 import numpy as np
 
 from . import codes, slots
-from .careful import clip_surprisal, gap_to, largest, pair_fault, surprisal
+from .careful import TINY, clip_surprisal, gap_to, largest, pair_fault, surprisal
 from .careful_exp import dd_add, dd_divide, dd_exp
 from .functions import LN2, kl_term
-from .loops import lane_max
 from .vectors import called, kernel
 
-TINY = 1e-290
 LEAST = 1e-300  # times HELD: a normal number
 NOISE = 2.0**-98  # differences below this, relatively, are rounding of the pairs
 HELD = 2.0**500  # probabilities are held times this: tiny ones stay in the normal range
@@ -146,12 +144,9 @@ def pair_rows(p, q, classes, slot, given, eps, out, faults):
 
 @kernel
 def fault_rows(p, q, classes, labels, given, missing, faults):
-    """Check rows for columns that do not check both operands; mark those that hold a NaN."""
+    """Check rows for columns that do not check both operands; mark those that are unknown."""
     for i in range(faults.size):
         if labels.size == 0 or labels[i] >= 0:
             fault = pair_fault(p, q, i * classes, classes, given)
             missing[i] = fault < 0
-            for x, kind in ((p, given[0][0]), (q, given[0][1])):
-                if kind == codes.LOGITS and lane_max(x, i * classes, classes) == -math.inf:
-                    missing[i] = True  # no class is possible, so nothing is known of the row
             faults[i] = max(fault, 0)

@@ -40,8 +40,8 @@ class Rows:
         self.true, self.pred = [None, *self.operands][-2:]
         self.labels = NO_LABELS if labels is None else labels
         self.kinds = np.array([codes.KINDS[name] for name in names])
-        logits = self.kinds == codes.LOGITS
-        self.temperatures = np.where(logits, float(spec.temperature), 1.0)
+        hot = float(spec.temperature)
+        self.temperatures = np.array([hot if name == "logits" else 1.0 for name in names])
         # what `careful` wants to know of the rows
         self.given = self.kinds, self.rule, float(spec.sum_tolerance), self.temperatures
 

@@ -111,6 +111,16 @@ map_losses, map_targets = over_rows(loss_value, 5), over_rows(target_value, 5)
 map_heats, map_others = over_rows(heat_value, 6, SPARE), over_rows(other_values, 7, SPARE)
 
 
+@kernel
+def settle_sums(x, begin, classes, n, s, unit, t):
+    """What the sums of n rows are in the end, and NaN as the maximum of rows that have one: it was
+    counted as one more maximum."""
+    for r in range(n):
+        if s[COUNT * APART + r] != 1.0:
+            s[TOP * APART + r] = lane_max(x, (begin + r) * classes, classes)
+    map_sums(n, s, t, unit)
+
+
 def row_kernel(few, columns):
     """A kernel of rows of few classes or of many, for some columns; p is the target, if any."""
     formula, reads, sums, to = FORMULAS[columns]
@@ -122,15 +132,11 @@ def row_kernel(few, columns):
         for begin in range(0, faults.size, MOST_ROWS):
             n = MOST_ROWS if begin + MOST_ROWS < faults.size else faults.size - begin
             if columns == TARGET:
-                if add(begin, n, classes, p, x, t, s, faults, unit) > 0:
-                    look_again(p, p, begin, n, classes, False, s, faults)
+                noted = add(begin, n, classes, p, x, t, s, faults, unit)
+                look_again(noted, p, p, begin, n, classes, False, s, faults)
             else:
                 add(begin, n, classes, x, t, s, faults, unit)
-            for r in range(n):
-                # NaN is the maximum of rows that have one: it was counted as one more maximum
-                if s[COUNT * APART + r] != 1.0:
-                    s[TOP * APART + r] = lane_max(x, (begin + r) * classes, classes)
-            map_sums(n, s, t, unit)
+            settle_sums(x, begin, classes, n, s, unit, t)
             if columns == TARGET:
                 odd = map_targets(n, s, unit[3], least, least_mass, most_mass)
             else:

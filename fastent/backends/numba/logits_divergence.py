@@ -166,5 +166,6 @@ def run(rows, lines, faults):
             mixed(rows, slot, out, faults)
             continue
         room = scratch(np.float64 if slot in WIDE else arithmetic(a, temperature))
-        checks = tuple((rows.kinds == codes.LOGPROBS) & (rows.rule == codes.CHECK))
+        check = rows.rule == codes.CHECK
+        checks = tuple(float(check and kind == codes.LOGPROBS) for kind in rows.kinds)
         ROWS[slot](a, b, rows.classes, unit, checks, rows.bounds(), *room, out, faults)

@@ -26,6 +26,11 @@ def divided(x, total):
     return x / total, None
 
 
+def holes(y, x, other, nothing):
+    return y, y.same(0.0) & (x > -math.inf) & other.same(nothing)
+
+
+find_holes = over_elements(holes, 3, inner=0)
 exponentiate, divide = over_elements(weights, 1), over_elements(divided, 1)
 add_plain = row_sums(plain_sums, 1, 1)
 
@@ -48,10 +53,10 @@ def probability_row(x, row, size, kind, rule, tolerance, unit, into, place, work
         return codes.UNKNOWN
     if kind == codes.PROBS:
         total, signs = total_of(x, row, size, work)
-        mass = total
         for j in range(size if signs else 0):
             if x[first + j] < 0.0:
                 return codes.NEGATIVE
+        mass = total
         divide(first, size, x, start, into, 1.0 if rule == codes.SKIP else total)
         if rule == codes.SKIP:
             return codes.FINE
@@ -59,14 +64,9 @@ def probability_row(x, row, size, kind, rule, tolerance, unit, into, place, work
         for j in range(size):
             into[start + j] = math.exp(np.float64(x[first + j]))
         return codes.FINE
-    elif abs(top) == math.inf:  # ties share what there is
-        if kind == codes.LOGPROBS or top < 0.0:
-            return codes.SUM if kind == codes.LOGPROBS else codes.UNKNOWN
-        total = mass = 0.0
-        for j in range(size):
-            into[start + j] = 1.0 if x[first + j] == top else 0.0
-            total += into[start + j]
-    else:
+    elif abs(top) == math.inf and (kind == codes.LOGPROBS or top < 0.0):
+        return codes.SUM if kind == codes.LOGPROBS else codes.UNKNOWN
+    else:  # ties at infinity share what there is
         exponentiate(first, size, x, start, into, top, unit)
         total = total_of(into, place, size, work)[0]
         mass = math.exp(top) * total
@@ -92,10 +92,8 @@ def settle_rows(x, y, other, nothing, classes, enough, out, faults):
     """AGAIN where 53 bits are not enough; infinite where x, which became y, has a mass, maybe one
     that was flushed to 0, and the other operand has none."""
     for i in range(out.size):
-        hole = False
-        for j in range(i * classes, (i + 1) * classes):
-            hole |= y[j] == 0.0 and x[j] > -math.inf and other[j] == nothing
-        if hole:
+        at = i * classes
+        if nothing == nothing and find_holes(at, classes, y, x, other, at, y, nothing) > 0:
             out[i] = math.inf
         if not enough <= out[i] < math.inf:
             faults[i] = codes.AGAIN

@@ -88,8 +88,7 @@ def row_kernel(few, columns):
                     label = labels[begin + r]
                     s[OWN * APART + r] = x[(begin + r) * classes + label] if label >= 0 else 1.0
                 noted = add(begin, n, classes, x, t, s, faults, labels)
-            if noted > 0:
-                look_again(x, x, begin, n, classes, False, s, faults)
+            look_again(noted, x, x, begin, n, classes, False, s, faults)
             if columns != ENTROPY or out.size > 0:
                 settle(n, s, limits, out, faults, begin)
             if columns == ALL:
@@ -113,11 +112,9 @@ def _long_entropy(rows, x, limits, out, faults):
     sums, odd = np.zeros((3, whole + 1)), np.zeros(whole + 1, np.int8)
 
     def part(first, last):
-        wide, (t, s) = PART if last <= whole else x.size - first * PART, scratch(x.dtype)
-        ROWS[False, ENTROPY](
-            x[first * PART : last * PART], wide, rows.labels, limits, t, s, NONE, (),
-            odd[first:last],
-        )  # fmt: skip
+        piece, (t, s) = x[first * PART : last * PART], scratch(x.dtype)
+        classes, here = piece.size // (last - first), odd[first:last]
+        ROWS[False, ENTROPY](piece, classes, rows.labels, limits, t, s, NONE, (), here)
         sums[:, first:last] = s[: 3 * APART].reshape(3, APART)[:, : last - first]
 
     threads = rows.spec.num_threads

@@ -44,17 +44,18 @@ def settler(value, sums):
 
 
 @inline()
-def look_again(p, q, begin, n, classes, endless, s, faults):
-    """AGAIN for the noted rows that have a negative number: a sign may be that of a zero. The first
-    sum is infinite, if it may be `endless`, where p has mass and q has none."""
-    with each(begin, begin + n) as i, when(faults.load(1, i).same(codes.NOTED)):
-        faults.store(faults.zeros(), i)
-        with each(i * classes, (i + 1) * classes) as j:
-            x, y = p.load(1, j), q.load(1, j)
-            with when(~((x >= 0.0) & (y >= 0.0))):
-                faults.store(faults.zeros().filled(codes.AGAIN), i)
-            with when(y.same(0.0) & (x > 0.0) & endless):
-                s.store(s.zeros().filled(math.inf), i - begin)
+def look_again(noted, p, q, begin, n, classes, endless, s, faults):
+    """AGAIN for those of the `noted` rows that have a negative number: a sign may be that of a
+    zero. The first sum is infinite, if it may be `endless`, where p has mass and q has none."""
+    with when(noted > 0, likely=False), each(begin, begin + n) as i:
+        with when(faults.load(1, i).same(codes.NOTED)):
+            faults.store(faults.zeros(), i)
+            with each(i * classes, (i + 1) * classes) as j:
+                x, y = p.load(1, j), q.load(1, j)
+                with when(~((x >= 0.0) & (y >= 0.0))):
+                    faults.store(faults.zeros().filled(codes.AGAIN), i)
+                with when(y.same(0.0) & (x > 0.0) & endless):
+                    s.store(s.zeros().filled(math.inf), i - begin)
 
 
 def pair_kernel(formula, value, sums, few, endless=True):
@@ -65,8 +66,8 @@ def pair_kernel(formula, value, sums, few, endless=True):
     def rows(p, q, classes, limits, t, s, out, faults):
         for begin in range(0, out.size, MOST_ROWS):
             n = MOST_ROWS if begin + MOST_ROWS < out.size else out.size - begin
-            if add(begin, n, classes, p, q, t, s, faults) > 0:
-                look_again(p, q, begin, n, classes, endless, s, faults)
+            noted = add(begin, n, classes, p, q, t, s, faults)
+            look_again(noted, p, q, begin, n, classes, endless, s, faults)
             settle(n, s, limits, out, faults, begin)
 
     return rows

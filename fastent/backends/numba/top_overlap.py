@@ -15,33 +15,32 @@ OVERLAPS = {
 
 
 @kernel
-def find_top(x, row, classes, count, numbers, places):
+def find_top(x, row, classes, numbers, places):
     """Places of the largest of a row in order, the earlier one of equals first."""
-    found = 0
+    last = places.size - 1
     for j in range(classes):
-        if found == count and not x[row + j] > numbers[count - 1]:
+        if j > last and not x[row + j] > numbers[last]:
             continue
-        k = found if found < count else count - 1
-        found = min(found + 1, count)
+        k = min(j, last)
         while k > 0 and numbers[k - 1] < x[row + j]:
             numbers[k], places[k] = numbers[k - 1], places[k - 1]
             k -= 1
         numbers[k], places[k] = x[row + j], j
-    return found
 
 
 @kernel
 def overlap_rows(p, q, classes, of_p, of_q, out):
     """Share of the largest classes of p that are among those of q."""
-    numbers, ours, theirs = np.empty(of_q), np.empty(of_p, np.int64), np.empty(of_q, np.int64)
+    numbers = np.empty(of_q)
+    ours, theirs = np.empty(min(of_p, classes), np.int64), np.empty(min(of_q, classes), np.int64)
     for i in range(out.size):
-        count = find_top(p, i * classes, classes, of_p, numbers, ours)
-        others = find_top(q, i * classes, classes, of_q, numbers, theirs)
+        find_top(p, i * classes, classes, numbers, ours)
+        find_top(q, i * classes, classes, numbers, theirs)
         both = 0
-        for j in ours[:count]:
-            for k in theirs[:others]:
+        for j in ours:
+            for k in theirs:
                 both += j == k
-        out[i] = both / count
+        out[i] = both / ours.size
 
 
 def run(rows, lines, faults):

@@ -9,12 +9,9 @@ over classes, 3.3 with arrays of terms, 2.2 with 32 lanes written out; this take
 type inference, which is most of the time to a first result, sees a call where the formula was.
 
 This is the only module that leans on what is inside Numba and llvmlite, and tests/test_vectors.py
-holds it to NumPy by itself: of llvmlite `ir` (types, constants, the builder) and `binding` (the
-host's features), of Numba `extending.intrinsic` (an intrinsic's code is written where it is called
-from), `core.cgutils` (loops, places on the stack, intrinsic functions, tuples, memcpy), the layout
-of arrays (`data` and `nitems` of `make_array(...)`), and for what `kept` does: a dispatcher's
-`_cache` with its two methods, `CompileResult._reduce` and `_rebuild`, `magic_tuple` (what code is
-made for) and what of the runtime must be there first; and the lock of its compiler, for forks.
+holds it to NumPy by itself: on what it imports, the layout of arrays (`data` and `nitems` of
+`make_array(...)`), and for what `kept` does a dispatcher's `_cache` with its two methods,
+`CompileResult._reduce` and `_rebuild`, and `magic_tuple` (what code is made for).
 """
 
 import inspect
@@ -69,24 +66,30 @@ def _value(builder, value, element):
 def _operator(instruction, swapped=False):
     def operate(self, other):
         a, b = self.value, self.lift(other)
-        return self._new(getattr(self.builder, instruction)(*((b, a) if swapped else (a, b))))
+        name = instruction.format(self.prefix)
+        return self._new(getattr(self.builder, name)(*((b, a) if swapped else (a, b))))
 
     return operate
 
 
-def _comparison(instruction, sign):
+def _comparison(sign):
     def compare(self, other):
-        found = getattr(self.builder, instruction)(sign, self.value, self.lift(other))
-        return Mask(self.builder, found)
+        compared = getattr(self.builder, self.comparison)
+        return Mask(self.builder, compared(sign, self.value, self.lift(other)))
 
     return compare
 
 
 class Lanes:
-    """What the three kinds of value share: Mask, Bits and Number, of which the last has no bits to
-    combine."""
+    """What the kinds of value share: Mask, which has no arithmetic, Bits, and Number."""
 
+    prefix = comparison = ""  # of the names of LLVM's instructions
+    __add__ = __radd__ = _operator("{}add")
+    __mul__ = __rmul__ = _operator("{}mul")
+    __sub__, __rsub__ = _operator("{}sub"), _operator("{}sub", swapped=True)
     __and__, __or__ = _operator("and_"), _operator("or_")
+    __lt__, __le__, __gt__, __ge__ = (_comparison(sign) for sign in ("<", "<=", ">", ">="))
+    same = _comparison("==")
 
     def __init__(self, builder, value):
         self.builder, self.value = builder, value
@@ -158,16 +161,12 @@ class Mask(Lanes):
 class Bits(Lanes):
     """Integers: as wide as the floats they come from, or counts."""
 
-    __add__ = __radd__ = _operator("add")
-    __mul__ = __rmul__ = _operator("mul")
-    __sub__, __rsub__ = _operator("sub"), _operator("sub", swapped=True)
+    comparison = "icmp_signed"
+    differs = _comparison("!=")
     __xor__ = _operator("xor")
     __lshift__, __rshift__ = _operator("shl"), _operator("ashr")
     logical_shift = _operator("lshr")
     within = _operator("udiv", swapped=True)  # how often one's own fits into a count
-    __lt__, __le__ = _comparison("icmp_signed", "<"), _comparison("icmp_signed", "<=")
-    __gt__, __ge__ = _comparison("icmp_signed", ">"), _comparison("icmp_signed", ">=")
-    same, differs = _comparison("icmp_signed", "=="), _comparison("icmp_signed", "!=")
 
     def least(self, other):
         """The lesser of signed integers: an instruction, where floats take two."""
@@ -202,13 +201,8 @@ class Bits(Lanes):
 class Number(Lanes):
     """float32 or float64 in each lane."""
 
-    __add__ = __radd__ = _operator("fadd")
-    __mul__ = __rmul__ = _operator("fmul")
-    __sub__, __rsub__ = _operator("fsub"), _operator("fsub", swapped=True)
+    prefix, comparison = "f", "fcmp_ordered"
     __truediv__, __rtruediv__ = _operator("fdiv"), _operator("fdiv", swapped=True)
-    __lt__, __le__ = _comparison("fcmp_ordered", "<"), _comparison("fcmp_ordered", "<=")
-    __gt__, __ge__ = _comparison("fcmp_ordered", ">"), _comparison("fcmp_ordered", ">=")
-    same = _comparison("fcmp_ordered", "==")
 
     single = property(lambda self: self.element == SINGLE)
 
