@@ -16,7 +16,7 @@ from libc.stdlib cimport free, malloc
 
 from fastent.backends.cython.kernels.checks cimport check_log_sum, check_sum, report_negatives
 from fastent.backends.cython.arithmetic.functions cimport INFINITY, NAN, log1p_positive, real, stored
-from fastent.backends.cython.kernels.logits_exp cimport LogitSums, RowSums, Scale, exp_over, merge_into, scale_of
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, RowSums, Scale, exp_over, merged, scale_of
 from fastent.backends.cython.kernels.logits_across cimport FEW_LOGITS, LANES
 from fastent.backends.cython.kernels.logits_sums_few cimport LogitsBatch, columns_of, few_class_sums, narrowest
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, blocks_of
@@ -99,7 +99,7 @@ cdef void logits_block_job(void *context, Py_ssize_t block, char *scratch) noexc
 
 cdef LogitSums long_sums(Tile *tile, LongLogitsRow *row) noexcept nogil:
     """Sums of one row of any length, block by block, merged in order."""
-    cdef Py_ssize_t count = blocks_of(tile.classes), b, step = 1
+    cdef Py_ssize_t count = blocks_of(tile.classes)
     cdef LogitSums sums
     cdef LogitSums few[64]
     row.parts = &few[0]
@@ -110,13 +110,7 @@ cdef LogitSums long_sums(Tile *tile, LongLogitsRow *row) noexcept nogil:
             sums.top = sums.count = sums.rest = sums.moment = sums.square = sums.gap = sums.mass = sums.rank = NAN
             return sums
     tile.run(tile.runner, logits_block_job, row, count, tile.scratch)
-    while step < count:                                 # a tree: the roundings grow with its depth
-        b = 0
-        while b + step < count:
-            merge_into(&row.parts[b], row.parts[b + step], row.scale)
-            b += 2 * step
-        step *= 2
-    sums = row.parts[0]
+    sums = merged(row.parts, count, row.scale)
     if count > 64:
         free(row.parts)
     return sums
@@ -124,12 +118,7 @@ cdef LogitSums long_sums(Tile *tile, LongLogitsRow *row) noexcept nogil:
 
 cdef inline Ranks ranks_from(Tile *tile, Py_ssize_t start, LogitsBatch *batch, Py_ssize_t at) noexcept nogil:
     """Where the ranks of the labels of rows `at` and on go."""
-    cdef Ranks ranks
-    ranks.rank = &batch.rank[at]
-    ranks.own = &batch.own[at]
-    ranks.labels = tile.labels + start + at
-    ranks.start = 0
-    return ranks
+    return Ranks(&batch.rank[at], &batch.own[at], tile.labels + start + at, 0)
 
 
 cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, Scale scale, bint moments,
@@ -150,15 +139,23 @@ cdef inline void short_row_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, S
         at += count
 
 
-cdef inline void put(LogitSums *sums, LogitsBatch *batch, Py_ssize_t at) noexcept nogil:
-    batch.top[at] = sums.top
-    batch.count[at] = sums.count
-    batch.rest[at] = sums.rest
-    batch.moment[at] = sums.moment
-    batch.square[at] = sums.square
-    batch.gap[at] = sums.gap
-    batch.mass[at] = sums.mass
-    batch.rank[at] = sums.rank
+cdef inline void long_row_sums(LongLogitsRow *row, Py_ssize_t start, Py_ssize_t r, int precision, bint ranked,
+                               LogitsBatch *batch) noexcept nogil:
+    """Sums of row start + r, of any length, to place r of the batch."""
+    cdef LogitSums sums
+    row.r = start + r
+    row.precision = precision
+    if ranked:
+        row.ranks = ranks_from(row.tile, start, batch, r)
+    sums = long_sums(row.tile, row)
+    batch.top[r] = sums.top
+    batch.count[r] = sums.count
+    batch.rest[r] = sums.rest
+    batch.moment[r] = sums.moment
+    batch.square[r] = sums.square
+    batch.gap[r] = sums.gap
+    batch.mass[r] = sums.mass
+    batch.rank[r] = sums.rank
 
 
 cdef inline bint too_narrow(double count, double rest, double gap) noexcept nogil:
@@ -186,14 +183,14 @@ cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch
         x = <const stored *>tile.pred_rows + (start + r) * n
         p = <const stored *>tile.true_rows + (start + r) * n
         negative = False
-        for i in range(n if n <= FEW_LOGITS else 0):
-            negative |= p[i] < 0
-        if batch.top[r] == INFINITY:
-            certain_target(p, x, n, &sums, &negative)
-            batch.gap[r] = sums.gap
-            batch.mass[r] = sums.mass
-        elif n > FEW_LOGITS:
-            add_target(p, x, n, batch.top[r], scratch, &sums, &negative)
+        if n <= FEW_LOGITS and batch.top[r] != INFINITY:
+            for i in range(n):
+                negative |= p[i] < 0
+        else:
+            if batch.top[r] == INFINITY:
+                certain_target(p, x, n, &sums, &negative)
+            else:
+                add_target(p, x, n, batch.top[r], scratch, &sums, &negative)
             batch.gap[r] = sums.gap
             batch.mass[r] = sums.mass
         if negative:
@@ -218,9 +215,9 @@ cdef inline void partitions(LogitsBatch *sums, Py_ssize_t rows, bint single) noe
 
 cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch *sums, Scale scale, bint ranked, double **out, const stored *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then what only some calls want."""
-    cdef Py_ssize_t r, label
+    cdef Py_ssize_t r
     cdef double s, gap, p, square
-    cdef bint tied
+    cdef bint first, known
     cdef double *s_of = sums.rest
     cdef double *z = sums.partition
     cdef double *loss = out[OUT_CROSS_ENTROPY] + start if out[OUT_CROSS_ENTROPY] != NULL else NULL
@@ -258,37 +255,22 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch *sum
             # the label at the maximum: 1 − p = s/(1 + s)
             square = sums.square[r] + (sums.count[r] - 1) + s * s if gap == 0 else square
             out[OUT_BRIER][start + r] = square / ((1 + s) * (1 + s))
-    if tile.classes <= FEW_LOGITS:
-        for r in range(rows if out[OUT_ACCURACY] != NULL else 0):
-            s = s_of[r]
-            p = 1.0 if sums.place[r] == 0 else 0.0
-            out[OUT_ACCURACY][start + r] = p if s == s else s
-        for r in range(rows if out[OUT_RANK] != NULL else 0):
-            s = s_of[r]
-            out[OUT_RANK][start + r] = sums.place[r] if s == s else s
-        return
-    if out[OUT_ACCURACY] != NULL:
+    if tile.classes > FEW_LOGITS and (out[OUT_RANK] != NULL or out[OUT_ACCURACY] != NULL):
         for r in range(rows):
-            s = s_of[r]
-            p = 1.0 if sums.own[r] == sums.top[r] else 0.0
-            out[OUT_ACCURACY][start + r] = p if s == s else s
-    if out[OUT_RANK] == NULL and out[OUT_ACCURACY] == NULL:
-        return
-    for r in range(rows):
-        label = tile.labels[start + r]
+            first = sums.own[r] == sums.top[r]
+            sums.place[r] = 0.0 if first else 1.0       # not less
+            # another maximum adds 1 to s, and it may come first
+            if tile.labels[start + r] >= 0 and (out[OUT_RANK] != NULL or (first and s_of[r] > 0.99)):
+                # nothing is less than −infinity, which the pass for the maximum would have to compare with
+                known = ranked and sums.own[r] > -INFINITY
+                sums.place[r] = sums.rank[r] if known else rank_of(tile, start + r, unused)
+    for r in range(rows if out[OUT_ACCURACY] != NULL else 0):
         s = s_of[r]
-        # another maximum adds 1 to s, and it may come first
-        tied = out[OUT_ACCURACY] != NULL and s > 0.99 and sums.own[r] == sums.top[r]
-        if label < 0 or s != s or not (tied or out[OUT_RANK] != NULL):
-            if out[OUT_RANK] != NULL:
-                out[OUT_RANK][start + r] = s
-            continue
-        # nothing is less than −infinity, which the pass for the maximum would have to compare with
-        p = sums.rank[r] if ranked and sums.own[r] > -INFINITY else rank_of(tile, start + r, unused)
-        if tied:
-            out[OUT_ACCURACY][start + r] = p == 0
-        if out[OUT_RANK] != NULL:
-            out[OUT_RANK][start + r] = p
+        p = 1.0 if sums.place[r] == 0 else 0.0
+        out[OUT_ACCURACY][start + r] = p if s == s else s
+    for r in range(rows if out[OUT_RANK] != NULL else 0):
+        s = s_of[r]
+        out[OUT_RANK][start + r] = sums.place[r] if s == s else s
 
 
 cdef void logits_rows_of(Tile *tile, double **out, real *scratch, const stored *unused) noexcept nogil:
@@ -296,7 +278,6 @@ cdef void logits_rows_of(Tile *tile, double **out, real *scratch, const stored *
     cdef bint moments = out[OUT_ENTROPY] != NULL or out[OUT_BRIER] != NULL, few = tile.classes <= FEW_LOGITS, narrow
     cdef bint ranks = out[OUT_RANK] != NULL or out[OUT_ACCURACY] != NULL
     cdef Py_ssize_t r, n, start = 0
-    cdef LogitSums sums
     cdef LogitsBatch batch
     cdef LongLogitsRow row
     cdef bint ranked = out[OUT_RANK] != NULL and tile.labels != NULL and tile.classes >= MANY
@@ -308,35 +289,25 @@ cdef void logits_rows_of(Tile *tile, double **out, real *scratch, const stored *
         n = min(tile.rows - start, <Py_ssize_t>LANES)
         narrow = True
         if few:
-            narrow = few_class_sums(tile, start, n, scale, moments, ranks, scratch, <const stored *>NULL, &batch)
+            narrow = few_class_sums(tile, start, n, scale, moments, ranks, scratch, unused, &batch)
         elif tile.classes <= CHUNK:
-            short_row_sums(tile, start, n, scale, moments, ranked, scratch, <const stored *>NULL, &batch)
+            short_row_sums(tile, start, n, scale, moments, ranked, scratch, unused, &batch)
         else:
             if ranked:
-                label_numbers(tile, start, n, batch.own, <const stored *>NULL)
+                label_numbers(tile, start, n, batch.own, unused)
             for r in range(n):
-                row.r = start + r
-                row.precision = tile.precision
                 row.negative = False
-                if ranked:
-                    row.ranks = ranks_from(tile, start, &batch, r)
-                sums = long_sums(tile, &row)
-                put(&sums, &batch, r)
+                long_row_sums(&row, start, r, tile.precision, ranked, &batch)
                 if row.negative:
                     report_negatives(tile, start + r, 1, 0)
         if paired(tile) and tile.classes <= CHUNK:
-            target_sums(tile, start, n, &batch, scratch, <const stored *>NULL)
+            target_sums(tile, start, n, &batch, scratch, unused)
         narrow = narrow or paired(tile)
         if tile.precision == SINGLE and narrow and any_narrow(n, &batch, paired(tile)):
             for r in range(n):
                 if too_narrow(batch.count[r], batch.rest[r], batch.gap[r] if paired(tile) else 0.0) and batch.top[r] < INFINITY and batch.top[r] > -INFINITY:
-                    row.r = start + r
-                    row.precision = WIDENED
-                    if ranked:
-                        row.ranks = ranks_from(tile, start, &batch, r)
-                    sums = long_sums(tile, &row)
-                    put(&sums, &batch, r)
-        finish(tile, start, n, &batch, scale, ranked, out, <const stored *>NULL)
+                    long_row_sums(&row, start, r, WIDENED, ranked, &batch)
+        finish(tile, start, n, &batch, scale, ranked, out, unused)
         start += n
 
 

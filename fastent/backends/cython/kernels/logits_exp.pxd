@@ -59,22 +59,17 @@ cdef inline double exp_over(double high, double low, Scale scale) noexcept nogil
     return v if high >= -708 * scale.temperature else 0.0
 
 
-cdef inline float far_origin(float m) noexcept nogil:
+cdef inline real far_origin(real m, Scale scale) noexcept nogil:
     """What is taken off x before the octaves: m itself if it is so large that x − m is exact
-    wherever exp(x − m) > 0, else nothing: then rounding x − m would cost 4e-6 at a gap of 70."""
-    return m if (m >= 256) | (m <= -256) else <float>0
-
-
-cdef inline double far_origin_double(double m, Scale scale) noexcept nogil:
-    return m if c_fabs(m) >= 1500 * scale.temperature else 0.0
-
-
-cdef inline float shift_single(float m1) noexcept nogil:
-    """1.5·2^23 less the whole octaves of m1 = m − origin."""
-    return <float>(12582912.0 - shift_of(nearest_shifted(m1 * 1.4426950408889634074)))
+    wherever exp((x − m)/T) > 0, else nothing: then rounding x − m would cost 4e-6 at a gap of 70."""
+    if real is float:
+        return m if (m >= 256) | (m <= -256) else <float>0
+    else:
+        return m if c_fabs(m) >= 1500 * scale.temperature else 0.0
 
 
 cdef inline double shift_double(double m1, Scale scale) noexcept nogil:
+    """1.5·2^52 less the whole octaves of m1 = m − origin."""
     return <double>6755399441055744.0 - shift_of(nearest_shifted(m1 * (1.4426950408889634074 * scale.inverse)))
 
 
@@ -88,12 +83,12 @@ cdef struct Origin:                     # what the exponents of a row are relati
 cdef inline Origin origin_of(double m, bint single, Scale scale) noexcept nogil:
     cdef Origin origin
     if single:
-        origin.whole = far_origin(<float>m)
+        origin.whole = far_origin(<float>m, scale)
         origin.top = m - origin.whole
         origin.least = origin.top - 86
-        origin.shift = shift_single(<float>origin.top)
+        origin.shift = 12582912.0 - shift_of(nearest_shifted(origin.top * 1.4426950408889634074))
     else:
-        origin.whole = far_origin_double(m, scale)
+        origin.whole = far_origin(m, scale)
         origin.top = m - origin.whole
         origin.least = origin.top - 707 * scale.temperature
         origin.shift = shift_double(origin.top, scale)
@@ -121,7 +116,7 @@ cdef inline double share_of_octave(double m, bint single, Scale scale) noexcept 
         octaves = shift_of(nearest_shifted(m1 * 1.4426950408889634074))
         r = m1 - octaves * FE_OCTAVE
     else:
-        m1 = m - far_origin_double(m, scale)
+        m1 = m - far_origin(m, scale)
         octaves = <double>6755399441055744.0 - shift_double(m1, scale)
         r = madd(-octaves, scale.low, madd(-octaves, scale.high, m1)) * scale.inverse
     return madd(r * r, exp_tail(-r), -r) + 1
@@ -195,3 +190,15 @@ cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nog
     a.moment += f * (other.moment - h * scale.inverse * (other.count + other.rest))
     a.rest += f * (other.count + other.rest)
     a.square += f * f * (other.count + other.square)
+
+
+cdef inline LogitSums merged(LogitSums *parts, Py_ssize_t count, Scale scale) noexcept nogil:
+    """The sums of all blocks, by a tree: the roundings grow with its depth."""
+    cdef Py_ssize_t step = 1, b
+    while step < count:
+        b = 0
+        while b + step < count:
+            merge_into(&parts[b], parts[b + step], scale)
+            b += 2 * step
+        step *= 2
+    return parts[0]

@@ -26,12 +26,7 @@ cdef struct Ranks:                      # of the labels of rows, taken in the pa
 
 
 cdef inline Ranks no_ranks() noexcept nogil:
-    cdef Ranks ranks
-    ranks.rank = NULL
-    ranks.own = NULL
-    ranks.labels = NULL
-    ranks.start = 0
-    return ranks
+    return Ranks(NULL, NULL, NULL, 0)
 
 
 cdef inline void relative_to_top(const stored *x, Py_ssize_t rows, Py_ssize_t n, Scale scale, bint moments,
@@ -100,14 +95,9 @@ cdef inline LogitSums logit_sums(const stored *x, Py_ssize_t n, Py_ssize_t reada
                                  real *scratch) noexcept nogil:
     """Sums of one block of n <= CHUNK logits."""
     cdef LogitSums sums
-    cdef RowSums row
+    cdef RowSums row = RowSums(&sums.top, &sums.count, &sums.rest, &sums.moment, &sums.square)
     sums.moment = sums.square = sums.gap = sums.mass = sums.rank = 0
     if ranks.rank != NULL:
         ranks.rank = &sums.rank
-    row.top = &sums.top
-    row.count = &sums.count
-    row.rest = &sums.rest
-    row.moment = &sums.moment
-    row.square = &sums.square
     sums_of_rows(x, 1, n, readable, scale, moments, ranks, &row, scratch)
     return sums

@@ -8,7 +8,7 @@ from fastent.backends.cython.arithmetic.functions cimport (
 )
 from fastent.backends.cython.arithmetic.bits cimport both, mask_of
 from fastent.backends.cython.kernels.logits_exp cimport (
-    RowSums, Scale, exp_in_octaves, far_origin, far_origin_double, gap_of, settle_rows, share_of_octave, shift_double,
+    RowSums, Scale, exp_in_octaves, far_origin, gap_of, settle_rows, share_of_octave, shift_double,
 )
 from fastent.backends.cython.kernels.interface cimport Tile
 from fastent.backends.cython.kernels.logits_across cimport ACROSS, LANES, STEP, lay_across
@@ -25,7 +25,7 @@ cdef extern from *:
 cdef enum:
     TOGETHER = 16                       # classes whose terms are added before they are widened
 
-cdef struct LogitsBatch:                      # LogitSums of consecutive rows
+cdef struct LogitsBatch:                # LogitSums of consecutive rows
     double[LANES] top, count, rest, moment, square, gap, mass, rank
     double partition[LANES]             # log1p(s)
     double own[LANES]                   # sparse: the label's logit
@@ -45,13 +45,7 @@ cdef inline double narrowest() noexcept nogil:
 
 
 cdef inline RowSums columns_of(LogitsBatch *batch, Py_ssize_t at) noexcept nogil:
-    cdef RowSums columns
-    columns.top = &batch.top[at]
-    columns.count = &batch.count[at]
-    columns.rest = &batch.rest[at]
-    columns.moment = &batch.moment[at]
-    columns.square = &batch.square[at]
-    return columns
+    return RowSums(&batch.top[at], &batch.count[at], &batch.rest[at], &batch.moment[at], &batch.square[at])
 
 
 cdef inline real term_of(real x, real m, real origin, real low, real shift, Scale scale, real *below) noexcept nogil:
@@ -128,13 +122,13 @@ cdef inline void put_sums(Py_ssize_t rows, const real *rest, const real *moment,
 cdef inline void few_row_sums(const real *across, const real *top, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint moments,
                               LogitsBatch *sums, Py_ssize_t at) noexcept nogil:
     """Sums of some rows."""
-    cdef Py_ssize_t r, c = TOGETHER
+    cdef Py_ssize_t r, c = 0
     cdef real[LANES] origin, rest, count, share, low, shift, moment, square
     cdef real v, octaves
     for r in range(rows):
         count[r] = classes + (classes & 1)
+        origin[r] = far_origin(top[r], scale)
         if real is float:
-            origin[r] = far_origin(top[r])
             v = top[r] - origin[r]
             octaves = shift_of(nearest_shifted(v * <real>1.4426950408889634))
             low[r] = v - <real>86
@@ -142,22 +136,16 @@ cdef inline void few_row_sums(const real *across, const real *top, Py_ssize_t ro
             v = fe_less_octaves(v, octaves)
             share[r] = madd(exp_tail(-v), v * v, -v)
         else:
-            origin[r] = far_origin_double(top[r], scale)
             low[r] = top[r] - origin[r] - 707 * scale.temperature
             shift[r] = shift_double(top[r] - origin[r], scale)
             share[r] = share_of_octave(top[r], False, scale) - 1
-        rest[r] = 0
-        if moments:
-            moment[r] = square[r] = 0
-    add_classes(across, rows, min(<Py_ssize_t>TOGETHER, classes), top, origin, low, shift, scale, moments, rest, count, moment, square)
-    put_sums(rows, rest, moment, square, share, moments, False, sums, at)
     while c < classes:
         for r in range(rows):
             rest[r] = 0
             if moments:
                 moment[r] = square[r] = 0
         add_classes(across + c * STEP, rows, min(<Py_ssize_t>TOGETHER, classes - c), top, origin, low, shift, scale, moments, rest, count, moment, square)
-        put_sums(rows, rest, moment, square, share, moments, True, sums, at)
+        put_sums(rows, rest, moment, square, share, moments, c > 0, sums, at)
         c += TOGETHER
     for r in range(rows):
         sums.top[at + r] = top[r]

@@ -23,7 +23,7 @@ from fastent.backends.cython.arithmetic.functions cimport (
 )
 from fastent.backends.cython.arithmetic.scratch cimport CHUNK, DOUBLE_BLOCK, blocks_of
 from fastent.backends.cython.arithmetic.sums cimport row_sum, two_sum_add
-from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, exp_over, merge_into, scale_of
+from fastent.backends.cython.kernels.logits_exp cimport LogitSums, Scale, exp_over, merged, scale_of
 from fastent.backends.cython.kernels.logits_sums_unlisted cimport STRETCH, STRETCHES, stretches_of, sums_of_stretches
 
 cdef extern from "extremes.h" nogil:
@@ -240,7 +240,7 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
     """Sums of the classes that are not listed, of which there is one at least, and what may be an end
     of them, if `ends` is given: all is done while a block is in the first-level cache. If a row follows,
     its sample is asked for, which comes from all over the memory."""
-    cdef Py_ssize_t block, count = blocks_of(rules.classes), start, n, first = 0, listed, i, step = 1, stretches
+    cdef Py_ssize_t block, count = blocks_of(rules.classes), start, n, first = 0, listed, i, stretches
     cdef Py_ssize_t step_of = rules.classes // (SAMPLE // PIECE)
     cdef double low = -INFINITY, high = INFINITY
     cdef const stored *at[STRETCHES]
@@ -263,13 +263,7 @@ cdef LogitSums tail_sums(const stored *x, bint followed, Teacher *t, Rules *rule
         room.parts[block] = sums_of_stretches(at, stretches, low, high, held, x + start + CHUNK, rules.scale, unused)
         if ends != NULL:
             ends.found += fe_ends_held(at, held, low, high, <stored *>room.ends + ends.found)
-    while step < count:
-        i = 0
-        while i + step < count:
-            merge_into(&room.parts[i], room.parts[i + step], rules.scale)
-            i += 2 * step
-        step *= 2
-    return room.parts[0]
+    return merged(room.parts, count, rules.scale)
 
 
 cdef inline double log_q_of(double x, Student s) noexcept nogil:
