@@ -27,7 +27,9 @@ cdef inline void lay_across(const stored *x, Py_ssize_t rows, Py_ssize_t classes
             across[r] = x[2 * r]
             across[STEP + r] = x[2 * r + 1]
             top[r] = largest(across[STEP + r], across[r] if across[r] == across[r] else <real>-INFINITY)
-    elif real is float or stored is double:             # both are the same
+    elif real is float and stored is float:
+        fe_lay_across(x, rows, classes, readable, across, STEP, top)
+    elif real is double and stored is double:
         fe_lay_across(x, rows, classes, readable, across, STEP, top)
     else:
         for r in range(rows):

@@ -197,10 +197,6 @@ cdef void target_sums(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch
             report_negatives(tile, start + r, 1, 0)
 
 
-cdef void check_target(Tile *tile, Py_ssize_t r, LogitsBatch *sums, Py_ssize_t at) noexcept nogil:
-    check_sum(tile, r, 0, sums.mass[at] if sums.gap[at] == sums.gap[at] else <double>NAN)
-
-
 cdef inline void partitions(LogitsBatch *sums, Py_ssize_t rows, bint single) noexcept nogil:
     """log1p(s), and s in place of the sum that leaves ties out."""
     cdef Py_ssize_t r
@@ -230,7 +226,7 @@ cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, LogitsBatch *sum
             check_log_sum(tile, start + r, 1, sums.top[r], 1 + s_of[r])
     if loss != NULL and paired(tile):
         for r in range(rows):
-            check_target(tile, start + r, sums, r)
+            check_sum(tile, start + r, 0, sums.mass[r] if sums.gap[r] == sums.gap[r] else <double>NAN)
             loss[r] = sums.gap[r] * scale.inverse / sums.mass[r] + z[r]
     if out[OUT_ENTROPY] != NULL:
         for r in range(rows):

@@ -490,23 +490,6 @@ cdef void divergence_rows(Tile *tile, double *out, double *distance, bint symmet
         r += n
 
 
-cdef Tile swapped_tile(Tile *tile) noexcept nogil:
-    """The tile with its operands in the other order."""
-    cdef Tile other = tile[0]
-    other.true_rows, other.pred_rows = tile.pred_rows, tile.true_rows
-    other.true_source, other.pred_source = tile.pred_source, tile.true_source
-    other.true_kind, other.pred_kind = tile.pred_kind, tile.true_kind
-    other.bad.row = -1
-    return other
-
-
-cdef void take_faults(Tile *tile, Tile *other) noexcept nogil:
-    """What was seen in the tile with its operands in the other order."""
-    if other.bad.row >= 0:
-        report(tile, other.bad.row, other.bad.code, 1 - other.bad.operand, other.bad.number)
-    tile.no_memory |= other.no_memory
-
-
 cdef void pair_rows(Tile *tile, double **out) noexcept nogil:
     """All that there is: KL and total variation, KL of the operands in the other order, JS. Where nothing is
     wanted the row sums are looked at."""
@@ -524,12 +507,18 @@ cdef void pair_rows(Tile *tile, double **out) noexcept nogil:
     if js != NULL:
         divergence_rows(tile, js, NULL, True)
     if reverse != NULL:
-        other = swapped_tile(tile)
+        other = tile[0]                 # with its operands in the other order
+        other.true_rows, other.pred_rows = tile.pred_rows, tile.true_rows
+        other.true_source, other.pred_source = tile.pred_source, tile.true_source
+        other.true_kind, other.pred_kind = tile.pred_kind, tile.true_kind
+        other.bad.row = -1
         if tile.classes > CHUNK:
             long_rows(&other, reverse, NULL, NULL, NULL)
         else:
             divergence_rows(&other, reverse, NULL, False)
-        take_faults(tile, &other)
+        if other.bad.row >= 0:
+            report(tile, other.bad.row, other.bad.code, 1 - other.bad.operand, other.bad.number)
+        tile.no_memory |= other.no_memory
 
 
 cdef Kernel table[2]

@@ -391,15 +391,6 @@ cdef inline void check_pair(Pair *pair) noexcept nogil:
         check_log_sum(tile, pair.r, 1, (pair.top_b if far else origin) + pair.row.centre + pair.row.centre_low, pair.mass_b)
 
 
-cdef inline Pair swapped_pair(Pair *pair) noexcept nogil:
-    """The pair before its first pass, with its rows in the other order."""
-    cdef Pair back = pair[0]
-    back.swapped = True
-    back.certain_a, back.certain_b = pair.certain_b, pair.certain_a
-    back.top_a, back.top_b = pair.top_b, pair.top_a
-    return back
-
-
 cdef inline double js_of(Pair *pair, double *apart) noexcept nogil:
     """JS of a pair at its right centre, and what `distance_of` wants of that pass unless `apart` is NULL."""
     cdef double value
@@ -423,7 +414,10 @@ cdef inline int values_of_pair(Pair *pair, int wanted, PairValues *out) noexcept
     if pair.guessed and pair.form == FAR:
         return wanted
     if wanted & WANT_REVERSE:
-        back = swapped_pair(pair)
+        back = pair[0]
+        back.swapped = True
+        back.certain_a, back.certain_b = pair.certain_b, pair.certain_a
+        back.top_a, back.top_b = pair.top_b, pair.top_a
     both = pair.precision == SINGLE and pair.form == PLAIN and wanted & WANT_REVERSE
     one_pass(pair, BOTH_KL if both else CENTRED_KL)
     if misled(pair):

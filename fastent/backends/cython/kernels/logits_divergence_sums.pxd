@@ -145,16 +145,6 @@ cdef inline void add_group(Sums what, bint near, const real *a, const real *b, C
             lanes[k * LANES + j] += sums[k] + more[k] if real is float else sums[k]
 
 
-cdef inline void add_one(Sums what, const real *a, const real *b, Constants row, real c, real c_low,
-                         Scale scale, real *some) noexcept nogil:
-    cdef real sums[MOST_SUMS]
-    cdef int j, k
-    for j in range(LANES):
-        add_class(what, False, a + j, b + j, row, c, c_low, scale, &sums[0])
-        for k in range(sums_of(what)):
-            some[k * LANES + j] += sums[k]
-
-
 cdef inline void last_vector(const real *x, Py_ssize_t n, real *out) noexcept nogil:
     """The n % 16 last classes, filled up with some that have no mass in either row."""
     cdef Py_ssize_t i, left = n % LANES
@@ -174,8 +164,9 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
     cdef const real *x
     cdef const real *y
     cdef real c, c_low
-    cdef int i, width = room_of(what) * LANES
+    cdef int i, j, k, width = room_of(what) * LANES
     cdef bint near = True
+    cdef real sums[MOST_SUMS]
     cdef real some[MOST_SUMS * LANES]
     cdef double held[MOST_SUMS * LANES]     # on the stack: stores to `lanes` might change what is read
     cdef real[LANES] tail_a, tail_b
@@ -192,7 +183,10 @@ cdef inline void lanes_of(Sums what, const real *a, const real *b, Py_ssize_t n,
     while start < n:
         x = a + start if start + LANES <= n else <const real *>tail_a
         y = b + start if start + LANES <= n else <const real *>tail_b
-        add_one(what, x, y, row, c, c_low, scale, &some[0])
+        for j in range(LANES):
+            add_class(what, False, x + j, y + j, row, c, c_low, scale, &sums[0])
+            for k in range(sums_of(what)):
+                some[k * LANES + j] += sums[k]
         start += LANES
     for i in range(width):
         lanes[i] = some[i]

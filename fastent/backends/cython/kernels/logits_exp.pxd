@@ -136,28 +136,24 @@ cdef inline real gap_of(real x, real m, Scale scale) noexcept nogil:
     return h if h < most else most
 
 
-cdef inline void settle(const stored *x, Py_ssize_t n, RowSums *out, Py_ssize_t r) noexcept nogil:
-    """A row whose maximum is not finite, or not alone."""
-    cdef Py_ssize_t i
-    cdef double top = out.top[r]
-    cdef bint nan = fe_lane_nan(x, n)
-    if not nan and top < INFINITY and top > -INFINITY:
-        return
-    out.top[r] = NAN if nan else top
-    out.rest[r] = out.moment[r] = out.square[r] = out.count[r] = 0
-    for i in range(n):                                  # +inf is certainty, shared by ties
-        out.count[r] += x[i] == top
-
-
 cdef inline void settle_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, RowSums *out) noexcept nogil:
-    cdef Py_ssize_t r
-    cdef int64_t nonfinite = 0
+    """Rows whose maximum is not finite, or not alone."""
+    cdef Py_ssize_t r, i
+    cdef int64_t some = 0
+    cdef bint nan, infinite
+    cdef double top
     for r in range(rows):
-        nonfinite |= (out.count[r] != 1) | (out.top[r] == INFINITY) | (out.top[r] == -INFINITY)
-    if nonfinite:
-        for r in range(rows):
-            if out.count[r] != 1 or out.top[r] == INFINITY or out.top[r] == -INFINITY:
-                settle(x + r * n, n, out, r)
+        some |= (out.count[r] != 1) | (out.top[r] == INFINITY) | (out.top[r] == -INFINITY)
+    for r in range(rows if some else 0):
+        top = out.top[r]
+        infinite = top == INFINITY or top == -INFINITY
+        nan = (infinite or out.count[r] != 1) and fe_lane_nan(x + r * n, n)
+        if not nan and not infinite:
+            continue
+        out.top[r] = NAN if nan else top
+        out.rest[r] = out.moment[r] = out.square[r] = out.count[r] = 0
+        for i in range(n):                              # +inf is certainty, shared by ties
+            out.count[r] += x[r * n + i] == top
 
 
 cdef inline void merge_into(LogitSums *a, LogitSums b, Scale scale) noexcept nogil:

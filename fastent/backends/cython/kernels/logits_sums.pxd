@@ -29,23 +29,6 @@ cdef inline Ranks no_ranks() noexcept nogil:
     return Ranks(NULL, NULL, NULL, 0)
 
 
-cdef inline void relative_to_top(const stored *x, Py_ssize_t rows, Py_ssize_t n, Scale scale, bint moments,
-                                 RowSums *out, real unused) noexcept nogil:
-    """The sums relative to e^(m/T) instead of a power of two."""
-    cdef Py_ssize_t r
-    cdef double f
-    for r in range(rows):
-        f = share_of_octave(out.top[r], real is float, scale)
-        out.rest[r] *= f
-        # what stands for zeros in long rows of doubles is not a loss
-        out.rest[r] = out.rest[r] if out.rest[r] > 1e-300 else 0
-        if moments:
-            f = f if out.rest[r] > 0 else 0
-            out.moment[r] *= f
-            out.square[r] *= f * f
-    settle_rows(x, rows, n, out)
-
-
 cdef inline Py_ssize_t rows_at_once(Py_ssize_t n, size_t width) noexcept nogil:
     """How many rows are summed at once, twice: with their terms, from the first-level cache, where there is
     room for the next ones; those of many classes from the second level."""
@@ -64,6 +47,7 @@ cdef inline void sums_of_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, Py
     taken for all rows before the next one, so that the steps of one row do not wait for each other."""
     cdef Py_ssize_t r
     cdef Py_ssize_t where[ROWS_AT_ONCE]
+    cdef double f
     cdef double *lanes = <double *>scratch
     cdef real *terms = scratch
     cdef stored *copy = <stored *>(scratch + 3 * ROOM)
@@ -88,7 +72,16 @@ cdef inline void sums_of_rows(const stored *x, Py_ssize_t rows, Py_ssize_t n, Py
         for r in range(rows):
             out.count[r] = lanes_of_row(x + r * n, n, out.top[r], where[r], scale, False, rows * n, <real>0, lanes + LANES * r)
         row_sums(lanes, rows, LANES, out.rest)
-    relative_to_top(x, rows, n, scale, moments, out, <real>0)
+    for r in range(rows):               # relative to e^(m/T) instead of a power of two
+        f = share_of_octave(out.top[r], real is float, scale)
+        out.rest[r] *= f
+        # what stands for zeros in long rows of doubles is not a loss
+        out.rest[r] = out.rest[r] if out.rest[r] > 1e-300 else 0
+        if moments:
+            f = f if out.rest[r] > 0 else 0
+            out.moment[r] *= f
+            out.square[r] *= f * f
+    settle_rows(x, rows, n, out)
 
 
 cdef inline LogitSums logit_sums(const stored *x, Py_ssize_t n, Py_ssize_t readable, Scale scale, bint moments, Ranks ranks,

@@ -93,36 +93,12 @@ cdef inline void add_columns(const real *across, Py_ssize_t rows, int some, cons
             square[r] += twofold
 
 
-cdef inline void add_classes(const real *across, Py_ssize_t rows, Py_ssize_t classes, const real *top, const real *origin, const real *low, const real *shift,
-                             Scale scale, bint moments, real *rest, real *count, real *moment, real *square) noexcept nogil:
-    cdef Py_ssize_t c = 0
-    while c < classes:
-        if real is float and classes - c > 2:
-            add_columns(across + c * STEP, rows, 4, top, origin, low, shift, scale, moments, rest, count, moment, square)
-            c += 4
-        else:
-            add_columns(across + c * STEP, rows, 2, top, origin, low, shift, scale, moments, rest, count, moment, square)
-            c += 2
-
-
-cdef inline void put_sums(Py_ssize_t rows, const real *rest, const real *moment, const real *square, const real *share, bint moments, bint more,
-                          LogitsBatch *sums, Py_ssize_t at) noexcept nogil:
-    """The sums of some classes, relative to e^(m/T), or `more` of them."""
-    cdef Py_ssize_t r
-    cdef double f
-    for r in range(rows):
-        f = share[r]
-        sums.rest[at + r] = madd(<double>rest[r], f, <double>rest[r]) + (sums.rest[at + r] if more else 0.0)
-        if moments:
-            f = 1 + f
-            sums.moment[at + r] = moment[r] * f + (sums.moment[at + r] if more else 0.0)
-            sums.square[at + r] = square[r] * (f * f) + (sums.square[at + r] if more else 0.0)
-
-
 cdef inline void few_row_sums(const real *across, const real *top, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint moments,
                               LogitsBatch *sums, Py_ssize_t at) noexcept nogil:
     """Sums of some rows."""
-    cdef Py_ssize_t r, c = 0
+    cdef Py_ssize_t r, c = 0, stop
+    cdef bint more
+    cdef double f
     cdef real[LANES] origin, rest, count, share, low, shift, moment, square
     cdef real v, octaves
     for r in range(rows):
@@ -140,13 +116,26 @@ cdef inline void few_row_sums(const real *across, const real *top, Py_ssize_t ro
             shift[r] = shift_double(top[r] - origin[r], scale)
             share[r] = share_of_octave(top[r], False, scale) - 1
     while c < classes:
+        stop = min(c + TOGETHER, classes)
+        more = c > 0
         for r in range(rows):
             rest[r] = 0
             if moments:
                 moment[r] = square[r] = 0
-        add_classes(across + c * STEP, rows, min(<Py_ssize_t>TOGETHER, classes - c), top, origin, low, shift, scale, moments, rest, count, moment, square)
-        put_sums(rows, rest, moment, square, share, moments, c > 0, sums, at)
-        c += TOGETHER
+        while c < stop:
+            if real is float and stop - c > 2:
+                add_columns(across + c * STEP, rows, 4, top, origin, low, shift, scale, moments, rest, count, moment, square)
+                c += 4
+            else:
+                add_columns(across + c * STEP, rows, 2, top, origin, low, shift, scale, moments, rest, count, moment, square)
+                c += 2
+        for r in range(rows):           # relative to e^(m/T)
+            f = share[r]
+            sums.rest[at + r] = madd(<double>rest[r], f, <double>rest[r]) + (sums.rest[at + r] if more else 0.0)
+            if moments:
+                f = 1 + f
+                sums.moment[at + r] = moment[r] * f + (sums.moment[at + r] if more else 0.0)
+                sums.square[at + r] = square[r] * (f * f) + (sums.square[at + r] if more else 0.0)
     for r in range(rows):
         sums.top[at + r] = top[r]
         sums.count[at + r] = count[r]

@@ -673,13 +673,6 @@ cdef double high_of(const stored *x, Teacher *t, Rules *rules, Room *room, Stude
     return total + lost if lost == lost else total
 
 
-cdef void certain(const stored *x, stored *copy, Py_ssize_t n) noexcept nogil:
-    """A row where +inf is certainty, in finite numbers."""
-    cdef Py_ssize_t i
-    for i in range(n):
-        copy[i] = <stored>0 if x[i] == INFINITY else (x[i] if x[i] != x[i] else <stored>(-INFINITY))
-
-
 cdef void one_row(const stored *x, bint followed, const int64_t *ids, const double *logprobs, const unsigned char *within,
                   Rules *rules, Room *room, Bad *bad, bint wide, double *out, Py_ssize_t stride) noexcept nogil:
     """`wide`: in double, whatever the row."""
@@ -690,6 +683,7 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
     cdef Py_ssize_t i, wanted
     cdef Ends ends
     cdef Ends *looked_for = NULL
+    cdef stored *copy
     cdef double head = 0, mass, ce = 0, top = -INFINITY, bottom = INFINITY, tail_term, bucket, total, low, high
     cdef bint behind                    # some of the list is behind some of the tail
     for i in range(rules.listed):
@@ -727,8 +721,10 @@ cdef void one_row(const stored *x, bint followed, const int64_t *ids, const doub
             undefined(out, stride)
             return
         if tail.top == INFINITY or top == INFINITY:
-            certain(x, <stored *>room.row, rules.classes)
-            one_row(<stored *>room.row, False, ids, logprobs, within, rules, room, bad, wide, out, stride)
+            copy = <stored *>room.row                   # certainty, in finite numbers
+            for i in range(rules.classes):
+                copy[i] = <stored>0 if x[i] == INFINITY else (x[i] if x[i] != x[i] else <stored>(-INFINITY))
+            one_row(copy, False, ids, logprobs, within, rules, room, bad, wide, out, stride)
             return
         if not wide and tail.count == 1 and tail.rest < 1.3e-26:
             wide = True                                 # zeros in float
