@@ -254,7 +254,14 @@ cdef inline void row_values(ProbsBatch *sums, Py_ssize_t rows, int mode, bint wi
                 sums.of[PRED_BIG][r], wide)
 
 
-cdef void finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums, int mode, double **out, const stored *unused) noexcept nogil:
+cdef extern from *:
+    """
+    #define FE_CALLED __attribute__((noinline)) void
+    """
+    ctypedef void called "FE_CALLED"        # in the loop over rows it would have too few registers
+
+
+cdef called finish(Tile *tile, Py_ssize_t start, Py_ssize_t rows, ProbsBatch *sums, int mode, double **out, const stored *unused) noexcept nogil:
     """Values of consecutive rows from their sums: vectors first, then the rows that need a look."""
     cdef Py_ssize_t r
     cdef double low, high, total, pred_total
