@@ -206,6 +206,7 @@ class BuildModules(build_ext):
         before, self.force = self.force, True  # what is up to date is known by content
         super().build_extensions()
         self.force = before
+        self.kept.forget_oldest()
 
     def ask_compiler(self):
         removed = []

@@ -90,9 +90,12 @@ class Modules:
 
     def keep(self, key, path):
         replace(Path(path), self.folder / key)
-        by_age = sorted(self.folder.iterdir(), key=lambda kept: kept.stat().st_mtime)
-        for kept in by_age[:-ROOM]:
-            kept.unlink(missing_ok=True)
+
+    def forget_oldest(self):
+        """When all are built: another thread may ask for the age of a file that is removed."""
+        kept = self.folder.iterdir() if self.folder.is_dir() else ()
+        for path in sorted(kept, key=lambda path: path.stat().st_mtime)[:-ROOM]:
+            path.unlink()
 
 
 def replace(source, target):

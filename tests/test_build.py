@@ -179,6 +179,26 @@ def test_what_was_translated_by_other_tools_or_cut_short_does_not_pass_for_whole
     assert not stamp("A", "1").same_tools()
 
 
+def test_the_oldest_modules_are_forgotten_when_all_are_built(monkeypatch, tmp_path):
+    """While they are built, by threads, none goes that another one looks at."""
+    monkeypatch.syspath_prepend(ROOT)
+    from build_support import cache
+
+    monkeypatch.setattr(cache, "ROOM", 2)
+    folder, made = tmp_path / "modules", tmp_path / "a.so"
+    made.write_bytes(b"module")
+    kept = cache.Modules(folder)
+    kept.forget_oldest()  # of none
+    for age, key in enumerate("abcd"):
+        kept.keep(key, made)
+        os.utime(folder / key, (1e9 - age, 1e9 - age))
+    assert all(kept.fetch(key, tmp_path / "b.so") for key in "dcba")
+    os.utime(folder / "b", (1e9, 1e9))
+    os.utime(folder / "d", (1e9, 1e9))
+    kept.forget_oldest()
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "c"]
+
+
 def test_no_python_headers_is_said(compiler, tmp_path):
     with pytest.raises(
         compiler.UnusableError, match=r"^no Python\.h in .*install .*-dev"
