@@ -272,11 +272,12 @@ def _derive(
     narrow = dtype.name in HALVES
     inner = np.dtype(np.float32) if narrow else dtype
     given = None if target is None else derivatives.as_array(target, "target")[0]
-    first, final = _room(out, "out", x, dtype, [given])
+    read = [given, labels, weight, terms]
+    first, final = _room(out, "out", x, dtype, read)
     second, final_second = None, None
     if hessian is not None:
         second, final_second = _room(
-            hessian_out, "hessian_out", x, dtype, [given, final], in_place=False
+            hessian_out, "hessian_out", x, dtype, [*read, final], in_place=False
         )
     narrow = narrow or disguised or (target is not None and derivatives.is_narrow(logits, target))
     tolerance = 2e-2 if narrow else 1e-3

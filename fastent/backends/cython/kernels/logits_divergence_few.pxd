@@ -78,14 +78,14 @@ cdef inline void add_masses(const real *a, const real *b, int some, const real *
 
 
 cdef inline real term_of_class(const real *a, const real *b, real ea, real eb, real c, real c_low, real factor, Scale scale,
-                               real *drift) noexcept nogil:
+                               real *difference) noexcept nogil:
     cdef real gap
-    kl_terms(ea, eb * factor, log_ratio(False, a[0], b[0], c, c_low, scale), &gap, drift)
+    kl_terms(ea, eb * factor, log_ratio(False, a[0], b[0], c, c_low, scale), &gap, difference)
     return gap
 
 
 cdef inline void add_terms(const real *a, const real *b, int some, const real *ea, const real *eb, const real *c,
-                           const real *c_low, const real *factor, Scale scale, double *gap, real *drift) noexcept nogil:
+                           const real *c_low, const real *factor, Scale scale, double *gap, real *difference) noexcept nogil:
     """Terms of two or four classes of 32 rows."""
     cdef Py_ssize_t r
     cdef real high, low, f, total, more, d, d_more
@@ -103,14 +103,14 @@ cdef inline void add_terms(const real *a, const real *b, int some, const real *e
             d = d + d_more
             total = total + more
         gap[r] += total
-        drift[r] += d
+        difference[r] += d
 
 
 cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, Scale scale, const real *top_a, const real *top_b,
                               Py_ssize_t at, PairBatch *batch) noexcept nogil:
     """32 rows, `at` and on, that lie across the vectors."""
     cdef real[FEW_LOGIT_PAIRS * VECTOR] ea, eb
-    cdef real[VECTOR] shift_a, shift_b, mass_b, odd, high, low, factor, drift
+    cdef real[VECTOR] shift_a, shift_b, mass_b, odd, high, low, factor, difference
     cdef double[VECTOR] mass_a, gap
     cdef Py_ssize_t r, c
     cdef double x, y, ratio, logarithm, whole, n, share, second_order, threshold = threshold_of(real is float)
@@ -131,7 +131,7 @@ cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, 
         shift_a[r] = octave_origin(<real>0) - <real>x
         shift_b[r] = octave_origin(<real>0) - <real>y
         mass_a[r] = gap[r] = 0
-        mass_b[r] = odd[r] = drift[r] = 0
+        mass_b[r] = odd[r] = difference[r] = 0
     c = 0
     while c < classes:
         if real is float and classes - c > 2:
@@ -161,18 +161,18 @@ cdef inline void few_pairs_kl(const real *a, const real *b, Py_ssize_t classes, 
     c = 0
     while c < classes:
         if real is float and classes - c > 2:
-            add_terms(a + c * STEP, b + c * STEP, 4, ea + c * VECTOR, eb + c * VECTOR, high, low, factor, scale, gap, drift)
+            add_terms(a + c * STEP, b + c * STEP, 4, ea + c * VECTOR, eb + c * VECTOR, high, low, factor, scale, gap, difference)
             c += 4
         else:
-            add_terms(a + c * STEP, b + c * STEP, 2, ea + c * VECTOR, eb + c * VECTOR, high, low, factor, scale, gap, drift)
+            add_terms(a + c * STEP, b + c * STEP, 2, ea + c * VECTOR, eb + c * VECTOR, high, low, factor, scale, gap, difference)
             c += 2
     for r in range(VECTOR):
         x = 1 / mass_a[r]
         share = gap[r] * x
-        x = <double>drift[r] * x
+        x = <double>difference[r] * x
         second_order = x * x * madd(x, <double>(-1. / 3), <double>0.5)
         batch.mass_a[at + r] = mass_a[r]
-        batch.mass_difference[at + r] = drift[r]
+        batch.mass_difference[at + r] = difference[r]
         batch.value[at + r] = share - second_order
         batch.again[at + r] = (second_order > threshold * share) | (c_fabs(x) > 1e-4)
         # NaN, and differences beyond 3.4e38, which overflow in float

@@ -64,7 +64,7 @@ cdef inline void add_columns(const real *across, Py_ssize_t rows, int some, cons
                              Scale scale, bint moments, real *rest, real *count, real *moment, real *square) noexcept nogil:
     """The terms of two or four classes."""
     cdef Py_ssize_t r
-    cdef real m, x, y, e, f, g, h, total, equal, fall, twofold, below, below_too
+    cdef real m, x, y, e, f, g, h, total, equal, fall, squares, below, below_too
     for r in range(rows):
         m = top[r]
         x = across[r]
@@ -75,7 +75,7 @@ cdef inline void add_columns(const real *across, Py_ssize_t rows, int some, cons
         equal = (count[r] - both(<real>1, below)) - both(<real>1, below_too)
         if moments:
             fall = madd(gap_of(x, m, scale), e, gap_of(y, m, scale) * f)
-            twofold = madd(e, e, f * f)
+            squares = madd(e, e, f * f)
         if some == 4:
             x = across[2 * STEP + r]
             y = across[3 * STEP + r]
@@ -85,12 +85,12 @@ cdef inline void add_columns(const real *across, Py_ssize_t rows, int some, cons
             equal = (equal - both(<real>1, below)) - both(<real>1, below_too)
             if moments:
                 fall += madd(gap_of(x, m, scale), g, gap_of(y, m, scale) * h)
-                twofold += madd(g, g, h * h)
+                squares += madd(g, g, h * h)
         rest[r] += total
         count[r] = equal
         if moments:
             moment[r] += fall
-            square[r] += twofold
+            square[r] += squares
 
 
 cdef inline void few_row_sums(const real *across, const real *top, Py_ssize_t rows, Py_ssize_t classes, Scale scale, bint moments,
