@@ -130,12 +130,12 @@ def lookup_rows(x, classes, labels, kind, out, faults):
 
 @kernel
 def row_fault(x, start, size, kind, rule, tolerance):
-    """What is wrong with a row; UNKNOWN if there is a NaN, or no class is possible."""
+    """What is wrong with a row; UNKNOWN if there is a NaN, EMPTY if no class is possible."""
     top = largest(x, start, size)[0]
-    if top != top or (kind == codes.LOGITS and top == -math.inf):
+    if top != top:
         return codes.UNKNOWN
     if kind == codes.LOGITS:
-        return codes.FINE
+        return codes.EMPTY if top == -math.inf else codes.FINE
     negative = False
     total = low = 0.0
     for j in range(size):
@@ -159,13 +159,16 @@ def row_fault(x, start, size, kind, rule, tolerance):
 
 @kernel
 def pair_fault(p, q, row, size, given):
-    """The fault of a pair of rows, 0 if there is none, or UNKNOWN; of one row if p is empty."""
+    """The fault of a pair of rows, 0 if there is none, less if one is undefined; of one row if p is
+    empty. A NaN exempts both from checks, an empty row only itself."""
     kinds, rule, tolerance, _ = given
     first = row_fault(p, row, size, kinds[0], rule, tolerance) if p.size > 0 else codes.FINE
     second = row_fault(q, row, size, kinds[-1], rule, tolerance)
-    if first < 0 or second < 0:
+    if first == codes.UNKNOWN or second == codes.UNKNOWN:
         return codes.UNKNOWN
-    return 2 * first - 1 if first else 2 * second
+    if first > 0 or second > 0:
+        return 2 * first - 1 if first > 0 else 2 * second
+    return min(first, second)
 
 
 @kernel

@@ -11,8 +11,8 @@ PROBS, LOGPROBS, LOGITS = (KINDS[name] for name in ("probs", "logprobs", "logits
 RULES = {"check": 0, "rescale": 1, "as_is": 2}
 CHECK, RESCALE, SKIP = range(3)
 
-# What may be wrong with a row of an operand; one with a NaN is unknown.
-UNKNOWN, FINE, NEGATIVE, SUM, RANGE = range(-1, 4)
+# What may be wrong with a row of an operand; one with a NaN is unknown, one without a class empty.
+EMPTY, UNKNOWN, FINE, NEGATIVE, SUM, RANGE = range(-2, 4)
 
 # A fault is a small code per row, 2·what − 1 of the true operand and 2·what of the predicted one;
 # the number in the message is found again for the first of them.

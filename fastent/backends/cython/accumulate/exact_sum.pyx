@@ -21,7 +21,7 @@ from fastent.backends.cython.accumulate.exact_sum_blocks cimport (
 )
 from fastent.backends.cython.accumulate.exact_sum_short cimport SpanSum, int_of, span_add
 
-cdef extern from "stderr.h" nogil:
+cdef extern from "standard_error.h" nogil:
     double round_limbs(const int64_t *limb, int size, int low)
 
 cdef enum:

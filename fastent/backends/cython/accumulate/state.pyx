@@ -47,7 +47,7 @@ from fastent.backends.cython.arithmetic.float_mode cimport FloatMode, enter_defa
 
 cnp.import_array()
 
-cdef extern from "stderr.h" nogil:
+cdef extern from "standard_error.h" nogil:
     double unit_error(const int64_t *s_limb, int s_size, int s_low, const int64_t *a_limb, int a_size,
                       int a_low, int64_t rows)
     double round_limbs(const int64_t *limb, int size, int low)

@@ -2,8 +2,8 @@
 
    √((A − S²/n) / (n (n − 1))), correctly rounded, as fastent.results works it out of Python's integers
    in twenty times the time. What does not fit in these integers is left to that. */
-#ifndef FASTENT_UNIT_ERROR_H
-#define FASTENT_UNIT_ERROR_H
+#ifndef FASTENT_STANDARD_ERROR_H
+#define FASTENT_STANDARD_ERROR_H
 
 #include <math.h>
 #include <stdint.h>
