@@ -223,8 +223,8 @@ def forks_in_calls_of_others():
 
 
 def test_calls_of_other_threads_leave_nothing_in_the_child():
-    """Not the number of threads of BLAS that one of them asked for. In a fresh process: OpenBLAS that
-    was once set to one thread follows the main thread only."""
+    """Not the number of threads of BLAS that one of them asked for. In a fresh process: OpenBLAS
+    that was once set to one thread follows the main thread only."""
     pytest.importorskip("threadpoolctl")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         pool.submit(forks_in_calls_of_others).result(60)
