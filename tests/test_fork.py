@@ -4,11 +4,11 @@ import ast
 import os
 import re
 import select
+import subprocess
+import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -226,8 +226,8 @@ def test_calls_of_other_threads_leave_nothing_in_the_child():
     """Not the number of threads of BLAS that one of them asked for. In a fresh process: OpenBLAS
     that was once set to one thread follows the main thread only."""
     pytest.importorskip("threadpoolctl")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        pool.submit(forks_in_calls_of_others).result(60)
+    run = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
 
 
 def test_a_call_that_goes_on_in_the_child_ends_there():
@@ -254,3 +254,7 @@ def test_a_fork_waits_for_all_that_blas_does():
             if isinstance(getattr(node, "op", None), ast.MatMult):
                 found.append(f"{path.name}:{node.lineno}: @")
     assert not found
+
+
+if __name__ == "__main__":
+    forks_in_calls_of_others()
