@@ -53,8 +53,15 @@ cdef inline void label_numbers(Tile *tile, Py_ssize_t start, Py_ssize_t rows, do
     """The predicted number of the label of consecutive rows; 1 for a skipped row, which has none."""
     cdef Py_ssize_t r
     cdef const int64_t *labels = tile.labels + start
+    cdef const stored *x = <const stored *>tile.pred_rows + start * tile.classes
+    if tile.pred_source == NULL:        # a loop of vectors: losses of two classes take 0.86 of the time
+        for r in range(rows):
+            own[r] = x[r * tile.classes + max(labels[r], <int64_t>0)]
+    else:
+        for r in range(rows):
+            own[r] = class_of(tile, 1, start + r, max(labels[r], <int64_t>0), unused)
     for r in range(rows):
-        own[r] = class_of(tile, 1, start + r, labels[r], unused) if labels[r] >= 0 else 1.0
+        own[r] = own[r] if labels[r] >= 0 else 1.0
 
 
 cdef inline const double *weights_of(Tile *tile, Py_ssize_t r, Py_ssize_t start, Py_ssize_t n, char *scratch) noexcept nogil:
