@@ -20,7 +20,7 @@ from fastent import functions
 from fastent._errors import as_number, as_text, one_of, place_of_axis, shown
 from fastent._feed import rows_of
 from fastent._keywords import Kinds, Reduced, explained
-from fastent._outputs import check_out, direct
+from fastent._outputs import check_out
 from fastent._reductions import exact_sum
 from fastent._settings import chosen_threads
 from fastent._shapes import Shape, common_lead, full_shape, lead_of_labels
@@ -221,7 +221,7 @@ def entropy_gradient(
         side = operand.side(rows, heat)
         return -side.p * (_times(side.p, side.log)[1] + _entropy(side)) / heat
 
-    return operand.derive(of_rows, operand.lead, scale, out, [], num_threads)
+    return operand.derive(of_rows, operand.lead, scale, out, num_threads)
 
 
 @explained
@@ -302,7 +302,7 @@ def focal_cross_entropy_gradient(
             return (g * rest - side.p * _others(g)) / heat
 
         scale = _scale(weight, lead, reduction)
-        return operand.derive(of_target, lead, scale, out, [given], num_threads)
+        return operand.derive(of_target, lead, scale, out, num_threads)
     own_lead, classes = operand.lead, operand.classes
     common = lead_of_labels(given.shape, own_lead, operand.shape)
     if common is None:
@@ -334,7 +334,7 @@ def focal_cross_entropy_gradient(
         return slope if heat == 1 else slope / heat
 
     scale = _scale(total.reshape(labels_lead), labels_lead, reduction)
-    return operand.derive(of_labels, labels_lead, scale, out, [given], num_threads)
+    return operand.derive(of_labels, labels_lead, scale, out, num_threads)
 
 
 def cross_entropy_slopes(
@@ -423,7 +423,7 @@ def cross_entropy_slopes(
             u = u * (several if len(several) == 1 else several[places])
         return np.asarray((q * _others(u) - u * _others(q)) / heat)
 
-    return operand.derive(of_rows, lead, scale, out, [target], num_threads)
+    return operand.derive(of_rows, lead, scale, out, num_threads)
 
 
 def _renamed(text: str) -> str:
@@ -458,7 +458,7 @@ class _Operand:
         array, disguised = derivatives.as_array(given, name)
         if array.ndim == 0 or (axis is None and array.size == 0):
             raise ValueError(f"{name}: expected at least one class, got shape {array.shape}")
-        self.given, self.kind = array, kind
+        self.kind = kind
         self.dtype = np.dtype(np.float32 if disguised else array.dtype).newbyteorder("=")
         if self.dtype.kind in "iub":
             self.dtype = np.dtype(np.float64)
@@ -520,7 +520,7 @@ class _Operand:
 
     def derive(
         self, of_rows: Callable[[np.ndarray], np.ndarray], lead: Shape, scale: np.ndarray, out: Any,
-        others: list[Any], num_threads: int | None,
+        num_threads: int | None,
     ) -> np.ndarray:  # fmt: skip
         """All rows' derivatives times their scale; those of rows that were broadcast are summed."""
         if out is not None:
@@ -553,7 +553,7 @@ class _Operand:
         result = self.placed(found.astype(self.dtype, copy=False))
         if out is None:
             return result
-        out[...] = result if direct(out, [self.given, *others]) else result.copy()
+        out[...] = result  # computed apart, whatever `out` overlaps
         return np.asarray(out)
 
 
@@ -588,7 +588,7 @@ def _pair(
         found = formula(a, b, wrt)
         return np.asarray(found if heat == 1 else found / heat)
 
-    return chosen.derive(of_rows, lead, scale, out, [first.given, second.given], num_threads)
+    return chosen.derive(of_rows, lead, scale, out, num_threads)
 
 
 def _kl(a: Side, b: Side, wrt: str) -> np.ndarray:
